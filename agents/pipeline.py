@@ -1,0 +1,256 @@
+"""The whole training of a run, stage by stage; started again after any interruption, it goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.evaluation import agent_locator, save_record
+from agents.policy_cost import policy_multiply_adds
+from agents.policy_training import train_agent, whole_rollouts
+from agents.results import Reporter, compare_policies, summarize
+from agents.run import RunFolder, load_policy, new_agent, open_images, policy_env, save_policy
+from agents.run_config import RunConfig
+from agents.run_log import RunLog
+from classifiers.atomic_files import write_json
+from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
+from classifiers.datasets.image_source import ImageSource
+from classifiers.encoders import build_encoder
+from classifiers.frozen import FrozenClassifier, frozen
+from classifiers.glance_focus import FullResolutionNetwork, GlanceFocusClassifier, Locator
+from classifiers.training import FitSpec, train_full_resolution, train_sequences
+from gfnet_env.tasks import SHIPPED_RUN, run_weights
+
+
+class Pipeline:
+    """Trains a run: initialisation, stages I, II and III (Section 3.3), then the evaluation on held-out images.
+
+    Each stage's result is a file; a stage whose file is there is not trained again.
+
+    Args:
+        config: everything that decides the run.
+        folder: where it lies.
+        reporter: shows progress.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path, reporter: Reporter) -> None:
+        self.config = config
+        self.files = RunFolder(folder)
+        self.reporter = reporter
+        self.log = RunLog(self.files.log, folder / "tensorboard")
+        self.started = time.monotonic()
+        self._images: dict[str, ImageSource] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Trains what is not trained yet and evaluates.
+
+        Returns:
+            The metrics, also written to `metrics.json`.
+
+        Raises:
+            ValueError: if config and data don't fit each other.
+            FileNotFoundError: if data or the run to start from are missing.
+            NotANumberError: if a loss stops being a number.
+            OSError: if the folder can't be written.
+        """
+        config = self.config
+        network = self.full_resolution()
+        classifier = self.stage1()
+        agent = self.stage2(frozen(classifier))
+        locator = agent_locator(agent)
+        final = frozen(self.stage3(classifier, locator))
+        source = self.images("test")
+        steps = config.stage2.episode.num_glimpses or config.classifier.num_glimpses
+        records = compare_policies(
+            final,
+            source,
+            lambda batch: locator,
+            num_glimpses=steps,
+            seed=config.seed,
+            oracle_grid=config.oracle_grid,
+            reporter=self.reporter,
+        )
+        metrics = summarize(records, final, policy_multiply_adds(agent), network, source)
+        metrics["env_steps"] = whole_rollouts(agent, config.stage2.env_steps)
+        for name, record in records.items():
+            save_record(self.files.record(name), record)
+        metrics["seconds"] = self.log.add_seconds("total", time.monotonic() - self.started)
+        write_json(self.files.metrics, metrics)
+        return metrics
+
+    def images(self, split: str) -> ImageSource:
+        """A split of the images, opened once."""
+        if split not in self._images:
+            advance = self.reporter.track(f"{split} images")
+            source = open_images(self.config.data, split, lambda done, total: advance(done, total, {}))
+            if skipped := getattr(source, "num_skipped", 0):
+                self.reporter.note(f"{skipped} unreadable images of {split} were left out")
+            self._images[split] = source
+        return self._images[split]
+
+    def full_resolution(self) -> FullResolutionNetwork | None:
+        """The baseline, which f_L starts from; None if the run to start from has none."""
+        path = self._start("initialization/full_resolution.safetensors") or self.files.full_resolution
+        if path.is_file():
+            return load_full_resolution(path)
+        if self.config.start is not None:
+            return None
+        assert self.config.initialization is not None
+        encoder = self._new_encoder(self.config.initialization.weights)
+        network = FullResolutionNetwork(encoder, resize_mode=self.config.classifier.resize_mode)
+        spec = self.config.initialization.full_resolution
+        self._fit("full-resolution network", network, spec, path, train_full_resolution, self._save_network)
+        return network
+
+    def low_resolution(self) -> FullResolutionNetwork:
+        """The full-resolution network fine-tuned on images of the glance's size, which f_G starts from."""
+        assert self.config.initialization is not None
+        path = self.files.low_resolution
+        if path.is_file():
+            return load_full_resolution(path)
+        side = self.config.classifier.patch_size
+        network = FullResolutionNetwork(self._new_encoder(None), (side, side), self.config.classifier.resize_mode)
+        full = self.full_resolution()
+        assert full is not None
+        network.encoder.load_state_dict(full.encoder.state_dict())
+        spec = self.config.initialization.low_resolution
+        self._fit("low-resolution network", network, spec, path, train_full_resolution, self._save_network)
+        return network
+
+    def stage1(self) -> GlanceFocusClassifier:
+        """f_G, f_L and f_C, trained with random patches."""
+        path = self._start_classifier() or self.files.classifier(1)
+        if path.is_file():
+            classifier, names = load_classifier(path)
+            self._refuse_other_classes(path, names)
+            return classifier.to(self.config.device)
+        assert self.config.stage1 is not None
+        torch.manual_seed(self.config.seed)
+        classifier = GlanceFocusClassifier(self.config.classifier, len(self.images("train").class_names))
+        full = self.full_resolution()
+        assert full is not None
+        classifier.local_encoder.load_state_dict(full.encoder.state_dict())
+        classifier.global_encoder.load_state_dict(self.low_resolution().encoder.state_dict())
+        self._fit_sequences("stage I", classifier, None, self.config.stage1, path)
+        return classifier
+
+    def stage2(self, classifier: FrozenClassifier) -> Any:
+        """The policy, trained on the frozen classifier."""
+        spec, path = self.config.stage2, self.files.policy
+        env = policy_env(classifier, self.images("train"), spec)
+        agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
+        if path.is_file():
+            return load_policy(path, agent)
+        advance = self.reporter.track("stage II: policy")
+
+        def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
+            self.log.add("stage2", done, figures)
+            advance(done, total, figures)
+
+        checkpoint = path.parent / "training.pt"
+        train_agent(agent, spec.env_steps, seed=self.config.seed, checkpoint=checkpoint, on_rollout=on_rollout)
+        self.log.write()
+        save_policy(path, agent)
+        checkpoint.unlink(missing_ok=True)
+        return agent
+
+    def stage3(self, classifier: GlanceFocusClassifier, locator: Locator) -> GlanceFocusClassifier:
+        """f_G, f_L and f_C, fine-tuned with the policy's patches; as they were if there is no stage III."""
+        path = self.files.classifier(3)
+        if path.is_file():
+            return load_classifier(path)[0].to(self.config.device)
+        if self.config.stage3.epochs == 0:
+            return classifier
+        self._fit_sequences("stage III", classifier, locator, self.config.stage3, path)
+        return classifier
+
+    def _new_encoder(self, weights: str | None) -> Any:
+        torch.manual_seed(self.config.seed)
+        return build_encoder(self.config.classifier.encoder, len(self.images("train").class_names), weights)
+
+    def _fit_sequences(
+        self, title: str, classifier: GlanceFocusClassifier, locator: Any, spec: FitSpec, path: Path
+    ) -> None:
+        def train(model: GlanceFocusClassifier, source: ImageSource, spec: FitSpec, **loop: Any) -> object:
+            return train_sequences(model, locator, source, spec, **loop)
+
+        self._fit(title, classifier, spec, path, train, self._save_classifier)
+
+    def _fit(
+        self,
+        title: str,
+        model: Any,
+        spec: FitSpec,
+        path: Path,
+        train: Callable[..., object],
+        save: Callable[[Path, Any], None],
+    ) -> None:
+        """Trains a model, writes it, and removes the checkpoint that it no longer needs."""
+        advance = self.reporter.track(title)
+        stage = path.parent.name if path.parent.name.startswith("stage") else path.stem
+        checkpoint = path.parent / f"{path.stem}.training.pt"
+        model.to(self.config.device, memory_format=torch.channels_last)
+
+        def on_epoch(epoch: int, figures: dict[str, float]) -> None:
+            self.log.add(stage, epoch, figures)
+            self.log.write()
+
+        started = time.monotonic()
+        train(
+            model,
+            self.images("train"),
+            spec,
+            seed=self.config.seed,
+            checkpoint=checkpoint,
+            on_progress=advance,
+            on_epoch=on_epoch,
+        )
+        self.log.add_seconds(stage, time.monotonic() - started)
+        save(path, model)
+        checkpoint.unlink(missing_ok=True)
+
+    def _save_network(self, path: Path, network: FullResolutionNetwork) -> None:
+        save_full_resolution(path, network, self.config.classifier.encoder)
+
+    def _save_classifier(self, path: Path, classifier: GlanceFocusClassifier) -> None:
+        save_classifier(path, classifier, self.images("train").class_names)
+
+    def _start(self, name: str) -> Path | None:
+        if self.config.start is None:
+            return None
+        return (SHIPPED_RUN if self.config.start == "shipped" else Path(self.config.start)) / name
+
+    def _start_classifier(self) -> Path | None:
+        run = self._start("")
+        return None if run is None else run_weights(run)
+
+    def _refuse_other_classes(self, path: Path, names: tuple[str, ...]) -> None:
+        here = self.images("train").class_names
+        if names != here:
+            raise ValueError(
+                f"{path} knows the classes {_some(names)}, the data set has {_some(here)}; pass a run of this data set"
+            )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''} ({len(names)})"
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The results of a finished run.
+
+    Raises:
+        FileNotFoundError: if the run has none yet.
+    """
+    path = RunFolder(folder).metrics
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no metrics.json; pass the folder of a finished run")
+    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return metrics
+
+

@@ -1,0 +1,126 @@
+"""Stage II: trains an agent so that a run that was cut off ends with the same policy.
+
+Every rollout starts from freshly seeded episodes and a freshly seeded generator, both functions of the seed and the
+steps done; so the state of a training is its network, its optimiser and its step count, written between two rollouts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.utils import set_random_seed
+
+from classifiers.atomic_files import write_atomically
+from classifiers.training import NotANumberError
+
+OnRollout = Callable[[int, int, dict[str, float]], None]
+"""Called after every rollout with (steps done, steps in all, {"reward": ...})."""
+
+_SECONDS_BETWEEN_CHECKPOINTS = 5.0
+
+
+def train_agent(
+    agent: OnPolicyAlgorithm,
+    env_steps: int,
+    *,
+    seed: int,
+    checkpoint: Path | None = None,
+    on_rollout: OnRollout | None = None,
+) -> None:
+    """Trains an agent in place, resuming from its checkpoint where there is one.
+
+    Args:
+        agent: a new on-policy agent in a vector environment of ours.
+        env_steps: focus steps to learn from; rounded up to whole rollouts.
+        seed: of everything random.
+        checkpoint: file that holds the state between rollouts, written every few seconds.
+        on_rollout: told of every rollout: its mean reward per episode as `reward`.
+
+    Raises:
+        NotANumberError: if a weight stops being a number; the checkpoint then holds the last good state.
+        OSError: if the checkpoint can't be written.
+    """
+    env_steps = whole_rollouts(agent, env_steps)
+    callback = _RepeatableRollouts(seed, env_steps, checkpoint, on_rollout)
+    done = _resume(agent, checkpoint)
+    if done < env_steps:
+        agent.learn(env_steps - done, callback=callback, reset_num_timesteps=False)
+    _refuse_nan(agent)
+
+
+def whole_rollouts(agent: OnPolicyAlgorithm, env_steps: int) -> int:
+    """`env_steps`, rounded up to whole rollouts of the agent."""
+    rollout = agent.n_steps * agent.n_envs
+    return -(-env_steps // rollout) * rollout
+
+
+def save_agent_state(path: Path, agent: OnPolicyAlgorithm) -> None:
+    """Writes an agent's weights, optimiser and step count; loading it executes no code."""
+    state = {
+        "num_timesteps": agent.num_timesteps,
+        "n_updates": agent._n_updates,
+        "policy": agent.policy.state_dict(),
+        "optimizer": agent.policy.optimizer.state_dict(),
+    }
+    write_atomically(path, lambda temporary: torch.save(state, temporary))
+
+
+def _resume(agent: OnPolicyAlgorithm, checkpoint: Path | None) -> int:
+    if checkpoint is None or not checkpoint.exists():
+        return 0
+    state = torch.load(checkpoint, map_location=agent.device, weights_only=True)
+    agent.policy.load_state_dict(state["policy"])
+    agent.policy.optimizer.load_state_dict(state["optimizer"])
+    agent.num_timesteps, agent._n_updates = int(state["num_timesteps"]), int(state["n_updates"])
+    return agent.num_timesteps
+
+
+def _refuse_nan(agent: OnPolicyAlgorithm) -> None:
+    if not all(torch.isfinite(parameter).all() for parameter in agent.policy.parameters()):
+        raise NotANumberError(
+            f"a weight of the policy became NaN or infinite after {agent.num_timesteps} steps; the last good state is "
+            "kept, pass a lower learning_rate"
+        )
+
+
+class _RepeatableRollouts(BaseCallback):
+    def __init__(
+        self, seed: int, total: int, checkpoint: Path | None, on_rollout: OnRollout | None
+    ) -> None:
+        super().__init__()
+        self._seed, self._total = seed, total
+        self._checkpoint, self._on_rollout = checkpoint, on_rollout
+        self._saved_at = time.monotonic()
+
+    def _on_rollout_start(self) -> None:
+        agent: Any = self.model
+        _refuse_nan(agent)
+        self._save_now_and_then(agent)
+        seed = int(np.random.SeedSequence([self._seed, agent.num_timesteps]).generate_state(1)[0])
+        set_random_seed(seed)
+        agent.env.seed(seed)
+        agent._last_obs = agent.env.reset()
+        agent._last_episode_starts = np.ones(agent.n_envs, dtype=bool)
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _on_rollout_end(self) -> None:
+        if self._on_rollout is not None:
+            agent: Any = self.model
+            buffer = agent.rollout_buffer
+            episodes = max(1.0, float(buffer.episode_starts.sum()))
+            done = min(agent.num_timesteps, self._total)
+            self._on_rollout(done, self._total, {"reward": float(buffer.rewards.sum()) / episodes})
+
+    def _save_now_and_then(self, agent: OnPolicyAlgorithm) -> None:
+        if self._checkpoint is not None and time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+            save_agent_state(self._checkpoint, agent)
+            self._saved_at = time.monotonic()

@@ -1,0 +1,145 @@
+"""Everything that decides a run, as data: what `config.yaml` holds and `gfnet train` accepts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.factory import AGENTS
+from classifiers.datasets.image_folder import UNREADABLE
+from classifiers.datasets.synthetic_signs import SceneSpec
+from classifiers.glance_focus import ClassifierSpec
+from classifiers.training import FitSpec
+from gfnet_env import EpisodeSpec
+
+DATA_KINDS = ("synthetic_signs", "image_folder")
+"""What a run's images may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Which images.
+
+    Attributes:
+        kind: one of `DATA_KINDS`.
+        scenes: what the scenes of `synthetic_signs` look like.
+        num_train: scenes, or at most so many files, to train on; None takes all files.
+        num_val: likewise, to choose by.
+        num_test: likewise, to report on.
+        root: `image_folder`: a tree with `train/` and `val/` (and `test/`, else `val/` is reported on), each with one
+            folder per class.
+        height: `image_folder`: images are brought to this height, in pixels.
+        width: likewise.
+        centre_share: `image_folder`: share of each side that the centre crop keeps.
+        unreadable: `image_folder`: `"refuse"` or `"skip"` files that can't be decoded.
+    """
+
+    kind: str
+    scenes: SceneSpec = field(default_factory=SceneSpec)
+    num_train: int | None = None
+    num_val: int | None = None
+    num_test: int | None = None
+    root: str | None = None
+    height: int = 224
+    width: int = 224
+    centre_share: float = 1.0
+    unreadable: str = "refuse"
+
+    def __post_init__(self) -> None:
+        if self.kind not in DATA_KINDS:
+            raise ValueError(f"kind={self.kind!r} is unknown; pass one of {', '.join(DATA_KINDS)}")
+        if self.unreadable not in UNREADABLE:
+            raise ValueError(f"unreadable={self.unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
+        counts = {"num_train": self.num_train, "num_val": self.num_val, "num_test": self.num_test}
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise ValueError(f"{name}={count}; pass 1 or more")
+            if count is None and self.kind == "synthetic_signs":
+                raise ValueError(f"{name} is missing; say how many scenes to draw")
+        if min(self.height, self.width) < 8 or not 0 < self.centre_share <= 1:
+            raise ValueError(
+                f"height={self.height}, width={self.width}, centre_share={self.centre_share}; pass at least 8 pixels "
+                "and a share in (0, 1]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitializationSpec:
+    """What f_L and f_G start from (Section 3.4).
+
+    Attributes:
+        full_resolution: training of the network on the images' own size, where f_L starts and the baseline ends.
+        low_resolution: fine-tuning of it on images resized to the glance's size, where f_G starts.
+        weights: name of torchvision weights to start from (`"DEFAULT"`); None starts at random.
+    """
+
+    full_resolution: FitSpec
+    low_resolution: FitSpec
+    weights: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySpec:
+    """Stage II.
+
+    Attributes:
+        agent: a key of `agents.factory.AGENTS`.
+        env_steps: focus steps to learn from; rounded up to whole rollouts.
+        num_envs: episodes side by side.
+        episode: the environment's rules.
+        options: arguments of the algorithm, over the recipe's.
+        policy_options: arguments of its policy, over the recipe's.
+        final_lr_share: the learning rate falls linearly to this share of itself.
+    """
+
+    env_steps: int
+    agent: str = "ppo"
+    num_envs: int = 256
+    episode: EpisodeSpec = field(default_factory=EpisodeSpec)
+    options: dict[str, Any] = field(default_factory=dict)
+    policy_options: dict[str, Any] = field(default_factory=dict)
+    final_lr_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.agent not in AGENTS:
+            raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join(AGENTS)}")
+        if self.env_steps < 1 or self.num_envs < 1:
+            raise ValueError(f"env_steps={self.env_steps}, num_envs={self.num_envs}; pass 1 or more of each")
+        if not 0 <= self.final_lr_share <= 1:
+            raise ValueError(f"final_lr_share={self.final_lr_share}; pass a share in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole run.
+
+    Attributes:
+        seed: of everything random.
+        device: where networks run: `"cpu"`, `"cuda"`, ...
+        data: which images.
+        classifier: the networks' shape.
+        start: a run's folder, or `"shipped"`, whose networks are taken instead of training any up to stage I; then
+            `initialization` and `stage1` are not used.
+        initialization: what the encoders start from.
+        stage1: training with random patches.
+        stage2: training of the policy.
+        stage3: training with the policy's patches; `epochs: 0` leaves it out.
+        oracle_grid: locations along each axis that the oracle tries.
+    """
+
+    data: DataSpec
+    classifier: ClassifierSpec
+    stage2: PolicySpec
+    stage3: FitSpec
+    initialization: InitializationSpec | None = None
+    stage1: FitSpec | None = None
+    start: str | None = None
+    seed: int = 0
+    device: str = "cpu"
+    oracle_grid: int = 9
+
+    def __post_init__(self) -> None:
+        if self.start is None and (self.initialization is None or self.stage1 is None):
+            raise ValueError("initialization or stage1 is missing; give both, or `start: RUN` to take a run's networks")
+        if self.seed < 0 or self.oracle_grid < 2:
+            raise ValueError(f"seed={self.seed}, oracle_grid={self.oracle_grid}; pass seed >= 0 and oracle_grid >= 2")

@@ -1,0 +1,89 @@
+"""Our vector environment as Stable-Baselines3 wants to see it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+from gfnet_env import GlanceFocusVectorEnv
+
+
+class SB3VecEnv(VecEnv):
+    """SB3's `VecEnv` around a `GlanceFocusVectorEnv` in SAME_STEP mode.
+
+    On the last step of an episode, `infos[i]["terminal_observation"]` is what was seen before the reset and the other
+    entries of `infos[i]` are the finished episode's.
+
+    Args:
+        env: the environment.
+
+    Raises:
+        ValueError: if its autoreset mode is another.
+    """
+
+    def __init__(self, env: GlanceFocusVectorEnv) -> None:
+        if env.autoreset_mode is not AutoresetMode.SAME_STEP:
+            raise ValueError(f"autoreset_mode is {env.autoreset_mode.name}; make the environment with autoreset_mode='SAME_STEP'")
+        self.env = env
+        self.render_mode = env.render_mode
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+
+    def reset(self) -> VecEnvObs:
+        """Starts new episodes in all rows."""
+        seeds = list(self._seeds) if any(seed is not None for seed in self._seeds) else None
+        observation, info = self.env.reset(seed=seeds)
+        self.reset_infos = _rows(info, self.num_envs)
+        self._reset_seeds()
+        return observation
+
+    def step_async(self, actions: np.ndarray) -> None:
+        """Keeps the actions for `step_wait`."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Looks at one patch in every row."""
+        observation, reward, terminated, _, info = self.env.step(self._actions)
+        rows: list[dict[str, Any]] = _rows(info, self.num_envs)
+        if terminated.any():
+            final_rows = _rows(info["final_info"], self.num_envs)
+            for index in np.flatnonzero(terminated).tolist():
+                rows[index] = {**final_rows[index], "terminal_observation": info["final_obs"][index]}
+        for row in rows:
+            row["TimeLimit.truncated"] = False
+        return observation, reward.astype(np.float32), terminated, rows
+
+    def close(self) -> None:
+        """Closes the environment."""
+        self.env.close()
+
+    def get_images(self) -> Sequence[np.ndarray | None]:
+        """One picture for each row."""
+        return self.env.render() or [None] * self.num_envs
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """The environment's attribute, once for each row."""
+        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Sets an attribute of the environment; the rows share it."""
+        setattr(self.env, attr_name, value)
+
+    def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
+        """Calls a method of the environment once; every row gets its result."""
+        result = getattr(self.env, method_name)(*args, **kwargs)
+        return [result for _ in self._get_indices(indices)]
+
+    def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
+        """The rows carry no wrappers of their own."""
+        return [False for _ in self._get_indices(indices)]
+
+
+def _rows(info: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
+    """Gymnasium's dict of arrays as SB3's list of dicts."""
+    keys = [key for key in info if not key.startswith("_") and f"_{key}" in info and key not in ("final_obs", "final_info")]
+    return [{key: info[key][row] for key in keys} for row in range(num_envs)]

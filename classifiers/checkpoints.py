@@ -1,0 +1,103 @@
+"""Classifiers as files: safetensors, with the shape in the header. Loading one never executes code."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+
+from classifiers.atomic_files import write_atomically
+from classifiers.encoders import build_encoder
+from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork, GlanceFocusClassifier
+
+_CLASSIFIER, _FULL_RESOLUTION = "gfnet-classifier", "gfnet-full-resolution"
+
+
+class CheckpointError(ValueError):
+    """A file is not the checkpoint that it should be."""
+
+
+def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: tuple[str, ...]) -> None:
+    """Writes a classifier's shape, weights and class names, whole or not at all.
+
+    Args:
+        path: the file, by custom `*.safetensors`.
+        classifier: the networks.
+        class_names: names of the K classes, by label.
+
+    Raises:
+        OSError: if the file can't be written.
+    """
+    header = {"spec": asdict(classifier.spec), "class_names": class_names}
+    _save(path, classifier, _CLASSIFIER, header)
+
+
+def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]:
+    """Reads a classifier.
+
+    Args:
+        path: a file that `save_classifier` wrote.
+
+    Returns:
+        The classifier in evaluation mode, and its class names.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if the file is not such a checkpoint.
+    """
+    header, weights = _load(path, _CLASSIFIER)
+    try:
+        classifier = GlanceFocusClassifier(ClassifierSpec(**header["spec"]), len(header["class_names"]))
+        classifier.load_state_dict(weights)
+    except (TypeError, ValueError, KeyError, RuntimeError) as error:
+        raise CheckpointError(f"{path} does not fit this version: {_first_line(error)}; train it anew") from error
+    return classifier.eval(), tuple(header["class_names"])
+
+
+def save_full_resolution(path: Path, network: FullResolutionNetwork, encoder_name: str) -> None:
+    """Writes a full-resolution network; see `save_classifier`."""
+    header = {"encoder": encoder_name, "size": network.size, "resize_mode": network.resize_mode}
+    _save(path, network, _FULL_RESOLUTION, {**header, "num_classes": network.encoder.num_classes})
+
+
+def load_full_resolution(path: Path) -> FullResolutionNetwork:
+    """Reads a full-resolution network; see `load_classifier`."""
+    header, weights = _load(path, _FULL_RESOLUTION)
+    size = header["size"]
+    encoder = build_encoder(header["encoder"], header["num_classes"])
+    network = FullResolutionNetwork(encoder, None if size is None else (size[0], size[1]), header["resize_mode"])
+    network.load_state_dict(weights)
+    return network.eval()
+
+
+def _save(path: Path, module: nn.Module, kind: str, header: dict[str, Any]) -> None:
+    # a file keeps plain layouts; channels-last ones come back when the network is frozen or trained
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    write_atomically(path, lambda temporary: save_file(weights, temporary, {kind: json.dumps(header)}))
+
+
+def _load(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; pass a run's folder or a classifier's .safetensors file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path} is not a safetensors file ({_first_line(error)}); "
+            "files that could carry code, such as pickles, are not read"
+        ) from error
+    if kind not in metadata:
+        raise CheckpointError(f"{path} holds tensors but no {kind.removeprefix('gfnet-')}; pass one that gfnet wrote")
+    return json.loads(metadata[kind]), weights
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

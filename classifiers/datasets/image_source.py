@@ -1,0 +1,93 @@
+"""Where images come from: one small contract for training, the environment and evaluation.
+
+A source hands out batches of uint8 images of one size by index. Decoding stays here; the device sees bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Images, what they show, and where.
+
+    Attributes:
+        images: (B, 3, H, W) uint8, RGB.
+        labels: (B,) int64.
+        boxes: (B, 4) int64 (top, left, bottom, right) in pixels of what decides the label, bottom and right exclusive;
+            all zero where unknown.
+    """
+
+    images: Tensor
+    labels: Tensor
+    boxes: Tensor
+
+
+class ImageSource(Protocol):
+    """A finite collection of labelled images of one size."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Names of the K classes, by label."""
+        ...
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def fetch(self, indices: Tensor) -> Batch:
+        """The images at (B,) int64 indices in [0, len(self))."""
+        ...
+
+
+@dataclass(frozen=True)
+class ArrayImages:
+    """Images that lie in memory.
+
+    Attributes:
+        images: (N, 3, H, W) uint8, RGB.
+        labels: (N,) int64.
+        boxes: (N, 4) int64, see `Batch.boxes`.
+        class_names: names of the K classes, by label.
+    """
+
+    images: Tensor
+    labels: Tensor
+    boxes: Tensor
+    class_names: tuple[str, ...]
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.images.shape[2], self.images.shape[3]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def fetch(self, indices: Tensor) -> Batch:
+        """See `ImageSource.fetch`."""
+        return Batch(self.images[indices], self.labels[indices], self.boxes[indices])
+
+
+def batches(source: ImageSource, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
+    """Goes once through a source.
+
+    Args:
+        source: the images.
+        batch_size: images in a batch; the last one may hold fewer.
+        generator: shuffles the images; None keeps their order.
+
+    Yields:
+        The batches.
+    """
+    order = torch.arange(len(source)) if generator is None else torch.randperm(len(source), generator=generator)
+    for indices in order.split(batch_size):
+        yield source.fetch(indices)

@@ -1,0 +1,205 @@
+"""GFNet without its policy: two encoders and a head that glance at an image and focus on patches of it (Section 3.2)."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from classifiers.encoders import ENCODERS, Encoder, build_encoder
+from classifiers.heads import HEADS
+from classifiers.normalization import Normalize
+from classifiers.patches import RESIZE_MODES, crop, resize, top_left_px
+
+
+class Glimpse(NamedTuple):
+    """What the classifier makes of one input, the glance or a patch.
+
+    Attributes:
+        features: (B, C, h, w) feature maps e_t.
+        hidden: (B, F_h) hidden state h^C_t: the sum of all that was seen.
+        logits: (B, K) prediction before the softmax.
+        pooled: (B, F) pooled feature vectors of this input alone.
+    """
+
+    features: Tensor
+    hidden: Tensor
+    logits: Tensor
+    pooled: Tensor
+
+
+Locator = Callable[[Glimpse, Any], tuple[Tensor, Any]]
+"""A policy as the classifier sees it: `(glimpse, state) -> (location, state)`, location (B, 2) in [0, 1]; the state is
+the policy's own, None before the first call."""
+
+
+class SequenceLogits(NamedTuple):
+    """Predictions along a whole episode.
+
+    Attributes:
+        logits: (T, B, K) of the head, before the softmax.
+        encoder_logits: (T, B, K) of the encoders' own classifiers, FC_t of Eq. (6).
+    """
+
+    logits: Tensor
+    encoder_logits: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSpec:
+    """Everything that decides a classifier's shape but its number of classes.
+
+    Attributes:
+        encoder: a key of `classifiers.encoders.ENCODERS`.
+        head: a key of `classifiers.heads.HEADS`.
+        patch_size: side P of the glance and of the patches, in pixels (the paper's H' = W').
+        num_glimpses: longest sequence T, the glance counted.
+        hidden_size: units of the `gru` head; the others ignore it.
+        resize_mode: how the image is resized for the glance, one of `classifiers.patches.RESIZE_MODES`.
+    """
+
+    encoder: str
+    head: str = "gru"
+    patch_size: int = 96
+    num_glimpses: int = 5
+    hidden_size: int = 1024
+    resize_mode: str = "bicubic"
+
+    def __post_init__(self) -> None:
+        choices = {"encoder": tuple(ENCODERS), "head": tuple(HEADS), "resize_mode": RESIZE_MODES}
+        for field, known in choices.items():
+            value = getattr(self, field)
+            if value not in known:
+                near = difflib.get_close_matches(str(value), known, 1)
+                raise ValueError(
+                    f"{field}={value!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}"
+                    f"one of {', '.join(known)}"
+                )
+        for field, least in (("patch_size", 8), ("num_glimpses", 2), ("hidden_size", 1)):
+            if getattr(self, field) < least:
+                raise ValueError(f"{field}={getattr(self, field)} is too small; pass {least} or more")
+
+
+class GlanceFocusClassifier(nn.Module):
+    """f_G, f_L and f_C of Section 3.2. Nothing is kept inside: the hidden state goes in and comes out.
+
+    Images and patches are (B, 3, H, W): uint8 pixels in [0, 255] are normalised here, floating-point ones are taken as
+    already normalised. Images may have any height and width of at least the patch's.
+
+    Args:
+        spec: its shape.
+        num_classes: number K of classes, 2 or more.
+
+    Raises:
+        ValueError: if there are fewer than two classes.
+    """
+
+    def __init__(self, spec: ClassifierSpec, num_classes: int) -> None:
+        super().__init__()
+        if num_classes < 2:
+            raise ValueError(f"num_classes={num_classes}; pass 2 or more")
+        self.spec = spec
+        self.num_classes = num_classes
+        self.normalize = Normalize()
+        self.global_encoder = build_encoder(spec.encoder, num_classes)
+        self.local_encoder = build_encoder(spec.encoder, num_classes)
+        self.head = HEADS[spec.head](self.global_encoder.pooled_size, num_classes, spec.num_glimpses, spec.hidden_size)
+
+    @property
+    def hidden_size(self) -> int:
+        """Length F_h of the hidden state."""
+        return self.head.hidden_size
+
+    @torch.no_grad()
+    def feature_shape(self) -> tuple[int, int, int]:
+        """Shape (C, h, w) of the feature maps of one glance or patch."""
+        was_training = self.training
+        patch = torch.zeros(1, 3, self.spec.patch_size, self.spec.patch_size, device=self.normalize.scale.device)
+        channels, height, width = self.eval().global_encoder(patch).features.shape[1:]
+        self.train(was_training)
+        return channels, height, width
+
+    def glance(self, images: Tensor) -> Glimpse:
+        """Looks at whole images at low resolution, the first step.
+
+        Args:
+            images: (B, 3, H, W), uint8 pixels or normalised floats.
+
+        Returns:
+            The first glimpse.
+        """
+        is_raw = images.dtype == torch.uint8
+        size = (self.spec.patch_size, self.spec.patch_size)
+        small = resize(images.to(self.normalize.scale.dtype), size, self.spec.resize_mode)
+        hidden = small.new_zeros(len(images), self.hidden_size)
+        return self._glimpse(self.global_encoder, self.normalize(small) if is_raw else small, hidden)
+
+    def focus(self, patches: Tensor, hidden: Tensor) -> Glimpse:
+        """Looks at one patch of each image, a later step.
+
+        Args:
+            patches: (B, 3, P, P), uint8 pixels or normalised floats.
+            hidden: (B, F_h) of the glimpse before.
+
+        Returns:
+            The next glimpse.
+        """
+        inputs = self.normalize(patches) if patches.dtype == torch.uint8 else patches
+        return self._glimpse(self.local_encoder, inputs, hidden)
+
+    def forward(self, images: Tensor, locator: Locator) -> SequenceLogits:
+        """A whole episode of T steps, differentiable in the encoders and the head, not in the locations.
+
+        Args:
+            images: (B, 3, H, W), uint8 pixels or normalised floats.
+            locator: where to look next.
+
+        Returns:
+            The predictions of all T steps.
+        """
+        glimpse, state = self.glance(images), None
+        logits, encoder_logits = [glimpse.logits], [self.global_encoder.classifier(glimpse.pooled)]
+        for _ in range(self.spec.num_glimpses - 1):
+            location, state = locator(glimpse, state)
+            top_left = top_left_px(location, (images.shape[2], images.shape[3]), self.spec.patch_size)
+            glimpse = self.focus(crop(images, top_left, self.spec.patch_size), glimpse.hidden)
+            logits.append(glimpse.logits)
+            encoder_logits.append(self.local_encoder.classifier(glimpse.pooled))
+        return SequenceLogits(torch.stack(logits), torch.stack(encoder_logits))
+
+    def _glimpse(self, encoder: Encoder, inputs: Tensor, hidden: Tensor) -> Glimpse:
+        features, pooled = encoder(inputs)
+        encoder_logits = encoder.classifier(pooled) if self.head.reads_encoder_logits else None
+        logits, hidden = self.head(pooled, encoder_logits, hidden)
+        return Glimpse(features, hidden, logits, pooled)
+
+
+class FullResolutionNetwork(nn.Module):
+    """An encoder and its own classifier on whole images: where f_L and f_G start from, and the baseline to beat.
+
+    Args:
+        encoder: the network.
+        size: (H', W') to which images are resized first; None leaves them as they are.
+        resize_mode: one of `classifiers.patches.RESIZE_MODES`.
+    """
+
+    def __init__(self, encoder: Encoder, size: tuple[int, int] | None = None, resize_mode: str = "bicubic") -> None:
+        super().__init__()
+        self.normalize = Normalize()
+        self.encoder = encoder
+        self.size = size
+        self.resize_mode = resize_mode
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), uint8 pixels or normalised floats, -> (B, K) logits."""
+        inputs = images.to(self.normalize.scale.dtype)
+        if self.size is not None:
+            inputs = resize(inputs, self.size, self.resize_mode)
+        if images.dtype == torch.uint8:
+            inputs = self.normalize(inputs)
+        logits: Tensor = self.encoder.classifier(self.encoder(inputs).pooled)
+        return logits

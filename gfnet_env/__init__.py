@@ -1,0 +1,27 @@
+"""Where to look next, as a reinforcement-learning environment.
+
+`import gfnet_env` registers `GFNet-SyntheticSigns-v0`, `GFNet-ImageFolder-v0` and `GFNet-ImageNet-v0` with Gymnasium.
+"""
+
+from gfnet_env.dynamics import EpisodeSpec, GlanceFocusDynamics
+from gfnet_env.env import GlanceFocusEnv
+from gfnet_env.registration import TASKS, make_env, make_vector_env, register_all
+from gfnet_env.tasks import Task, image_folder_task, imagenet_task, synthetic_signs_task
+from gfnet_env.vector_env import GlanceFocusVectorEnv
+
+__all__ = [
+    "TASKS",
+    "EpisodeSpec",
+    "GlanceFocusDynamics",
+    "GlanceFocusEnv",
+    "GlanceFocusVectorEnv",
+    "Task",
+    "image_folder_task",
+    "imagenet_task",
+    "make_env",
+    "make_vector_env",
+    "register_all",
+    "synthetic_signs_task",
+]
+
+register_all()

@@ -1,0 +1,262 @@
+"""The MDP itself, batched, in torch: every face of the environment is a thin shell around this one implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from classifiers.datasets.image_source import ImageSource
+from classifiers.frozen import FrozenClassifier
+from classifiers.glance_focus import Glimpse
+from classifiers.multiply_adds import glimpse_costs
+from classifiers.patches import crop, top_left_px
+from gfnet_env.rewards import REWARDS, contrastive_reward, increment_reward
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpisodeSpec:
+    """The rules of an episode.
+
+    Attributes:
+        num_glimpses: longest sequence T, the glance counted; None takes the classifier's.
+        reward: one of `gfnet_env.rewards.REWARDS`.
+        reward_samples: random crops S that estimate the expectation of Eq. (8).
+        exit_confidence: the episode also ends once a focus step's largest probability exceeds this, in (0, 1]; None
+            always takes all T steps.
+    """
+
+    num_glimpses: int | None = None
+    reward: str = "contrastive"
+    reward_samples: int = 1
+    exit_confidence: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_glimpses is not None and self.num_glimpses < 2:
+            raise ValueError(f"num_glimpses={self.num_glimpses}; pass 2 or more: the glance is one of them")
+        if self.reward not in REWARDS:
+            raise ValueError(f"reward={self.reward!r} is unknown; pass one of {', '.join(REWARDS)}")
+        if self.reward_samples < 1:
+            raise ValueError(f"reward_samples={self.reward_samples}; pass 1 or more")
+        if self.exit_confidence is not None and not 0 < self.exit_confidence <= 1:
+            raise ValueError(f"exit_confidence={self.exit_confidence}; pass a probability in (0, 1], or None")
+
+
+@dataclass
+class Trace:
+    """What happened in each row's present episode, by step; entries from `steps` on mean nothing.
+
+    Attributes:
+        index: (B,) int64, which image of the source.
+        label: (B,) int64.
+        box: (B, 4) int64, see `classifiers.datasets.image_source.Batch`.
+        steps: (B,) int64, glimpses taken, the glance counted; 0 before the first reset.
+        top_left_px: (B, T, 2) int64 patch corners, (-1, -1) for the glance.
+        prediction: (B, T) int64.
+        confidence: (B, T) float32, the largest probability.
+        label_probability: (B, T) float32, the true label's.
+        multiply_adds: (B,) int64, spent so far, policy and reward samples not counted.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    box: np.ndarray
+    steps: np.ndarray
+    top_left_px: np.ndarray
+    prediction: np.ndarray
+    confidence: np.ndarray
+    label_probability: np.ndarray
+    multiply_adds: np.ndarray
+
+    @classmethod
+    def empty(cls, batch_size: int, num_glimpses: int) -> Trace:
+        """Room for `batch_size` episodes of up to `num_glimpses` steps."""
+        by_row, by_step = (batch_size,), (batch_size, num_glimpses)
+        return cls(
+            index=np.zeros(by_row, np.int64),
+            label=np.zeros(by_row, np.int64),
+            box=np.zeros((batch_size, 4), np.int64),
+            steps=np.zeros(by_row, np.int64),
+            top_left_px=np.full((*by_step, 2), -1, np.int64),
+            prediction=np.zeros(by_step, np.int64),
+            confidence=np.zeros(by_step, np.float32),
+            label_probability=np.zeros(by_step, np.float32),
+            multiply_adds=np.zeros(by_row, np.int64),
+        )
+
+
+class GlanceFocusDynamics:
+    """B episodes side by side, each on an image of its own.
+
+    Args:
+        classifier: the frozen networks, on the device where everything is computed.
+        source: the images.
+        spec: the rules.
+        batch_size: number B of rows.
+
+    Raises:
+        ValueError: if classifier, images and rules don't fit each other.
+    """
+
+    def __init__(
+        self, classifier: FrozenClassifier, source: ImageSource, spec: EpisodeSpec, batch_size: int
+    ) -> None:
+        _check_fit(classifier, source, spec)
+        self.classifier = classifier
+        self.source = source
+        self.spec = spec
+        self.batch_size = batch_size
+        self.num_glimpses = spec.num_glimpses or classifier.spec.num_glimpses
+        self.costs = glimpse_costs(classifier)
+        self.device = classifier.normalize.scale.device
+        self.images = torch.zeros(batch_size, 3, *source.image_size, dtype=torch.uint8, device=self.device)
+        self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
+        self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device)
+        self.trace = Trace.empty(batch_size, self.num_glimpses)
+
+    @property
+    def patch_size(self) -> int:
+        """Side P of a patch in pixels."""
+        return self.classifier.spec.patch_size
+
+    @torch.inference_mode()
+    def begin(self, rows: np.ndarray, indices: np.ndarray) -> None:
+        """Starts an episode in some rows: fetches their images and glances at them.
+
+        Args:
+            rows: (R,) int64, which rows.
+            indices: (R,) int64, which images of the source.
+        """
+        batch = self.source.fetch(torch.from_numpy(indices))
+        images = batch.images.to(self.device, non_blocking=True)
+        glimpse = self.classifier.glance(images)
+        self.images = _with_rows(self.images, rows, images)
+        trace = self.trace
+        trace.index[rows], trace.label[rows] = indices, batch.labels.numpy()
+        trace.box[rows] = batch.boxes.numpy()
+        trace.steps[rows], trace.multiply_adds[rows] = 0, 0
+        self._record(rows, glimpse, np.full((len(rows), 2), -1), self.costs.glance)
+
+    @torch.inference_mode()
+    def advance(
+        self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Looks at one patch in some rows; the reward's random crops share the forward pass.
+
+        Args:
+            rows: (R,) int64, which rows.
+            location: (R, 2) in [0, 1], (row, col).
+            rngs: R generators for the reward's random crops, one for each row.
+
+        Returns:
+            reward (R,) float64 and terminated (R,) bool.
+        """
+        images, hidden = self.images[rows], self.hidden[rows]
+        size = (images.shape[2], images.shape[3])
+        is_contrastive = self.spec.reward == "contrastive"
+        samples = self.spec.reward_samples if is_contrastive else 0
+        random = np.stack([rng.random((samples, 2), dtype=np.float32) for rng in rngs], axis=1)  # (S, R, 2)
+        locations = torch.cat([location.float(), torch.from_numpy(random).flatten(0, 1)])  # ((1 + S) R, 2)
+        corners = top_left_px(locations, size, self.patch_size)
+        repeats = 1 + samples
+        patches = torch.cat(
+            [crop(images, part.to(self.device), self.patch_size) for part in corners.chunk(repeats)]
+        )
+        glimpse = self.classifier.focus(patches, hidden.repeat(repeats, 1))
+        before = self.trace.label_probability[rows, self.trace.steps[rows] - 1]
+        taken = len(rows)
+        labels = torch.from_numpy(self.trace.label[rows])
+        probability = _label_probability(glimpse.logits, labels.repeat(repeats)).view(repeats, taken)
+        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), corners[:taken].numpy(), self.costs.focus)
+        if is_contrastive:
+            reward = contrastive_reward(probability[0], probability[1:])
+        else:
+            reward = increment_reward(probability[0], torch.from_numpy(before))
+        return reward.numpy().astype(np.float64), self._terminated(rows)
+
+    def observation(self) -> dict[str, np.ndarray]:
+        """All rows' observations, as arrays that no later step changes.
+
+        Returns:
+            `features` (B, C, h, w) and `hidden` (B, F_h), float32.
+        """
+        return {"features": self.features.cpu().numpy(), "hidden": self.hidden.cpu().numpy()}
+
+    def info(self) -> dict[str, np.ndarray]:
+        """All rows' labels, predictions and costs after their last step.
+
+        Returns:
+            Arrays of B entries: `index`, `label`, `box`, `prediction`, `confidence`, `label_probability`,
+            `top_left_px` ((-1, -1) after the glance), `patch_size`, `multiply_adds`.
+        """
+        trace, rows = self.trace, np.arange(self.batch_size)
+        last = np.maximum(trace.steps, 1) - 1
+        return {
+            "index": trace.index.copy(),
+            "label": trace.label.copy(),
+            "box": trace.box.copy(),
+            "prediction": trace.prediction[rows, last],
+            "confidence": trace.confidence[rows, last],
+            "label_probability": trace.label_probability[rows, last],
+            "top_left_px": trace.top_left_px[rows, last],
+            "patch_size": np.full(self.batch_size, self.patch_size),
+            "multiply_adds": trace.multiply_adds.copy(),
+        }
+
+    def _record(self, rows: np.ndarray, glimpse: Glimpse, corners: np.ndarray, cost: int) -> None:
+        self.features = _with_rows(self.features, rows, glimpse.features)
+        self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)
+        probabilities = glimpse.logits.float().softmax(dim=1).cpu()  # (R, K)
+        confidence, prediction = probabilities.max(dim=1)
+        trace, step = self.trace, self.trace.steps[rows]
+        labels = torch.from_numpy(trace.label[rows])
+        trace.top_left_px[rows, step] = corners
+        trace.prediction[rows, step], trace.confidence[rows, step] = prediction.numpy(), confidence.numpy()
+        trace.label_probability[rows, step] = probabilities.gather(1, labels[:, None])[:, 0].numpy()
+        trace.steps[rows] += 1
+        trace.multiply_adds[rows] += cost
+
+    def _terminated(self, rows: np.ndarray) -> np.ndarray:
+        steps = self.trace.steps[rows]
+        done: np.ndarray = steps >= self.num_glimpses
+        if self.spec.exit_confidence is not None:
+            done = done | (self.trace.confidence[rows, steps - 1] > self.spec.exit_confidence)
+        return done
+
+
+def _with_rows(whole: Tensor, rows: np.ndarray, part: Tensor) -> Tensor:
+    """A new tensor with some rows replaced; observations handed out earlier stay as they were."""
+    if len(rows) == len(whole):
+        return part.contiguous()
+    changed = whole.clone()
+    changed[torch.from_numpy(rows).to(whole.device)] = part
+    return changed
+
+
+def _label_probability(logits: Tensor, labels: Tensor) -> Tensor:
+    return logits.float().softmax(dim=1).cpu().gather(1, labels[:, None])[:, 0]
+
+
+def _check_fit(classifier: FrozenClassifier, source: ImageSource, spec: EpisodeSpec) -> None:
+    shape, names = classifier.spec, source.class_names
+    if len(source) == 0:
+        raise ValueError("the data set holds no image; pass one with at least one")
+    if len(names) != classifier.num_classes:
+        raise ValueError(
+            f"the classifier knows {classifier.num_classes} classes, the data set has {len(names)}; "
+            "pass a classifier that was trained on these classes"
+        )
+    if shape.patch_size > min(source.image_size):
+        height, width = source.image_size
+        raise ValueError(
+            f"patch_size={shape.patch_size} exceeds the {height}x{width} image; pass larger images (image_size) or a "
+            "classifier with smaller patches"
+        )
+    if shape.head == "cascade" and (spec.num_glimpses or 0) > shape.num_glimpses:
+        raise ValueError(
+            f"num_glimpses={spec.num_glimpses} exceeds the cascade's {shape.num_glimpses} classifiers; "
+            f"pass at most {shape.num_glimpses}"
+        )

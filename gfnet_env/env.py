@@ -1,0 +1,136 @@
+"""The environment for one image at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from gfnet_env.actions import to_location
+from gfnet_env.dynamics import EpisodeSpec, GlanceFocusDynamics
+from gfnet_env.rendering import check_render_mode, render_rows
+from gfnet_env.spaces import action_space, observation_space
+from gfnet_env.tasks import Task
+
+_ROW = np.array([0])
+
+
+class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
+    """Where to look next: an episode is one image, an action a place to look at, the reward what the look was worth.
+
+    ## Description
+    `reset` picks an image and shows it to a frozen classifier at low resolution (the glance). Each step cuts a small
+    full-resolution patch, shows it too, and rewards the gain in the classifier's belief in the true label (Sections 3.1
+    and 3.2 of "Glance and Focus Networks for Dynamic Visual Recognition", T-PAMI 2022).
+
+    ## Action space
+    `Box(-1, 1, (2,), float32)`, (row, col) of the patch: 0 is centred, -1 flush with the top or left edge, 1 with the
+    bottom or right edge.
+
+    ## Observation space
+    | key | shape | what |
+    |---|---|---|
+    | `features` | (C, h, w) float32 | feature maps of the last input |
+    | `hidden` | (F_h,) float32 | the classifier's recurrent state: the sum of all that was seen, so the observation is Markov |
+
+    ## Rewards
+    `contrastive`: the true label's probability less its mean over random patches, Eq. (8). `increment`: less its value
+    before the look, Eq. (4). Both in [-1, 1].
+
+    ## Starting state
+    A uniformly drawn image, after the glance.
+
+    ## Episode end
+    `terminated` after T - 1 patches, or, if `exit_confidence` is set, after the first patch that makes the classifier
+    more confident than that. Never `truncated`.
+
+    ## Info
+    `index` and `label` of the image, `box` of what decides the label (zeros if unknown), `prediction`, `confidence`,
+    `label_probability`, `top_left_px` of the last patch ((-1, -1) after the glance), `patch_size`, and the
+    `multiply_adds` spent so far (the policy's own not counted).
+
+    ## Version history
+    v0: first.
+
+    Args:
+        task: images and classifier.
+        episode: the rules.
+        render_mode: None or `"rgb_array"`.
+
+    Raises:
+        ValueError: if the parts don't fit each other.
+    """
+
+    metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012 - Gymnasium's convention
+
+    def __init__(self, task: Task, episode: EpisodeSpec, *, render_mode: str | None = None) -> None:
+        check_render_mode(render_mode)
+        self.task = task
+        self.render_mode = render_mode
+        self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, batch_size=1)
+        self.action_space = action_space()
+        self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]  # Dict samples a plain dict
+            task.classifier.feature_shape(), task.classifier.hidden_size
+        )
+        self._finished = True
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Starts an episode.
+
+        Args:
+            seed: of `self.np_random`; None keeps it running.
+            options: `{"index": i}` picks the image; else it is drawn at random.
+
+        Returns:
+            The observation after the glance, and info.
+
+        Raises:
+            ValueError: if an option is unknown or there is no such image.
+        """
+        super().reset(seed=seed)
+        unknown = set(options or {}) - {"index"}
+        if unknown:
+            raise ValueError(f"reset options {sorted(unknown)} are unknown; pass 'index'")
+        size = len(self.task.source)
+        index = int(options["index"]) if options else int(self.np_random.integers(size))
+        if not 0 <= index < size:
+            raise ValueError(f"index={index} is outside the {size} images; pass 0 to {size - 1}")
+        self.dynamics.begin(_ROW, np.array([index]))
+        self._finished = False
+        return self._observation(), self._info()
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+        """Looks at one patch.
+
+        Args:
+            action: (2,) in [-1, 1], (row, col).
+
+        Returns:
+            observation, reward, terminated, truncated (always false), info.
+
+        Raises:
+            ValueError: if the action is NaN or outside the space.
+            RuntimeError: if there is no episode going on.
+        """
+        if self._finished:
+            raise RuntimeError("step() was called on a finished episode; call reset() first")
+        location = to_location(np.asarray(action, dtype=np.float32)[None])
+        reward, terminated = self.dynamics.advance(_ROW, location, [self.np_random])
+        self._finished = bool(terminated[0])
+        return self._observation(), float(reward[0]), self._finished, False, self._info()
+
+    def render(self) -> np.ndarray | None:
+        """The image with its patches and the glimpse strip, (H, W, 3) uint8; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return render_rows(self.dynamics, [0])[0]
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        return {key: value[0] for key, value in self.dynamics.observation().items()}
+
+    def _info(self) -> dict[str, Any]:
+        return {key: value[0] if value.ndim > 1 else value[0].item() for key, value in self.dynamics.info().items()}

@@ -1,0 +1,64 @@
+"""The ids of the environments."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+
+from gfnet_env.dynamics import EpisodeSpec
+from gfnet_env.env import GlanceFocusEnv
+from gfnet_env.tasks import Task, image_folder_task, imagenet_task, synthetic_signs_task
+from gfnet_env.vector_env import GlanceFocusVectorEnv
+
+TASKS: dict[str, Callable[..., Task]] = {
+    "GFNet-SyntheticSigns-v0": synthetic_signs_task,
+    "GFNet-ImageFolder-v0": image_folder_task,
+    "GFNet-ImageNet-v0": imagenet_task,
+}
+"""What each id's images and classifier are made by; its keyword arguments are those of `gym.make`, too."""
+
+_EPISODE_KEYS = tuple(field.name for field in dataclasses.fields(EpisodeSpec))
+
+
+def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> GlanceFocusEnv:
+    """What `gymnasium.make(env_id, ...)` calls.
+
+    Args:
+        env_id: a key of `TASKS`.
+        render_mode: None or `"rgb_array"`.
+        **kwargs: fields of `EpisodeSpec` and arguments of the task.
+
+    Returns:
+        The environment.
+    """
+    task, episode = _parts(env_id, kwargs)
+    return GlanceFocusEnv(task, episode, render_mode=render_mode)
+
+
+def make_vector_env(
+    env_id: str, *, num_envs: int = 1, render_mode: str | None = None, **kwargs: Any
+) -> GlanceFocusVectorEnv:
+    """What `gymnasium.make_vec(env_id, num_envs=B, ...)` calls; see `make_env` and `GlanceFocusVectorEnv`."""
+    vector = {key: kwargs.pop(key) for key in ("autoreset_mode",) if key in kwargs}
+    task, episode = _parts(env_id, kwargs)
+    return GlanceFocusVectorEnv(task, episode, num_envs=num_envs, render_mode=render_mode, **vector)
+
+
+def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
+    episode = EpisodeSpec(**{key: kwargs[key] for key in _EPISODE_KEYS if key in kwargs})
+    rest = {key: value for key, value in kwargs.items() if key not in _EPISODE_KEYS}
+    return TASKS[env_id](**rest), episode
+
+
+def register_all() -> None:
+    """Registers every id of `TASKS` with Gymnasium; done by `import gfnet_env`."""
+    for env_id in TASKS:
+        gymnasium.register(
+            env_id,
+            entry_point="gfnet_env.registration:make_env",
+            vector_entry_point="gfnet_env.registration:make_vector_env",
+            kwargs={"env_id": env_id},
+        )

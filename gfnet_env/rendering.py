@@ -1,0 +1,125 @@
+"""Pictures of an episode, as the paper's Fig. 9: the image with its patches, and beside it what was seen.
+
+A box is green where the prediction was right and red where it was wrong; it carries the step's number and the
+confidence in the true label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw, ImageFont
+
+from classifiers.patches import resize
+from gfnet_env.dynamics import GlanceFocusDynamics
+
+RIGHT, WRONG = (40, 200, 80), (235, 60, 50)
+"""RGB of boxes whose prediction was right, and of those whose was wrong."""
+
+_PAPER, _INK = (250, 250, 248), (30, 30, 34)
+_MARGIN, _CAPTION, _MIN_SIDE = 8, 18, 384
+
+
+def check_render_mode(render_mode: str | None) -> None:
+    """Refuses render modes that the environments don't have.
+
+    Args:
+        render_mode: None or `"rgb_array"`.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if render_mode not in (None, "rgb_array"):
+        raise ValueError(f"render_mode={render_mode!r} is unknown; pass 'rgb_array' or None")
+
+
+def render_rows(dynamics: GlanceFocusDynamics, rows: Iterable[int]) -> list[np.ndarray]:
+    """Draws the present episodes of some rows.
+
+    Args:
+        dynamics: the episodes.
+        rows: which rows.
+
+    Returns:
+        For each row (H', W', 3) uint8; the size depends on the image's size and T alone.
+
+    Raises:
+        RuntimeError: before the first reset.
+    """
+    if not dynamics.trace.steps.all():
+        raise RuntimeError("render() was called before reset(); call reset() first")
+    return [_render(dynamics, row) for row in rows]
+
+
+def _render(dynamics: GlanceFocusDynamics, row: int) -> np.ndarray:
+    image = Image.fromarray(dynamics.images[row].permute(1, 2, 0).cpu().numpy())
+    scale = max(1, -(-_MIN_SIDE // min(image.size)))
+    whole = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    strip_side = max(48, (whole.height - dynamics.num_glimpses * (_CAPTION + _MARGIN)) // dynamics.num_glimpses)
+    frame_height = max(whole.height, dynamics.num_glimpses * (strip_side + _CAPTION + _MARGIN))
+    width = whole.width + strip_side + 3 * _MARGIN + (strip_side + whole.width) % 2  # even sides suit video codecs
+    frame = Image.new("RGB", (width, frame_height + 2 * _MARGIN + _CAPTION + frame_height % 2), _PAPER)
+    _draw_boxes(ImageDraw.Draw(whole), dynamics, row, scale)
+    frame.paste(whole, (_MARGIN, _MARGIN + _CAPTION))
+    _draw_strip(frame, dynamics, row, image, (2 * _MARGIN + whole.width, _MARGIN), strip_side)
+    ImageDraw.Draw(frame).text((_MARGIN, _MARGIN - 2), _caption(dynamics, row), fill=_INK, font=_font(14))
+    return np.asarray(frame)
+
+
+def _caption(dynamics: GlanceFocusDynamics, row: int) -> str:
+    trace, names = dynamics.trace, dynamics.source.class_names
+    predicted = names[trace.prediction[row, trace.steps[row] - 1]]
+    return f"true: {names[trace.label[row]]}   predicted: {predicted}   {trace.multiply_adds[row] / 1e6:.1f} M multiply-adds"
+
+
+def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: int, scale: int) -> None:
+    for step in range(1, dynamics.trace.steps[row]):
+        top, left = (int(v) * scale for v in dynamics.trace.top_left_px[row, step])
+        side = dynamics.patch_size * scale
+        colour = _colour(dynamics, row, step)
+        draw.rectangle((left, top, left + side - 1, top + side - 1), outline=colour, width=3)
+        _label(draw, (left, top), _step_text(dynamics, row, step), colour)
+
+
+def _draw_strip(
+    frame: Image.Image, dynamics: GlanceFocusDynamics, row: int, image: Image.Image, corner: tuple[int, int], side: int
+) -> None:
+    draw = ImageDraw.Draw(frame)
+    for step in range(dynamics.trace.steps[row]):
+        left, top = corner[0], corner[1] + step * (side + _CAPTION + _MARGIN)
+        seen = _seen(dynamics, row, step, image).resize((side, side), Image.Resampling.NEAREST)
+        colour = _colour(dynamics, row, step)
+        draw.text((left, top), _step_text(dynamics, row, step), fill=colour, font=_font(14))
+        frame.paste(seen, (left, top + _CAPTION))
+        draw.rectangle((left, top + _CAPTION, left + side - 1, top + _CAPTION + side - 1), outline=colour, width=2)
+
+
+def _seen(dynamics: GlanceFocusDynamics, row: int, step: int, image: Image.Image) -> Image.Image:
+    side = dynamics.patch_size
+    top, left = (int(v) for v in dynamics.trace.top_left_px[row, step])
+    if top >= 0:
+        return image.crop((left, top, left + side, top + side))
+    pixels = resize(dynamics.images[row : row + 1].float().cpu(), (side, side), dynamics.classifier.spec.resize_mode)
+    return Image.fromarray(pixels[0].clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+
+
+def _step_text(dynamics: GlanceFocusDynamics, row: int, step: int) -> str:
+    return f"{step + 1}: {100 * dynamics.trace.label_probability[row, step]:.0f}%"
+
+
+def _colour(dynamics: GlanceFocusDynamics, row: int, step: int) -> tuple[int, int, int]:
+    return RIGHT if dynamics.trace.prediction[row, step] == dynamics.trace.label[row] else WRONG
+
+
+def _label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, colour: tuple[int, int, int]) -> None:
+    left, top, right, bottom = draw.textbbox(corner, text, font=_font(14))
+    draw.rectangle((left, top, right + 4, bottom + 4), fill=colour)
+    draw.text((corner[0] + 2, corner[1] + 1), text, fill=(255, 255, 255), font=_font(14))
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=size)

@@ -1,0 +1,172 @@
+"""Images and a classifier that knows them: what an environment is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from classifiers.checkpoints import load_classifier
+from classifiers.datasets.image_folder import DatasetImages, FolderImages
+from classifiers.datasets.image_source import ImageSource
+from classifiers.datasets.scene_cache import load_scenes
+from classifiers.datasets.synthetic_signs import SceneSpec
+from classifiers.encoders import build_encoder
+from classifiers.frozen import FrozenClassifier, frozen
+from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
+
+ClassifierLike = GlanceFocusClassifier | str | Path
+"""A classifier, or where one is: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained network
+whose logits are averaged."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """Images and the frozen classifier that looks at them."""
+
+    source: ImageSource
+    classifier: FrozenClassifier
+
+
+SHIPPED_RUN = Path(__file__).parent / "weights"
+"""The embedded task's networks that come with the package: a run's folder with initialisation and stage I."""
+
+
+def resolve_classifier(classifier: ClassifierLike, *, num_classes: int, patch_size: int) -> GlanceFocusClassifier:
+    """Finds a classifier.
+
+    Args:
+        classifier: the networks, or where they are.
+        num_classes: K, for a pretrained network.
+        patch_size: P in pixels, for a pretrained network.
+
+    Returns:
+        The classifier in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if there is nothing at that path.
+        ValueError: if the file is no classifier or the encoder is unknown.
+    """
+    if isinstance(classifier, GlanceFocusClassifier):
+        return classifier.eval()
+    if isinstance(classifier, str) and classifier.startswith("average:"):
+        encoder = classifier.removeprefix("average:")
+        return pretrained_average(encoder, num_classes, patch_size)
+    path = Path(classifier)
+    return load_classifier(run_weights(path) if path.is_dir() else path)[0]
+
+
+def run_weights(run: Path) -> Path:
+    """The classifier that a run trained last: stage III's if it has one, else stage I's."""
+    for stage in ("stage3", "stage1"):
+        if (run / stage / "classifier.safetensors").is_file():
+            return run / stage / "classifier.safetensors"
+    raise FileNotFoundError(f"{run} holds no stage3/ or stage1/classifier.safetensors; pass the folder of a `gfnet train`")
+
+
+def pretrained_average(encoder: str, num_classes: int, patch_size: int) -> GlanceFocusClassifier:
+    """A pretrained torchvision network as both encoders, its logits averaged: no stage I needed."""
+    spec = ClassifierSpec(encoder=encoder, head="average", patch_size=patch_size)
+    classifier = GlanceFocusClassifier(spec, num_classes)
+    pretrained = build_encoder(encoder, num_classes, weights="DEFAULT")
+    classifier.global_encoder.load_state_dict(pretrained.state_dict())
+    classifier.local_encoder.load_state_dict(pretrained.state_dict())
+    return classifier.eval()
+
+
+def synthetic_signs_task(
+    *,
+    classifier: ClassifierLike | None = None,
+    split: str = "train",
+    num_scenes: int = 2000,
+    scenes: SceneSpec | None = None,
+    device: str = "cpu",
+    compile: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Task:
+    """The embedded task: generated road scenes; works at once.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        split: `"train"`, `"val"` or `"test"`.
+        num_scenes: so many scenes of the split, drawn once and kept in the cache.
+        scenes: what they look like.
+        device: where the classifier runs.
+        compile: whether to compile its encoders.
+        on_progress: told of (scenes done, scenes in all) while drawing.
+
+    Returns:
+        The task.
+    """
+    source = load_scenes(scenes or SceneSpec(), split, num_scenes, on_progress=on_progress)
+    chosen = SHIPPED_RUN if classifier is None else classifier
+    networks = resolve_classifier(chosen, num_classes=len(source.class_names), patch_size=48)
+    return _task(source, networks, device, compile)
+
+
+def image_folder_task(
+    *,
+    root: str | Path | None = None,
+    dataset: Any = None,
+    classifier: ClassifierLike | None = None,
+    split: str = "train",
+    image_size: int | tuple[int, int] = 224,
+    patch_size: int = 96,
+    centre_share: float = 1.0,
+    unreadable: str = "refuse",
+    num_classes: int | None = None,
+    device: str = "cpu",
+    compile: bool = False,
+) -> Task:
+    """Any tree with one folder per class, or any map-style torch data set.
+
+    Args:
+        root: folder that holds `train/` and `val/`, each with one folder per class.
+        dataset: instead of `root`, a map-style data set of (image, label).
+        classifier: the networks, or where they are; needed.
+        split: which folder of the tree.
+        image_size: pixels to which images are resized and centre-cropped, one side or (height, width).
+        patch_size: of a pretrained network (`"average:..."`); a trained one brings its own.
+        centre_share: share of each side that the centre crop keeps.
+        unreadable: `"refuse"` or `"skip"` files that can't be decoded.
+        num_classes: K that the tree must have; None takes what it has.
+        device: where the classifier runs.
+        compile: whether to compile its encoders.
+
+    Returns:
+        The task.
+
+    Raises:
+        ValueError: if something is missing or does not fit, with what to pass.
+        FileNotFoundError: if there is no such folder.
+    """
+    if (root is None) == (dataset is None):
+        raise ValueError("neither or both of root and dataset were given; pass root='TREE' (with train/ and val/) or dataset=")
+    if classifier is None:
+        raise ValueError(
+            "no classifier was given; pass classifier= a run of `gfnet train`, a .safetensors file or 'average:resnet50'"
+        )
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    source: ImageSource
+    if dataset is not None:
+        source = DatasetImages(dataset, size)
+    else:
+        assert root is not None
+        source = FolderImages.open(Path(root) / split, size, unreadable=unreadable, centre_share=centre_share)
+    count = len(source.class_names)
+    if num_classes is not None and count != num_classes:
+        raise ValueError(f"the data set has {count} classes, this task has {num_classes}; pass GFNet-ImageFolder-v0's id")
+    networks = resolve_classifier(classifier, num_classes=count, patch_size=patch_size)
+    return _task(source, networks, device, compile)
+
+
+def imagenet_task(**kwargs: Any) -> Task:
+    """ImageNet: `image_folder_task` that insists on 1,000 classes; 224 of 256 pixels, patches of 96 and T = 5 by default (Table 9)."""
+    return image_folder_task(num_classes=1000, **{"centre_share": 0.875, **kwargs})
+
+
+def _task(source: ImageSource, classifier: GlanceFocusClassifier, device: str, compile: bool) -> Task:
+    return Task(source, frozen(classifier.to(torch.device(device)), compile=compile))

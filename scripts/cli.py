@@ -1,0 +1,80 @@
+"""The `gfnet` command."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from scripts.commands import COMMANDS
+from scripts.config import shipped_configs
+
+_USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, PermissionError)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command.
+
+    Args:
+        arguments: of the command line; the process's own if None.
+
+    Returns:
+        The exit code: 0 done, 1 it failed for a reason that was printed, 2 the command line was wrong, 130 interrupted.
+    """
+    options = build_parser().parse_args(arguments)
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    try:
+        COMMANDS[options.command](options, Console(highlight=False, quiet=options.quiet))
+    except KeyboardInterrupt:
+        errors.print("interrupted; the same command goes on where it was")
+        return 130
+    except _USER_ERRORS as error:
+        errors.print(f"gfnet: {error}")
+        return 1
+    except OSError as error:
+        errors.print(f"gfnet: {error.filename or 'a file'} can't be written or read ({error.strerror}); free or choose another place")
+        return 1
+    except RuntimeError as error:
+        if os.environ.get("GFNET_DEBUG"):
+            raise
+        errors.print(f"gfnet: {error} (GFNET_DEBUG=1 shows where)")
+        return 1
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    parser = argparse.ArgumentParser(prog="gfnet", description="Glance and Focus Networks as a Gymnasium environment.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--quiet", action="store_true", help="print nothing but errors")
+
+    demo = commands.add_parser("demo", parents=[common], help="train a policy on the embedded task and show what it learnt")
+    train = commands.add_parser("train", parents=[common], help="train a whole run, or go on with one")
+    train.add_argument("config", help=f"a YAML file, or one of {', '.join(shipped_configs())}")
+    for command, folder in ((demo, "runs/demo"), (train, None)):
+        command.add_argument("--out", type=Path, default=folder, required=folder is None, help="the run's folder")
+        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the config")
+
+    evaluate = commands.add_parser("evaluate", parents=[common], help="evaluate a finished run anew")
+    render = commands.add_parser("render", parents=[common], help="pictures of a run's episodes")
+    for command in (evaluate, render):
+        command.add_argument("run", type=Path, help="the run's folder")
+        command.add_argument("--split", choices=("train", "val", "test"), default="test")
+    render.add_argument("--images", type=int, nargs="+", metavar="I", help="which images; else six easy and hard ones")
+    render.add_argument("--out", type=Path, help="a .png or .gif file, RUN/glimpses.png if left out")
+
+    env = commands.add_parser("env", parents=[common], help="print an environment's spaces and time its steps")
+    env.add_argument("id", help="for example GFNet-SyntheticSigns-v0")
+    env.add_argument("--num-envs", type=int, default=32, metavar="N")
+    env.add_argument("--steps", type=int, default=20, metavar="S", help="vector steps to time")
+    env.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

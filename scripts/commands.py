@@ -1,0 +1,165 @@
+"""What each subcommand of `gfnet` does."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import yaml
+from rich.console import Console
+
+from agents.evaluation import load_record
+from agents.loaded_run import LoadedRun, load_networks
+from agents.pipeline import Pipeline
+from agents.policy_cost import policy_multiply_adds
+from agents.results import compare_policies, summarize
+from agents.run import RunFolder, open_images
+from classifiers.atomic_files import write_text
+from classifiers.datasets.image_source import ImageSource
+from gfnet_env import TASKS
+from scripts.config import ConfigError, dump_config, load_config
+from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
+from scripts.progress import TerminalReporter
+from scripts.report import summary_lines, terminal_table, write_report
+
+
+def demo(options: argparse.Namespace, console: Console) -> None:
+    """Trains a policy on the embedded task with the networks that come with the package."""
+    options.config = "demo"
+    train(options, console)
+
+
+def train(options: argparse.Namespace, console: Console) -> None:
+    """Trains a run, or goes on with one, evaluates it and writes its report."""
+    config = load_config(options.config, options.set)
+    folder: Path = options.out
+    _claim(folder, dump_config(config))
+    with TerminalReporter(console, quiet=options.quiet) as reporter:
+        pipeline = Pipeline(config, folder, reporter)
+        metrics = pipeline.run()
+        write_report(load_networks(config, folder), pipeline.images("test"), folder)
+    console.print(terminal_table(metrics))
+    _print_end(console, metrics, folder)
+
+
+def evaluate(options: argparse.Namespace, console: Console) -> None:
+    """Evaluates a run's policy beside the baselines on a split, and prints the table."""
+    run = _load_run(options.run)
+    with TerminalReporter(console, quiet=options.quiet) as reporter:
+        source = _images(run, options.split)
+        records = compare_policies(
+            run.classifier,
+            source,
+            lambda batch: run.locator,
+            num_glimpses=run.config.stage2.episode.num_glimpses or run.classifier.spec.num_glimpses,
+            seed=run.config.seed,
+            oracle_grid=run.config.oracle_grid,
+            reporter=reporter,
+        )
+        metrics = summarize(records, run.classifier, policy_multiply_adds(run.agent), run.full_resolution, source)
+    console.print(terminal_table(metrics))
+
+
+def render(options: argparse.Namespace, console: Console) -> None:
+    """Writes pictures or an animation of a run's episodes."""
+    run = _load_run(options.run)
+    out: Path = options.out or options.run / "glimpses.png"
+    if out.suffix not in (".png", ".gif"):
+        raise ValueError(f"--out {out} ends in {out.suffix or 'nothing'}; pass a .png or .gif file")
+    source = _images(run, options.split)
+    indices = options.images or easy_and_hard(load_record(RunFolder(options.run).record("learned")), 6)
+    episodes = [list(episode_frames(run, source, index)) for index in indices]
+    if out.suffix == ".gif":
+        save_gif(out, [frame for frames in episodes for frame in frames])
+    else:
+        save_png(out, contact_sheet([frames[-1] for frames in episodes], columns=min(3, len(episodes))))
+    console.print(f"{len(episodes)} episodes in {out}")
+
+
+def env(options: argparse.Namespace, console: Console) -> None:
+    """Prints an environment's spaces and how fast it steps."""
+    if options.id not in TASKS:
+        raise ValueError(f"environment {options.id!r} is unknown; pass one of {', '.join(TASKS)}")
+    if options.num_envs < 1 or options.steps < 1:
+        raise ValueError(f"--num-envs {options.num_envs}, --steps {options.steps}; pass 1 or more of each")
+    kwargs = dict(_keyword(change) for change in options.set)
+    try:
+        vector = gymnasium.make_vec(options.id, num_envs=options.num_envs, **kwargs)
+    except TypeError as error:
+        raise ValueError(f"{options.id} was given a wrong argument: {error}") from error
+    vector.reset(seed=0)
+    vector.action_space.seed(0)
+    actions = [vector.action_space.sample() for _ in range(options.steps + 1)]
+    vector.step(actions.pop())
+    started = time.perf_counter()
+    for action in actions:
+        vector.step(action)
+    seconds = time.perf_counter() - started
+    console.print(f"{options.id}, {options.num_envs} side by side")
+    console.print(f"observation: {vector.single_observation_space}")
+    console.print(f"action:      {vector.single_action_space}")
+    console.print(f"{options.num_envs * options.steps / seconds:,.0f} steps/s ({1e3 * seconds / options.steps:.1f} ms a vector step)")
+    vector.close()
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
+    "demo": demo,
+    "train": train,
+    "evaluate": evaluate,
+    "render": render,
+    "env": env,
+}
+"""The subcommands by name."""
+
+
+def _claim(folder: Path, config: str) -> None:
+    """Writes the config of a new run; refuses to mix two runs in one folder."""
+    path = RunFolder(folder).config
+    if not path.is_file():
+        write_text(path, config)
+        return
+    before, now = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(config)
+    differing = _first_difference(before, now)
+    if differing is not None:
+        raise ConfigError(f"{folder} holds a run with another {differing}; pass another --out, or the settings it began with")
+
+
+def _first_difference(before: Any, now: Any, where: str = "") -> str | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *now]:
+            found = _first_difference(before.get(key), now.get(key), f"{where}{key}.")
+            if found is not None:
+                return found
+        return None
+    return None if before == now else f"{where.rstrip('.')} ({before}, now {now})"
+
+
+def _load_run(folder: Path) -> LoadedRun:
+    path = RunFolder(folder).config
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no config.yaml; pass the folder of a run")
+    return load_networks(load_config(str(path)), folder)
+
+
+def _images(run: LoadedRun, split: str) -> ImageSource:
+    source = open_images(run.config.data, split)
+    if source.class_names != run.class_names:
+        raise ValueError(f"the run knows {len(run.class_names)} classes, the data now has {len(source.class_names)}; restore the data")
+    return source
+
+
+def _keyword(change: str) -> tuple[str, Any]:
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise ValueError(f"--set {change!r}; pass key=value, for example --set num_glimpses=3")
+    return key, yaml.safe_load(text)
+
+
+def _print_end(console: Console, metrics: dict[str, Any], folder: Path) -> None:
+    for line in summary_lines(metrics):
+        console.print(line)
+    console.print(f"Look at {folder / 'report.html'} and {folder / 'glimpses.png'}; curves: tensorboard --logdir {folder}")

@@ -1,0 +1,123 @@
+"""Configs as YAML files: found by name or path, changed from the command line, checked, and written back."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import typing
+from pathlib import Path
+from typing import Any
+
+import pydantic
+import yaml
+
+from agents.run_config import RunConfig
+
+
+class ConfigError(ValueError):
+    """A config is not what it should be."""
+
+
+def shipped_configs() -> dict[str, Path]:
+    """Configs that come with the package, by name."""
+    return {path.stem: path for path in sorted((Path(__file__).parent / "configs").glob("*.yaml"))}
+
+
+def load_config(name_or_path: str, changes: list[str] | None = None) -> RunConfig:
+    """Reads a config.
+
+    Args:
+        name_or_path: a YAML file, or the name of a shipped one.
+        changes: `key.subkey=value` each, the value as YAML.
+
+    Returns:
+        The checked config.
+
+    Raises:
+        ConfigError: if there is none, or a key or value is wrong; says which, and names a near miss.
+    """
+    tree = _read(_find(name_or_path))
+    for change in changes or []:
+        _apply(tree, change)
+    return parse_config(tree)
+
+
+def parse_config(tree: dict[str, Any]) -> RunConfig:
+    """Checks a config that was read already; see `load_config`."""
+    _refuse_unknown(tree, RunConfig, "")
+    try:
+        return pydantic.TypeAdapter(RunConfig).validate_python(tree)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        message = first["msg"].removeprefix("Value error, ")
+        got = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
+        raise ConfigError(f"config {where + ': ' if where else ''}{message}{got}") from error
+
+
+def dump_config(config: RunConfig) -> str:
+    """The resolved config as YAML, every default written out."""
+    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+
+
+def _find(name_or_path: str) -> Path:
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    shipped = shipped_configs()
+    if name_or_path in shipped:
+        return shipped[name_or_path]
+    near = difflib.get_close_matches(name_or_path, shipped, 1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file or one of {', '.join(shipped)}")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}; a config is a mapping of keys")
+    return tree
+
+
+def _apply(tree: dict[str, Any], change: str) -> None:
+    key, equals, text = change.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {change!r}; pass key=value, for example --set stage2.env_steps=10000")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {change!r}: the value is not YAML") from error
+    *parents, last = key.split(".")
+    for parent in parents:
+        inner = tree.setdefault(parent, {})
+        if inner is None:
+            inner = tree[parent] = {}
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {change!r}: {parent!r} is a value, not a group of keys")
+        tree = inner
+    tree[last] = value
+
+
+def _refuse_unknown(tree: Any, kind: Any, where: str) -> None:
+    """Names the near miss of the first key that a (nested) dataclass does not have."""
+    if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
+        return
+    hints = _field_types(kind)
+    for key, value in tree.items():
+        if key not in hints:
+            near = difflib.get_close_matches(str(key), hints, 1)
+            hint = f"did you mean {where + near[0]!r}? " if near else ""
+            raise ConfigError(f"config key {where + str(key)!r} is unknown: {hint}known are {', '.join(hints)}")
+        _refuse_unknown(value, hints[key], f"{where}{key}.")
+
+
+def _field_types(kind: Any) -> dict[str, Any]:
+    """Field names and types; of an optional one, the type that it has when given."""
+    types = {}
+    for name, hint in typing.get_type_hints(kind).items():
+        options = [option for option in typing.get_args(hint) if dataclasses.is_dataclass(option)]
+        types[name] = options[0] if options else hint
+    return types

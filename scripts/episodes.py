@@ -1,0 +1,95 @@
+"""Episodes of a trained policy as pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from agents.baselines import encode_places, grid_locations, label_chances
+from agents.evaluation import EvaluationRecord
+from agents.loaded_run import LoadedRun
+from classifiers.atomic_files import write_atomically
+from classifiers.datasets.image_source import ImageSource
+from gfnet_env import GlanceFocusEnv, Task
+from gfnet_env.rewards import contrastive_reward
+
+
+def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[np.ndarray]:
+    """The environment's picture after the glance and after each of the policy's patches.
+
+    Args:
+        run: the networks.
+        source: the images.
+        index: which image.
+
+    Yields:
+        (H', W', 3) uint8, all of one size.
+    """
+    env = GlanceFocusEnv(Task(source, run.classifier), run.config.stage2.episode, render_mode="rgb_array")
+    observation, _ = env.reset(options={"index": index})
+    state, finished, start = None, False, np.ones(1, dtype=bool)
+    while True:
+        frame = env.render()
+        assert frame is not None
+        yield frame
+        if finished:
+            return
+        action, state = run.agent.predict(observation, state, episode_start=start, deterministic=True)
+        observation, _, finished, _, _ = env.step(action)
+        start = np.zeros(1, dtype=bool)
+
+
+def easy_and_hard(record: EvaluationRecord, count: int) -> list[int]:
+    """Half of `count` images that were right and most surely so at the first focus, half that took longest or failed."""
+    chance = record.label_probability
+    by_ease = np.argsort(-chance[:, 1], kind="stable")
+    easy = by_ease[record.box[by_ease].any(axis=1)] if record.box.any() else by_ease
+    hard = np.argsort(chance[:, -1] - chance[:, 1] - 10.0 * (chance[:, -1] < 0.5) * (chance[:, 1] < 0.5), kind="stable")
+    half = count // 2
+    return [*easy[:: max(1, len(easy) // 3)][:half].tolist(), *hard[: count - half].tolist()]
+
+
+def contact_sheet(frames: list[np.ndarray], columns: int) -> Image.Image:
+    """Pictures of one size side by side."""
+    height, width = frames[0].shape[:2]
+    rows = -(-len(frames) // columns)
+    sheet = Image.new("RGB", (columns * width, rows * height), (255, 255, 255))
+    for position, frame in enumerate(frames):
+        sheet.paste(Image.fromarray(frame), ((position % columns) * width, (position // columns) * height))
+    return sheet
+
+
+def save_png(path: Path, image: Image.Image) -> None:
+    """Writes a PNG file, whole or not at all."""
+    write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
+
+
+def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 700) -> None:
+    """Writes an animation, whole or not at all."""
+    first, *rest = [Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
+    write_atomically(
+        path,
+        lambda temporary: first.save(
+            temporary, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0
+        ),
+    )
+
+
+@torch.inference_mode()
+def reward_map(run: LoadedRun, source: ImageSource, index: int, rows: int = 19, columns: int = 25) -> np.ndarray:
+    """The contrastive reward of a first focus at every place of a grid, (rows, columns), as Fig. 5.
+
+    The expectation of Eq. (8) is the mean over the grid.
+    """
+    batch = source.fetch(torch.tensor([index]))
+    device = run.classifier.normalize.scale.device
+    images = batch.images.to(device)
+    places = grid_locations(rows, columns)
+    pooled, encoder_logits = encode_places(run.classifier, images, places)
+    hidden = run.classifier.glance(images).hidden
+    chances = label_chances(run.classifier, pooled, encoder_logits, hidden, batch.labels).cpu()[0]  # (G,)
+    return contrastive_reward(chances, chances[:, None]).numpy().reshape(rows, columns)

@@ -1,0 +1,158 @@
+"""What a person sees of a run: the table on the terminal, `glimpses.png` and a self-contained `report.html`."""
+
+from __future__ import annotations
+
+import html
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.table import Table
+
+from agents.evaluation import load_record
+from agents.loaded_run import LoadedRun
+from agents.pipeline import read_metrics
+from agents.results import POLICIES
+from agents.run import RunFolder
+from agents.run_log import curve
+from classifiers.atomic_files import write_text
+from classifiers.datasets.image_source import ImageSource
+from scripts import plots
+from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, reward_map, save_png
+
+_STYLE = """
+body{font:16px/1.5 system-ui,sans-serif;max-width:980px;margin:2rem auto;padding:0 1rem;color:#202124}
+table{border-collapse:collapse;margin:1rem 0}th,td{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #dadce0}
+th:first-child,td:first-child{text-align:left}img{max-width:100%}.row{display:flex;flex-wrap:wrap;gap:1rem}
+.row>*{flex:1 1 420px}.note{color:#5f6368}pre{background:#f1f3f4;padding:1rem;overflow:auto}
+"""
+
+
+def terminal_table(metrics: dict[str, Any]) -> Table:
+    """Accuracy by policy and step."""
+    table = Table(title=f"accuracy on {metrics['images']} held-out images")
+    table.add_column("policy")
+    for head in _step_heads(metrics):
+        table.add_column(head, justify="right")
+    table.add_column("first focus finds it", justify="right")
+    for name, cells in _policy_rows(metrics):
+        table.add_row(name, *cells)
+    return table
+
+
+def summary_lines(metrics: dict[str, Any]) -> list[str]:
+    """What the table does not say, a sentence each."""
+    costs = metrics["multiply_adds"]
+    lines = []
+    if metrics["full_resolution_accuracy"] is not None:
+        share = costs["full_resolution"] / costs["cumulative"][1]
+        lines.append(
+            f"Full-resolution network: accuracy {metrics['full_resolution_accuracy']:.3f} for "
+            f"{_mega(costs['full_resolution'])} multiply-adds; two steps of the policy take "
+            f"{_mega(costs['cumulative'][1])}, {share:.1f} times fewer."
+        )
+    lines.append(f"{metrics['env_steps']:,} environment steps; {metrics['seconds']:.0f} s in all.")
+    return lines
+
+
+def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
+    """Writes `glimpses.png` and `report.html` of a finished run.
+
+    Args:
+        run: its networks.
+        source: the held-out images.
+        folder: the run's folder, with its `metrics.json` and records.
+
+    Raises:
+        FileNotFoundError: if the run is not finished.
+        OSError: if the folder can't be written.
+    """
+    files, metrics = RunFolder(folder), read_metrics(folder)
+    record = load_record(files.record("learned"))
+    chosen = easy_and_hard(record, 6)
+    sheet = contact_sheet([list(episode_frames(run, source, index))[-1] for index in chosen], columns=3)
+    save_png(folder / "glimpses.png", sheet)
+    buffer = io.BytesIO()
+    sheet.save(buffer, format="PNG")
+    heat = _heat_maps(run, source, chosen[:2] + chosen[-2:], record.location[:, 0])
+    steps, rewards = curve(files.log, "stage2", "reward")
+    body = [
+        "<h1>Where to look next</h1>",
+        f"<p>{metrics['images']} held-out images, {metrics['env_steps']:,} environment steps, {metrics['seconds']:.0f} s.</p>",
+        "<h2>Accuracy by step</h2>",
+        _html_table(metrics),
+        *(f"<p>{html.escape(line)}</p>" for line in summary_lines(metrics)[:-1]),
+        f"<div class=row>{_image(plots.accuracy_by_step(metrics))}{_image(plots.accuracy_by_cost(metrics))}</div>",
+        "<h2>Learning curve of stage II</h2>",
+        _image(plots.learning_curve(steps, rewards)) if steps else "<p class=note>None: the policy was loaded.</p>",
+        "<h2>Easy and hard scenes</h2>",
+        "<p class=note>Top: right at the first focus. Bottom: took longer, or failed. Boxes are numbered by step and carry "
+        "the confidence in the true label, green where the prediction was right.</p>",
+        f"<img src='{plots.png_data_uri(buffer.getvalue())}' alt='episodes'>",
+        "<h2>Reward of the first focus, by place</h2>",
+        "<p class=note>The contrastive reward, Eq. (8), of a patch centred there; the cross is the policy's choice.</p>",
+        heat,
+        "<h2>Multiply-adds</h2>",
+        _cost_table(metrics),
+        "<h2>Config</h2>",
+        f"<pre>{html.escape(files.config.read_text(encoding='utf-8'))}</pre>",
+    ]
+    head = f"<!doctype html><meta charset=utf-8><title>GFNet-Gym: {html.escape(folder.name)}</title><style>{_STYLE}</style>"
+    write_text(folder / "report.html", head + "\n".join(body))
+
+
+def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: np.ndarray) -> str:
+    images, maps, points = [], [], []
+    side = run.classifier.spec.patch_size
+    for index in indices:
+        image = source.fetch(torch.tensor([index])).images[0].permute(1, 2, 0).numpy()
+        values = reward_map(run, source, index)
+        # a patch's centre stays half its side inside the image; the rim repeats the outermost places
+        rim = (round(values.shape[0] * side / (2 * (image.shape[0] - side + 1))), round(values.shape[1] * side / (2 * (image.shape[1] - side + 1))))
+        room = np.array(image.shape[:2]) - side
+        centre = np.floor(first[index] * room) + side / 2
+        images.append(image)
+        maps.append(np.pad(values, ((rim[0],) * 2, (rim[1],) * 2), mode="edge"))
+        points.append((float(centre[0]), float(centre[1])))
+    return _image(plots.reward_heat_maps(images, maps, points))
+
+
+def _step_heads(metrics: dict[str, Any]) -> list[str]:
+    return [f"t={t}" for t in range(1, len(metrics["accuracy"]["learned"]) + 1)]
+
+
+def _policy_rows(metrics: dict[str, Any]) -> list[tuple[str, list[str]]]:
+    rows = []
+    for name in POLICIES:
+        found = metrics["pointing_game_by_policy"][name]
+        cells = [f"{value:.3f}" for value in metrics["accuracy"][name]]
+        rows.append((name.replace("_", "-"), [*cells, "-" if found is None else f"{found[0]:.3f}"]))
+    return rows
+
+
+def _html_table(metrics: dict[str, Any]) -> str:
+    heads = "".join(f"<th>{head}</th>" for head in ["policy", *_step_heads(metrics), "first focus finds it"])
+    rows = "".join(
+        f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for name, cells in _policy_rows(metrics)
+    )
+    return f"<table><tr>{heads}</tr>{rows}</table>"
+
+
+def _cost_table(metrics: dict[str, Any]) -> str:
+    costs = metrics["multiply_adds"]
+    rows = {"glance (f_G, f_C)": costs["glance"], "focus (f_L, f_C)": costs["focus"], "decision (pi)": costs["policy"]}
+    rows |= {f"all up to t={t}": cost for t, cost in enumerate(costs["cumulative"], 1)}
+    if costs["full_resolution"] is not None:
+        rows["full-resolution network"] = costs["full_resolution"]
+    cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{cost:,}</td></tr>" for name, cost in rows.items())
+    return f"<table><tr><th>part</th><th>multiply-adds per image</th></tr>{cells}</table>"
+
+
+def _image(figure: Any) -> str:
+    return f"<img src='{plots.as_data_uri(figure)}' alt=''>"
+
+
+def _mega(cost: int) -> str:
+    return f"{cost / 1e6:.1f} M"
