@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from PIL import ImageDraw
+from PIL import Image, ImageDraw
 
 from classifiers.datasets.scenery import draw_pole, draw_scenery, photograph
 from classifiers.datasets.signs import CLASS_NAMES, DISTRACTORS, SPEED_LIMITS, draw_sign
@@ -93,6 +93,7 @@ def draw_scene(spec: SceneSpec, split: str, index: int) -> Scene:
     scene = draw_scenery(rng, spec.height, spec.width)
     draw = ImageDraw.Draw(scene)
     taken: list[tuple[int, int, int, int]] = []
+    standing: list[Image.Image] = []
     box = np.zeros(4, dtype=np.int64)
     signs = [("speed_limit", SPEED_LIMITS[label - 1])] if label else []
     for _ in range(rng.randint(0, spec.max_distractors)):
@@ -103,11 +104,13 @@ def draw_scene(spec: SceneSpec, split: str, index: int) -> Scene:
         if place is None:
             continue
         taken.append(place)
-        top, left, bottom, right = place
-        draw_pole(draw, (left + right) // 2, bottom - 2, min(spec.height, bottom + 2 * sign.height), 1)
-        scene.paste(sign, (left, top), sign)
+        standing.append(sign)
         if kind == "speed_limit":
             box[:] = place
+    for top, left, bottom, right in taken:  # all poles behind all signs: none crosses a number
+        draw_pole(draw, (left + right) // 2, bottom - 2, min(spec.height, 3 * bottom - 2 * top), 1)
+    for sign, (top, left, _, _) in zip(standing, taken, strict=True):
+        scene.paste(sign, (left, top), sign)
     return Scene(photograph(rng, scene), label, box)
 
 

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from classifiers.datasets.image_source import ArrayImages
+from classifiers.datasets.scene_cache import load_scenes
+from classifiers.datasets.synthetic_signs import SceneSpec
+from classifiers.encoders import ENCODERS, Encoder
+from classifiers.frozen import FrozenClassifier, frozen
+from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
+
+torch.set_num_threads(2)
+
+SMALL_SCENES = SceneSpec(height=96, width=128)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests draw into a cache of their own and leave the user's alone."""
+    before = os.environ.get("GFNET_CACHE")
+    os.environ["GFNET_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["GFNET_CACHE"]
+    else:
+        os.environ["GFNET_CACHE"] = before
+
+
+@pytest.fixture(scope="session")
+def scenes() -> ArrayImages:
+    return load_scenes(SMALL_SCENES, "train", 24)
+
+
+def random_classifier(spec: ClassifierSpec, num_classes: int = 10) -> GlanceFocusClassifier:
+    """Random weights and batch statistics that are not trivial, so that folding them is a real test."""
+    torch.manual_seed(0)
+    classifier = GlanceFocusClassifier(spec, num_classes).eval()
+    for module in classifier.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            assert module.running_mean is not None and module.running_var is not None
+            nn.init.uniform_(module.running_mean, -0.2, 0.2)
+            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+    return classifier
+
+
+@pytest.fixture(scope="session")
+def classifier() -> FrozenClassifier:
+    """The embedded task's shape, random weights."""
+    return frozen(random_classifier(ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=4, hidden_size=16)))
+
+
+class _MeanColour(nn.Module):
+    """(B, 3, H, W) -> (B, 3, 1, 1): the mean of each channel; tests read off what was looked at."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3), keepdim=True)
+
+
+def _mean_colour(num_classes: int, weights: str | None) -> Encoder:
+    classifier = nn.Linear(3, num_classes, bias=False)
+    with torch.no_grad():
+        classifier.weight.copy_(torch.eye(num_classes, 3))
+    return Encoder(_MeanColour(), nn.Flatten(), classifier)
+
+
+@pytest.fixture
+def colour_classifier(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FrozenClassifier]:
+    """A classifier of two classes whose logits are the running mean of the patches' (red, green) means, normalised."""
+    monkeypatch.setitem(ENCODERS, "mean_colour", _mean_colour)
+
+    def make(patch_size: int = 8, num_glimpses: int = 3) -> FrozenClassifier:
+        spec = ClassifierSpec(
+            encoder="mean_colour", head="average", patch_size=patch_size, num_glimpses=num_glimpses, resize_mode="area"
+        )
+        return frozen(GlanceFocusClassifier(spec, 2))
+
+    return make
+
+
+@pytest.fixture
+def red_corner_images() -> ArrayImages:
+    """Grey 32x32 images, the bottom-right 8x8 pixels bright red; class 0 is told by red, so one place alone is good."""
+    images = torch.full((4, 3, 32, 32), 120, dtype=torch.uint8)
+    images[:, 0, 24:, 24:] = 255
+    images[:, 1, 24:, 24:] = 0
+    box = torch.tensor([[24, 24, 32, 32]]).repeat(4, 1)
+    return ArrayImages(images, torch.zeros(4, dtype=torch.int64), box, ("red", "green"))
+
+
+@pytest.fixture
+def picture_tree(tmp_path: Path) -> Path:
+    """A class-per-folder tree of 96x128 road scenes as JPEG: two classes, 12 pictures each to train on, 6 to test."""
+    from PIL import Image
+
+    images = load_scenes(SMALL_SCENES, "val", 36)
+    for index in range(36):
+        split = "train" if index < 24 else "val"
+        folder = tmp_path / "tree" / split / ("left" if index % 2 else "right")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images.images[index].permute(1, 2, 0).numpy()).save(folder / f"{index}.jpg", quality=90)
+    return tmp_path / "tree"

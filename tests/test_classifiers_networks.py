@@ -1,0 +1,199 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from conftest import random_classifier
+from torch import nn
+
+from classifiers.encoders import ENCODERS, build_encoder
+from classifiers.frozen import FrozenClassifier, frozen
+from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork, GlanceFocusClassifier
+from classifiers.heads import AverageHead, CascadeHead, GRUHead
+from classifiers.multiply_adds import encoder_cost, glimpse_costs
+
+
+@pytest.mark.parametrize("head", ["gru", "cascade", "average"])
+@pytest.mark.parametrize("size", [(64, 64), (48, 80), (97, 61)])
+def test_glimpses_have_their_shapes_at_any_image_size(head: str, size: tuple[int, int]) -> None:
+    spec = ClassifierSpec(encoder="small_resnet", head=head, patch_size=48, num_glimpses=3, hidden_size=8)
+    classifier = GlanceFocusClassifier(spec, 5).eval()
+    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+
+    glance = classifier.glance(images)
+    focus = classifier.focus(images[:, :, :48, :48], glance.hidden)
+
+    for glimpse in (glance, focus):
+        assert glimpse.features.shape == (2, *classifier.feature_shape())
+        assert glimpse.hidden.shape == (2, classifier.hidden_size)
+        assert glimpse.logits.shape == (2, 5)
+
+
+def test_bytes_are_normalised_and_floats_taken_as_they_are(classifier: FrozenClassifier) -> None:
+    images = torch.randint(0, 256, (2, 3, 96, 128), dtype=torch.uint8)
+    patches, hidden = images[:, :, :48, :48], torch.zeros(2, classifier.hidden_size)
+
+    assert torch.allclose(
+        classifier.focus(patches, hidden).logits, classifier.focus(classifier.normalize(patches), hidden).logits
+    )
+    raw, floats = classifier.glance(images).logits, classifier.glance(classifier.normalize(images)).logits
+    assert torch.allclose(raw, floats, atol=1e-4)
+
+
+def test_nothing_is_kept_between_calls(classifier: FrozenClassifier) -> None:
+    patches = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+    hidden = torch.randn(2, classifier.hidden_size)
+
+    first = classifier.focus(patches, hidden)
+    classifier.focus(patches.flip(0), torch.randn(2, classifier.hidden_size))
+
+    assert torch.equal(first.logits, classifier.focus(patches, hidden).logits)
+
+
+def test_gru_head_is_a_gru() -> None:
+    head = GRUHead(6, 4, 3, 5)
+    reference = nn.GRU(6, 5)
+    with torch.no_grad():
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            getattr(reference, f"{name}_l0").copy_(getattr(head.cell, name))
+    inputs = torch.randn(3, 2, 6)
+
+    hidden = torch.zeros(2, 5)
+    for pooled in inputs:
+        logits, hidden = head(pooled, None, hidden)
+
+    expected = reference(inputs)[1][0]
+    assert torch.allclose(hidden, expected, atol=1e-6)
+    assert torch.allclose(logits, head.classifier(expected), atol=1e-6)
+
+
+def test_cascade_head_classifies_the_concatenation_of_all_vectors() -> None:
+    head = CascadeHead(2, 3, 3, hidden_size=0)
+    hidden, vectors = torch.zeros(1, head.hidden_size), torch.randn(3, 1, 2)
+    first_logits = torch.randn(1, 3)
+
+    outputs = []
+    for pooled in vectors:
+        logits, hidden = head(pooled, first_logits, hidden)
+        outputs.append(logits)
+
+    assert torch.equal(outputs[0], first_logits)
+    for step in (1, 2):
+        seen = vectors[: step + 1].flatten(0).view(1, -1)
+        assert torch.allclose(outputs[step], head.classifiers[step - 1](seen), atol=1e-6)
+
+
+def test_cascade_rows_may_be_at_different_steps() -> None:
+    head = CascadeHead(2, 3, 3, hidden_size=0)
+    logits, pooled = torch.randn(2, 3), torch.randn(2, 2)
+    _, later = head(pooled, logits, torch.zeros(2, head.hidden_size))
+    mixed = torch.stack([torch.zeros(head.hidden_size), later[1]])
+
+    together, _ = head(pooled, logits, mixed)
+
+    for row in (0, 1):
+        alone, _ = head(pooled[row : row + 1], logits[row : row + 1], mixed[row : row + 1])
+        assert torch.allclose(together[row], alone[0], atol=1e-6)
+
+
+def test_average_head_is_the_running_mean() -> None:
+    head = AverageHead(4, 3, 5, hidden_size=0)
+    hidden, steps = torch.zeros(2, head.hidden_size), torch.randn(4, 2, 3)
+
+    for encoder_logits in steps:
+        logits, hidden = head(torch.zeros(2, 4), encoder_logits, hidden)
+
+    assert torch.allclose(logits, steps.mean(0), atol=1e-6)
+    assert not list(head.parameters())
+
+
+@pytest.mark.parametrize(("encoder", "head"), [("small_resnet", "gru"), ("resnet18", "cascade"), ("resnet50", "average")])
+def test_frozen_twin_agrees_and_leaves_the_original_alone(encoder: str, head: str) -> None:
+    spec = ClassifierSpec(encoder=encoder, head=head, patch_size=48, num_glimpses=3, hidden_size=8)
+    original = random_classifier(spec, 7)
+    before = {name: value.clone() for name, value in original.state_dict().items()}
+
+    twin = frozen(original)
+
+    images = torch.randint(0, 256, (3, 3, 64, 80), dtype=torch.uint8)
+    with torch.no_grad():
+        glance, expected = twin.glance(images), original.glance(images)
+        focus = twin.focus(images[:, :, :48, :48], glance.hidden)
+        expected_focus = original.focus(images[:, :, :48, :48], expected.hidden)
+    for ours, theirs in ((glance, expected), (focus, expected_focus)):
+        for part, reference in zip(ours, theirs, strict=True):
+            assert (part - reference).abs().max() <= 1e-4 * max(1.0, float(reference.abs().max()))
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in twin.modules())
+    assert all(torch.equal(value, before[name]) for name, value in original.state_dict().items())
+
+
+def test_frozen_twin_can_not_be_trained(classifier: FrozenClassifier) -> None:
+    classifier.train()
+
+    assert not classifier.training
+    assert not any(parameter.requires_grad for parameter in classifier.parameters())
+    assert not classifier.glance(torch.zeros(1, 3, 64, 64)).logits.requires_grad
+    assert frozen(classifier) is classifier
+
+
+@pytest.mark.slow
+def test_compiled_twin_agrees() -> None:
+    spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
+    original = random_classifier(spec)
+    images = torch.randint(0, 256, (4, 3, 64, 80), dtype=torch.uint8)
+
+    compiled = frozen(original, compile=True).glance(images).logits
+
+    assert torch.allclose(compiled, frozen(original).glance(images).logits, atol=1e-4)
+
+
+def test_costs_are_the_papers() -> None:
+    # Table 6 and A.1: ResNet-50 at 96x96, and its f_C of 1,024 hidden units on 1,000 classes
+    resnet50 = GlanceFocusClassifier(ClassifierSpec(encoder="resnet50", patch_size=96), 1000)
+    assert encoder_cost(resnet50.local_encoder, (96, 96), with_classifier=False) == 750_698_496
+    assert glimpse_costs(resnet50) == (750_698_496 + 10_461_184, 750_698_496 + 10_461_184)
+    # Table 1 and Table 4
+    assert encoder_cost(resnet50.local_encoder, (224, 224), with_classifier=True) == pytest.approx(4.11e9, rel=0.01)
+    resnet18 = build_encoder("resnet18", 10)
+    assert encoder_cost(resnet18, (960, 1280), with_classifier=True) == pytest.approx(44.7e9, rel=0.01)
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_every_encoder_takes_any_size(name: str) -> None:
+    network = FullResolutionNetwork(build_encoder(name, 4)).eval()
+
+    with torch.no_grad():
+        assert network(torch.zeros(1, 3, 64, 97, dtype=torch.uint8)).shape == (1, 4)
+
+
+def test_full_resolution_network_can_look_at_a_smaller_image() -> None:
+    network = FullResolutionNetwork(build_encoder("small_resnet", 4), (48, 48), "bilinear").eval()
+    seen: list[torch.Size] = []
+    network.encoder.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
+
+    network(torch.zeros(1, 3, 96, 128, dtype=torch.uint8))
+
+    assert seen == [(1, 3, 48, 48)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"encoder": "small_resnt"}, "encoder='small_resnt' is unknown; pass perhaps small_resnet"),
+        ({"encoder": "resnet18", "head": "lstm"}, "head='lstm' is unknown"),
+        ({"encoder": "resnet18", "patch_size": 2}, "patch_size=2 is too small"),
+        ({"encoder": "resnet18", "num_glimpses": 1}, "num_glimpses=1 is too small"),
+        ({"encoder": "resnet18", "resize_mode": "nearest"}, "resize_mode='nearest' is unknown"),
+    ],
+)
+def test_bad_shapes_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ClassifierSpec(**arguments)  # type: ignore[arg-type]
+
+
+def test_too_few_classes_and_unknown_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match="num_classes=1; pass 2 or more"):
+        GlanceFocusClassifier(ClassifierSpec(encoder="small_resnet"), 1)
+    with pytest.raises(ValueError, match="has no weights 'DEFAULT'"):
+        build_encoder("small_resnet", 10, "DEFAULT")
+    with pytest.raises(ValueError, match="encoder='vgg' is unknown"):
+        build_encoder("vgg", 10)

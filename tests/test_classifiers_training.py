@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor
+
+from classifiers.datasets.image_source import ArrayImages, Batch
+from classifiers.encoders import build_encoder
+from classifiers.glance_focus import (
+    ClassifierSpec,
+    FullResolutionNetwork,
+    GlanceFocusClassifier,
+    Glimpse,
+    SequenceLogits,
+)
+from classifiers.losses import sequence_loss
+from classifiers.training import FitSpec, NotANumberError, fit, train_full_resolution, train_sequences
+
+SHAPE = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
+
+
+def _new_classifier() -> GlanceFocusClassifier:
+    torch.manual_seed(0)
+    return GlanceFocusClassifier(SHAPE, 10)
+
+
+def test_sequence_loss_is_equation_6() -> None:
+    logits = torch.tensor([[[0.0, 0.0]], [[2.0, 0.0]]])  # (T=2, B=1, K=2)
+    encoder_logits = torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]]])
+    labels = torch.tensor([0])
+
+    def cross_entropy(right: float, wrong: float) -> float:
+        return math.log(1.0 + math.exp(wrong - right))
+
+    plain = 0.5 * (cross_entropy(0, 0) + cross_entropy(2, 0))
+    linear = 0.5 * (cross_entropy(1, 0) + cross_entropy(0, 1))
+    predictions = SequenceLogits(logits, encoder_logits)
+    assert sequence_loss(predictions, labels, 0.0).item() == pytest.approx(plain)
+    assert sequence_loss(predictions, labels, 5.0).item() == pytest.approx(plain + 5.0 * linear)
+
+
+def test_episode_starts_with_the_glance_and_follows_the_locator() -> None:
+    classifier = _new_classifier().eval()
+    images = torch.randint(0, 256, (2, 3, 96, 128), dtype=torch.uint8)
+    calls: list[Any] = []
+
+    def locate(glimpse: Glimpse, state: Any) -> tuple[Tensor, Any]:
+        calls.append(state)
+        return torch.zeros(2, 2), len(calls)
+
+    with torch.no_grad():
+        predictions = classifier(images, locate)
+        glance = classifier.glance(images)
+        focus = classifier.focus(images[:, :, :48, :48], glance.hidden)
+
+    assert calls == [None, 1]
+    assert predictions.logits.shape == predictions.encoder_logits.shape == (3, 2, 10)
+    assert torch.allclose(predictions.logits[0], glance.logits)
+    assert torch.allclose(predictions.logits[1], focus.logits)
+
+
+def _few_images(scenes: ArrayImages) -> ArrayImages:
+    return ArrayImages(scenes.images[:8], scenes.labels[:8], scenes.boxes[:8], scenes.class_names)
+
+
+def test_stage_one_learns(scenes: ArrayImages) -> None:
+    losses: list[float] = []
+    spec = FitSpec(epochs=15, batch_size=8, optimizer="adamw", lr=2e-3)
+
+    train_sequences(
+        _new_classifier(), None, _few_images(scenes), spec, seed=0, on_progress=lambda d, t, f: losses.append(f["loss"])
+    )
+
+    assert sum(losses[-3:]) < 0.7 * sum(losses[:3])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_cut_off_training_ends_with_the_same_weights(scenes: ArrayImages, tmp_path: Path, optimizer: str) -> None:
+    spec = FitSpec(epochs=3, batch_size=10, optimizer=optimizer, lr=1e-3, shift_px=4, flip=True)
+    undisturbed = train_sequences(_new_classifier(), None, scenes, spec, seed=1)
+
+    class Killed(Exception):
+        pass
+
+    def kill_in_second_epoch(done: int, total: int, figures: dict[str, float]) -> None:
+        if done == 5:
+            raise Killed
+
+    checkpoint = tmp_path / "training.pt"
+    with pytest.raises(Killed):
+        train_sequences(
+            _new_classifier(), None, scenes, spec, seed=1, checkpoint=checkpoint, on_progress=kill_in_second_epoch
+        )
+    torch.manual_seed(99)
+    resumed = train_sequences(GlanceFocusClassifier(SHAPE, 10), None, scenes, spec, seed=1, checkpoint=checkpoint)
+
+    for name, value in undisturbed.state_dict().items():
+        assert torch.equal(value, resumed.state_dict()[name]), name
+
+
+def test_nan_stops_and_keeps_the_last_good_epoch(scenes: ArrayImages, tmp_path: Path) -> None:
+    network = FullResolutionNetwork(build_encoder("small_resnet", 10))
+    checkpoint = tmp_path / "training.pt"
+    groups = [{"params": list(network.parameters()), "lr": 1e-3}]
+    calls = 0
+
+    def loss_of(batch: Batch, generator: torch.Generator) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return network(batch.images).square().mean() * (math.nan if calls > 3 else 1.0)
+
+    with pytest.raises(NotANumberError, match="the loss became nan in epoch 2, step 2; the state after epoch 1 is kept"):
+        fit(network, groups, loss_of, scenes, FitSpec(epochs=3, batch_size=12), seed=0, checkpoint=checkpoint)
+
+    state = torch.load(checkpoint, weights_only=True)
+    assert state["epoch"] == 1
+    assert all(torch.isfinite(value).all() for value in state["model"].values())
+
+
+def test_global_encoder_can_be_left_as_it_is(scenes: ArrayImages) -> None:
+    classifier = _new_classifier()
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+
+    train_sequences(classifier, None, scenes, FitSpec(epochs=1, batch_size=12, lr=0.01, global_lr=0.0), seed=0)
+
+    after = classifier.state_dict()
+    assert all(torch.equal(after[name], before[name]) for name in after if name.startswith("global_encoder"))
+    assert not torch.equal(after["local_encoder.classifier.weight"], before["local_encoder.classifier.weight"])
+
+
+def test_stage_three_looks_where_the_policy_says(scenes: ArrayImages) -> None:
+    places: list[Tensor] = []
+
+    def locate(glimpse: Glimpse, state: None) -> tuple[Tensor, None]:
+        places.append(torch.full((len(glimpse.logits), 2), 0.25))
+        return places[-1], None
+
+    train_sequences(_new_classifier(), locate, scenes, FitSpec(epochs=1, batch_size=12, lr=0.01), seed=0)
+
+    assert len(places) == 2 * 2  # two batches, two focus steps
+
+
+def test_zero_epochs_train_nothing(scenes: ArrayImages) -> None:
+    network = FullResolutionNetwork(build_encoder("small_resnet", 10))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+
+    train_full_resolution(network, scenes, FitSpec(epochs=0), seed=0)
+
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+
+
+def test_torchvision_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The real loading code, from a file where torchvision would have downloaded it to."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    weights = torchvision.models.get_model_weights("resnet18").DEFAULT
+    file = tmp_path / "hub" / "checkpoints" / Path(weights.url).name
+    file.parent.mkdir(parents=True)
+    torch.manual_seed(3)
+    pretrained = torchvision.models.resnet18()
+    torch.save(pretrained.state_dict(), file)
+
+    same_classes, other_classes = build_encoder("resnet18", 1000, "DEFAULT"), build_encoder("resnet18", 7, "DEFAULT")
+
+    assert torch.equal(same_classes.trunk[0].weight, pretrained.conv1.weight)
+    assert torch.equal(same_classes.classifier.weight, pretrained.fc.weight)
+    assert torch.equal(other_classes.trunk[0].weight, pretrained.conv1.weight)
+    assert other_classes.num_classes == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"epochs": -1}, "epochs=-1"),
+        ({"epochs": 1, "batch_size": 0}, "batch_size=0"),
+        ({"epochs": 1, "lr": -0.1}, "lr=-0.1"),
+        ({"epochs": 1, "lr": math.nan}, "lr=nan"),
+        ({"epochs": 1, "optimizer": "adam"}, "optimizer='adam' is unknown; pass one of sgd, adamw"),
+        ({"epochs": 1, "warmup": 1.0}, "warmup=1.0"),
+        ({"epochs": 1, "shift_px": -1}, "shift_px=-1"),
+    ],
+)
+def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        FitSpec(**arguments)
+
+
