@@ -15,7 +15,7 @@ from classifiers.encoders import ENCODERS, Encoder
 from classifiers.frozen import FrozenClassifier, frozen
 from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
 
-torch.set_num_threads(2)
+torch.set_num_threads(1)
 
 SMALL_SCENES = SceneSpec(height=96, width=128)
 

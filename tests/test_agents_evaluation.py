@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from agents.baselines import centre_corner_policy, grid_locations, oracle_policy, random_policy
+from agents.evaluation import (
+    EvaluationRecord,
+    accuracy_by_step,
+    confidence_by_step,
+    evaluate,
+    full_resolution_accuracy,
+    load_record,
+    pointing_game,
+    save_record,
+)
+from agents.results import multiply_adds
+from classifiers.datasets.image_source import ArrayImages
+from classifiers.encoders import build_encoder
+from classifiers.frozen import FrozenClassifier
+from classifiers.glance_focus import FullResolutionNetwork
+from classifiers.multiply_adds import encoder_cost, glimpse_costs
+from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
+from gfnet_env.actions import to_action
+
+MakeClassifier = Callable[..., FrozenClassifier]
+
+
+def _record(prediction: list[list[int]], location: list[list[tuple[float, float]]], box: list[tuple[int, ...]]) -> EvaluationRecord:
+    shape = np.array(prediction).shape
+    return EvaluationRecord(
+        label=np.zeros(shape[0], np.int64),
+        box=np.array(box),
+        prediction=np.array(prediction),
+        confidence=np.full(shape, 0.5, np.float32),
+        entropy=np.zeros(shape, np.float32),
+        label_probability=np.zeros(shape, np.float32),
+        location=np.array(location, np.float32),
+        patch_size=10,
+        image_size=(20, 20),
+    )
+
+
+def test_accuracy_and_confidence_by_step() -> None:
+    record = _record([[0, 1, 0], [1, 1, 0]], [[(0, 0)] * 2] * 2, [(0, 0, 0, 0)] * 2)
+
+    assert accuracy_by_step(record) == [0.5, 0.0, 1.0]
+    assert confidence_by_step(record) == [0.5, 0.5, 0.5]
+    assert pointing_game(record) is None
+
+
+def test_pointing_game_wants_the_whole_box_inside() -> None:
+    locations = [[(0.0, 0.0), (1.0, 1.0)], [(0.0, 0.0), (0.0, 0.0)], [(1.0, 1.0), (0.0, 0.0)], [(0.0, 0.0), (0.0, 0.0)]]
+    boxes = [(12, 12, 20, 20), (0, 0, 10, 10), (5, 5, 11, 11), (0, 0, 0, 0)]
+
+    found = pointing_game(_record([[0, 0, 0]] * 4, locations, boxes))
+
+    assert found == pytest.approx([1 / 3, 2 / 3])  # the second at once, the first later, the third never; the last has none
+
+
+def test_evaluation_is_the_environments_own_rollout(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    record = evaluate(classifier, scenes, random_policy(4), batch_size=7)
+    env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec())
+
+    for index in (0, 8, 23):
+        _, info = env.reset(options={"index": index})
+        assert info["prediction"] == record.prediction[index, 0]
+        for step in range(1, 4):
+            action = to_action(torch.from_numpy(record.location[index, step - 1])[None])[0]
+            *_, info = env.step(action)
+            assert info["prediction"] == record.prediction[index, step]
+            assert info["confidence"] == pytest.approx(record.confidence[index, step], abs=1e-4)
+            assert info["label_probability"] == pytest.approx(record.label_probability[index, step], abs=1e-4)
+
+
+def test_entropy_is_of_the_prediction(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+    record = evaluate(colour_classifier(), red_corner_images, centre_corner_policy())
+
+    p = record.confidence.astype(np.float64)
+    assert np.allclose(record.entropy, -(p * np.log(p) + (1 - p) * np.log(1 - p)), atol=1e-5)
+
+
+def test_random_policy_is_reproducible(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    one, two, other = (evaluate(classifier, scenes, random_policy(seed)) for seed in (1, 1, 2))
+
+    assert np.array_equal(one.location, two.location)
+    assert not np.array_equal(one.location, other.location)
+
+
+def test_centre_corner_policy_visits_them_in_order(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    record = evaluate(classifier, scenes, centre_corner_policy(), num_glimpses=7)
+
+    expected = [(0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
+    assert np.allclose(record.location, np.array(expected)[None])
+
+
+def test_oracle_takes_the_best_place_of_its_grid(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+    record = evaluate(colour_classifier(), red_corner_images, oracle_policy(colour_classifier(), grid=5))
+
+    assert (record.location[:, 0] == 1.0).all()  # the red corner
+    assert pointing_game(record) == [1.0, 1.0]
+
+
+def test_no_place_of_the_grid_beats_the_oracles(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    best = evaluate(classifier, scenes, oracle_policy(classifier, grid=3), num_glimpses=2).label_probability[:, 1]
+
+    for place in grid_locations(3):
+        here = evaluate(
+            classifier,
+            scenes,
+            lambda batch, place=place: lambda glimpse, state: (place.expand(len(glimpse.logits), 2), None),  # type: ignore[misc]  # default argument binds the loop variable
+            num_glimpses=2,
+        )
+        assert (here.label_probability[:, 1] <= best + 1e-5).all()
+
+
+def test_records_survive_the_disk(classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path) -> None:
+    record = evaluate(classifier, scenes, random_policy(0))
+
+    save_record(tmp_path / "record.safetensors", record)
+
+    again = load_record(tmp_path / "record.safetensors")
+    for name, value in vars(record).items():
+        assert np.array_equal(value, getattr(again, name))
+    with pytest.raises(FileNotFoundError, match="run `gfnet evaluate`"):
+        load_record(tmp_path / "none.safetensors")
+
+
+def test_full_resolution_accuracy_counts_right_predictions(scenes: ArrayImages) -> None:
+    network = FullResolutionNetwork(build_encoder("small_resnet", 10)).eval()
+    with torch.no_grad():
+        predicted = network(scenes.images).argmax(1)
+    half_right = torch.where(torch.arange(24) < 12, predicted, (predicted + 1) % 10)
+
+    accuracy = full_resolution_accuracy(network, ArrayImages(scenes.images, half_right, scenes.boxes, scenes.class_names))
+
+    assert accuracy == 0.5
+
+
+def test_cumulative_cost_counts_every_part(classifier: FrozenClassifier) -> None:
+    network = FullResolutionNetwork(build_encoder("small_resnet", 10))
+
+    costs = multiply_adds(classifier, 1000, network, (192, 256), steps=3)
+
+    glance, focus = glimpse_costs(classifier)
+    assert costs["cumulative"] == [glance, glance + focus + 1000, glance + 2 * (focus + 1000)]
+    assert costs["full_resolution"] == encoder_cost(network.encoder, (192, 256), with_classifier=True)

@@ -1,0 +1,247 @@
+"""Agents: built, trained, saved; and one that must find the only good place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL_SCENES
+from stable_baselines3 import A2C, PPO, SAC, TD3
+from stable_baselines3.common.evaluation import evaluate_policy
+
+from agents.evaluation import agent_locator, evaluate, pointing_game
+from agents.factory import AGENTS, as_sb3, make_agent
+from agents.policy_cost import policy_multiply_adds
+from agents.policy_training import train_agent
+from agents.ppo_gru import PPOGRU
+from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
+from agents.run import load_policy, save_policy
+from agents.sb3_vec_env import SB3VecEnv
+from classifiers.checkpoints import CheckpointError
+from classifiers.datasets.image_source import ArrayImages
+from classifiers.frozen import FrozenClassifier
+from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
+
+MakeClassifier = Callable[..., FrozenClassifier]
+SMALL_UNITS = {"extractor": {"conv_channels": 4, "units": 16}}
+
+
+def _env(classifier: FrozenClassifier, source: ArrayImages, num_envs: int = 8) -> GlanceFocusVectorEnv:
+    return GlanceFocusVectorEnv(Task(source, classifier), EpisodeSpec(), num_envs=num_envs, autoreset_mode="SAME_STEP")
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_agents_learn_where_the_one_good_place_is(
+    name: str, colour_classifier: MakeClassifier, red_corner_images: ArrayImages
+) -> None:
+    """Grey pictures with one red corner: a random patch touches it once in nine, the trained policy always."""
+    classifier = colour_classifier()
+    agent = make_agent(
+        name,
+        _env(classifier, red_corner_images, num_envs=64),
+        seed=0,
+        n_steps=2,
+        batch_size=128,
+        learning_rate=5e-3,
+        policy_kwargs=SMALL_UNITS,
+    )
+
+    train_agent(agent, 128 * 40, seed=0)  # type: ignore[arg-type]  # on-policy
+
+    locator = agent_locator(agent)
+    record = evaluate(classifier, red_corner_images, lambda batch: locator)
+    assert (record.location[:, 0] > 0.9).all()
+    found = pointing_game(record)
+    assert found is not None and len(found) == 2
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_cut_off_training_ends_with_the_same_policy(
+    name: str, classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.policy_training._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+
+    def new_agent() -> Any:
+        return make_agent(name, _env(classifier, scenes), seed=3, n_steps=3, batch_size=24, policy_kwargs=SMALL_UNITS)
+
+    undisturbed = new_agent()
+    train_agent(undisturbed, 24 * 5, seed=3)
+
+    class Killed(Exception):
+        pass
+
+    def kill_after_third_rollout(done: int, total: int, figures: dict[str, float]) -> None:
+        if done == 24 * 3:
+            raise Killed
+
+    checkpoint = tmp_path / "training.pt"
+    with pytest.raises(Killed):
+        train_agent(new_agent(), 24 * 5, seed=3, checkpoint=checkpoint, on_rollout=kill_after_third_rollout)
+    torch.manual_seed(123)
+    resumed = new_agent()
+    train_agent(resumed, 24 * 5, seed=3, checkpoint=checkpoint)
+
+    for key, value in undisturbed.policy.state_dict().items():
+        assert torch.equal(value, resumed.policy.state_dict()[key]), key
+
+
+def test_first_policy_looks_at_the_centre(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    agent = make_agent("ppo", _env(classifier, scenes), seed=0)
+    policy = agent.policy
+    assert isinstance(policy, GlimpsePolicy)
+
+    observation = agent.observation_space.sample()
+    actions = [agent.predict(observation)[0] for _ in range(300)]
+
+    assert np.abs(agent.predict(observation, deterministic=True)[0]).max() < 0.2
+    assert np.std(actions, axis=0) == pytest.approx([0.3, 0.3], abs=0.05)  # 0.15 in the paper's units
+    assert not policy.log_std.requires_grad
+
+
+def test_squashed_mean_never_leaves_the_space(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    agent = make_agent("ppo", _env(classifier, scenes), seed=0)
+    assert isinstance(agent.policy, GlimpsePolicy)
+    observation = {
+        "features": 1e4 * torch.randn(5, *classifier.feature_shape()),
+        "hidden": 1e4 * torch.randn(5, classifier.hidden_size),
+    }
+
+    assert agent.policy.mean_action(observation).abs().max() <= 1.0
+
+
+@pytest.mark.parametrize("algorithm", [PPO, A2C, SAC, TD3])
+def test_plain_sb3_needs_no_import_of_ours_but_the_environment(algorithm: Any) -> None:
+    env = gymnasium.make("GFNet-SyntheticSigns-v0", num_scenes=10, scenes=SMALL_SCENES)
+    small = {"net_arch": [8]}
+    options = {PPO: {"n_steps": 8, "batch_size": 8}, A2C: {}}.get(algorithm, {"learning_starts": 6, "buffer_size": 50})
+
+    agent = algorithm("MultiInputPolicy", env, policy_kwargs=small, seed=0, **options)
+    agent.learn(16)
+
+    action, _ = agent.predict(env.reset(seed=0)[0], deterministic=True)
+    assert action in env.action_space
+
+
+def test_sb3_adapter_hands_over_terminal_observations(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = SB3VecEnv(_env(classifier, scenes, num_envs=3))
+    env.seed(0)
+    first = env.reset()
+    assert isinstance(first, dict) and first["features"].shape[0] == 3
+    assert [info["label"] for info in env.reset_infos] == env.env.dynamics.trace.label.tolist()
+    for _ in range(3):
+        observation, reward, done, infos = env.step(np.zeros((3, 2), np.float32))
+
+    assert done.all() and reward.dtype == np.float32
+    assert isinstance(observation, dict)
+    for row, info in enumerate(infos):
+        assert info["TimeLimit.truncated"] is False
+        assert not np.array_equal(info["terminal_observation"]["features"], observation["features"][row])
+        assert info["top_left_px"].min() >= 0  # the finished episode's, not the new one's
+    assert env.get_attr("num_envs") == [3, 3, 3]
+    assert env.env_is_wrapped(gymnasium.Wrapper) == [False] * 3
+
+
+def test_sb3_adapter_wants_same_step(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(), num_envs=2)
+
+    with pytest.raises(ValueError, match="autoreset_mode is NEXT_STEP; make the environment with autoreset_mode='SAME_STEP'"):
+        SB3VecEnv(env)
+
+
+def test_sb3_tools_work_on_our_environment(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = as_sb3(_env(classifier, scenes, num_envs=4))
+    agent = make_agent("ppo", env, n_steps=3, batch_size=12, policy_kwargs=SMALL_UNITS, seed=0)
+    agent.learn(24)
+
+    mean, std = evaluate_policy(agent, env, n_eval_episodes=8)
+
+    assert -3.0 <= mean <= 3.0 and std >= 0.0
+    assert len(agent.ep_info_buffer or []) > 0
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_save_and_load_predict_the_same(
+    name: str, classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    env = _env(classifier, scenes, num_envs=4)
+    options: dict[str, Any] = {"n_steps": 3, "batch_size": 12, "policy_kwargs": SMALL_UNITS}
+    agent = make_agent(name, env, seed=0, **options)
+    agent.learn(12)
+    observation = env.reset(seed=1)[0]
+    expected = agent.predict(observation, deterministic=True)[0]
+
+    agent.save(tmp_path / "agent.zip")
+    save_policy(tmp_path / "policy.safetensors", agent)  # type: ignore[arg-type]  # on-policy
+    by_sb3 = type(agent).load(tmp_path / "agent.zip")
+    by_us = load_policy(tmp_path / "policy.safetensors", make_agent(name, env, seed=9, **options))  # type: ignore[arg-type]  # on-policy
+
+    assert np.array_equal(by_sb3.predict(observation, deterministic=True)[0], expected)
+    assert np.array_equal(by_us.predict(observation, deterministic=True)[0], expected)
+
+
+def test_policies_of_another_shape_are_refused(
+    classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    env = _env(classifier, scenes, num_envs=2)
+    options: dict[str, Any] = {"n_steps": 3, "batch_size": 6}
+    save_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, policy_kwargs=SMALL_UNITS, **options))  # type: ignore[arg-type]  # on-policy
+
+    with pytest.raises(CheckpointError, match="does not fit this policy"):
+        load_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, **options))  # type: ignore[arg-type]  # on-policy
+    with pytest.raises(FileNotFoundError, match="pass the folder of a run whose stage II is done"):
+        load_policy(tmp_path / "none.safetensors", make_agent("ppo", env, **options))  # type: ignore[arg-type]  # on-policy
+
+
+def test_gru_state_is_carried_and_forgotten(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = _env(classifier, scenes, num_envs=2)
+    agent = make_agent("ppo_gru", env, n_steps=3, batch_size=6, seed=0)
+    assert isinstance(agent, PPOGRU) and isinstance(agent.policy, GlimpseGRUPolicy)
+    observation = env.reset(seed=0)[0]
+
+    first, state = agent.predict(observation, deterministic=True)
+    second, state = agent.predict(observation, state, np.array([False, False]), deterministic=True)
+    mixed, _ = agent.predict(observation, state, np.array([True, False]), deterministic=True)
+
+    assert not np.allclose(first, second)
+    assert np.allclose(mixed[0], first[0], atol=1e-6)
+    assert not np.allclose(mixed[1], first[1])
+
+
+def test_gru_training_reproduces_the_rollouts_probabilities(
+    classifier: FrozenClassifier, scenes: ArrayImages
+) -> None:
+    """Unrolled again over the buffer before any update, the ratio of Eq. (13) is one: the states match."""
+    env = _env(classifier, scenes, num_envs=4)
+    agent = make_agent("ppo_gru", env, n_steps=6, batch_size=24, learning_rate=0.0, n_epochs=1, seed=0)
+    assert isinstance(agent, PPOGRU)
+    agent.learn(24)
+
+    losses = agent._losses(agent.rollout_buffer, np.arange(4), 0.2)  # type: ignore[arg-type]  # a dict buffer
+    buffer = agent.rollout_buffer
+    advantages = buffer.advantages
+    normalised = (advantages - advantages.mean()) / (advantages.std(ddof=1) + 1e-8)
+
+    assert losses["policy_gradient_loss"].item() == pytest.approx(-float(normalised.mean()), abs=1e-4)
+    losses["loss"].backward()
+    assert agent.policy.gru.weight_hh.grad is not None and agent.policy.gru.weight_hh.grad.abs().sum() > 0
+
+
+def test_policy_cost_is_counted_on_the_network(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = _env(classifier, scenes, num_envs=2)
+    channels, height, width = classifier.feature_shape()
+    flat = 32 * height * width + classifier.hidden_size
+    conv_and_fc = channels * 32 * height * width + flat * 256
+
+    assert policy_multiply_adds(make_agent("ppo", env)) == conv_and_fc + 256 * 2  # type: ignore[arg-type]  # on-policy
+    gru = 3 * 256 * (256 + 256)
+    assert policy_multiply_adds(make_agent("ppo_gru", env)) == conv_and_fc + gru + 256 * 2  # type: ignore[arg-type]  # on-policy
+
+
+def test_unknown_agents_are_refused() -> None:
+    with pytest.raises(ValueError, match="agent 'pppo' is unknown; did you mean 'ppo'"):
+        make_agent("pppo", "GFNet-SyntheticSigns-v0")

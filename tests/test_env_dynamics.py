@@ -1,0 +1,245 @@
+"""The MDP: rewards in closed form, batch against single, determinism, what must not change."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+
+from classifiers.datasets.image_source import ArrayImages
+from classifiers.frozen import FrozenClassifier
+from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
+from gfnet_env.actions import to_action, to_location
+from gfnet_env.rewards import contrastive_reward, increment_reward
+
+MakeClassifier = Callable[..., FrozenClassifier]
+
+
+def test_rewards_are_equations_4_and_8() -> None:
+    probability, before = torch.tensor([0.9, 0.2]), torch.tensor([0.5, 0.4])
+
+    assert increment_reward(probability, before).tolist() == pytest.approx([0.4, -0.2])
+    random = torch.tensor([[0.3, 0.1], [0.5, 0.5]])
+    assert contrastive_reward(probability, random).tolist() == pytest.approx([0.5, -0.1])
+
+
+def _logit(value: float, channel: int) -> float:
+    mean, std = ((0.485, 0.229), (0.456, 0.224))[channel]
+    return (value / 255.0 - mean) / std
+
+
+def _red_probability(*looks: tuple[float, float]) -> float:
+    """Class 0's probability after looks at patches of these mean (red, green) pixels, logits averaged."""
+    red = sum(_logit(look[0], 0) for look in looks) / len(looks)
+    green = sum(_logit(look[1], 1) for look in looks) / len(looks)
+    return 1.0 / (1.0 + math.exp(green - red))
+
+
+def test_rewards_in_closed_form(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+    grey, red = (120.0, 120.0), (255.0, 0.0)
+    mean = (120 + 135 / 16, 120 - 120 / 16)  # of the whole image
+    env = GlanceFocusEnv(Task(red_corner_images, colour_classifier()), EpisodeSpec(reward="increment"))
+
+    _, info = env.reset(seed=0)
+    assert info["label_probability"] == pytest.approx(_red_probability(mean), abs=1e-5)
+    _, reward, terminated, truncated, info = env.step(np.array([1.0, 1.0], np.float32))
+    assert reward == pytest.approx(_red_probability(mean, red) - _red_probability(mean), abs=1e-5)
+    assert (terminated, truncated) == (False, False)
+    assert info["top_left_px"].tolist() == [24, 24]
+    _, reward, terminated, truncated, _ = env.step(np.array([-1.0, -1.0], np.float32))
+    assert reward == pytest.approx(_red_probability(mean, red, grey) - _red_probability(mean, red), abs=1e-5)
+    assert (terminated, truncated) == (True, False)
+
+
+def test_contrastive_reward_compares_with_random_places(
+    colour_classifier: MakeClassifier, red_corner_images: ArrayImages
+) -> None:
+    """With many samples the mean over random places nears the mean over all places, which can be counted."""
+    mean = (120 + 135 / 16, 120 - 120 / 16)
+    env = GlanceFocusEnv(Task(red_corner_images, colour_classifier()), EpisodeSpec(reward_samples=4000))
+    env.reset(seed=0)
+
+    _, reward, *_ = env.step(np.array([1.0, 1.0], np.float32))
+
+    by_overlap = []
+    for row in range(24):  # floor(l * 24) of a uniform l: 0 to 23
+        for column in range(24):
+            share = max(0, row - 16) * max(0, column - 16) / 64
+            by_overlap.append(_red_probability(mean, (120 + 135 * share, 120 - 120 * share)))
+    expected = _red_probability(mean, (255.0, 0.0)) - float(np.mean(by_overlap))
+    assert reward == pytest.approx(expected, abs=0.01)
+
+
+def test_increments_sum_to_last_minus_first(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(reward="increment"), num_envs=8)
+    _, info = env.reset(seed=3)
+    env.action_space.seed(0)
+    first, total = info["label_probability"], np.zeros(8)
+
+    for _ in range(3):
+        _, reward, terminated, _, info = env.step(env.action_space.sample())
+        total += reward
+
+    assert terminated.all()
+    assert np.allclose(total, info["label_probability"] - first, atol=1e-6)
+
+
+@pytest.mark.parametrize("reward", ["increment", "contrastive"])
+@pytest.mark.parametrize("exit_confidence", [None, 0.3])
+def test_batch_of_n_is_n_environments_of_one(
+    classifier: FrozenClassifier, scenes: ArrayImages, reward: str, exit_confidence: float | None
+) -> None:
+    task = Task(scenes, classifier)
+    episode = EpisodeSpec(reward=reward, reward_samples=2, exit_confidence=exit_confidence)
+    together = GlanceFocusVectorEnv(task, episode, num_envs=5, autoreset_mode="DISABLED")
+    alone = [GlanceFocusEnv(task, episode) for _ in range(5)]
+    together.action_space.seed(1)
+    observation, info = together.reset(seed=40)
+    singles = [env.reset(seed=40 + row) for row, env in enumerate(alone)]
+    finished = np.zeros(5, dtype=bool)
+
+    for _ in range(7):
+        for row, (single, single_info) in enumerate(singles):
+            for key, value in single.items():
+                assert np.allclose(observation[key][row], value, atol=1e-4)
+            assert set(single_info) == {key for key in info if not key.startswith("_")}
+            for key, value in single_info.items():
+                assert np.allclose(info[key][row], value, atol=1e-5), key
+        if finished.any():
+            observation, info = together.reset(options={"reset_mask": finished.copy()})
+            singles = [alone[row].reset() if finished[row] else single for row, single in enumerate(singles)]
+            finished[:] = False
+            info = {key: value for key, value in info.items() if not key.startswith("_")}
+            continue
+        actions = together.action_space.sample()
+        observation, rewards, finished, _, info = together.step(actions)
+        steps = [env.step(action) for env, action in zip(alone, actions, strict=True)]
+        assert np.allclose(rewards, [step[1] for step in steps], atol=1e-5)
+        assert finished.tolist() == [step[2] for step in steps]
+        singles = [(step[0], step[4]) for step in steps]
+
+
+def test_same_seed_same_trajectory(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    def trajectory() -> list[np.ndarray]:
+        env = GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(), num_envs=4)
+        env.action_space.seed(7)
+        observation, _ = env.reset(seed=7)
+        parts = [*observation.values()]
+        for _ in range(9):
+            observation, reward, *_ = env.step(env.action_space.sample())
+            parts += [*observation.values(), reward]
+        return parts
+
+    for one, other in zip(trajectory(), trajectory(), strict=True):
+        assert np.array_equal(one, other)
+
+
+def test_the_classifier_is_never_changed(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    env = GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(), num_envs=4)
+    env.reset(seed=0)
+
+    for _ in range(6):
+        env.step(env.action_space.sample())
+
+    assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
+
+
+def test_observations_handed_out_stay_as_they_were(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(exit_confidence=0.2), num_envs=4)
+    env.action_space.seed(0)
+    observation, _ = env.reset(seed=0)
+    kept = {key: value.copy() for key, value in observation.items()}
+
+    for _ in range(8):
+        env.step(env.action_space.sample())
+
+    assert all(np.array_equal(observation[key], kept[key]) for key in kept)
+
+
+def test_confident_episodes_end_early(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+    episode = EpisodeSpec(exit_confidence=0.75)
+    env = GlanceFocusEnv(Task(red_corner_images, colour_classifier(num_glimpses=4)), episode)
+    env.reset(seed=0)
+
+    assert not env.step(np.array([-1.0, -1.0], np.float32))[2]
+    _, _, terminated, truncated, info = env.step(np.array([1.0, 1.0], np.float32))
+
+    assert info["confidence"] > 0.75
+    assert terminated and not truncated
+
+
+def test_multiply_adds_add_up(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec())
+    costs = env.dynamics.costs
+    _, info = env.reset(seed=0)
+    assert info["multiply_adds"] == costs.glance
+
+    env.step(np.zeros(2, np.float32))
+    *_, info = env.step(np.zeros(2, np.float32))
+
+    assert info["multiply_adds"] == costs.glance + 2 * costs.focus
+    assert costs.glance > 6_000_000
+
+
+def test_actions_and_locations_are_inverse() -> None:
+    actions = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
+
+    assert to_location(np.array([[0.0, 0.0], [-1.0, 1.0]])).tolist() == [[0.5, 0.5], [0.0, 1.0]]
+    assert np.allclose(to_action(to_location(actions)), actions, atol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [[np.nan, 0.0], [0.0, 1.5], [-np.inf, 0.0]])
+def test_actions_outside_the_space_are_refused(
+    classifier: FrozenClassifier, scenes: ArrayImages, bad: list[float]
+) -> None:
+    env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec())
+    env.reset(seed=0)
+
+    with pytest.raises(ValueError, match=r"is outside Box\(-1, 1, \(2,\)\); clip actions"):
+        env.step(np.array(bad, np.float32))
+    with pytest.raises(ValueError, match="actions of shape"):
+        env.step(np.zeros(3, np.float32))
+    env.step(np.zeros(2, np.float32))  # the episode goes on
+
+
+def test_rescaled_actions_are_the_papers_locations(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = gymnasium.wrappers.RescaleAction(
+        GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec()), np.float32(0.0), np.float32(1.0)
+    )
+    env.reset(seed=0)
+
+    *_, info = env.step(np.array([0.5, 1.0], np.float32))
+
+    assert info["top_left_px"].tolist() == [24, 80]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_glimpses": 1}, "num_glimpses=1; pass 2 or more"),
+        ({"reward": "increments"}, "reward='increments' is unknown; pass one of contrastive, increment"),
+        ({"reward_samples": 0}, "reward_samples=0"),
+        ({"exit_confidence": 0.0}, "exit_confidence=0.0; pass a probability"),
+    ],
+)
+def test_bad_rules_are_refused(arguments: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        EpisodeSpec(**arguments)  # type: ignore[arg-type]
+
+
+def test_parts_that_do_not_fit_are_refused(
+    classifier: FrozenClassifier, scenes: ArrayImages, colour_classifier: MakeClassifier
+) -> None:
+    with pytest.raises(ValueError, match="the classifier knows 2 classes, the data set has 10"):
+        GlanceFocusEnv(Task(scenes, colour_classifier()), EpisodeSpec())
+    small = ArrayImages(scenes.images[..., :40, :40], scenes.labels, scenes.boxes, scenes.class_names)
+    with pytest.raises(ValueError, match="patch_size=48 exceeds the 40x40 image"):
+        GlanceFocusEnv(Task(small, classifier), EpisodeSpec())
+    empty = ArrayImages(scenes.images[:0], scenes.labels[:0], scenes.boxes[:0], scenes.class_names)
+    with pytest.raises(ValueError, match="holds no image"):
+        GlanceFocusEnv(Task(empty, classifier), EpisodeSpec())
