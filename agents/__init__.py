@@ -1,0 +1,28 @@
+"""Policies: learned with Stable-Baselines3, baselines to judge them by, and the pipeline that trains a whole run."""
+
+from agents.baselines import centre_corner_policy, oracle_policy, random_policy
+from agents.evaluation import EvaluationRecord, agent_locator, evaluate
+from agents.factory import AGENTS, AgentRecipe, make_agent
+from agents.loaded_run import LoadedRun, load_networks
+from agents.pipeline import Pipeline
+from agents.ppo_gru import PPOGRU
+from agents.run_config import RunConfig
+from agents.sb3_vec_env import SB3VecEnv
+
+__all__ = [
+    "AGENTS",
+    "PPOGRU",
+    "AgentRecipe",
+    "EvaluationRecord",
+    "LoadedRun",
+    "Pipeline",
+    "RunConfig",
+    "SB3VecEnv",
+    "agent_locator",
+    "centre_corner_policy",
+    "evaluate",
+    "load_networks",
+    "make_agent",
+    "oracle_policy",
+    "random_policy",
+]

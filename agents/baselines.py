@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from classifiers.datasets.image_source import Batch
-from classifiers.glance_focus import Glimpse, GlanceFocusClassifier, Locator
+from classifiers.glance_focus import GlanceFocusClassifier, Glimpse, Locator
 from classifiers.patches import crop, top_left_px
 from classifiers.training import random_locator
 
@@ -73,9 +73,7 @@ def grid_locations(grid: int, columns: int | None = None) -> Tensor:
 
 
 @torch.inference_mode()
-def encode_places(
-    classifier: GlanceFocusClassifier, images: Tensor, places: Tensor
-) -> tuple[Tensor, Tensor]:
+def encode_places(classifier: GlanceFocusClassifier, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
     """What the local encoder makes of the patch at every place of every image.
 
     Args:
@@ -109,5 +107,3 @@ def label_chances(
     truth = labels.to(logits.device).repeat_interleave(places)
     chances: Tensor = logits.softmax(dim=1).gather(1, truth[:, None]).view(count, places)
     return chances
-
-

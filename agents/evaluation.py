@@ -53,7 +53,9 @@ class EvaluationRecord:
 
 def save_record(path: Path, record: EvaluationRecord) -> None:
     """Writes a record, whole or not at all."""
-    arrays = {name: np.ascontiguousarray(value) for name, value in vars(record).items() if isinstance(value, np.ndarray)}
+    arrays = {
+        name: np.ascontiguousarray(value) for name, value in vars(record).items() if isinstance(value, np.ndarray)
+    }
     sizes = {"patch_size": record.patch_size, "image_size": record.image_size}
     write_atomically(path, lambda temporary: save_file(arrays, temporary, {"sizes": json.dumps(sizes)}))
 

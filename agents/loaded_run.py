@@ -61,7 +61,9 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     path = run_weights(folder) if files.classifier(3).is_file() else run_weights(start)
     classifier, names = load_classifier(path)
     networks = frozen(classifier.to(config.device))
-    agent = load_policy(files.policy, new_agent(policy_env(networks, _blank(config, names), config.stage2), config.stage2, config.seed))
+    agent = load_policy(
+        files.policy, new_agent(policy_env(networks, _blank(config, names), config.stage2), config.stage2, config.seed)
+    )
     baseline = RunFolder(start).full_resolution
     return LoadedRun(config, networks, agent, load_full_resolution(baseline) if baseline.is_file() else None, names)
 
@@ -70,7 +72,9 @@ def _blank(config: RunConfig, names: tuple[str, ...]) -> ArrayImages:
     """One black image: an agent is built for an environment's spaces, which no picture changes."""
     scenes = config.data.scenes
     height, width = (
-        (scenes.height, scenes.width) if config.data.kind == "synthetic_signs" else (config.data.height, config.data.width)
+        (scenes.height, scenes.width)
+        if config.data.kind == "synthetic_signs"
+        else (config.data.height, config.data.width)
     )
     return ArrayImages(
         torch.zeros(1, 3, height, width, dtype=torch.uint8),

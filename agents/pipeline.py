@@ -252,5 +252,3 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{folder} has no metrics.json; pass the folder of a finished run")
     metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return metrics
-
-

@@ -91,9 +91,7 @@ def _refuse_nan(agent: OnPolicyAlgorithm) -> None:
 
 
 class _RepeatableRollouts(BaseCallback):
-    def __init__(
-        self, seed: int, total: int, checkpoint: Path | None, on_rollout: OnRollout | None
-    ) -> None:
+    def __init__(self, seed: int, total: int, checkpoint: Path | None, on_rollout: OnRollout | None) -> None:
         super().__init__()
         self._seed, self._total = seed, total
         self._checkpoint, self._on_rollout = checkpoint, on_rollout

@@ -164,5 +164,3 @@ class PPOGRU(PPO):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_state", "_first_state"]
-
-

@@ -129,7 +129,9 @@ def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: PolicySp
     return GlanceFocusVectorEnv(task, spec.episode, num_envs=spec.num_envs, autoreset_mode="SAME_STEP")
 
 
-def new_agent(env: GlanceFocusVectorEnv, spec: PolicySpec, seed: int, tensorboard: Path | None = None) -> OnPolicyAlgorithm:
+def new_agent(
+    env: GlanceFocusVectorEnv, spec: PolicySpec, seed: int, tensorboard: Path | None = None
+) -> OnPolicyAlgorithm:
     """An untrained agent for stage II.
 
     Raises:

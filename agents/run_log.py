@@ -32,12 +32,12 @@ class RunLog:
         """Notes figures; kept on disk by the next `write`."""
         self._lines[stage, step] = {"stage": stage, "step": step, **figures}
         if self._writer is None:
-            self._writer = SummaryWriter(str(self._tensorboard))  # type: ignore[no-untyped-call]  # torch does not annotate it
+            self._writer = SummaryWriter(str(self._tensorboard))
         for name, value in figures.items():
-            self._writer.add_scalar(f"{stage}/{name}", value, step)  # type: ignore[no-untyped-call]  # torch does not annotate it
+            self._writer.add_scalar(f"{stage}/{name}", value, step)
 
     def add_seconds(self, stage: str, seconds: float) -> float:
-        """Adds to the time that a stage has taken so far, over all interruptions that ended in order; returns the sum."""
+        """Adds to the time that a stage has taken so far, interruptions in order included; returns the sum."""
         so_far = self._lines.get(("seconds:" + stage, 0), {}).get("seconds", 0.0)
         self._lines["seconds:" + stage, 0] = {"stage": "seconds:" + stage, "step": 0, "seconds": so_far + seconds}
         self.write()
@@ -47,7 +47,7 @@ class RunLog:
         """Writes all lines, whole or not at all."""
         write_text(self._path, "".join(json.dumps(line) + "\n" for line in self._lines.values()))
         if self._writer is not None:
-            self._writer.flush()  # type: ignore[no-untyped-call]  # torch does not annotate it
+            self._writer.flush()
 
 
 def curve(path: Path, stage: str, name: str) -> tuple[list[int], list[float]]:

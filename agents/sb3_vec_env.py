@@ -28,7 +28,9 @@ class SB3VecEnv(VecEnv):
 
     def __init__(self, env: GlanceFocusVectorEnv) -> None:
         if env.autoreset_mode is not AutoresetMode.SAME_STEP:
-            raise ValueError(f"autoreset_mode is {env.autoreset_mode.name}; make the environment with autoreset_mode='SAME_STEP'")
+            raise ValueError(
+                f"autoreset_mode is {env.autoreset_mode.name}; make the environment with autoreset_mode='SAME_STEP'"
+            )
         self.env = env
         self.render_mode = env.render_mode
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
@@ -85,5 +87,7 @@ class SB3VecEnv(VecEnv):
 
 def _rows(info: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
     """Gymnasium's dict of arrays as SB3's list of dicts."""
-    keys = [key for key in info if not key.startswith("_") and f"_{key}" in info and key not in ("final_obs", "final_info")]
+    keys = [
+        key for key in info if not key.startswith("_") and f"_{key}" in info and key not in ("final_obs", "final_info")
+    ]
     return [{key: info[key][row] for key in keys} for row in range(num_envs)]

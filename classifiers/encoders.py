@@ -1,4 +1,4 @@
-"""The encoders f_G and f_L by name: any image network, seen as feature maps, a pooled vector and a classifier of its own.
+"""The encoders f_G and f_L by name: image networks seen as feature maps, a pooled vector and a classifier of their own.
 
 A new backbone is one entry of `ENCODERS`.
 """
@@ -98,7 +98,9 @@ def _small_resnet(num_classes: int, weights: str | None) -> Encoder:
     Global *max* pooling: what decides a road scene is the one place where the sign is, which an average would drown.
     """
     if weights is not None:
-        raise ValueError(f"encoder 'small_resnet' has no weights {weights!r}; leave weights out, it is trained from scratch")
+        raise ValueError(
+            f"encoder 'small_resnet' has no weights {weights!r}; leave weights out, it is trained from scratch"
+        )
     trunk = nn.Sequential(
         _convolution(3, 16, 2), ResidualBlock(16, 32, 2), ResidualBlock(32, 64, 2), _convolution(64, 96, 1)
     )

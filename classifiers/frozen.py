@@ -1,4 +1,4 @@
-"""The classifier as the environment uses it: without gradients and training-time parts, as fast as the device allows."""
+"""The classifier as the environment uses it: without gradients and training-time parts, and fast."""
 
 from __future__ import annotations
 

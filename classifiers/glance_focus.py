@@ -1,4 +1,4 @@
-"""GFNet without its policy: two encoders and a head that glance at an image and focus on patches of it (Section 3.2)."""
+"""GFNet without its policy: two encoders and a head that glance at an image and focus on patches (Section 3.2)."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from torch.nn import functional
 from classifiers.atomic_files import write_atomically
 from classifiers.augmentation import augment
 from classifiers.datasets.image_source import Batch, ImageSource, batches
-from classifiers.glance_focus import FullResolutionNetwork, Glimpse, GlanceFocusClassifier, Locator
+from classifiers.glance_focus import FullResolutionNetwork, GlanceFocusClassifier, Glimpse, Locator
 from classifiers.losses import sequence_loss
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
@@ -101,7 +101,14 @@ def train_full_resolution(
         NotANumberError: if the loss stops being a number.
     """
     groups = [{"params": list(network.parameters()), "lr": spec.lr}]
-    fit(network, groups, lambda batch, _: functional.cross_entropy(network(batch.images), batch.labels), source, spec, **loop)
+    fit(
+        network,
+        groups,
+        lambda batch, _: functional.cross_entropy(network(batch.images), batch.labels),
+        source,
+        spec,
+        **loop,
+    )
     return network
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 
 def to_location(actions: np.ndarray) -> Tensor:
-    """l = (a + 1) / 2: an action in [-1, 1]^2, 0 being the middle, as a location in [0, 1]^2 (Section 3.2).
+    """L = (a + 1) / 2: an action in [-1, 1]^2, 0 being the middle, as a location in [0, 1]^2 (Section 3.2).
 
     Args:
         actions: (B, 2) float in [-1, 1], (row, col).
@@ -32,7 +32,7 @@ def to_location(actions: np.ndarray) -> Tensor:
 
 
 def to_action(location: Tensor) -> np.ndarray:
-    """a = 2 l - 1, the inverse of `to_location`.
+    """A = 2 l - 1, the inverse of `to_location`.
 
     Args:
         location: (B, 2) in [0, 1], (row, col).

@@ -101,9 +101,7 @@ class GlanceFocusDynamics:
         ValueError: if classifier, images and rules don't fit each other.
     """
 
-    def __init__(
-        self, classifier: FrozenClassifier, source: ImageSource, spec: EpisodeSpec, batch_size: int
-    ) -> None:
+    def __init__(self, classifier: FrozenClassifier, source: ImageSource, spec: EpisodeSpec, batch_size: int) -> None:
         _check_fit(classifier, source, spec)
         self.classifier = classifier
         self.source = source
@@ -162,9 +160,7 @@ class GlanceFocusDynamics:
         locations = torch.cat([location.float(), torch.from_numpy(random).flatten(0, 1)])  # ((1 + S) R, 2)
         corners = top_left_px(locations, size, self.patch_size)
         repeats = 1 + samples
-        patches = torch.cat(
-            [crop(images, part.to(self.device), self.patch_size) for part in corners.chunk(repeats)]
-        )
+        patches = torch.cat([crop(images, part.to(self.device), self.patch_size) for part in corners.chunk(repeats)])
         glimpse = self.classifier.focus(patches, hidden.repeat(repeats, 1))
         before = self.trace.label_probability[rows, self.trace.steps[rows] - 1]
         taken = len(rows)

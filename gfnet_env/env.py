@@ -33,7 +33,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | key | shape | what |
     |---|---|---|
     | `features` | (C, h, w) float32 | feature maps of the last input |
-    | `hidden` | (F_h,) float32 | the classifier's recurrent state: the sum of all that was seen, so the observation is Markov |
+    | `hidden` | (F_h,) float32 | the classifier's recurrent state, which sums up all that was seen: Markov |
 
     ## Rewards
     `contrastive`: the true label's probability less its mean over random patches, Eq. (8). `increment`: less its value

@@ -72,7 +72,8 @@ def _render(dynamics: GlanceFocusDynamics, row: int) -> np.ndarray:
 def _caption(dynamics: GlanceFocusDynamics, row: int) -> str:
     trace, names = dynamics.trace, dynamics.source.class_names
     predicted = names[trace.prediction[row, trace.steps[row] - 1]]
-    return f"true: {names[trace.label[row]]}   predicted: {predicted}   {trace.multiply_adds[row] / 1e6:.1f} M multiply-adds"
+    cost = f"{trace.multiply_adds[row] / 1e6:.1f} M multiply-adds"
+    return f"true: {names[trace.label[row]]}   predicted: {predicted}   {cost}"
 
 
 def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: int, scale: int) -> None:

@@ -19,11 +19,13 @@ def observation_space(feature_shape: tuple[int, int, int], hidden_size: int) -> 
         hidden_size: length F_h of the hidden state h^C_t.
 
     Returns:
-        `Dict(features=Box (C, h, w), hidden=Box (F_h,))`, float32, unbounded.
+        `Dict(features=Box (C, h, w), hidden=Box (F_h,))`, float32, any finite number.
     """
+    # finite bounds rather than infinite ones: true, and env checkers warn of infinity
+    most = float(np.finfo(np.float32).max)
     return spaces.Dict(
         {
-            "features": spaces.Box(-np.inf, np.inf, feature_shape, np.float32),
-            "hidden": spaces.Box(-np.inf, np.inf, (hidden_size,), np.float32),
+            "features": spaces.Box(-most, most, feature_shape, np.float32),
+            "hidden": spaces.Box(-most, most, (hidden_size,), np.float32),
         }
     )

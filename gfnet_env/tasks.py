@@ -64,7 +64,9 @@ def run_weights(run: Path) -> Path:
     for stage in ("stage3", "stage1"):
         if (run / stage / "classifier.safetensors").is_file():
             return run / stage / "classifier.safetensors"
-    raise FileNotFoundError(f"{run} holds no stage3/ or stage1/classifier.safetensors; pass the folder of a `gfnet train`")
+    raise FileNotFoundError(
+        f"{run} holds no stage3/ or stage1/classifier.safetensors; pass the folder of a `gfnet train`"
+    )
 
 
 def pretrained_average(encoder: str, num_classes: int, patch_size: int) -> GlanceFocusClassifier:
@@ -144,10 +146,12 @@ def image_folder_task(
         FileNotFoundError: if there is no such folder.
     """
     if (root is None) == (dataset is None):
-        raise ValueError("neither or both of root and dataset were given; pass root='TREE' (with train/ and val/) or dataset=")
+        raise ValueError(
+            "neither or both of root and dataset were given; pass root='TREE' (with train/ and val/) or dataset="
+        )
     if classifier is None:
         raise ValueError(
-            "no classifier was given; pass classifier= a run of `gfnet train`, a .safetensors file or 'average:resnet50'"
+            "no classifier was given; pass classifier= the folder of a run, a .safetensors file or 'average:resnet50'"
         )
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     source: ImageSource
@@ -158,13 +162,15 @@ def image_folder_task(
         source = FolderImages.open(Path(root) / split, size, unreadable=unreadable, centre_share=centre_share)
     count = len(source.class_names)
     if num_classes is not None and count != num_classes:
-        raise ValueError(f"the data set has {count} classes, this task has {num_classes}; pass GFNet-ImageFolder-v0's id")
+        raise ValueError(
+            f"the data set has {count} classes, this task has {num_classes}; pass GFNet-ImageFolder-v0's id"
+        )
     networks = resolve_classifier(classifier, num_classes=count, patch_size=patch_size)
     return _task(source, networks, device, compile)
 
 
 def imagenet_task(**kwargs: Any) -> Task:
-    """ImageNet: `image_folder_task` that insists on 1,000 classes; 224 of 256 pixels, patches of 96 and T = 5 by default (Table 9)."""
+    """ImageNet: `image_folder_task` that insists on 1,000 classes; 224 of 256 pixels, patches of 96, T = 5 (Table 9)."""
     return image_folder_task(num_classes=1000, **{"centre_share": 0.875, **kwargs})
 
 

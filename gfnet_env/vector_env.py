@@ -28,9 +28,9 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         task: images and classifier.
         episode: the rules.
         num_envs: number B of rows.
-        autoreset_mode: what a finished row does. `NEXT_STEP`: its next step resets it, whatever the action; `SAME_STEP`:
-            it is reset at once, its last observation and info are in `info["final_obs"]` and `info["final_info"]`;
-            `DISABLED`: it waits for `reset(options={"reset_mask": mask})`, and stepping it raises.
+        autoreset_mode: what a finished row does. `NEXT_STEP`: its next step resets it, whatever the action.
+            `SAME_STEP`: it is reset at once, its last observation and info are in `info["final_obs"]` and
+            `info["final_info"]`. `DISABLED`: it waits for `reset(options={"reset_mask": mask})`; stepping it raises.
         render_mode: None or `"rgb_array"`.
 
     Raises:
@@ -62,9 +62,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         self.single_action_space = action_space()
-        self.single_observation_space = observation_space(
-            task.classifier.feature_shape(), task.classifier.hidden_size
-        )
+        self.single_observation_space = observation_space(task.classifier.feature_shape(), task.classifier.hidden_size)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rngs: list[np.random.Generator] = [seeding.np_random()[0] for _ in range(num_envs)]
@@ -95,9 +93,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._finished[rows] = False
         return self.dynamics.observation(), self._info(self._is_in(rows))
 
-    def step(
-        self, actions: np.ndarray
-    ) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+    def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Looks at one patch in every row.
 
         Args:
@@ -115,7 +111,8 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             raise RuntimeError("step() was called before reset(); call reset() first")
         if waiting.any() and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
             raise RuntimeError(
-                f"rows {np.flatnonzero(waiting).tolist()} have finished; call reset(options={{'reset_mask': mask}}) first"
+                f"rows {np.flatnonzero(waiting).tolist()} have finished; "
+                "call reset(options={'reset_mask': mask}) first"
             )
         reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
         location = to_location(actions)

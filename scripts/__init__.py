@@ -1,0 +1,1 @@
+"""The `gfnet` command: configs, reports and plots around the other rooms."""

@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(f"gfnet: {error}")
         return 1
     except OSError as error:
-        errors.print(f"gfnet: {error.filename or 'a file'} can't be written or read ({error.strerror}); free or choose another place")
+        where = error.filename or "a file"
+        errors.print(f"gfnet: {where} can't be written or read ({error.strerror}); free it or choose another place")
         return 1
     except RuntimeError as error:
         if os.environ.get("GFNET_DEBUG"):
@@ -53,12 +54,16 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
-    demo = commands.add_parser("demo", parents=[common], help="train a policy on the embedded task and show what it learnt")
+    demo = commands.add_parser(
+        "demo", parents=[common], help="train a policy on the embedded task and show what it learnt"
+    )
     train = commands.add_parser("train", parents=[common], help="train a whole run, or go on with one")
     train.add_argument("config", help=f"a YAML file, or one of {', '.join(shipped_configs())}")
     for command, folder in ((demo, "runs/demo"), (train, None)):
         command.add_argument("--out", type=Path, default=folder, required=folder is None, help="the run's folder")
-        command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the config")
+        command.add_argument(
+            "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the config"
+        )
 
     evaluate = commands.add_parser("evaluate", parents=[common], help="evaluate a finished run anew")
     render = commands.add_parser("render", parents=[common], help="pictures of a run's episodes")
@@ -72,7 +77,9 @@ def build_parser() -> argparse.ArgumentParser:
     env.add_argument("id", help="for example GFNet-SyntheticSigns-v0")
     env.add_argument("--num-envs", type=int, default=32, metavar="N")
     env.add_argument("--steps", type=int, default=20, metavar="S", help="vector steps to time")
-    env.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment")
+    env.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
+    )
     return parser
 
 

@@ -102,7 +102,9 @@ def env(options: argparse.Namespace, console: Console) -> None:
     console.print(f"{options.id}, {options.num_envs} side by side")
     console.print(f"observation: {vector.single_observation_space}")
     console.print(f"action:      {vector.single_action_space}")
-    console.print(f"{options.num_envs * options.steps / seconds:,.0f} steps/s ({1e3 * seconds / options.steps:.1f} ms a vector step)")
+    console.print(
+        f"{options.num_envs * options.steps / seconds:,.0f} steps/s, {1e3 * seconds / options.steps:.1f} ms a vector step"
+    )
     vector.close()
 
 
@@ -125,7 +127,9 @@ def _claim(folder: Path, config: str) -> None:
     before, now = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(config)
     differing = _first_difference(before, now)
     if differing is not None:
-        raise ConfigError(f"{folder} holds a run with another {differing}; pass another --out, or the settings it began with")
+        raise ConfigError(
+            f"{folder} holds a run with another {differing}; pass another --out, or the settings it began with"
+        )
 
 
 def _first_difference(before: Any, now: Any, where: str = "") -> str | None:
@@ -148,7 +152,9 @@ def _load_run(folder: Path) -> LoadedRun:
 def _images(run: LoadedRun, split: str) -> ImageSource:
     source = open_images(run.config.data, split)
     if source.class_names != run.class_names:
-        raise ValueError(f"the run knows {len(run.class_names)} classes, the data now has {len(source.class_names)}; restore the data")
+        raise ValueError(
+            f"the run knows {len(run.class_names)} classes, the data has {len(source.class_names)}; restore the data"
+        )
     return source
 
 
@@ -162,4 +168,6 @@ def _keyword(change: str) -> tuple[str, Any]:
 def _print_end(console: Console, metrics: dict[str, Any], folder: Path) -> None:
     for line in summary_lines(metrics):
         console.print(line)
-    console.print(f"Look at {folder / 'report.html'} and {folder / 'glimpses.png'}; curves: tensorboard --logdir {folder}")
+    console.print(
+        f"Look at {folder / 'report.html'} and {folder / 'glimpses.png'}; curves: tensorboard --logdir {folder}"
+    )

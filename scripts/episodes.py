@@ -44,7 +44,7 @@ def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[
 
 
 def easy_and_hard(record: EvaluationRecord, count: int) -> list[int]:
-    """Half of `count` images that were right and most surely so at the first focus, half that took longest or failed."""
+    """Half of `count` images that were right and surest at the first focus, half that took longest or failed."""
     chance = record.label_probability
     by_ease = np.argsort(-chance[:, 1], kind="stable")
     easy = by_ease[record.box[by_ease].any(axis=1)] if record.box.any() else by_ease

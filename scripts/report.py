@@ -80,26 +80,27 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     steps, rewards = curve(files.log, "stage2", "reward")
     body = [
         "<h1>Where to look next</h1>",
-        f"<p>{metrics['images']} held-out images, {metrics['env_steps']:,} environment steps, {metrics['seconds']:.0f} s.</p>",
+        f"<p>{metrics['images']} held-out images.</p>",
         "<h2>Accuracy by step</h2>",
         _html_table(metrics),
-        *(f"<p>{html.escape(line)}</p>" for line in summary_lines(metrics)[:-1]),
+        *(f"<p>{html.escape(line)}</p>" for line in summary_lines(metrics)),
         f"<div class=row>{_image(plots.accuracy_by_step(metrics))}{_image(plots.accuracy_by_cost(metrics))}</div>",
         "<h2>Learning curve of stage II</h2>",
         _image(plots.learning_curve(steps, rewards)) if steps else "<p class=note>None: the policy was loaded.</p>",
         "<h2>Easy and hard scenes</h2>",
-        "<p class=note>Top: right at the first focus. Bottom: took longer, or failed. Boxes are numbered by step and carry "
+        "<p class=note>Top: right at the first focus. Bottom: took longer, or failed. Boxes carry the step and "
         "the confidence in the true label, green where the prediction was right.</p>",
         f"<img src='{plots.png_data_uri(buffer.getvalue())}' alt='episodes'>",
         "<h2>Reward of the first focus, by place</h2>",
-        "<p class=note>The contrastive reward, Eq. (8), of a patch centred there; the cross is the policy's choice.</p>",
+        "<p class=note>The reward of Eq. (8) for a patch centred there; the cross is the policy's choice.</p>",
         heat,
         "<h2>Multiply-adds</h2>",
         _cost_table(metrics),
         "<h2>Config</h2>",
         f"<pre>{html.escape(files.config.read_text(encoding='utf-8'))}</pre>",
     ]
-    head = f"<!doctype html><meta charset=utf-8><title>GFNet-Gym: {html.escape(folder.name)}</title><style>{_STYLE}</style>"
+    title = f"<title>GFNet-Gym: {html.escape(folder.name)}</title>"
+    head = f"<!doctype html><meta charset=utf-8>{title}<style>{_STYLE}</style>"
     write_text(folder / "report.html", head + "\n".join(body))
 
 
@@ -110,7 +111,10 @@ def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: n
         image = source.fetch(torch.tensor([index])).images[0].permute(1, 2, 0).numpy()
         values = reward_map(run, source, index)
         # a patch's centre stays half its side inside the image; the rim repeats the outermost places
-        rim = (round(values.shape[0] * side / (2 * (image.shape[0] - side + 1))), round(values.shape[1] * side / (2 * (image.shape[1] - side + 1))))
+        rim = (
+            round(values.shape[0] * side / (2 * (image.shape[0] - side + 1))),
+            round(values.shape[1] * side / (2 * (image.shape[1] - side + 1))),
+        )
         room = np.array(image.shape[:2]) - side
         centre = np.floor(first[index] * room) + side / 2
         images.append(image)
@@ -135,7 +139,8 @@ def _policy_rows(metrics: dict[str, Any]) -> list[tuple[str, list[str]]]:
 def _html_table(metrics: dict[str, Any]) -> str:
     heads = "".join(f"<th>{head}</th>" for head in ["policy", *_step_heads(metrics), "first focus finds it"])
     rows = "".join(
-        f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for name, cells in _policy_rows(metrics)
+        f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
+        for name, cells in _policy_rows(metrics)
     )
     return f"<table><tr>{heads}</tr>{rows}</table>"
 

@@ -53,7 +53,9 @@ def random_classifier(spec: ClassifierSpec, num_classes: int = 10) -> GlanceFocu
 @pytest.fixture(scope="session")
 def classifier() -> FrozenClassifier:
     """The embedded task's shape, random weights."""
-    return frozen(random_classifier(ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=4, hidden_size=16)))
+    return frozen(
+        random_classifier(ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=4, hidden_size=16))
+    )
 
 
 class _MeanColour(nn.Module):

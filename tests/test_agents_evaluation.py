@@ -30,7 +30,9 @@ from gfnet_env.actions import to_action
 MakeClassifier = Callable[..., FrozenClassifier]
 
 
-def _record(prediction: list[list[int]], location: list[list[tuple[float, float]]], box: list[tuple[int, ...]]) -> EvaluationRecord:
+def _record(
+    prediction: list[list[int]], location: list[list[tuple[float, float]]], box: list[tuple[int, ...]]
+) -> EvaluationRecord:
     shape = np.array(prediction).shape
     return EvaluationRecord(
         label=np.zeros(shape[0], np.int64),
@@ -59,7 +61,9 @@ def test_pointing_game_wants_the_whole_box_inside() -> None:
 
     found = pointing_game(_record([[0, 0, 0]] * 4, locations, boxes))
 
-    assert found == pytest.approx([1 / 3, 2 / 3])  # the second at once, the first later, the third never; the last has none
+    assert found == pytest.approx(
+        [1 / 3, 2 / 3]
+    )  # the second at once, the first later, the third never; the last has none
 
 
 def test_evaluation_is_the_environments_own_rollout(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
@@ -98,7 +102,9 @@ def test_centre_corner_policy_visits_them_in_order(classifier: FrozenClassifier,
     assert np.allclose(record.location, np.array(expected)[None])
 
 
-def test_oracle_takes_the_best_place_of_its_grid(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+def test_oracle_takes_the_best_place_of_its_grid(
+    colour_classifier: MakeClassifier, red_corner_images: ArrayImages
+) -> None:
     record = evaluate(colour_classifier(), red_corner_images, oracle_policy(colour_classifier(), grid=5))
 
     assert (record.location[:, 0] == 1.0).all()  # the red corner
@@ -136,7 +142,9 @@ def test_full_resolution_accuracy_counts_right_predictions(scenes: ArrayImages) 
         predicted = network(scenes.images).argmax(1)
     half_right = torch.where(torch.arange(24) < 12, predicted, (predicted + 1) % 10)
 
-    accuracy = full_resolution_accuracy(network, ArrayImages(scenes.images, half_right, scenes.boxes, scenes.class_names))
+    accuracy = full_resolution_accuracy(
+        network, ArrayImages(scenes.images, half_right, scenes.boxes, scenes.class_names)
+    )
 
     assert accuracy == 0.5
 

@@ -95,7 +95,8 @@ def test_first_policy_looks_at_the_centre(classifier: FrozenClassifier, scenes: 
     policy = agent.policy
     assert isinstance(policy, GlimpsePolicy)
 
-    observation = agent.observation_space.sample()
+    observation = agent.get_env().reset()  # type: ignore[union-attr]  # it has one
+    observation = {key: value[0] for key, value in observation.items()}  # type: ignore[union-attr]  # Dict observations
     actions = [agent.predict(observation)[0] for _ in range(300)]
 
     assert np.abs(agent.predict(observation, deterministic=True)[0]).max() < 0.2
@@ -149,7 +150,9 @@ def test_sb3_adapter_hands_over_terminal_observations(classifier: FrozenClassifi
 def test_sb3_adapter_wants_same_step(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     env = GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(), num_envs=2)
 
-    with pytest.raises(ValueError, match="autoreset_mode is NEXT_STEP; make the environment with autoreset_mode='SAME_STEP'"):
+    with pytest.raises(
+        ValueError, match="autoreset_mode is NEXT_STEP; make the environment with autoreset_mode='SAME_STEP'"
+    ):
         SB3VecEnv(env)
 
 
@@ -212,9 +215,7 @@ def test_gru_state_is_carried_and_forgotten(classifier: FrozenClassifier, scenes
     assert not np.allclose(mixed[1], first[1])
 
 
-def test_gru_training_reproduces_the_rollouts_probabilities(
-    classifier: FrozenClassifier, scenes: ArrayImages
-) -> None:
+def test_gru_training_reproduces_the_rollouts_probabilities(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     """Unrolled again over the buffer before any update, the ratio of Eq. (13) is one: the states match."""
     env = _env(classifier, scenes, num_envs=4)
     agent = make_agent("ppo_gru", env, n_steps=6, batch_size=24, learning_rate=0.0, n_epochs=1, seed=0)

@@ -106,7 +106,9 @@ def test_average_head_is_the_running_mean() -> None:
     assert not list(head.parameters())
 
 
-@pytest.mark.parametrize(("encoder", "head"), [("small_resnet", "gru"), ("resnet18", "cascade"), ("resnet50", "average")])
+@pytest.mark.parametrize(
+    ("encoder", "head"), [("small_resnet", "gru"), ("resnet18", "cascade"), ("resnet50", "average")]
+)
 def test_frozen_twin_agrees_and_leaves_the_original_alone(encoder: str, head: str) -> None:
     spec = ClassifierSpec(encoder=encoder, head=head, patch_size=48, num_glimpses=3, hidden_size=8)
     original = random_classifier(spec, 7)

@@ -114,7 +114,9 @@ def test_nan_stops_and_keeps_the_last_good_epoch(scenes: ArrayImages, tmp_path: 
         calls += 1
         return network(batch.images).square().mean() * (math.nan if calls > 3 else 1.0)
 
-    with pytest.raises(NotANumberError, match="the loss became nan in epoch 2, step 2; the state after epoch 1 is kept"):
+    with pytest.raises(
+        NotANumberError, match="the loss became nan in epoch 2, step 2; the state after epoch 1 is kept"
+    ):
         fit(network, groups, loss_of, scenes, FitSpec(epochs=3, batch_size=12), seed=0, checkpoint=checkpoint)
 
     state = torch.load(checkpoint, weights_only=True)
@@ -187,5 +189,3 @@ def test_torchvision_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.Monk
 def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FitSpec(**arguments)
-
-

@@ -31,7 +31,7 @@ class UnreadableImageError(ValueError):
 class FolderImages:
     """A tree with one folder per class; images are decoded when they are fetched, by one thread per core.
 
-    Greyscale, palette, CMYK and transparent images become RGB. Each is scaled to cover the wanted size and centre-cropped.
+    Greyscale, palette, CMYK and transparent images become RGB. Each is scaled to cover the wanted size, then cropped.
 
     Attributes:
         files: paths of the images, class by class.
@@ -79,7 +79,9 @@ class FolderImages:
         if unreadable not in UNREADABLE:
             raise ValueError(f"unreadable={unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
         if min(image_size) < 1 or not 0 < centre_share <= 1:
-            raise ValueError(f"image_size={image_size}, centre_share={centre_share}; pass positive pixels and a share in (0, 1]")
+            raise ValueError(
+                f"image_size={image_size}, centre_share={centre_share}; pass positive pixels and a share in (0, 1]"
+            )
         by_class = _images_by_class(root)
         files = tuple(file for of_class in by_class.values() for file in of_class)
         labels = [label for label, of_class in enumerate(by_class.values()) for _ in of_class]
@@ -96,7 +98,9 @@ class FolderImages:
             UnreadableImageError: if a file can't be decoded.
         """
         chosen = indices.tolist()
-        images = np.stack(list(_map_threads(lambda i: _decode(self.files[i], self.image_size, self.centre_share), chosen)))
+        images = np.stack(
+            list(_map_threads(lambda i: _decode(self.files[i], self.image_size, self.centre_share), chosen))
+        )
         return _batch(images, self.labels[indices])
 
     def first(self, count: int | None) -> FolderImages:
@@ -166,7 +170,9 @@ class DatasetImages:
         images = np.stack([_fit(_as_pil(image), self.image_size, 1.0) for image, _ in items])
         labels = torch.tensor([int(label) for _, label in items])
         if ((labels < 0) | (labels >= len(self.class_names))).any():
-            raise ValueError(f"a label is outside 0 to {len(self.class_names) - 1}; give the data set a full `classes` attribute")
+            raise ValueError(
+                f"a label is outside 0 to {len(self.class_names) - 1}; give the data set a full `classes` attribute"
+            )
         return _batch(images, labels)
 
 
@@ -199,11 +205,15 @@ def _images_by_class(root: Path) -> dict[str, list[Path]]:
         raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
     classes = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
     if len(classes) < 2:
-        raise ValueError(f"{root} holds {len(classes)} class folders; pass a tree with one folder per class, two or more")
+        raise ValueError(
+            f"{root} holds {len(classes)} class folders; pass a tree with one folder per class, two or more"
+        )
     by_class = {path.name: sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS) for path in classes}
     for name, files in by_class.items():
         if not files:
-            raise ValueError(f"class folder {root / name} holds no image; add some ({', '.join(sorted(EXTENSIONS))}) or remove it")
+            raise ValueError(
+                f"class folder {root / name} holds no image; add some ({', '.join(sorted(EXTENSIONS))}) or remove it"
+            )
     return by_class
 
 
@@ -250,7 +260,9 @@ def _as_pil(image: Any) -> Image.Image:
         raise ValueError(f"the data set gave {got} as image; pass PIL images or (3, H, W) tensors")
     if image.is_floating_point():
         if not (image.min() >= 0 and image.max() <= 1):
-            raise ValueError("the data set gave a float image outside [0, 1]; pass it without normalisation, or as uint8")
+            raise ValueError(
+                "the data set gave a float image outside [0, 1]; pass it without normalisation, or as uint8"
+            )
         image = (image * 255.0).round()
     return Image.fromarray(image.to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
 
@@ -266,6 +278,8 @@ def _dataset_classes(dataset: _MapStyle) -> tuple[str, ...]:
         return tuple(str(name) for name in names)
     targets = getattr(dataset, "targets", None)
     if targets is None and len(dataset) > 50_000:
-        raise ValueError("the data set has neither `classes` nor `targets`; give it an attribute `classes` with the names")
+        raise ValueError(
+            "the data set has neither `classes` nor `targets`; give it an attribute `classes` with the names"
+        )
     labels = targets if targets is not None else [dataset[i][1] for i in range(len(dataset))]
     return tuple(str(label) for label in range(max(int(label) for label in labels) + 1))

@@ -137,7 +137,9 @@ def _car(rng: random.Random, draw: ImageDraw.ImageDraw, height: int, width: int,
     wide, tall = 0.26 * depth * width, 0.2 * depth * height
     left = rng.uniform(0.2, 0.8) * width - wide / 2
     draw.rectangle((left, bottom - tall, left + wide, bottom - 0.15 * tall), fill=rng.choice(_PAINTS))
-    draw.rectangle((left + 0.15 * wide, bottom - 0.9 * tall, left + 0.85 * wide, bottom - 0.55 * tall), fill=(52, 60, 70))
+    draw.rectangle(
+        (left + 0.15 * wide, bottom - 0.9 * tall, left + 0.85 * wide, bottom - 0.55 * tall), fill=(52, 60, 70)
+    )
     for lamp in (left + 0.04 * wide, left + 0.84 * wide):
         draw.rectangle((lamp, bottom - 0.45 * tall, lamp + 0.12 * wide, bottom - 0.3 * tall), fill=(190, 30, 30))
     for wheel in (left + 0.08 * wide, left + 0.76 * wide):

@@ -117,7 +117,7 @@ def draw_scene(spec: SceneSpec, split: str, index: int) -> Scene:
 def _free_place(
     rng: random.Random, spec: SceneSpec, height: int, width: int, taken: list[tuple[int, int, int, int]]
 ) -> tuple[int, int, int, int] | None:
-    """A (top, left, bottom, right) clear of the others; the first sign always gets one, a distractor after 8 tries not."""
+    """A (top, left, bottom, right) clear of the others; the first sign always gets one, a distractor perhaps not."""
     for _ in range(8):
         top = rng.randrange(spec.height // 16, int(0.8 * spec.height) - height)
         left = rng.randrange(2, spec.width - width - 2)

@@ -1,0 +1,203 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from classifiers.datasets.image_folder import DatasetImages, FolderImages, UnreadableImageError, in_memory
+
+ALL = torch.arange(3)
+
+
+def _save(path: Path, image: Image.Image, **options: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image.save(path, **options)
+
+
+def _red(size: tuple[int, int] = (20, 20)) -> Image.Image:
+    return Image.new("RGB", size, (200, 30, 40))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    for name in ("cat", "dog"):
+        for index in range(3):
+            _save(tmp_path / name / f"{index}.png", _red())
+    return tmp_path
+
+
+def test_classes_are_the_folders_in_alphabetical_order(tree: Path) -> None:
+    _save(tree / "ant" / "deep" / "er" / "x.JPG", _red())
+    (tree / ".hidden").mkdir()
+    (tree / "cat" / "notes.txt").write_text("not a picture")
+
+    source = FolderImages.open(tree, (8, 8))
+
+    assert source.class_names == ("ant", "cat", "dog")
+    assert source.labels.tolist() == [0, 1, 1, 1, 2, 2, 2]
+
+
+def test_images_are_scaled_to_cover_and_centre_cropped(tree: Path) -> None:
+    wide = Image.new("RGB", (40, 10), (0, 0, 0))
+    wide.paste((255, 255, 255), (15, 0, 25, 10))
+    _save(tree / "cat" / "0.png", wide)
+
+    batch = FolderImages.open(tree, (10, 10)).fetch(torch.tensor([0]))
+
+    assert batch.images.shape == (1, 3, 10, 10)
+    assert (batch.images == 255).all()
+
+
+def test_centre_share_crops_as_imagenet_does(tree: Path) -> None:
+    framed = Image.new("RGB", (256, 256), (0, 0, 0))
+    framed.paste((255, 255, 255), (16, 16, 240, 240))
+    _save(tree / "cat" / "0.png", framed)
+
+    batch = FolderImages.open(tree, (224, 224), centre_share=0.875).fetch(torch.tensor([0]))
+
+    assert (batch.images == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("mode", "colour", "suffix", "expected"),
+    [
+        ("L", 90, "png", (90, 90, 90)),
+        ("1", 1, "png", (255, 255, 255)),
+        ("LA", (90, 255), "png", (90, 90, 90)),
+        ("RGBA", (200, 30, 40, 0), "png", (255, 255, 255)),
+        ("CMYK", (0, 0, 0, 0), "jpg", (255, 255, 255)),
+        ("P", 0, "gif", (0, 0, 0)),
+        ("I;16", 90 * 256, "png", (90, 90, 90)),
+    ],
+)
+def test_other_colour_modes_become_rgb(
+    tree: Path, mode: str, colour: Any, suffix: str, expected: tuple[int, int, int]
+) -> None:
+    (tree / "cat" / "0.png").unlink()
+    _save(tree / "cat" / f"0.{suffix}", Image.new(mode, (20, 20), colour))
+
+    batch = FolderImages.open(tree, (8, 8)).fetch(torch.tensor([0]))
+
+    assert batch.images[0, :, 4, 4].tolist() == pytest.approx(expected, abs=2)
+
+
+def test_what_is_missing_is_said(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="nowhere is not a folder; pass a tree"):
+        FolderImages.open(tmp_path / "nowhere", (8, 8))
+    (tree / "eel").mkdir()
+    with pytest.raises(ValueError, match=r"class folder .*eel holds no image; add some"):
+        FolderImages.open(tree, (8, 8))
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(ValueError, match="holds 0 class folders; pass a tree with one folder per class, two or more"):
+        FolderImages.open(empty, (8, 8))
+    with pytest.raises(ValueError, match="unreadable='ignore' is unknown; pass one of refuse, skip"):
+        FolderImages.open(tree, (8, 8), unreadable="ignore")
+
+
+def _truncated_jpeg(path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
+    _save(path, Image.fromarray(noise), quality=95)
+    path.write_bytes(path.read_bytes()[:1500])
+
+
+def _text(path: Path) -> None:
+    path.write_text("this is no picture")
+
+
+def _empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize("spoil", [_truncated_jpeg, _text, _empty])
+def test_unreadable_images_are_refused_by_name_or_skipped_and_counted(tree: Path, spoil: Any) -> None:
+    spoil(tree / "cat" / "9.jpg")
+
+    strict = FolderImages.open(tree, (8, 8))
+    with pytest.raises(UnreadableImageError, match=r"cat/9.jpg can't be decoded .*set unreadable to 'skip'"):
+        strict.fetch(torch.tensor([3]))
+    news: list[tuple[int, int]] = []
+    lenient = FolderImages.open(tree, (8, 8), unreadable="skip", on_progress=lambda *n: news.append(n))
+
+    assert lenient.num_skipped == 1 and len(lenient) == 6
+    assert news[-1] == (7, 7)
+    assert lenient.fetch(torch.arange(6)).labels.tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_class_left_without_a_readable_image_is_refused(tree: Path) -> None:
+    for path in (tree / "dog").iterdir():
+        path.write_text("broken")
+
+    with pytest.raises(ValueError, match="class 'dog' holds no readable image"):
+        FolderImages.open(tree, (8, 8), unreadable="skip")
+
+
+def test_first_takes_from_every_class(tree: Path) -> None:
+    source = FolderImages.open(tree, (8, 8))
+
+    assert source.first(4).labels.tolist() == [0, 0, 1, 1]
+    assert source.first(None) is source and source.first(99) is source
+
+
+def test_in_memory_holds_the_same_images(tree: Path) -> None:
+    source = FolderImages.open(tree, (8, 8))
+
+    kept = in_memory(source)
+
+    assert torch.equal(kept.images, source.fetch(torch.arange(6)).images)
+    assert kept.class_names == source.class_names and torch.equal(kept.labels, source.labels)
+
+
+class _Pictures(torch.utils.data.Dataset[Any]):
+    def __init__(self, images: list[Any], labels: list[int], **attributes: Any) -> None:
+        self.images, self.labels = images, labels
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        return self.images[index], self.labels[index]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        _red(),
+        torch.tensor([200, 30, 40], dtype=torch.uint8).view(3, 1, 1).expand(3, 20, 20),
+        torch.tensor([200, 30, 40]).view(3, 1, 1).expand(3, 20, 20) / 255.0,
+    ],
+)
+def test_data_sets_of_pil_images_bytes_or_floats(image: Any) -> None:
+    source = DatasetImages(_Pictures([image] * 3, [0, 1, 1]), (8, 8))
+
+    batch = source.fetch(ALL)
+
+    assert batch.images[0, :, 4, 4].tolist() == [200, 30, 40]
+    assert source.class_names == ("0", "1") and batch.labels.tolist() == [0, 1, 1]
+
+
+def test_data_sets_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="holds no image"):
+        DatasetImages(_Pictures([], []), (8, 8))
+    with pytest.raises(ValueError, match=r"a tensor of shape \(20, 20\) as image; pass PIL images"):
+        DatasetImages(_Pictures([torch.zeros(20, 20)], [1]), (8, 8)).fetch(torch.tensor([0]))
+    with pytest.raises(ValueError, match=r"a float image outside \[0, 1\]"):
+        DatasetImages(_Pictures([torch.randn(3, 20, 20)], [1]), (8, 8)).fetch(torch.tensor([0]))
+    with pytest.raises(ValueError, match="a label is outside 0 to 1; give the data set a full `classes`"):
+        DatasetImages(_Pictures([_red()], [2], classes=("a", "b")), (8, 8)).fetch(torch.tensor([0]))
+
+
+def test_torchvisions_own_image_folder_fits(tree: Path) -> None:
+    from torchvision.datasets import ImageFolder
+
+    ours, theirs = FolderImages.open(tree, (8, 8)), DatasetImages(ImageFolder(str(tree)), (8, 8))
+
+    assert theirs.class_names == ours.class_names
+    everything = torch.arange(6)
+    assert torch.equal(theirs.fetch(everything).images, ours.fetch(everything).images)

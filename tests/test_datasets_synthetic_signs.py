@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL_SCENES
+
+from classifiers.datasets.image_source import batches
+from classifiers.datasets.scene_cache import SHARD_SIZE, load_scenes
+from classifiers.datasets.signs import CLASS_NAMES, DISTRACTORS
+from classifiers.datasets.synthetic_signs import SPLITS, SceneSpec, draw_scene
+
+
+def test_scenes_are_deterministic_and_splits_differ() -> None:
+    spec = SceneSpec()
+    for split in SPLITS:
+        assert np.array_equal(draw_scene(spec, split, 3).image, draw_scene(spec, split, 3).image)
+    images = [draw_scene(spec, split, index).image for split in SPLITS for index in range(5)]
+    images += [draw_scene(SceneSpec(seed=1), "train", index).image for index in range(5)]
+    assert all(not np.array_equal(a, b) for i, a in enumerate(images) for b in images[:i])
+
+
+@pytest.mark.parametrize("size", [(192, 256), (240, 320), (101, 83)])
+def test_any_image_size(size: tuple[int, int]) -> None:
+    spec = SceneSpec(height=size[0], width=size[1])
+
+    for index in range(20):
+        scene = draw_scene(spec, "val", index)
+        assert scene.image.shape == (*size, 3) and scene.image.dtype == np.uint8
+        top, left, bottom, right = scene.box
+        if scene.label:
+            assert 0 <= top < bottom <= size[0] and 0 <= left < right <= size[1]
+            assert spec.min_sign_px <= bottom - top <= spec.max_sign_px
+        else:
+            assert not scene.box.any()
+
+
+def test_all_classes_occur_about_equally() -> None:
+    labels = [draw_scene(SMALL_SCENES, "train", index).label for index in range(600)]
+
+    counts = np.bincount(labels, minlength=len(CLASS_NAMES))
+    assert len(counts) == 10
+    assert counts.min() > 30 and counts.max() < 95
+
+
+def test_the_box_holds_the_sign() -> None:
+    """Red of the ring lies inside the box: the scene drawn without the sign (label 0) has none there."""
+    reds = []
+    for index in range(60):
+        scene = draw_scene(SceneSpec(max_distractors=0), "train", index)
+        if scene.label:
+            top, left, bottom, right = scene.box
+            pixels = scene.image[top:bottom, left:right].astype(int)
+            reds.append((pixels[..., 0] - pixels[..., 1:].max(axis=2) > 20).mean())
+    assert len(reds) > 40
+    assert np.mean(np.array(reds) > 0.1) > 0.95
+
+
+def test_distractors_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    from classifiers.datasets import synthetic_signs
+
+    kinds: list[str] = []
+    draw_sign = synthetic_signs.draw_sign
+    monkeypatch.setattr(
+        synthetic_signs, "draw_sign", lambda rng, kind, *rest: kinds.append(kind) or draw_sign(rng, kind, *rest)
+    )
+    for index in range(80):
+        draw_scene(SceneSpec(max_distractors=0), "train", index)
+    assert set(kinds) == {"speed_limit"}
+    kinds.clear()
+    for index in range(80):
+        draw_scene(SceneSpec(max_distractors=3), "train", index)
+    assert set(kinds) == {"speed_limit", *DISTRACTORS}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"height": 30}, "a 30x256 scene is too small for signs of 34 pixels; pass height and width of at least 68"),
+        ({"min_sign_px": 40}, "pass 4 <= min_sign_px <= max_sign_px"),
+        ({"max_distractors": -1}, "max_distractors=-1"),
+        ({"seed": -1}, "seed=-1"),
+    ],
+)
+def test_bad_specs_are_refused(arguments: dict[str, int], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        SceneSpec(**arguments)
+
+
+def test_unknown_splits_and_no_scenes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="split='training' is not one of train, val, test"):
+        draw_scene(SceneSpec(), "training", 0)
+    with pytest.raises(ValueError, match="num_scenes=0"):
+        load_scenes(SceneSpec(), "train", 0, cache_dir=tmp_path)
+
+
+TINY = SceneSpec(height=48, width=48, min_sign_px=10, max_sign_px=20)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("scenes")
+    load_scenes(TINY, "train", SHARD_SIZE, cache_dir=folder)
+    return folder
+
+
+def _shard(cache: Path) -> Path:
+    (path,) = cache.rglob("*.safetensors")
+    return path
+
+
+def test_cached_scenes_are_the_drawn_ones(cache: Path) -> None:
+    drawn: list[int] = []
+    source = load_scenes(TINY, "train", SHARD_SIZE, cache_dir=cache, on_progress=lambda done, _: drawn.append(done))
+
+    assert not drawn
+    for index in (0, 7, SHARD_SIZE - 1):
+        scene = draw_scene(TINY, "train", index)
+        batch = source.fetch(torch.tensor([index]))
+        assert np.array_equal(batch.images[0].permute(1, 2, 0).numpy(), scene.image)
+        assert batch.labels.tolist() == [scene.label] and batch.boxes[0].tolist() == scene.box.tolist()
+
+
+@pytest.mark.parametrize("damage", ["truncate", "flip", "empty", "foreign"])
+def test_damaged_shards_are_drawn_anew(cache: Path, damage: str) -> None:
+    path = _shard(cache)
+    good = path.read_bytes()
+    flipped = bytearray(good)
+    flipped[len(good) // 2] ^= 0xFF
+    path.write_bytes({"truncate": good[:-1000], "flip": bytes(flipped), "empty": b"", "foreign": b"hello" * 99}[damage])
+    drawn: list[tuple[int, int]] = []
+
+    source = load_scenes(TINY, "train", SHARD_SIZE, cache_dir=cache, on_progress=lambda *news: drawn.append(news))
+
+    assert drawn == [(SHARD_SIZE, SHARD_SIZE)]
+    assert np.array_equal(source.images[3].permute(1, 2, 0).numpy(), draw_scene(TINY, "train", 3).image)
+    assert path.read_bytes() == good
+
+
+def test_other_specs_have_other_shards(cache: Path) -> None:
+    other = SceneSpec(height=48, width=48, min_sign_px=10, max_sign_px=20, seed=1)
+
+    source = load_scenes(other, "train", 5, cache_dir=cache)
+
+    assert np.array_equal(source.images[0].permute(1, 2, 0).numpy(), draw_scene(other, "train", 0).image)
+
+
+def test_a_cache_that_can_not_be_written_is_done_without(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+
+    source = load_scenes(TINY, "val", SHARD_SIZE, cache_dir=blocked)
+
+    assert len(source) == SHARD_SIZE
+
+
+def test_cache_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GFNET_CACHE", str(tmp_path))
+
+    load_scenes(TINY, "test", SHARD_SIZE)
+
+    assert len(list(tmp_path.rglob("test-00000.safetensors"))) == 1
+    assert os.access(tmp_path, os.W_OK)
+
+
+def test_batches_go_once_through_a_source() -> None:
+    source = load_scenes(TINY, "val", 10)
+
+    in_order = torch.cat([batch.labels for batch in batches(source, 4)])
+    shuffled = [batch.images for batch in batches(source, 4, torch.Generator().manual_seed(0))]
+
+    assert torch.equal(in_order, source.labels)
+    assert [len(images) for images in shuffled] == [4, 4, 2]
+    together = torch.cat(shuffled)
+    assert not torch.equal(together, source.images)
+    assert torch.equal(
+        together.flatten(1).long().sum(1).sort().values, source.images.flatten(1).long().sum(1).sort().values
+    )

@@ -1,0 +1,274 @@
+"""The `gfnet` command as a person uses it, on tiny data."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from agents.results import POLICIES
+from scripts.cli import main
+
+TINY = """
+data: {kind: synthetic_signs, num_train: 40, num_val: 10, num_test: 12, scenes: {height: 96, width: 128}}
+classifier: {encoder: small_resnet, head: gru, patch_size: 48, num_glimpses: 4, hidden_size: 16}
+initialization:
+  full_resolution: {epochs: 2, batch_size: 20, optimizer: adamw, lr: 1.0e-3}
+  low_resolution: {epochs: 2, batch_size: 20, optimizer: adamw, lr: 1.0e-3}
+stage1: {epochs: 2, batch_size: 20, optimizer: adamw, lr: 1.0e-3}
+stage2: {env_steps: 96, num_envs: 8}
+stage3: {epochs: 2, batch_size: 20, optimizer: adamw, lr: 1.0e-3}
+oracle_grid: 3
+"""
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    path = tmp_path / "tiny.yaml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    (folder / "tiny.yaml").write_text(TINY)
+    assert main(["train", str(folder / "tiny.yaml"), "--out", str(folder / "run"), "--quiet"]) == 0
+    return folder / "run"
+
+
+def _figures(run: Path) -> dict[str, Any]:
+    metrics: dict[str, Any] = json.loads((run / "metrics.json").read_text())
+    metrics.pop("seconds")
+    return metrics
+
+
+def test_train_writes_all_that_it_promises(finished: Path) -> None:
+    metrics = _figures(finished)
+
+    assert tuple(metrics["accuracy"]) == POLICIES
+    for values in metrics["accuracy"].values():
+        assert len(values) == 4 and all(0 <= value <= 1 for value in values)
+    assert 0 <= metrics["pointing_game"] <= 1
+    costs = metrics["multiply_adds"]
+    assert costs["cumulative"][1] == costs["glance"] + costs["focus"] + costs["policy"]
+    assert costs["full_resolution"] > 0 and 0 <= metrics["full_resolution_accuracy"] <= 1
+    assert metrics["env_steps"] == 96
+    report = (finished / "report.html").read_text()
+    assert report.count("data:image/png;base64,") == 5 and "http" not in report.replace("http://www.w3.org", "")
+    with Image.open(finished / "glimpses.png") as picture:
+        assert picture.width > 1000
+    assert list((finished / "tensorboard").glob("events.out.tfevents.*"))
+    stages = {json.loads(line)["stage"] for line in (finished / "metrics.jsonl").read_text().splitlines()}
+    assert {"full_resolution", "low_resolution", "stage1", "stage2", "stage3"} <= stages
+    assert not list(finished.rglob("*training.pt")) and not list(finished.rglob(".*"))
+
+
+def test_the_same_command_again_changes_nothing(finished: Path) -> None:
+    before = _figures(finished)
+    weights = {path: path.read_bytes() for path in finished.rglob("*.safetensors")}
+
+    assert main(["train", str(finished.parent / "tiny.yaml"), "--out", str(finished), "--quiet"]) == 0
+
+    assert _figures(finished) == before
+    assert all(path.read_bytes() == content for path, content in weights.items())
+
+
+def test_another_config_is_not_mixed_in(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changed = [
+        "train",
+        str(finished.parent / "tiny.yaml"),
+        "--out",
+        str(finished),
+        "--quiet",
+        "--set",
+        "stage1.epochs=3",
+    ]
+
+    assert main(changed) == 1
+
+    assert "holds a run with another stage1.epochs (2, now 3); pass another --out" in capsys.readouterr().err
+
+
+def test_evaluate_prints_the_table(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", str(finished), "--split", "val"]) == 0
+
+    printed = capsys.readouterr().out
+    assert "accuracy on 10 held-out images" in printed
+    assert all(name in printed for name in ("random", "centre-corner", "learned", "oracle"))
+
+
+def test_render_writes_pictures_and_films(finished: Path, tmp_path: Path) -> None:
+    assert main(["render", str(finished), "--out", str(tmp_path / "a.png"), "--images", "0", "3"]) == 0
+    assert main(["render", str(finished), "--out", str(tmp_path / "a.gif"), "--images", "5", "--split", "train"]) == 0
+    assert main(["render", str(finished)]) == 0
+
+    with Image.open(tmp_path / "a.gif") as film:
+        assert getattr(film, "n_frames", 1) == 4
+    with Image.open(tmp_path / "a.png") as picture, Image.open(finished / "glimpses.png") as six:
+        assert six.width > picture.width
+
+
+def test_env_prints_spaces_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--num-envs", "2", "--steps", "3", "--set", "num_scenes=4", "--set", "num_glimpses=3"]
+    assert main(["env", "GFNet-SyntheticSigns-v0", *options]) == 0
+
+    printed = capsys.readouterr().out
+    assert "Dict('features': Box(" in printed and "steps/s" in printed
+
+
+def test_an_episodes_length_is_the_same_everywhere(tiny: Path, tmp_path: Path) -> None:
+    """`num_glimpses` of the episode, not of the classifier, decides T in training, evaluation and pictures."""
+    out = tmp_path / "run"
+    options = ["--set", "stage2.episode.num_glimpses=3", "--set", "stage3.epochs=0"]
+
+    assert main(["train", str(tiny), "--out", str(out), "--quiet", *options]) == 0
+
+    assert {len(values) for values in _figures(out)["accuracy"].values()} == {3}
+    assert not (out / "stage3").exists()
+
+
+def test_pictures_of_ones_own(picture_tree: Path, tiny: Path, tmp_path: Path) -> None:
+    tiny.write_text(
+        TINY.replace("kind: synthetic_signs, num_train: 40, num_val: 10, num_test: 12", "kind: image_folder")
+    )
+    options = ["--set", f"data.root={picture_tree}", "--set", "data.height=96", "--set", "data.width=112"]
+
+    assert (
+        main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", *options, "--set", "stage2.agent=ppo_gru"])
+        == 0
+    )
+
+    metrics = _figures(tmp_path / "run")
+    assert metrics["images"] == 12 and metrics["pointing_game"] is None
+
+
+def test_start_from_another_run(finished: Path, tiny: Path, tmp_path: Path) -> None:
+    options = ["--set", f"start={finished}", "--set", "seed=7", "--set", "stage3.epochs=0"]
+
+    assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", *options]) == 0
+
+    metrics, theirs = _figures(tmp_path / "run"), _figures(finished)
+    assert metrics["full_resolution_accuracy"] == theirs["full_resolution_accuracy"]
+    assert not (tmp_path / "run" / "stage1").exists()
+
+
+def _bad_tree(tmp_path: Path) -> Path:
+    (tmp_path / "bad" / "train" / "cat").mkdir(parents=True)
+    return tmp_path / "bad"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "image_folder", "--out", "{tmp}/x"], "data.root is missing; pass --set data.root=TREE"),
+        (["train", "image_folder", "--out", "{tmp}/x", "--set", "data.root={tmp}/no"], "no is not a folder"),
+        (["train", "image_folder", "--out", "{tmp}/x", "--set", "data.root={bad}"], "holds 1 class folders"),
+        (["train", "demmo", "--out", "{tmp}/x"], "no config 'demmo': did you mean 'demo'?"),
+        (["demo", "--out", "{tmp}/x", "--set", "classifier.patch_sise=9"], "did you mean 'classifier.patch_size'?"),
+        (["demo", "--out", "{tmp}/x", "--set", "start={tmp}"], "holds no stage3/ or stage1/classifier.safetensors"),
+        (["demo", "--out", "{tmp}/file/x"], "Not a directory"),
+        (["demo", "--out", "/proc/nothing/x"], "No such file or directory"),
+        (["evaluate", "{tmp}"], "holds no config.yaml; pass the folder of a run"),
+        (["render", "{tmp}"], "holds no config.yaml"),
+        (["env", "GFNet-Signs-v0"], "environment 'GFNet-Signs-v0' is unknown; pass one of GFNet-SyntheticSigns-v0"),
+        (["env", "GFNet-SyntheticSigns-v0", "--num-envs", "0"], "--num-envs 0, --steps 20; pass 1 or more"),
+        (["env", "GFNet-SyntheticSigns-v0", "--set", "rewards=x"], "was given a wrong argument"),
+        (["env", "GFNet-ImageNet-v0"], "neither or both of root and dataset were given"),
+    ],
+)
+def test_user_errors_are_one_sentence_and_exit_code_1(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    bad = _bad_tree(tmp_path)
+
+    code = main([argument.format(tmp=tmp_path, bad=bad) for argument in arguments])
+
+    error = capsys.readouterr().err
+    assert code == 1
+    assert message in error
+    assert "Traceback" not in error and len(error.strip().splitlines()) == 1
+
+
+def test_a_wrong_command_line_is_exit_code_2() -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["trane"])
+
+
+def test_other_images_than_the_run_was_trained_on_are_refused(
+    finished: Path, tmp_path: Path, picture_tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--set", f"start={finished}", "--set", f"data.root={picture_tree}"]
+
+    assert main(["train", "image_folder", "--out", str(tmp_path / "run"), "--quiet", *options]) == 1
+
+    assert "the data set has left, right (2); pass a run of this data set" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_one_sentence(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(handle: int) -> None:
+        raise OSError(28, "No space left on device", str(tmp_path / "run"))
+
+    monkeypatch.setattr(os, "fsync", full)
+
+    assert main(["train", str(finished.parent / "tiny.yaml"), "--out", str(tmp_path / "run"), "--quiet"]) == 1
+
+    assert "No space left on device" in capsys.readouterr().err
+    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
+
+
+def test_a_read_only_place_is_one_sentence(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", str(finished.parent / "tiny.yaml"), "--out", "/proc/run", "--quiet"]) == 1
+
+    assert capsys.readouterr().err.startswith("gfnet: /proc/run")
+
+
+def _gfnet(*arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen([sys.executable, "-m", "scripts.cli", *arguments], stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.slow
+def test_killed_at_random_points_the_run_ends_the_same(finished: Path, tmp_path: Path) -> None:
+    arguments = ["train", str(finished.parent / "tiny.yaml"), "--out", str(tmp_path / "run"), "--quiet"]
+    undisturbed = _gfnet(*[a.replace(str(tmp_path / "run"), str(tmp_path / "whole")) for a in arguments])
+    assert undisturbed.wait() == 0
+    dice = random.Random(0)
+    kills = 0
+    for _ in range(40):
+        process = _gfnet(*arguments)
+        deadline = time.monotonic() + dice.uniform(6.0, 16.0)
+        while process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if process.poll() is not None:
+            assert process.returncode == 0, process.communicate()[1]
+            break
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        kills += 1
+    assert kills >= 1
+    assert _figures(tmp_path / "run") == _figures(tmp_path / "whole")
+
+
+@pytest.mark.slow
+def test_interrupted_by_the_user(finished: Path, tmp_path: Path) -> None:
+    process = _gfnet("train", str(finished.parent / "tiny.yaml"), "--out", str(tmp_path / "run"), "--quiet")
+    while not (tmp_path / "run" / "config.yaml").exists():
+        time.sleep(0.05)
+
+    process.send_signal(signal.SIGINT)
+
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert error.strip() == "interrupted; the same command goes on where it was"
