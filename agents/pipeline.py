@@ -110,16 +110,17 @@ class Pipeline:
     def low_resolution(self) -> FullResolutionNetwork:
         """The full-resolution network fine-tuned on images of the glance's size, which f_G starts from."""
         assert self.config.initialization is not None
-        path = self.files.low_resolution
-        if path.is_file():
-            return load_full_resolution(path)
-        side = self.config.classifier.patch_size
-        network = FullResolutionNetwork(self._new_encoder(None), (side, side), self.config.classifier.resize_mode)
-        full = self.full_resolution()
-        assert full is not None
-        network.encoder.load_state_dict(full.encoder.state_dict())
-        spec = self.config.initialization.low_resolution
-        self._fit("low-resolution network", network, spec, path, train_full_resolution, self._save_network)
+        spec, target = self.config.initialization.low_resolution, self.config.classifier.patch_size
+        network = self.full_resolution()
+        assert network is not None
+        for side in (*self.config.initialization.low_resolution_sides, target):
+            path = self.files.low_resolution(side)
+            if path.is_file():
+                network = load_full_resolution(path)
+                continue
+            network = FullResolutionNetwork(network.encoder, (side, side), self.config.classifier.resize_mode)
+            title = f"low-resolution network, {side}"
+            self._fit(title, network, spec, path, train_full_resolution, self._save_network)
         return network
 
     def stage1(self) -> GlanceFocusClassifier:

@@ -2,7 +2,7 @@
 
     config.yaml                                   everything that decides the run
     initialization/full_resolution.safetensors    the baseline, where f_L starts
-    initialization/low_resolution.safetensors     where f_G starts
+    initialization/low_resolution_*.safetensors   the way down to the glance's size, where f_G starts
     stage1/classifier.safetensors                 f_G, f_L, f_C after random patches
     stage2/policy.safetensors                     pi
     stage3/classifier.safetensors                 f_G, f_L, f_C after pi's patches
@@ -57,10 +57,9 @@ class RunFolder:
         """The baseline network."""
         return self.path / "initialization" / "full_resolution.safetensors"
 
-    @property
-    def low_resolution(self) -> Path:
-        """The network that f_G starts from."""
-        return self.path / "initialization" / "low_resolution.safetensors"
+    def low_resolution(self, side: int) -> Path:
+        """The network fine-tuned on images of this side; f_G starts from the one of the glance's."""
+        return self.path / "initialization" / f"low_resolution_{side}.safetensors"
 
     @property
     def policy(self) -> Path:

@@ -70,12 +70,20 @@ class InitializationSpec:
     Attributes:
         full_resolution: training of the network on the images' own size, where f_L starts and the baseline ends.
         low_resolution: fine-tuning of it on images resized to the glance's size, where f_G starts.
+        low_resolution_sides: sides in pixels, from large to small, at which the network is fine-tuned on the way down
+            to the glance's; each takes the epochs of `low_resolution`. Small things are lost to a network that is put
+            before images several times smaller at once.
         weights: name of torchvision weights to start from (`"DEFAULT"`); None starts at random.
     """
 
     full_resolution: FitSpec
     low_resolution: FitSpec
+    low_resolution_sides: tuple[int, ...] = ()
     weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if any(side < 8 for side in self.low_resolution_sides):
+            raise ValueError(f"low_resolution_sides={list(self.low_resolution_sides)}; pass sides of at least 8 pixels")
 
 
 @dataclass(frozen=True, kw_only=True)

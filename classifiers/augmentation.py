@@ -6,8 +6,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from classifiers.patches import crop
-
 
 def augment(images: Tensor, generator: torch.Generator, shift_px: int, flip: bool) -> Tensor:
     """Shifts and mirrors each image of a batch on its own.
@@ -21,11 +19,13 @@ def augment(images: Tensor, generator: torch.Generator, shift_px: int, flip: boo
     Returns:
         (B, 3, H, W) uint8.
     """
-    count, size = len(images), (images.shape[2], images.shape[3])
+    count, _, height, width = images.shape
     if shift_px:
         padded = functional.pad(images, (shift_px,) * 4, mode="reflect")
-        corners = torch.randint(0, 2 * shift_px + 1, (count, 2), generator=generator)
-        images = crop(padded, corners.to(images.device), size)
+        corners = torch.randint(0, 2 * shift_px + 1, (count, 2), generator=generator).tolist()
+        images = torch.stack(
+            [image[:, r : r + height, c : c + width] for image, (r, c) in zip(padded, corners, strict=True)]
+        )
     if flip:
         mirrored = torch.rand(count, generator=generator) < 0.5
         images = torch.where(mirrored.to(images.device)[:, None, None, None], images.flip(3), images)

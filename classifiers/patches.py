@@ -45,19 +45,18 @@ def location_of(top_left: Tensor, image_size: tuple[int, int], patch_size: int) 
     return ((top_left + 0.5) / room.clamp(min=1)).clamp(0.0, 1.0)
 
 
-def crop(images: Tensor, top_left: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Cuts one patch from each image.
+def crop(images: Tensor, top_left: Tensor, patch_size: int) -> Tensor:
+    """Cuts one square patch from each image.
 
     Args:
         images: (B, C, H, W), any dtype.
         top_left: (B, 2) int64 top-left pixels, (row, col).
-        size: side P in pixels, or (height, width); at most the image's.
+        patch_size: side P in pixels, at most min(H, W).
 
     Returns:
         (B, C, P, P), a copy.
     """
-    height, width = (size, size) if isinstance(size, int) else size
-    windows = images.unfold(2, height, 1).unfold(3, width, 1)  # (B, C, H-P+1, W-P+1, P, P), a view
+    windows = images.unfold(2, patch_size, 1).unfold(3, patch_size, 1)  # (B, C, H-P+1, W-P+1, P, P), a view
     rows, columns = top_left.unbind(1)
     return windows[torch.arange(len(images), device=images.device), :, rows, columns]
 

@@ -170,7 +170,7 @@ def image_folder_task(
 
 
 def imagenet_task(**kwargs: Any) -> Task:
-    """ImageNet: `image_folder_task` that insists on 1,000 classes; 224 of 256 pixels, patches of 96, T = 5 (Table 9)."""
+    """ImageNet: `image_folder_task` that insists on 1,000 classes; 224 of 256 pixels, patches of 96, T = 5."""
     return image_folder_task(num_classes=1000, **{"centre_share": 0.875, **kwargs})
 
 

@@ -102,9 +102,8 @@ def env(options: argparse.Namespace, console: Console) -> None:
     console.print(f"{options.id}, {options.num_envs} side by side")
     console.print(f"observation: {vector.single_observation_space}")
     console.print(f"action:      {vector.single_action_space}")
-    console.print(
-        f"{options.num_envs * options.steps / seconds:,.0f} steps/s, {1e3 * seconds / options.steps:.1f} ms a vector step"
-    )
+    rate = options.num_envs * options.steps / seconds
+    console.print(f"{rate:,.0f} steps/s, {1e3 * seconds / options.steps:.1f} ms a vector step")
     vector.close()
 
 

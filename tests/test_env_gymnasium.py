@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import pickle
 import subprocess
 import sys
@@ -208,7 +209,7 @@ def test_pictures_show_the_episode(classifier: FrozenClassifier, scenes: ArrayIm
         frames.append(env.render())
 
     assert all(frame is not None and frame.dtype == np.uint8 and frame.shape == frames[0].shape for frame in frames)  # type: ignore[union-attr]  # checked first
-    assert all(not np.array_equal(one, other) for one, other in zip(frames, frames[1:], strict=False))
+    assert all(not np.array_equal(one, other) for one, other in itertools.pairwise(frames))
     with pytest.raises(ValueError, match="render_mode='human' is unknown"):
         GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec(), render_mode="human")
 

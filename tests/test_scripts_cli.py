@@ -69,7 +69,7 @@ def test_train_writes_all_that_it_promises(finished: Path) -> None:
         assert picture.width > 1000
     assert list((finished / "tensorboard").glob("events.out.tfevents.*"))
     stages = {json.loads(line)["stage"] for line in (finished / "metrics.jsonl").read_text().splitlines()}
-    assert {"full_resolution", "low_resolution", "stage1", "stage2", "stage3"} <= stages
+    assert {"full_resolution", "low_resolution_48", "stage1", "stage2", "stage3"} <= stages
     assert not list(finished.rglob("*training.pt")) and not list(finished.rglob(".*"))
 
 
