@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 from agents.ppo_gru import PPOGRU
 from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
 from agents.sb3_vec_env import SB3VecEnv
-from gfnet_env import GlanceFocusEnv, GlanceFocusVectorEnv
+from gfnet_env import GlanceFocusDynamics, GlanceFocusEnv, GlanceFocusVectorEnv
 
 
 @dataclass(frozen=True)
@@ -27,21 +28,23 @@ class AgentRecipe:
         policy: its policy class or SB3's name of one.
         defaults: keyword arguments of the algorithm, unless others are passed.
         policy_kwargs: keyword arguments of the policy, likewise.
+        learns_from_rollouts: whether it takes `n_steps` and `batch_size`, which then default to whole episodes, about
+            768 steps in all, and one batch of them.
     """
 
     algorithm: Callable[..., BaseAlgorithm]
     policy: Any
     defaults: dict[str, Any] = field(default_factory=dict)
     policy_kwargs: dict[str, Any] = field(default_factory=dict)
+    learns_from_rollouts: bool = False
 
 
 # A.2: gamma 0.7, clipping 0.2, c1 0.5, c2 0.01 (which a fixed std makes void), Monte-Carlo returns.
 # Differs from the paper: four epochs over each batch instead of one, learning rate 1e-3 falling to 0 instead of 3e-4,
 # std 0.15 instead of 0.1, advantages normalised instead of returns: each learns faster on the embedded task. The
 # log-probability is that of the action before it is clipped to the space (SB3); the authors' code takes it after.
+_ROLLOUT = 768  # steps: 256 scenes of three focus steps; A.2's mini-batch of 256 images
 _PPO = {
-    "n_steps": 3,
-    "batch_size": 768,
     "n_epochs": 4,
     "learning_rate": 1e-3,
     "gamma": 0.7,
@@ -52,8 +55,8 @@ _PPO = {
 }
 
 AGENTS: dict[str, AgentRecipe] = {
-    "ppo": AgentRecipe(PPO, GlimpsePolicy, _PPO, {"std": 0.15}),
-    "ppo_gru": AgentRecipe(PPOGRU, GlimpseGRUPolicy, _PPO, {"std": 0.15}),
+    "ppo": AgentRecipe(PPO, GlimpsePolicy, _PPO, {"std": 0.15}, learns_from_rollouts=True),
+    "ppo_gru": AgentRecipe(PPOGRU, GlimpseGRUPolicy, _PPO, {"std": 0.15}, learns_from_rollouts=True),
 }
 """Recipes by name; add your own with one entry."""
 
@@ -83,13 +86,26 @@ def make_agent(
         near = difflib.get_close_matches(name, AGENTS, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"agent {name!r} is unknown; {hint}pass one of {', '.join(AGENTS)}")
-    recipe = AGENTS[name]
+    recipe, wrapped = AGENTS[name], as_sb3(env)
+    options = {**recipe.defaults, **overrides}
+    if recipe.learns_from_rollouts:
+        num_envs = wrapped.num_envs if isinstance(wrapped, VecEnv) else 1
+        options.setdefault("n_steps", _whole_episodes(_focus_steps(wrapped), num_envs))
+        options.setdefault("batch_size", options["n_steps"] * num_envs)
     return recipe.algorithm(
-        recipe.policy,
-        as_sb3(env),
-        policy_kwargs={**recipe.policy_kwargs, **(policy_kwargs or {})},
-        **{**recipe.defaults, **overrides},
+        recipe.policy, wrapped, policy_kwargs={**recipe.policy_kwargs, **(policy_kwargs or {})}, **options
     )
+
+
+def _whole_episodes(focus_steps: int, num_envs: int) -> int:
+    """Steps of one environment in a rollout: the fewest whole episodes that make `_ROLLOUT` steps in all."""
+    return focus_steps * max(1, math.ceil(_ROLLOUT / (focus_steps * num_envs)))
+
+
+def _focus_steps(env: Any) -> int:
+    """T - 1 of an environment of ours, however wrapped; 1 of any other."""
+    dynamics = env.get_attr("dynamics")[0] if isinstance(env, VecEnv) else getattr(env.unwrapped, "dynamics", None)
+    return dynamics.num_glimpses - 1 if isinstance(dynamics, GlanceFocusDynamics) else 1
 
 
 def as_sb3(env: GlanceFocusEnv | GlanceFocusVectorEnv | VecEnv | gymnasium.Env[Any, Any] | str) -> Any:

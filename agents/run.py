@@ -136,8 +136,7 @@ def new_agent(
     Raises:
         ValueError: if the agent does not learn on policy, which stage II needs to be resumable.
     """
-    focus_steps = env.dynamics.num_glimpses - 1
-    options = {"n_steps": focus_steps, "batch_size": focus_steps * spec.num_envs, **spec.options}
+    options = dict(spec.options)
     initial = options.get("learning_rate", 1e-3)
     options["learning_rate"] = lambda left: initial * (spec.final_lr_share + (1.0 - spec.final_lr_share) * left)
     agent = make_agent(

@@ -246,3 +246,18 @@ def test_policy_cost_is_counted_on_the_network(classifier: FrozenClassifier, sce
 def test_unknown_agents_are_refused() -> None:
     with pytest.raises(ValueError, match="agent 'pppo' is unknown; did you mean 'ppo'"):
         make_agent("pppo", "GFNet-SyntheticSigns-v0")
+
+
+@pytest.mark.parametrize(("num_envs", "n_steps"), [(256, 3), (8, 96), (1000, 3)])
+def test_rollouts_are_whole_episodes_whatever_the_number_of_environments(num_envs: int, n_steps: int) -> None:
+    from agents.factory import _whole_episodes
+
+    assert _whole_episodes(focus_steps=3, num_envs=num_envs) == n_steps
+
+
+def test_agents_fit_themselves_to_a_single_environment() -> None:
+    env = gymnasium.make("GFNet-SyntheticSigns-v0", num_scenes=10, scenes=SMALL_SCENES, num_glimpses=3)
+
+    agent = make_agent("ppo", env)
+
+    assert (agent.n_steps, agent.batch_size) == (768, 768)  # type: ignore[attr-defined]  # PPO

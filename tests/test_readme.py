@@ -38,9 +38,7 @@ def test_snippets_run(snippet: str) -> None:
     exec(compile(snippet, "README.md", "exec"), {})
 
 
-def test_commands_run_in_the_readmes_order(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_tree: Path
-) -> None:
+def test_commands_run_in_the_readmes_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_tree: Path) -> None:
     monkeypatch.chdir(tmp_path)
     commands = [shlex.split(line)[1:] for line in LINES if line.startswith("gfnet ")]
     assert len(commands) >= 6
