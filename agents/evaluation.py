@@ -155,7 +155,7 @@ def confidence_by_step(record: EvaluationRecord) -> list[float]:
 
 
 def pointing_game(record: EvaluationRecord) -> list[float] | None:
-    """Share of images whose box lay wholly inside one of the first 1, 2, ..., T - 1 patches.
+    """Share of images whose box had its centre inside one of the first 1, 2, ..., T - 1 patches.
 
     Args:
         record: of images with ground-truth boxes.
@@ -167,9 +167,10 @@ def pointing_game(record: EvaluationRecord) -> list[float] | None:
     if not has_box.any():
         return None
     box, side = record.box[has_box][:, None], record.patch_size
+    centre = (box[..., :2] + box[..., 2:]) / 2  # (N, 1, 2)
     location = torch.from_numpy(record.location[has_box]).flatten(0, 1)
     corners = top_left_px(location, record.image_size, side).numpy().reshape(-1, record.location.shape[1], 2)
-    inside = (corners <= box[..., :2]).all(axis=2) & (corners + side >= box[..., 2:]).all(axis=2)  # (N, T - 1)
+    inside = ((corners <= centre) & (centre < corners + side)).all(axis=2)  # (N, T - 1)
     shares: list[float] = np.logical_or.accumulate(inside, axis=1).mean(axis=0).tolist()
     return shares
 

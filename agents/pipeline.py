@@ -154,7 +154,14 @@ class Pipeline:
             advance(done, total, figures)
 
         checkpoint = path.parent / "training.pt"
-        train_agent(agent, spec.env_steps, seed=self.config.seed, checkpoint=checkpoint, on_rollout=on_rollout)
+        train_agent(
+            agent,
+            spec.env_steps,
+            seed=self.config.seed,
+            stds=spec.stds,
+            checkpoint=checkpoint,
+            on_rollout=on_rollout,
+        )
         self.log.write()
         save_policy(path, agent)
         checkpoint.unlink(missing_ok=True)

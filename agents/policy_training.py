@@ -31,6 +31,7 @@ def train_agent(
     env_steps: int,
     *,
     seed: int,
+    stds: tuple[float, float] | None = None,
     checkpoint: Path | None = None,
     on_rollout: OnRollout | None = None,
 ) -> None:
@@ -40,6 +41,8 @@ def train_agent(
         agent: a new on-policy agent in a vector environment of ours.
         env_steps: focus steps to learn from; rounded up to whole rollouts.
         seed: of everything random.
+        stds: the policy's standard deviation at the start and at the end, in the paper's units; it falls geometrically
+            from rollout to rollout. None leaves it as it is.
         checkpoint: file that holds the state between rollouts, written every few seconds.
         on_rollout: told of every rollout: its mean reward per episode as `reward`.
 
@@ -48,7 +51,7 @@ def train_agent(
         OSError: if the checkpoint can't be written.
     """
     env_steps = whole_rollouts(agent, env_steps)
-    callback = _RepeatableRollouts(seed, env_steps, checkpoint, on_rollout)
+    callback = _RepeatableRollouts(seed, env_steps, stds, checkpoint, on_rollout)
     done = _resume(agent, checkpoint)
     if done < env_steps:
         agent.learn(env_steps - done, callback=callback, reset_num_timesteps=False)
@@ -91,9 +94,16 @@ def _refuse_nan(agent: OnPolicyAlgorithm) -> None:
 
 
 class _RepeatableRollouts(BaseCallback):
-    def __init__(self, seed: int, total: int, checkpoint: Path | None, on_rollout: OnRollout | None) -> None:
+    def __init__(
+        self,
+        seed: int,
+        total: int,
+        stds: tuple[float, float] | None,
+        checkpoint: Path | None,
+        on_rollout: OnRollout | None,
+    ) -> None:
         super().__init__()
-        self._seed, self._total = seed, total
+        self._seed, self._total, self._stds = seed, total, stds
         self._checkpoint, self._on_rollout = checkpoint, on_rollout
         self._saved_at = time.monotonic()
 
@@ -103,6 +113,9 @@ class _RepeatableRollouts(BaseCallback):
         self._save_now_and_then(agent)
         seed = int(np.random.SeedSequence([self._seed, agent.num_timesteps]).generate_state(1)[0])
         set_random_seed(seed)
+        if self._stds is not None:
+            first, last = self._stds
+            agent.policy.set_std(first * (last / first) ** (agent.num_timesteps / self._total))
         agent.env.seed(seed)
         agent._last_obs = agent.env.reset()
         agent._last_episode_starts = np.ones(agent.n_envs, dtype=bool)

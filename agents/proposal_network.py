@@ -70,9 +70,9 @@ class GlimpsePolicy(MultiInputActorCriticPolicy):
             "net_arch": [],
             "features_extractor_class": GlimpseExtractor,
             "features_extractor_kwargs": extractor or {},
-            "log_std_init": math.log(2.0 * std),  # actions span twice the locations' range
         }
         super().__init__(*args, **{**kwargs, **ours})
+        self.set_std(std)
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
@@ -85,6 +85,11 @@ class GlimpsePolicy(MultiInputActorCriticPolicy):
         self.log_std.requires_grad_(False)
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         self.optimizer = self.optimizer_class(trained, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
+
+    def set_std(self, std: float) -> None:
+        """Sets the standard deviation, in the paper's [0, 1] units."""
+        with torch.no_grad():
+            self.log_std.fill_(math.log(2.0 * std))  # actions span twice the locations' range
 
     def mean_action(self, observations: Observation) -> Tensor:
         """The deterministic action, (B, 2) in [-1, 1], by the shortest way through the network."""

@@ -22,7 +22,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from agents.factory import make_agent
+from agents.factory import AGENTS, make_agent
 from agents.run_config import DataSpec, PolicySpec
 from classifiers.atomic_files import write_atomically
 from classifiers.checkpoints import CheckpointError
@@ -136,8 +136,8 @@ def new_agent(
     Raises:
         ValueError: if the agent does not learn on policy, which stage II needs to be resumable.
     """
-    options = dict(spec.options)
-    initial = options.get("learning_rate", 1e-3)
+    options = {"learning_rate": AGENTS[spec.agent].defaults["learning_rate"], **spec.options}
+    initial = options["learning_rate"]
     options["learning_rate"] = lambda left: initial * (spec.final_lr_share + (1.0 - spec.final_lr_share) * left)
     agent = make_agent(
         spec.agent,

@@ -98,6 +98,8 @@ class PolicySpec:
         options: arguments of the algorithm, over the recipe's.
         policy_options: arguments of its policy, over the recipe's.
         final_lr_share: the learning rate falls linearly to this share of itself.
+        stds: the policy's standard deviation at the start and at the end, in the paper's [0, 1] units. Differs from the
+            paper, which fixes it at 0.1: looks must first be wide to meet a small sign at all, then precise.
     """
 
     env_steps: int
@@ -107,12 +109,15 @@ class PolicySpec:
     options: dict[str, Any] = field(default_factory=dict)
     policy_options: dict[str, Any] = field(default_factory=dict)
     final_lr_share: float = 0.1
+    stds: tuple[float, float] = (0.25, 0.04)
 
     def __post_init__(self) -> None:
         if self.agent not in AGENTS:
             raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join(AGENTS)}")
         if self.env_steps < 1 or self.num_envs < 1:
             raise ValueError(f"env_steps={self.env_steps}, num_envs={self.num_envs}; pass 1 or more of each")
+        if min(self.stds) <= 0:
+            raise ValueError(f"stds={list(self.stds)}; pass two numbers above 0")
         if not 0 <= self.final_lr_share <= 1:
             raise ValueError(f"final_lr_share={self.final_lr_share}; pass a share in [0, 1]")
 

@@ -14,6 +14,7 @@ from classifiers.frozen import FrozenClassifier
 from classifiers.glance_focus import Glimpse
 from classifiers.multiply_adds import glimpse_costs
 from classifiers.patches import crop, top_left_px
+from gfnet_env.glance_memory import GlanceMemory
 from gfnet_env.rewards import REWARDS, contrastive_reward, increment_reward
 
 
@@ -114,6 +115,7 @@ class GlanceFocusDynamics:
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device)
         self.trace = Trace.empty(batch_size, self.num_glimpses)
+        self._glances = GlanceMemory(classifier, len(source))
 
     @property
     def patch_size(self) -> int:
@@ -130,7 +132,7 @@ class GlanceFocusDynamics:
         """
         batch = self.source.fetch(torch.from_numpy(indices))
         images = batch.images.to(self.device, non_blocking=True)
-        glimpse = self.classifier.glance(images)
+        glimpse = self._glances.glance(torch.from_numpy(indices), images)
         self.images = _with_rows(self.images, rows, images)
         trace = self.trace
         trace.index[rows], trace.label[rows] = indices, batch.labels.numpy()

@@ -13,8 +13,6 @@ from rich.console import Console
 from scripts.commands import COMMANDS
 from scripts.config import shipped_configs
 
-_USER_ERRORS = (ValueError, FileNotFoundError, NotADirectoryError, PermissionError)
-
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
@@ -32,12 +30,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("interrupted; the same command goes on where it was")
         return 130
-    except _USER_ERRORS as error:
-        errors.print(f"gfnet: {error}")
-        return 1
     except OSError as error:
         where = error.filename or "a file"
-        errors.print(f"gfnet: {where} can't be written or read ({error.strerror}); free it or choose another place")
+        reason = f"{where} can't be read or written ({error.strerror}); free some room or choose another place"
+        errors.print(f"gfnet: {reason if error.errno else error}")  # errors of our own have no number
+        return 1
+    except ValueError as error:
+        errors.print(f"gfnet: {error}")
         return 1
     except RuntimeError as error:
         if os.environ.get("GFNET_DEBUG"):

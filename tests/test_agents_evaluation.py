@@ -55,9 +55,9 @@ def test_accuracy_and_confidence_by_step() -> None:
     assert pointing_game(record) is None
 
 
-def test_pointing_game_wants_the_whole_box_inside() -> None:
+def test_pointing_game_wants_the_boxes_centre_inside() -> None:
     locations = [[(0.0, 0.0), (1.0, 1.0)], [(0.0, 0.0), (0.0, 0.0)], [(1.0, 1.0), (0.0, 0.0)], [(0.0, 0.0), (0.0, 0.0)]]
-    boxes = [(12, 12, 20, 20), (0, 0, 10, 10), (5, 5, 11, 11), (0, 0, 0, 0)]
+    boxes = [(12, 12, 20, 20), (0, 0, 10, 10), (8, 0, 14, 6), (0, 0, 0, 0)]
 
     found = pointing_game(_record([[0, 0, 0]] * 4, locations, boxes))
 

@@ -104,6 +104,16 @@ def test_first_policy_looks_at_the_centre(classifier: FrozenClassifier, scenes: 
     assert not policy.log_std.requires_grad
 
 
+def test_standard_deviation_can_be_lowered(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    agent = make_agent("ppo", _env(classifier, scenes), seed=0, n_steps=3, batch_size=24, policy_kwargs=SMALL_UNITS)
+    assert isinstance(agent.policy, GlimpsePolicy)
+
+    train_agent(agent, 24 * 4, seed=0, stds=(0.2, 0.05))  # type: ignore[arg-type]  # on-policy
+
+    last_rollout = 0.2 * (0.05 / 0.2) ** (3 / 4)
+    assert agent.policy.log_std.exp().tolist() == pytest.approx([2 * last_rollout] * 2, rel=1e-4)
+
+
 def test_squashed_mean_never_leaves_the_space(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     agent = make_agent("ppo", _env(classifier, scenes), seed=0)
     assert isinstance(agent.policy, GlimpsePolicy)
@@ -260,4 +270,4 @@ def test_agents_fit_themselves_to_a_single_environment() -> None:
 
     agent = make_agent("ppo", env)
 
-    assert (agent.n_steps, agent.batch_size) == (768, 768)  # type: ignore[attr-defined]  # PPO
+    assert (agent.n_steps, agent.batch_size) == (768, 256)  # type: ignore[attr-defined]  # PPO
