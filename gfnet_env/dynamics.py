@@ -154,7 +154,7 @@ class GlanceFocusDynamics:
         Returns:
             reward (R,) float64 and terminated (R,) bool.
         """
-        images, hidden = self.images[rows], self.hidden[rows]
+        images, hidden = _rows_of(self.images, rows), _rows_of(self.hidden, rows)
         size = (images.shape[2], images.shape[3])
         is_contrastive = self.spec.reward == "contrastive"
         samples = self.spec.reward_samples if is_contrastive else 0
@@ -223,6 +223,11 @@ class GlanceFocusDynamics:
         if self.spec.exit_confidence is not None:
             done = done | (self.trace.confidence[rows, steps - 1] > self.spec.exit_confidence)
         return done
+
+
+def _rows_of(whole: Tensor, rows: np.ndarray) -> Tensor:
+    """Some rows of a tensor, without a copy where they are all of them."""
+    return whole if len(rows) == len(whole) else whole[torch.from_numpy(rows).to(whole.device)]
 
 
 def _with_rows(whole: Tensor, rows: np.ndarray, part: Tensor) -> Tensor:

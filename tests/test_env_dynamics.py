@@ -243,3 +243,23 @@ def test_parts_that_do_not_fit_are_refused(
     empty = ArrayImages(scenes.images[:0], scenes.labels[:0], scenes.boxes[:0], scenes.class_names)
     with pytest.raises(ValueError, match="holds no image"):
         GlanceFocusEnv(Task(empty, classifier), EpisodeSpec())
+
+
+@pytest.mark.parametrize("most_bytes", [1 << 29, 0])
+def test_glances_are_remembered(
+    classifier: FrozenClassifier, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    from gfnet_env import glance_memory
+
+    monkeypatch.setattr(glance_memory, "_MOST_BYTES", most_bytes)
+    memory = glance_memory.GlanceMemory(classifier, len(scenes))
+    taken: list[int] = []
+    glance = classifier.glance
+    monkeypatch.setattr(classifier, "glance", lambda images: taken.append(len(images)) or glance(images))
+
+    for indices in (torch.tensor([0, 1, 2]), torch.tensor([2, 3]), torch.tensor([3, 0, 0])):
+        images = scenes.images[indices]
+        for part, expected in zip(memory.glance(indices, images), glance(images), strict=True):
+            assert torch.allclose(part, expected, atol=1e-5)
+
+    assert taken == ([3, 1] if most_bytes else [3, 2, 3])

@@ -74,7 +74,7 @@ class ArrayImages:
 
     def fetch(self, indices: Tensor) -> Batch:
         """See `ImageSource.fetch`."""
-        return Batch(self.images[indices], self.labels[indices], self.boxes[indices])
+        return Batch(self.images.index_select(0, indices), self.labels[indices], self.boxes[indices])
 
 
 def batches(source: ImageSource, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
