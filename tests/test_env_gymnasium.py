@@ -42,7 +42,7 @@ def test_it_works_at_once() -> None:
     assert terminated and not truncated
 
 
-# SB3 takes any box of three dimensions for an image and says four times that it makes a poor one; feature maps are none.
+# SB3 takes any box of three dimensions for an image, and says four times that feature maps make a poor one.
 # No other warning is let through.
 @pytest.mark.filterwarnings("ignore:It seems that your observation features is an image:UserWarning")
 @pytest.mark.filterwarnings("ignore:It seems that your observation space features is an image:UserWarning")
