@@ -30,21 +30,6 @@ def top_left_px(location: Tensor, image_size: tuple[int, int], patch_size: int) 
     return (location * room).floor().long().clamp(min=torch.zeros_like(room), max=room)
 
 
-def location_of(top_left: Tensor, image_size: tuple[int, int], patch_size: int) -> Tensor:
-    """A location whose top-left pixel is the given one: the middle of the interval that `top_left_px` maps to it.
-
-    Args:
-        top_left: (B, 2) int, (row, col) in pixels.
-        image_size: (H, W) of the image in pixels.
-        patch_size: side P of the square patch in pixels.
-
-    Returns:
-        (B, 2) float32 in [0, 1].
-    """
-    room = torch.tensor([image_size[0] - patch_size, image_size[1] - patch_size], device=top_left.device)
-    return ((top_left + 0.5) / room.clamp(min=1)).clamp(0.0, 1.0)
-
-
 def crop(images: Tensor, top_left: Tensor, patch_size: int) -> Tensor:
     """Cuts one square patch from each image.
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from classifiers.augmentation import augment
-from classifiers.patches import crop, location_of, resize, top_left_px
+from classifiers.patches import crop, resize, top_left_px
 
 
 def _index_image(height: int, width: int) -> torch.Tensor:
@@ -35,14 +35,6 @@ def test_corner_is_floor_of_location_times_room(location: tuple[float, float], e
     corner = top_left_px(torch.tensor([location]), (192, 256), 48)
 
     assert corner.tolist() == [list(expected)]
-
-
-def test_location_of_is_the_inverse_of_top_left() -> None:
-    corners = torch.cartesian_prod(torch.arange(0, 17), torch.arange(0, 33))
-
-    back = top_left_px(location_of(corners, (24, 40), 8), (24, 40), 8)
-
-    assert torch.equal(back, corners)
 
 
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
