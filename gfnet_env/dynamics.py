@@ -115,7 +115,7 @@ class GlanceFocusDynamics:
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device)
         self.trace = Trace.empty(batch_size, self.num_glimpses)
-        self._glances = GlanceMemory(classifier, len(source))
+        self._glances = GlanceMemory(classifier, len(source), batch_size)
 
     @property
     def patch_size(self) -> int:

@@ -9,6 +9,7 @@ from classifiers.frozen import FrozenClassifier
 from classifiers.glance_focus import Glimpse
 
 _MOST_BYTES = 1 << 29
+_MOST_AT_ONCE = 16
 
 
 class GlanceMemory:
@@ -16,14 +17,21 @@ class GlanceMemory:
 
     Resizing a scene and encoding it costs more than a patch does, and training visits each image many times.
 
+    The last digits of an encoding may depend on how many images are encoded together. Here it is always the same number,
+    so that a glance does not depend on what was remembered before: a training cut off and taken up again, with an empty
+    memory, ends with the same policy.
+
     Args:
         classifier: the frozen networks.
         num_images: how many images there are.
+        num_rows: how many images may be asked for at once.
     """
 
-    def __init__(self, classifier: FrozenClassifier, num_images: int) -> None:
+    def __init__(self, classifier: FrozenClassifier, num_images: int, num_rows: int) -> None:
         self._classifier = classifier
         self._num_images = num_images
+        self._at_once = min(_MOST_AT_ONCE, num_rows)
+        self._fits: bool | None = None
         self._kept: list[Tensor] | None = None
         self._is_kept = torch.zeros(num_images, dtype=torch.bool)
 
@@ -37,23 +45,26 @@ class GlanceMemory:
         Returns:
             What `classifier.glance(images)` returns.
         """
-        new = ~self._is_kept[indices]
-        if new.all():
-            glimpse = self._classifier.glance(images)
-            self._keep(indices, glimpse)
-            return glimpse
+        if self._kept is None and not self._make_room(images[:1]):
+            return self._classifier.glance(images)
         assert self._kept is not None
-        if new.any():
-            self._keep(indices[new], self._classifier.glance(images[new.to(images.device)]))
+        new = torch.nonzero(~self._is_kept[indices])[:, 0]
+        for start in range(0, len(new), self._at_once):
+            part = new[start : start + self._at_once]
+            same_number = part[torch.arange(self._at_once).clamp(max=len(part) - 1)]  # the last one again and again
+            glimpse = self._classifier.glance(images[same_number.to(images.device)])
+            for kept, values in zip(self._kept, glimpse, strict=True):
+                kept[indices[part].to(kept.device)] = values[: len(part)]
+            self._is_kept[indices[part]] = True
         where = indices.to(images.device)
-        return Glimpse(*(part[where] for part in self._kept))
+        return Glimpse(*(kept[where] for kept in self._kept))
 
-    def _keep(self, indices: Tensor, glimpse: Glimpse) -> None:
-        if self._kept is None:
-            bytes_each = sum(part[0].numel() * part.element_size() for part in glimpse)
-            if bytes_each * self._num_images > _MOST_BYTES:
-                return
-            self._kept = [part.new_empty(self._num_images, *part.shape[1:]) for part in glimpse]
-        for kept, part in zip(self._kept, glimpse, strict=True):
-            kept[indices.to(part.device)] = part
-        self._is_kept[indices] = True
+    def _make_room(self, image: Tensor) -> bool:
+        """Whether all glances fit; asks the first time only, with (1, 3, H, W) as an example."""
+        if self._fits is None:
+            example = self._classifier.glance(image)
+            bytes_each = sum(part.numel() * part.element_size() for part in example)
+            self._fits = bytes_each * self._num_images <= _MOST_BYTES
+            if self._fits:
+                self._kept = [part.new_empty(self._num_images, *part.shape[1:]) for part in example]
+        return self._fits

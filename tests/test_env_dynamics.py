@@ -14,6 +14,7 @@ from classifiers.datasets.image_source import ArrayImages
 from classifiers.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
 from gfnet_env.actions import to_action, to_location
+from gfnet_env.glance_memory import GlanceMemory
 from gfnet_env.rewards import contrastive_reward, increment_reward
 
 MakeClassifier = Callable[..., FrozenClassifier]
@@ -249,10 +250,8 @@ def test_parts_that_do_not_fit_are_refused(
 def test_glances_are_remembered(
     classifier: FrozenClassifier, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch, most_bytes: int
 ) -> None:
-    from gfnet_env import glance_memory
-
-    monkeypatch.setattr(glance_memory, "_MOST_BYTES", most_bytes)
-    memory = glance_memory.GlanceMemory(classifier, len(scenes))
+    monkeypatch.setattr("gfnet_env.glance_memory._MOST_BYTES", most_bytes)
+    memory = GlanceMemory(classifier, len(scenes), num_rows=2)
     taken: list[int] = []
     glance = classifier.glance
     monkeypatch.setattr(classifier, "glance", lambda images: taken.append(len(images)) or glance(images))
@@ -262,4 +261,18 @@ def test_glances_are_remembered(
         for part, expected in zip(memory.glance(indices, images), glance(images), strict=True):
             assert torch.allclose(part, expected, atol=1e-5)
 
-    assert taken == ([3, 1] if most_bytes else [3, 2, 3])
+    assert taken == ([1, 2, 2, 2] if most_bytes else [1, 3, 2, 3])  # one to learn the size, then always two together
+
+
+def test_a_glance_does_not_depend_on_what_was_remembered_before(
+    classifier: FrozenClassifier, scenes: ArrayImages
+) -> None:
+    one, other = (GlanceMemory(classifier, len(scenes), num_rows=16) for _ in range(2))
+    everything = torch.arange(12)
+    one.glance(torch.tensor([7]), scenes.images[[7]])
+    one.glance(torch.tensor([5, 1, 7]), scenes.images[[5, 1, 7]])
+
+    for part, expected in zip(
+        one.glance(everything, scenes.images[:12]), other.glance(everything, scenes.images[:12]), strict=True
+    ):
+        assert torch.equal(part, expected)
