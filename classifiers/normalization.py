@@ -31,6 +31,7 @@ class Normalize(nn.Module):
             pixels: (B, 3, H, W) in [0, 255], uint8 or float.
 
         Returns:
-            (B, 3, H, W) float32, normalised.
+            (B, 3, H, W) float32, normalised, laid out channels-last: convolutions run faster on it.
         """
-        return torch.addcmul(self.shift, pixels.to(self.scale.dtype), self.scale)
+        values = pixels.to(self.scale.dtype, memory_format=torch.channels_last)
+        return torch.addcmul(self.shift, values, self.scale)
