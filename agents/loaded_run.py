@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from torch import Tensor
 
+from agents.config_files import load_config
 from agents.evaluation import agent_locator
+from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
 from agents.run import RunFolder, load_policy, new_agent, policy_env
 from agents.run_config import RunConfig
 from classifiers.checkpoints import load_classifier, load_full_resolution
@@ -24,8 +29,8 @@ class LoadedRun:
 
     Attributes:
         config: what the run was made with.
-        classifier: the frozen classifier of its last stage.
-        agent: the agent of stage II.
+        classifier: the frozen classifier of its last stage: `glance(images)`, `focus(patches, hidden)`.
+        agent: the agent of stage II, an SB3 algorithm.
         full_resolution: the baseline, where the run has one.
         class_names: names of the K classes, by label.
     """
@@ -38,16 +43,60 @@ class LoadedRun:
 
     @property
     def locator(self) -> Locator:
-        """The deterministic policy."""
+        """The deterministic policy, as `evaluate` and stage III take it."""
         return agent_locator(self.agent)
 
+    @property
+    def policy(self) -> DeterministicPolicy:
+        """The deterministic policy as a function of tensors."""
+        assert isinstance(self.agent.policy, GlimpsePolicy)
+        return DeterministicPolicy(self.agent.policy.eval())
 
-def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
-    """Loads what a run trained.
+
+class DeterministicPolicy:
+    """pi without its noise: `location, state = policy(features, state)`.
 
     Args:
-        config: what it was made with.
-        folder: where it lies.
+        network: the policy's network, in evaluation mode.
+    """
+
+    def __init__(self, network: GlimpsePolicy) -> None:
+        self.network = network
+
+    @torch.inference_mode()
+    def __call__(self, features: Tensor, state: Any = None, *, hidden: Tensor | None = None) -> tuple[Tensor, Any]:
+        """Decides where to look next.
+
+        Args:
+            features: (B, C, h, w) feature maps of the last glimpse.
+            state: what the call before returned; None after the glance.
+            hidden: (B, F_h) the classifier's hidden state, for a policy that reads it.
+
+        Returns:
+            The location (B, 2) in [0, 1], (row, col), and the new state.
+
+        Raises:
+            ValueError: if the policy reads the hidden state and got none.
+        """
+        if hidden is None:
+            if self.network.reads_hidden:
+                raise ValueError("this policy also reads the classifier's hidden state; pass hidden=glimpse.hidden")
+            hidden = features.new_zeros(len(features), 0)
+        observation = {"features": features, "hidden": hidden}
+        if isinstance(self.network, GlimpseGRUPolicy):
+            before = self.network.initial_state(len(features)) if state is None else state
+            state = self.network.recur(observation, before, features.new_zeros(len(features)))
+            action = self.network.action_net(state)
+        else:
+            action = self.network.mean_action(observation)
+        return ((action + 1.0) / 2.0).clamp(0.0, 1.0), state
+
+
+def load_run(folder: Path | str) -> LoadedRun:
+    """Loads a run's networks; executes no code.
+
+    Args:
+        folder: of a `gfnet train` or a `gfnet import-checkpoint`.
 
     Returns:
         The networks.
@@ -56,29 +105,46 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
         FileNotFoundError: if a stage is missing.
         ValueError: if a file is not what it should be.
     """
+    path = RunFolder(Path(folder)).config
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no config.yaml; pass the folder of a run")
+    return load_networks(load_config(str(path)), Path(folder))
+
+
+def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
+    """Loads what a run trained; see `load_run`.
+
+    Args:
+        config: what it was made with.
+        folder: where it lies.
+
+    Returns:
+        The networks.
+    """
     files = RunFolder(folder)
     start = folder if config.start is None else SHIPPED_RUN if config.start == "shipped" else Path(config.start)
     path = run_weights(folder) if files.classifier(3).is_file() else run_weights(start)
     classifier, names = load_classifier(path)
     networks = frozen(classifier.to(config.device))
-    agent = load_policy(
-        files.policy, new_agent(policy_env(networks, _blank(config, names), config.stage2), config.stage2, config.seed)
-    )
+    agent = load_policy(files.policy, blank_agent(config, networks, names))
     baseline = RunFolder(start).full_resolution
     return LoadedRun(config, networks, agent, load_full_resolution(baseline) if baseline.is_file() else None, names)
 
 
-def _blank(config: RunConfig, names: tuple[str, ...]) -> ArrayImages:
-    """One black image: an agent is built for an environment's spaces, which no picture changes."""
+def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]) -> OnPolicyAlgorithm:
+    """An untrained agent of a run, in an environment of one black image: only the spaces matter to an agent."""
     scenes = config.data.scenes
     height, width = (
         (scenes.height, scenes.width)
         if config.data.kind == "synthetic_signs"
         else (config.data.height, config.data.width)
     )
-    return ArrayImages(
+    blank = ArrayImages(
         torch.zeros(1, 3, height, width, dtype=torch.uint8),
         torch.zeros(1, dtype=torch.int64),
         torch.zeros(1, 4, dtype=torch.int64),
         names,
     )
+    options = {key: value for key, value in config.stage2.options.items() if key not in ("n_steps", "batch_size")}
+    spec = dataclasses.replace(config.stage2, num_envs=1, options=options)
+    return new_agent(policy_env(classifier, blank, spec), spec, config.seed)

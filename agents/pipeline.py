@@ -14,12 +14,21 @@ from agents.evaluation import agent_locator, save_record
 from agents.policy_cost import policy_multiply_adds
 from agents.policy_training import train_agent, whole_rollouts
 from agents.results import Reporter, compare_policies, summarize
-from agents.run import RunFolder, load_policy, new_agent, open_images, policy_env, save_policy
+from agents.run import (
+    RunFolder,
+    load_policy,
+    new_agent,
+    open_images,
+    open_training_images,
+    policy_env,
+    save_policy,
+)
 from agents.run_config import RunConfig
 from agents.run_log import RunLog
 from classifiers.atomic_files import write_json
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
-from classifiers.datasets.image_source import ImageSource
+from classifiers.datasets.image_source import ImageSource, are_same_classes
+from classifiers.distributed import is_first_process, local_device, wait_for_all
 from classifiers.encoders import build_encoder
 from classifiers.frozen import FrozenClassifier, frozen
 from classifiers.glance_focus import FullResolutionNetwork, GlanceFocusClassifier, Locator
@@ -40,6 +49,7 @@ class Pipeline:
 
     def __init__(self, config: RunConfig, folder: Path, reporter: Reporter) -> None:
         self.config = config
+        self.device = local_device(config.device)
         self.files = RunFolder(folder)
         self.reporter = reporter
         self.log = RunLog(self.files.log, folder / "tensorboard")
@@ -49,8 +59,11 @@ class Pipeline:
     def run(self) -> dict[str, Any]:
         """Trains what is not trained yet and evaluates.
 
+        Under `torchrun`, the processes share the training of the networks; the first one alone trains the policy,
+        evaluates and writes.
+
         Returns:
-            The metrics, also written to `metrics.json`.
+            The metrics, also written to `metrics.json`; empty in processes other than the first.
 
         Raises:
             ValueError: if config and data don't fit each other.
@@ -64,6 +77,8 @@ class Pipeline:
         agent = self.stage2(frozen(classifier))
         locator = agent_locator(agent)
         final = frozen(self.stage3(classifier, locator))
+        if not is_first_process():
+            return {}
         source = self.images("test")
         steps = config.stage2.episode.num_glimpses or config.classifier.num_glimpses
         records = compare_policies(
@@ -95,11 +110,12 @@ class Pipeline:
 
     def full_resolution(self) -> FullResolutionNetwork | None:
         """The baseline, which f_L starts from; None if the run to start from has none."""
-        path = self._start("initialization/full_resolution.safetensors") or self.files.full_resolution
+        path = self.files.full_resolution
+        if self.config.start is not None:
+            path = RunFolder(self._start_folder()).full_resolution
+            return load_full_resolution(path) if path.is_file() else None
         if path.is_file():
             return load_full_resolution(path)
-        if self.config.start is not None:
-            return None
         assert self.config.initialization is not None
         encoder = self._new_encoder(self.config.initialization.weights)
         network = FullResolutionNetwork(encoder, resize_mode=self.config.classifier.resize_mode)
@@ -125,11 +141,11 @@ class Pipeline:
 
     def stage1(self) -> GlanceFocusClassifier:
         """f_G, f_L and f_C, trained with random patches."""
-        path = self._start_classifier() or self.files.classifier(1)
+        path = self.files.classifier(1) if self.config.start is None else run_weights(self._start_folder())
         if path.is_file():
             classifier, names = load_classifier(path)
             self._refuse_other_classes(path, names)
-            return classifier.to(self.config.device)
+            return classifier.to(self.device)
         assert self.config.stage1 is not None
         torch.manual_seed(self.config.seed)
         classifier = GlanceFocusClassifier(self.config.classifier, len(self.images("train").class_names))
@@ -147,6 +163,18 @@ class Pipeline:
         agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
         if path.is_file():
             return load_policy(path, agent)
+        if self.config.start_stage == 3:
+            load_policy(RunFolder(self._start_folder()).policy, agent)
+            if is_first_process():
+                save_policy(path, agent)
+            return agent
+        if is_first_process():
+            self._train_policy(agent, path)
+        wait_for_all()
+        return load_policy(path, agent)
+
+    def _train_policy(self, agent: Any, path: Path) -> None:
+        spec = self.config.stage2
         advance = self.reporter.track("stage II: policy")
 
         def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
@@ -165,13 +193,12 @@ class Pipeline:
         self.log.write()
         save_policy(path, agent)
         checkpoint.unlink(missing_ok=True)
-        return agent
 
     def stage3(self, classifier: GlanceFocusClassifier, locator: Locator) -> GlanceFocusClassifier:
         """f_G, f_L and f_C, fine-tuned with the policy's patches; as they were if there is no stage III."""
         path = self.files.classifier(3)
         if path.is_file():
-            return load_classifier(path)[0].to(self.config.device)
+            return load_classifier(path)[0].to(self.device)
         if self.config.stage3.epochs == 0:
             return classifier
         self._fit_sequences("stage III", classifier, locator, self.config.stage3, path)
@@ -202,7 +229,7 @@ class Pipeline:
         advance = self.reporter.track(title)
         stage = path.parent.name if path.parent.name.startswith("stage") else path.stem
         checkpoint = path.parent / f"{path.stem}.training.pt"
-        model.to(self.config.device, memory_format=torch.channels_last)
+        model.to(self.device, memory_format=torch.channels_last)
 
         def on_epoch(epoch: int, figures: dict[str, float]) -> None:
             self.log.add(stage, epoch, figures)
@@ -211,16 +238,21 @@ class Pipeline:
         started = time.monotonic()
         train(
             model,
-            self.images("train"),
+            self._training_images(),
             spec,
             seed=self.config.seed,
             checkpoint=checkpoint,
             on_progress=advance,
             on_epoch=on_epoch,
         )
-        self.log.add_seconds(stage, time.monotonic() - started)
-        save(path, model)
-        checkpoint.unlink(missing_ok=True)
+        if is_first_process():
+            self.log.add_seconds(stage, time.monotonic() - started)
+            save(path, model)
+            checkpoint.unlink(missing_ok=True)
+        wait_for_all()
+
+    def _training_images(self) -> ImageSource:
+        return open_training_images(self.config.data, self.config.seed) or self.images("train")
 
     def _save_network(self, path: Path, network: FullResolutionNetwork) -> None:
         save_full_resolution(path, network, self.config.classifier.encoder)
@@ -228,18 +260,13 @@ class Pipeline:
     def _save_classifier(self, path: Path, classifier: GlanceFocusClassifier) -> None:
         save_classifier(path, classifier, self.images("train").class_names)
 
-    def _start(self, name: str) -> Path | None:
-        if self.config.start is None:
-            return None
-        return (SHIPPED_RUN if self.config.start == "shipped" else Path(self.config.start)) / name
-
-    def _start_classifier(self) -> Path | None:
-        run = self._start("")
-        return None if run is None else run_weights(run)
+    def _start_folder(self) -> Path:
+        assert self.config.start is not None
+        return SHIPPED_RUN if self.config.start == "shipped" else Path(self.config.start)
 
     def _refuse_other_classes(self, path: Path, names: tuple[str, ...]) -> None:
         here = self.images("train").class_names
-        if names != here:
+        if not are_same_classes(names, here):
             raise ValueError(
                 f"{path} knows the classes {_some(names)}, the data set has {_some(here)}; pass a run of this data set"
             )

@@ -1,10 +1,12 @@
 """The patch proposal network pi (Section 3.2, Fig. 4), as Stable-Baselines3 policies.
 
 Fig. 4: a 1x1 convolution narrows the feature maps, a fully-connected layer reads them without pooling, a GRU remembers
-them, and one linear layer each gives the mean of the location and the state's value.
+them, and one linear layer each gives the mean of the location and the state's value. A.1 leaves the convolution out for
+ResNets and DenseNets and puts two layers instead of one; `PROPOSAL_NETWORKS` holds all variants of Table 6.
 
-Differs from the paper: the mean is squashed by tanh into the environment's [-1, 1], which is the paper's sigmoid into
-[0, 1] in other units; the classifier's hidden state h^C is read beside the feature maps.
+Differs from the paper, unless told otherwise: the mean is squashed by tanh into the environment's [-1, 1], which is the
+paper's sigmoid into [0, 1] in other units, tanh(z / 2) = 2 sigmoid(z) - 1; the classifier's hidden state h^C is read
+beside the feature maps.
 """
 
 from __future__ import annotations
@@ -24,29 +26,63 @@ Observation = dict[str, Tensor]
 
 
 class GlimpseExtractor(BaseFeaturesExtractor):
-    """Feature maps and hidden state to one vector: 1x1 convolution, concatenation, fully-connected layer.
+    """Feature maps and hidden state to one vector: convolution, concatenation, fully-connected layers.
 
     Args:
         observation_space: the environment's, with `features` (C, h, w) and `hidden` (F_h,).
-        conv_channels: channels after the 1x1 convolution; 0 leaves it out (A.1: ResNets and DenseNets).
+        conv_channels: channels after the convolution; 0 leaves it out (A.1: ResNets and DenseNets).
         units: length of the vector.
+        conv_kernel: side of the convolution's kernel, odd.
+        first_units: units of a layer before the last one; 0 leaves it out.
+        reads_hidden: whether the classifier's hidden state is read too; the paper's pi does not.
     """
 
-    def __init__(self, observation_space: spaces.Dict, conv_channels: int = 32, units: int = 256) -> None:
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        conv_channels: int = 32,
+        units: int = 256,
+        conv_kernel: int = 1,
+        first_units: int = 0,
+        reads_hidden: bool = True,
+    ) -> None:
         super().__init__(observation_space, units)
         channels, height, width = _shape(observation_space["features"])
         (hidden_size,) = _shape(observation_space["hidden"])
         narrow: nn.Module = nn.Identity()
         if conv_channels:
-            narrow = nn.Sequential(nn.Conv2d(channels, conv_channels, 1, bias=False), nn.ReLU())
+            convolution = nn.Conv2d(channels, conv_channels, conv_kernel, padding=conv_kernel // 2, bias=False)
+            narrow = nn.Sequential(convolution, nn.ReLU())
             channels = conv_channels
         self.narrow = narrow
-        self.fully_connected = nn.Linear(channels * height * width + hidden_size, units)
+        self.reads_hidden = reads_hidden
+        size = channels * height * width + (hidden_size if reads_hidden else 0)
+        first: nn.Module = nn.Identity()
+        if first_units:
+            first = nn.Sequential(nn.Linear(size, first_units), nn.ReLU())
+            size = first_units
+        self.first = first
+        self.fully_connected = nn.Linear(size, units)
 
     def forward(self, observations: Observation) -> Tensor:
         """Dict of (B, C, h, w) and (B, F_h) -> (B, units)."""
-        maps = self.narrow(observations["features"]).flatten(1)
-        return torch.relu(self.fully_connected(torch.cat([maps, observations["hidden"]], dim=1)))
+        seen = self.narrow(observations["features"]).flatten(1)
+        if self.reads_hidden:
+            seen = torch.cat([seen, observations["hidden"]], dim=1)
+        return torch.relu(self.fully_connected(self.first(seen)))
+
+
+PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {
+    "fc_1024": {"conv_channels": 0, "first_units": 2048, "units": 1024, "reads_hidden": False},
+    "fc_512": {"conv_channels": 0, "first_units": 2048, "units": 512, "reads_hidden": False},
+    "fc_256": {"conv_channels": 0, "first_units": 2048, "units": 256, "reads_hidden": False},
+    "conv3x3_32": {"conv_channels": 32, "conv_kernel": 3, "units": 256, "reads_hidden": False},
+    "conv1x1_64": {"conv_channels": 64, "units": 256, "reads_hidden": False},
+    "conv1x1_32": {"conv_channels": 32, "units": 256, "reads_hidden": False},
+    "conv1x1_16": {"conv_channels": 16, "units": 256, "reads_hidden": False},
+}
+"""The rows of Table 6 from the top: `extractor` arguments of the GRU policy, whose GRU has as many units. A.1 takes
+`fc_1024` for ResNets and DenseNets, `conv1x1_32` (Fig. 4) for the others."""
 
 
 def _shape(space: spaces.Space[Any]) -> tuple[int, ...]:
@@ -59,20 +95,34 @@ class GlimpsePolicy(MultiInputActorCriticPolicy):
 
     Args:
         std: standard deviation of the location in the paper's [0, 1] units; A.2 takes 0.1.
-        extractor: arguments of `GlimpseExtractor`.
+        extractor: arguments of `GlimpseExtractor`, or a key of `PROPOSAL_NETWORKS`.
         *args: of the base class.
         **kwargs: of the base class.
+
+    Raises:
+        ValueError: if there is no such key.
     """
 
-    def __init__(self, *args: Any, std: float = 0.1, extractor: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        self._location_std = std
+    def __init__(
+        self, *args: Any, std: float = 0.1, extractor: dict[str, Any] | str | None = None, **kwargs: Any
+    ) -> None:
+        if isinstance(extractor, str) and extractor not in PROPOSAL_NETWORKS:
+            raise ValueError(f"extractor={extractor!r} is unknown; pass one of {', '.join(PROPOSAL_NETWORKS)}")
         ours: dict[str, Any] = {
             "net_arch": [],
             "features_extractor_class": GlimpseExtractor,
-            "features_extractor_kwargs": extractor or {},
+            "features_extractor_kwargs": PROPOSAL_NETWORKS[extractor]
+            if isinstance(extractor, str)
+            else extractor or {},
         }
         super().__init__(*args, **{**kwargs, **ours})
         self.set_std(std)
+
+    @property
+    def reads_hidden(self) -> bool:
+        """Whether the classifier's hidden state is read."""
+        extractor = self.features_extractor
+        return isinstance(extractor, GlimpseExtractor) and extractor.reads_hidden
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)

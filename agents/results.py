@@ -124,11 +124,13 @@ def multiply_adds(
 
     Step t needs t looks and t - 1 decisions of the policy.
     """
-    glance, focus = glimpse_costs(classifier)
+    costs = glimpse_costs(classifier)
+    costs = (*costs, *[costs[-1]] * (steps - len(costs)))[:steps]
     return {
-        "glance": glance,
-        "focus": focus,
+        "glance": costs[0],
+        "focus": costs[1],
+        "per_step": list(costs),
         "policy": policy_cost,
-        "cumulative": [glance + t * (focus + policy_cost) for t in range(steps)],
+        "cumulative": [sum(costs[: t + 1]) + t * policy_cost for t in range(steps)],
         "full_resolution": None if network is None else encoder_cost(network.encoder, image_size, with_classifier=True),
     }

@@ -28,6 +28,7 @@ from classifiers.atomic_files import write_atomically
 from classifiers.checkpoints import CheckpointError
 from classifiers.datasets.image_folder import FolderImages, in_memory
 from classifiers.datasets.image_source import ImageSource
+from classifiers.datasets.loading import RandomCrops
 from classifiers.datasets.scene_cache import load_scenes
 from classifiers.frozen import FrozenClassifier
 from gfnet_env import GlanceFocusVectorEnv, Task
@@ -85,6 +86,13 @@ class RunFolder:
         return self.path / f"stage{stage}" / "classifier.safetensors"
 
 
+def open_training_images(spec: DataSpec, seed: int) -> ImageSource | None:
+    """Random crops of the training files, if the run wants them; see `open_images` for what may go wrong."""
+    if spec.train_crop is None:
+        return None
+    return RandomCrops(_open_files(spec, "train"), spec.train_crop, seed)
+
+
 def open_images(spec: DataSpec, split: str, on_progress: OnCount | None = None) -> ImageSource:
     """A split of a run's images.
 
@@ -104,6 +112,13 @@ def open_images(spec: DataSpec, split: str, on_progress: OnCount | None = None) 
     if spec.kind == "synthetic_signs":
         assert count is not None
         return load_scenes(spec.scenes, split, count, on_progress=on_progress)
+    source = _open_files(spec, split)
+    if len(source) * 3 * spec.height * spec.width > _MEMORY_FOR_IMAGES:
+        return source
+    return in_memory(source, on_progress)
+
+
+def _open_files(spec: DataSpec, split: str) -> FolderImages:
     if spec.root is None:
         raise ValueError("data.root is missing; pass --set data.root=TREE, a folder with train/ and val/ inside")
     root = Path(spec.root)
@@ -116,10 +131,7 @@ def open_images(spec: DataSpec, split: str, on_progress: OnCount | None = None) 
         unreadable=spec.unreadable,
         centre_share=spec.centre_share,
     )
-    source = source.first(count)
-    if len(source) * 3 * spec.height * spec.width > _MEMORY_FOR_IMAGES:
-        return source
-    return in_memory(source, on_progress)
+    return source.first({"train": spec.num_train, "val": spec.num_val, "test": spec.num_test}[split])
 
 
 def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: PolicySpec) -> GlanceFocusVectorEnv:

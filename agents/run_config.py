@@ -32,6 +32,9 @@ class DataSpec:
         width: likewise.
         centre_share: `image_folder`: share of each side that the centre crop keeps.
         unreadable: `image_folder`: `"refuse"` or `"skip"` files that can't be decoded.
+        train_crop: `image_folder`: stages I and III and the initialisation see random crops of the files, as
+            torchvision's RandomResizedCrop makes them, that keep between these shares of the area; None shows them the
+            images that the policy sees.
     """
 
     kind: str
@@ -44,12 +47,17 @@ class DataSpec:
     width: int = 224
     centre_share: float = 1.0
     unreadable: str = "refuse"
+    train_crop: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in DATA_KINDS:
             raise ValueError(f"kind={self.kind!r} is unknown; pass one of {', '.join(DATA_KINDS)}")
         if self.unreadable not in UNREADABLE:
             raise ValueError(f"unreadable={self.unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
+        if self.train_crop is not None and not 0 < self.train_crop[0] <= self.train_crop[1] <= 1:
+            raise ValueError(f"train_crop={list(self.train_crop)}; pass two shares with 0 < least <= largest <= 1")
+        if self.train_crop is not None and self.kind != "image_folder":
+            raise ValueError(f"train_crop does not go with kind={self.kind!r}; leave it out")
         counts = {"num_train": self.num_train, "num_val": self.num_val, "num_test": self.num_test}
         for name, count in counts.items():
             if count is not None and count < 1:
@@ -133,6 +141,7 @@ class RunConfig:
         classifier: the networks' shape.
         start: a run's folder, or `"shipped"`, whose networks are taken instead of training any up to stage I; then
             `initialization` and `stage1` are not used.
+        start_stage: the first stage to train of a run with `start`: 2, or 3 to take its policy as well.
         initialization: what the encoders start from.
         stage1: training with random patches.
         stage2: training of the policy.
@@ -147,6 +156,7 @@ class RunConfig:
     initialization: InitializationSpec | None = None
     stage1: FitSpec | None = None
     start: str | None = None
+    start_stage: int = 2
     seed: int = 0
     device: str = "cpu"
     oracle_grid: int = 9
@@ -154,5 +164,9 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.start is None and (self.initialization is None or self.stage1 is None):
             raise ValueError("initialization or stage1 is missing; give both, or `start: RUN` to take a run's networks")
+        if self.start_stage not in (2, 3) or (self.start_stage == 3 and self.start in (None, "shipped")):
+            raise ValueError(
+                f"start_stage={self.start_stage} with start={self.start}; pass 2, or 3 and a run that has a policy"
+            )
         if self.seed < 0 or self.oracle_grid < 2:
             raise ValueError(f"seed={self.seed}, oracle_grid={self.oracle_grid}; pass seed >= 0 and oracle_grid >= 2")

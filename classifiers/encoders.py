@@ -1,16 +1,20 @@
 """The encoders f_G and f_L by name: image networks seen as feature maps, a pooled vector and a classifier of their own.
 
-A new backbone is one entry of `ENCODERS`.
+The paper's own (Tables 4 and 9) have short names, which say whose network it is; any other classifier of torchvision or
+timm is `torchvision:NAME` or `timm:NAME`.
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import torch
 import torchvision
 from torch import Tensor, nn
+
+from classifiers.network_cutting import cut_network
+from classifiers.small_resnet import small_resnet_parts
 
 
 class Encoding(NamedTuple):
@@ -63,86 +67,118 @@ class Encoder(nn.Module):
         return Encoding(features, self.pool(features))
 
 
-class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a 1x1 one (He et al., 2016, the basic block)."""
-
-    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
-        super().__init__()
-        self.residual = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
-            nn.ReLU(inplace=True),
-            nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(out_channels),
-        )
-        self.shortcut = nn.Sequential(
-            nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
-        )
-
-    def forward(self, maps: Tensor) -> Tensor:
-        """(B, C_in, h, w) -> (B, C_out, h / stride, w / stride)."""
-        return torch.relu(self.residual(maps) + self.shortcut(maps))
-
-
-def _convolution(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
-        nn.BatchNorm2d(out_channels),
-        nn.ReLU(inplace=True),
-    )
+Builder = Callable[[int, str | None], Encoder]
+"""`builder(num_classes, weights)`."""
 
 
 def _small_resnet(num_classes: int, weights: str | None) -> Encoder:
-    """A stem of stride 2, two residual blocks and a 3x3 convolution: 6.4 million multiply-adds at 48x48, stride 8.
-
-    Global *max* pooling: what decides a road scene is the one place where the sign is, which an average would drown.
-    """
     if weights is not None:
         raise ValueError(
             f"encoder 'small_resnet' has no weights {weights!r}; leave weights out, it is trained from scratch"
         )
-    trunk = nn.Sequential(
-        _convolution(3, 16, 2), ResidualBlock(16, 32, 2), ResidualBlock(32, 64, 2), _convolution(64, 96, 1)
-    )
-    pool = nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten())
-    return Encoder(trunk, pool, nn.Linear(96, num_classes))
+    trunk, pool, size = small_resnet_parts()
+    return Encoder(trunk, pool, nn.Linear(size, num_classes))
 
 
-def _torchvision_resnet(name: str) -> Callable[[int, str | None], Encoder]:
+def _from_torchvision(name: str) -> Builder:
     def build(num_classes: int, weights: str | None) -> Encoder:
-        network = torchvision.models.get_model(name, weights=weights)
-        parts = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-        trunk = nn.Sequential(*(getattr(network, part) for part in parts))
-        classifier = network.fc
-        if classifier.out_features != num_classes:
-            classifier = nn.Linear(classifier.in_features, num_classes)
-        return Encoder(trunk, nn.Sequential(network.avgpool, nn.Flatten()), classifier)
+        return _cut(torchvision.models.get_model(name, weights=weights), f"torchvision:{name}", num_classes)
 
     return build
 
 
-ENCODERS: dict[str, Callable[[int, str | None], Encoder]] = {
+def _from_timm(name: str) -> Builder:
+    def build(num_classes: int, weights: str | None) -> Encoder:
+        if weights not in (None, "DEFAULT"):
+            raise ValueError(f"weights={weights!r}: timm's are part of the name; pass weights='DEFAULT'")
+        return _cut(_timm(name).create_model(name, pretrained=weights is not None), f"timm:{name}", num_classes)
+
+    return build
+
+
+def _wide_mobilenet(num_classes: int, weights: str | None) -> Encoder:
+    if weights is not None:
+        raise ValueError("encoder 'mobilenetv3_large_125' has no published weights; leave weights out")
+    models = _timm("mobilenetv3_large_125").models  # which names the widths 0.75 and 1.0, and builds any
+    return _cut(
+        models.mobilenetv3._gen_mobilenet_v3("mobilenetv3_large_100", 1.25), "mobilenetv3_large_125", num_classes
+    )
+
+
+def _cut(network: nn.Module, name: str, num_classes: int) -> Encoder:
+    trunk, pool, classifier = cut_network(network, name)
+    if classifier.out_features != num_classes:
+        classifier = nn.Linear(classifier.in_features, num_classes)
+    return Encoder(trunk, pool, classifier)
+
+
+ENCODERS: dict[str, Builder] = {
     "small_resnet": _small_resnet,
-    "resnet18": _torchvision_resnet("resnet18"),
-    "resnet50": _torchvision_resnet("resnet50"),
+    "resnet18": _from_torchvision("resnet18"),
+    "resnet50": _from_torchvision("resnet50"),
+    "densenet121": _from_torchvision("densenet121"),
+    "densenet169": _from_torchvision("densenet169"),
+    "densenet201": _from_torchvision("densenet201"),
+    "regnety_600m": _from_timm("regnety_006"),
+    "regnety_800m": _from_timm("regnety_008"),
+    "regnety_1.6g": _from_timm("regnety_016"),
+    "mobilenetv3_large_100": _from_timm("mobilenetv3_large_100"),
+    "mobilenetv3_large_125": _wide_mobilenet,
+    "efficientnet_b2": _from_timm("efficientnet_b2"),
+    "efficientnet_b3": _from_timm("efficientnet_b3"),
 }
-"""Builders by name: `ENCODERS[name](num_classes, weights)`, weights a torchvision weights name or None."""
+"""Builders by name; add your own with one entry."""
+
+
+def check_encoder(name: str) -> None:
+    """Refuses a name that `build_encoder` does not know.
+
+    Raises:
+        ValueError: if there is no such encoder, or the library that has it is not installed.
+    """
+    _builder(name)
 
 
 def build_encoder(name: str, num_classes: int, weights: str | None = None) -> Encoder:
     """Builds an encoder.
 
     Args:
-        name: a key of `ENCODERS`.
+        name: a key of `ENCODERS`, `torchvision:NAME` or `timm:NAME`.
         num_classes: number K of classes of its own classifier.
-        weights: a torchvision weights name (`"DEFAULT"`, `"IMAGENET1K_V2"`), downloaded once; None for random ones.
+        weights: published weights, downloaded once: `"DEFAULT"`, or torchvision's name of them (`"IMAGENET1K_V2"`);
+            which of timm's, its name says (`timm:convnext_tiny.fb_in22k`). None for random ones.
 
     Returns:
         The encoder, in training mode.
 
     Raises:
-        ValueError: if there is no such encoder or no such weights.
+        ValueError: if there is no such encoder or no such weights, or the network has no feature map.
     """
-    if name not in ENCODERS:
-        raise ValueError(f"encoder={name!r} is unknown; pass one of {', '.join(ENCODERS)}")
-    return ENCODERS[name](num_classes, weights)
+    return _builder(name)(num_classes, weights)
+
+
+def _builder(name: str) -> Builder:
+    if name in ENCODERS:
+        return ENCODERS[name]
+    library, _, network = name.partition(":")
+    if library == "torchvision" and network in (known := torchvision.models.list_models(module=torchvision.models)):
+        return _from_torchvision(network)
+    if library == "timm" and network.split(".")[0] in (known := _timm(name).list_models()):
+        return _from_timm(network)
+    if library in ("torchvision", "timm"):
+        near = difflib.get_close_matches(network, known, 1)
+        hint = f"did you mean {library}:{near[0]}? " if near else ""
+        raise ValueError(f"encoder={name!r}: {library} has no such model; {hint}{library}'s list_models() names all")
+    near = difflib.get_close_matches(name, ENCODERS, 1)
+    raise ValueError(
+        f"encoder={name!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}one of {', '.join(ENCODERS)}, "
+        "or torchvision:NAME or timm:NAME"
+    )
+
+
+def _timm(encoder: str) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError(f"encoder={encoder!r} needs timm; run `pip install 'gfnet-gym[timm]'`") from error
+    return timm

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from classifiers.encoders import ENCODERS, Encoder, build_encoder
+from classifiers.encoders import Encoder, build_encoder, check_encoder
 from classifiers.heads import HEADS
 from classifiers.normalization import Normalize
 from classifiers.patches import RESIZE_MODES, crop, resize, top_left_px
@@ -49,17 +49,23 @@ class SequenceLogits(NamedTuple):
     encoder_logits: Tensor
 
 
+GLANCE_LOGITS = ("head", "encoder")
+"""Whose prediction the first one may be."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSpec:
     """Everything that decides a classifier's shape but its number of classes.
 
     Attributes:
-        encoder: a key of `classifiers.encoders.ENCODERS`.
+        encoder: a name that `classifiers.encoders.build_encoder` knows.
         head: a key of `classifiers.heads.HEADS`.
         patch_size: side P of the glance and of the patches, in pixels (the paper's H' = W').
         num_glimpses: longest sequence T, the glance counted.
         hidden_size: units of the `gru` head; the others ignore it.
         resize_mode: how the image is resized for the glance, one of `classifiers.patches.RESIZE_MODES`.
+        glance_logits: whose the prediction after the glance is in evaluation: `"head"`, or `"encoder"`, f_G's own
+            classifier (the published RegNets; a `cascade` always does so).
     """
 
     encoder: str
@@ -68,9 +74,11 @@ class ClassifierSpec:
     num_glimpses: int = 5
     hidden_size: int = 1024
     resize_mode: str = "bicubic"
+    glance_logits: str = "head"
 
     def __post_init__(self) -> None:
-        choices = {"encoder": tuple(ENCODERS), "head": tuple(HEADS), "resize_mode": RESIZE_MODES}
+        check_encoder(self.encoder)
+        choices = {"head": tuple(HEADS), "resize_mode": RESIZE_MODES, "glance_logits": GLANCE_LOGITS}
         for field, known in choices.items():
             value = getattr(self, field)
             if value not in known:
@@ -136,7 +144,11 @@ class GlanceFocusClassifier(nn.Module):
         size = (self.spec.patch_size, self.spec.patch_size)
         small = resize(images.to(self.normalize.scale.dtype), size, self.spec.resize_mode)
         hidden = small.new_zeros(len(images), self.hidden_size)
-        return self._glimpse(self.global_encoder, self.normalize(small) if is_raw else small, hidden)
+        reads = self.head.reads_encoder_logits in ("glance", "always")
+        glimpse = self._glimpse(self.global_encoder, self.normalize(small) if is_raw else small, hidden, reads)
+        if self.spec.glance_logits == "encoder" and not self.training:
+            return glimpse._replace(logits=self.global_encoder.classifier(glimpse.pooled))
+        return glimpse
 
     def focus(self, patches: Tensor, hidden: Tensor) -> Glimpse:
         """Looks at one patch of each image, a later step.
@@ -149,7 +161,7 @@ class GlanceFocusClassifier(nn.Module):
             The next glimpse.
         """
         inputs = self.normalize(patches) if patches.dtype == torch.uint8 else patches
-        return self._glimpse(self.local_encoder, inputs, hidden)
+        return self._glimpse(self.local_encoder, inputs, hidden, self.head.reads_encoder_logits == "always")
 
     def forward(self, images: Tensor, locator: Locator) -> SequenceLogits:
         """A whole episode of T steps, differentiable in the encoders and the head, not in the locations.
@@ -171,9 +183,9 @@ class GlanceFocusClassifier(nn.Module):
             encoder_logits.append(self.local_encoder.classifier(glimpse.pooled))
         return SequenceLogits(torch.stack(logits), torch.stack(encoder_logits))
 
-    def _glimpse(self, encoder: Encoder, inputs: Tensor, hidden: Tensor) -> Glimpse:
+    def _glimpse(self, encoder: Encoder, inputs: Tensor, hidden: Tensor, reads_encoder_logits: bool) -> Glimpse:
         features, pooled = encoder(inputs)
-        encoder_logits = encoder.classifier(pooled) if self.head.reads_encoder_logits else None
+        encoder_logits = encoder.classifier(pooled) if reads_encoder_logits else None
         logits, hidden = self.head(pooled, encoder_logits, hidden)
         return Glimpse(features, hidden, logits, pooled)
 

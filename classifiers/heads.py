@@ -16,18 +16,19 @@ class Head(nn.Module):
 
     Attributes:
         hidden_size: length F_h of the hidden state.
-        reads_encoder_logits: whether `forward` uses `encoder_logits`, the encoder's own (B, K) prediction.
+        reads_encoder_logits: when `forward` uses `encoder_logits`, the encoder's own (B, K) prediction: `"never"`, at
+            the `"glance"` only, or `"always"`.
     """
 
     hidden_size: int
-    reads_encoder_logits: bool = False
+    reads_encoder_logits: str = "never"
 
     def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step of Eq. (1), before the softmax.
 
         Args:
             pooled: (B, F) pooled feature vectors of this step's input.
-            encoder_logits: (B, K) the encoder's own prediction; may be None if `reads_encoder_logits` is false.
+            encoder_logits: (B, K) the encoder's own prediction; None where the head does not read it.
             hidden: (B, F_h) hidden state after the step before; zeros at the first.
 
         Returns:
@@ -59,26 +60,26 @@ class CascadeHead(Head):
     Differs from the paper: step 1 uses the global encoder's own classifier, as the authors' code does.
     """
 
-    reads_encoder_logits = True
+    reads_encoder_logits = "glance"
 
     def __init__(self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int) -> None:
         super().__init__()
-        self.pooled_size = pooled_size
+        self.pooled_size, self.num_classes = pooled_size, num_classes
         self.hidden_size = pooled_size * num_glimpses + 1
         self.classifiers = nn.ModuleList(nn.Linear(t * pooled_size, num_classes) for t in range(2, num_glimpses + 1))
 
     def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """See `Head.forward`; rows may be at different steps."""
-        assert encoder_logits is not None
+        """See `Head.forward`; rows may be at different steps, but not some at the first and others past it."""
         steps = hidden[:, -1].long()  # (B,) steps taken before this one
         slots = hidden[:, :-1].unflatten(1, (-1, self.pooled_size))  # (B, T, F)
         is_now = torch.arange(slots.shape[1], device=hidden.device) == steps[:, None]  # (B, T)
         seen = torch.where(is_now[..., None], pooled[:, None], slots).flatten(1)  # (B, T * F)
-        logits = encoder_logits
-        for step in steps.unique().tolist():
-            if step > 0:
-                classifier = self.classifiers[step - 1]
-                of_step = classifier(seen[:, : (step + 1) * self.pooled_size])
+        if encoder_logits is not None:
+            logits = encoder_logits
+        else:
+            logits = pooled.new_zeros(len(pooled), self.num_classes)
+            for step in steps.unique().tolist():
+                of_step = self.classifiers[step - 1](seen[:, : (step + 1) * self.pooled_size])
                 logits = torch.where((steps == step)[:, None], of_step, logits)
         return logits, torch.cat([seen, hidden[:, -1:] + 1], dim=1)
 
@@ -89,7 +90,7 @@ class AverageHead(Head):
     The hidden state holds the sum of the logits so far and their number. Not in the paper.
     """
 
-    reads_encoder_logits = True
+    reads_encoder_logits = "always"
 
     def __init__(self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int) -> None:
         super().__init__()

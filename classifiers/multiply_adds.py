@@ -7,7 +7,6 @@ products count; normalisations, activations and pooling do not.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -15,18 +14,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from classifiers.encoders import Encoder
 from classifiers.glance_focus import GlanceFocusClassifier
-
-
-class GlimpseCosts(NamedTuple):
-    """Multiply-adds of one image's first and later steps, policy not included.
-
-    Attributes:
-        glance: f_G on the resized image and the head.
-        focus: f_L on a patch and the head.
-    """
-
-    glance: int
-    focus: int
 
 
 def count_multiply_adds(module: nn.Module, run: Callable[[], object]) -> int:
@@ -47,24 +34,24 @@ def count_multiply_adds(module: nn.Module, run: Callable[[], object]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def glimpse_costs(classifier: GlanceFocusClassifier) -> GlimpseCosts:
-    """Multiply-adds of a glance and of a focus step for one image, independent of the image's own size.
+def glimpse_costs(classifier: GlanceFocusClassifier) -> tuple[int, ...]:
+    """Multiply-adds of each of the T steps for one image: encoder and head, whatever the image's own size.
 
     Args:
         classifier: the networks.
 
     Returns:
-        The two costs; a cascade's focus step is counted at its last, dearest classifier.
+        T costs, the glance's first; only a cascade's later ones differ from one another.
     """
+    steps = classifier.spec.num_glimpses
     side = classifier.spec.patch_size
     inputs = _zeros(classifier, (side, side))
     hidden = inputs.new_zeros(1, classifier.hidden_size)
-    if classifier.spec.head == "cascade":
-        hidden[:, -1] = classifier.spec.num_glimpses - 1
-    return GlimpseCosts(
-        glance=count_multiply_adds(classifier, lambda: classifier.glance(inputs)),
-        focus=count_multiply_adds(classifier, lambda: classifier.focus(inputs, hidden)),
-    )
+    costs = [count_multiply_adds(classifier, lambda: classifier.glance(inputs))]
+    for step in range(1, steps if classifier.spec.head == "cascade" else 2):
+        hidden[:, -1] = step  # where a cascade counts; no other head's cost depends on what it holds
+        costs.append(count_multiply_adds(classifier, lambda: classifier.focus(inputs, hidden)))
+    return (*costs, *[costs[-1]] * (steps - len(costs)))
 
 
 def encoder_cost(encoder: Encoder, image_size: tuple[int, int], *, with_classifier: bool) -> int:

@@ -109,7 +109,8 @@ class GlanceFocusDynamics:
         self.spec = spec
         self.batch_size = batch_size
         self.num_glimpses = spec.num_glimpses or classifier.spec.num_glimpses
-        self.costs = glimpse_costs(classifier)
+        costs = glimpse_costs(classifier)
+        self.costs = np.array([*costs, *[costs[-1]] * self.num_glimpses])  # multiply-adds of step t, at least T of them
         self.device = classifier.normalize.scale.device
         self.images = torch.zeros(batch_size, 3, *source.image_size, dtype=torch.uint8, device=self.device)
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
@@ -133,12 +134,15 @@ class GlanceFocusDynamics:
         batch = self.source.fetch(torch.from_numpy(indices))
         images = batch.images.to(self.device, non_blocking=True)
         glimpse = self._glances.glance(torch.from_numpy(indices), images)
-        self.images = _with_rows(self.images, rows, images)
+        if len(rows) == self.batch_size:
+            self.images = images
+        else:
+            self.images[torch.from_numpy(rows).to(self.device)] = images
         trace = self.trace
         trace.index[rows], trace.label[rows] = indices, batch.labels.numpy()
         trace.box[rows] = batch.boxes.numpy()
         trace.steps[rows], trace.multiply_adds[rows] = 0, 0
-        self._record(rows, glimpse, np.full((len(rows), 2), -1), self.costs.glance)
+        self._record(rows, glimpse, np.full((len(rows), 2), -1))
 
     @torch.inference_mode()
     def advance(
@@ -168,7 +172,7 @@ class GlanceFocusDynamics:
         taken = len(rows)
         labels = torch.from_numpy(self.trace.label[rows])
         probability = _label_probability(glimpse.logits, labels.repeat(repeats)).view(repeats, taken)
-        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), corners[:taken].numpy(), self.costs.focus)
+        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), corners[:taken].numpy())
         if is_contrastive:
             reward = contrastive_reward(probability[0], probability[1:])
         else:
@@ -204,7 +208,7 @@ class GlanceFocusDynamics:
             "multiply_adds": trace.multiply_adds.copy(),
         }
 
-    def _record(self, rows: np.ndarray, glimpse: Glimpse, corners: np.ndarray, cost: int) -> None:
+    def _record(self, rows: np.ndarray, glimpse: Glimpse, corners: np.ndarray) -> None:
         self.features = _with_rows(self.features, rows, glimpse.features)
         self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)
         probabilities = glimpse.logits.float().softmax(dim=1).cpu()  # (R, K)
@@ -215,7 +219,7 @@ class GlanceFocusDynamics:
         trace.prediction[rows, step], trace.confidence[rows, step] = prediction.numpy(), confidence.numpy()
         trace.label_probability[rows, step] = probabilities.gather(1, labels[:, None])[:, 0].numpy()
         trace.steps[rows] += 1
-        trace.multiply_adds[rows] += cost
+        trace.multiply_adds[rows] += self.costs[step]
 
     def _terminated(self, rows: np.ndarray) -> np.ndarray:
         steps = self.trace.steps[rows]

@@ -17,9 +17,9 @@ class GlanceMemory:
 
     Resizing a scene and encoding it costs more than a patch does, and training visits each image many times.
 
-    The last digits of an encoding may depend on how many images are encoded together. Here it is always the same number,
-    so that a glance does not depend on what was remembered before: a training cut off and taken up again, with an empty
-    memory, ends with the same policy.
+    The last digits of an encoding may depend on how many images are encoded together. Here it is always the same
+    number, so that a glance does not depend on what was remembered before: a training cut off and taken up again, with
+    an empty memory, ends with the same policy.
 
     Args:
         classifier: the frozen networks.

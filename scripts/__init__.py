@@ -1,1 +1,1 @@
-"""The `gfnet` command: configs, reports and plots around the other rooms."""
+"""The `gfnet` command: reports and plots around the other rooms."""

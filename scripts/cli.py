@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from agents.config_files import shipped_configs
 from scripts.commands import COMMANDS
-from scripts.config import shipped_configs
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,15 +60,14 @@ def build_parser() -> argparse.ArgumentParser:
     train.add_argument("config", help=f"a YAML file, or one of {', '.join(shipped_configs())}")
     for command, folder in ((demo, "runs/demo"), (train, None)):
         command.add_argument("--out", type=Path, default=folder, required=folder is None, help="the run's folder")
-        command.add_argument(
-            "--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the config"
-        )
+        _add_changes(command)
 
     evaluate = commands.add_parser("evaluate", parents=[common], help="evaluate a finished run anew")
     render = commands.add_parser("render", parents=[common], help="pictures of a run's episodes")
     for command in (evaluate, render):
         command.add_argument("run", type=Path, help="the run's folder")
         command.add_argument("--split", choices=("train", "val", "test"), default="test")
+        _add_changes(command)
     render.add_argument("--images", type=int, nargs="+", metavar="I", help="which images; else six easy and hard ones")
     render.add_argument("--out", type=Path, help="a .png or .gif file, RUN/glimpses.png if left out")
 
@@ -79,7 +78,22 @@ def build_parser() -> argparse.ArgumentParser:
     env.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
     )
+    cost = commands.add_parser("cost", parents=[common], help="count the multiply-adds of a config's networks")
+    cost.add_argument("config", help="a YAML file, or the name of a shipped one")
+    cost.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    cost.add_argument("--num-classes", type=int, metavar="K", help="classes; those of the data, else 1000, if left out")
+    _add_changes(cost)
+
+    published = commands.add_parser(
+        "import-checkpoint", parents=[common], help="turn a checkpoint of GFNet's authors into a run"
+    )
+    published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
+    published.add_argument("--out", type=Path, required=True, help="the run's folder")
     return parser
+
+
+def _add_changes(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the config")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,19 +14,24 @@ import gymnasium
 import yaml
 from rich.console import Console
 
+from agents.config_files import ConfigError, dump_config, load_config
 from agents.evaluation import load_record
 from agents.loaded_run import LoadedRun, load_networks
 from agents.pipeline import Pipeline
 from agents.policy_cost import policy_multiply_adds
+from agents.published_run import import_checkpoint
 from agents.results import compare_policies, summarize
 from agents.run import RunFolder, open_images
+from agents.run_config import RunConfig
+from agents.run_cost import run_cost
 from classifiers.atomic_files import write_text
-from classifiers.datasets.image_source import ImageSource
+from classifiers.datasets.image_source import ImageSource, are_same_classes
+from classifiers.datasets.signs import CLASS_NAMES
+from classifiers.distributed import is_first_process, process_group
 from gfnet_env import TASKS
-from scripts.config import ConfigError, dump_config, load_config
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
 from scripts.progress import TerminalReporter
-from scripts.report import summary_lines, terminal_table, write_report
+from scripts.report import cost_table, summary_lines, terminal_table, write_report
 
 
 def demo(options: argparse.Namespace, console: Console) -> None:
@@ -37,18 +44,22 @@ def train(options: argparse.Namespace, console: Console) -> None:
     """Trains a run, or goes on with one, evaluates it and writes its report."""
     config = load_config(options.config, options.set)
     folder: Path = options.out
-    _claim(folder, dump_config(config))
-    with TerminalReporter(console, quiet=options.quiet) as reporter:
-        pipeline = Pipeline(config, folder, reporter)
-        metrics = pipeline.run()
-        write_report(load_networks(config, folder), pipeline.images("test"), folder)
+    with process_group():
+        if is_first_process():
+            _claim(folder, dump_config(config))
+        with TerminalReporter(console, quiet=options.quiet or not is_first_process()) as reporter:
+            pipeline = Pipeline(config, folder, reporter)
+            metrics = pipeline.run()
+            if not is_first_process():
+                return
+            write_report(load_networks(config, folder), pipeline.images("test"), folder)
     console.print(terminal_table(metrics))
     _print_end(console, metrics, folder)
 
 
 def evaluate(options: argparse.Namespace, console: Console) -> None:
     """Evaluates a run's policy beside the baselines on a split, and prints the table."""
-    run = _load_run(options.run)
+    run = _load_run(options.run, options.set)
     with TerminalReporter(console, quiet=options.quiet) as reporter:
         source = _images(run, options.split)
         records = compare_policies(
@@ -66,7 +77,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
 
 def render(options: argparse.Namespace, console: Console) -> None:
     """Writes pictures or an animation of a run's episodes."""
-    run = _load_run(options.run)
+    run = _load_run(options.run, options.set)
     out: Path = options.out or options.run / "glimpses.png"
     if out.suffix not in (".png", ".gif"):
         raise ValueError(f"--out {out} ends in {out.suffix or 'nothing'}; pass a .png or .gif file")
@@ -107,12 +118,41 @@ def env(options: argparse.Namespace, console: Console) -> None:
     vector.close()
 
 
+def cost(options: argparse.Namespace, console: Console) -> None:
+    """Prints what a config's networks cost, counted."""
+    config = load_config(options.config, options.set)
+    counted = run_cost(config, options.num_classes or _num_classes(config))
+    if options.json:
+        print(json.dumps(dataclasses.asdict(counted)))
+        return
+    console.print(cost_table(counted))
+
+
+def _num_classes(config: RunConfig) -> int:
+    if config.data.kind == "synthetic_signs":
+        return len(CLASS_NAMES)
+    if config.data.root is None:
+        return 1000
+    return len(open_images(config.data, "train").class_names)
+
+
+def import_published(options: argparse.Namespace, console: Console) -> None:
+    """Turns a published checkpoint into a run."""
+    imported = import_checkpoint(options.checkpoint, options.out)
+    spec = imported.run.classifier.spec
+    for name in imported.left_out:
+        console.print(f"left out: {name}, which T={spec.num_glimpses} never uses")
+    console.print(f"{spec.encoder}, patches of {spec.patch_size}, T={spec.num_glimpses}: a run in {options.out}")
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "demo": demo,
     "train": train,
     "evaluate": evaluate,
     "render": render,
     "env": env,
+    "cost": cost,
+    "import-checkpoint": import_published,
 }
 """The subcommands by name."""
 
@@ -141,16 +181,16 @@ def _first_difference(before: Any, now: Any, where: str = "") -> str | None:
     return None if before == now else f"{where.rstrip('.')} ({before}, now {now})"
 
 
-def _load_run(folder: Path) -> LoadedRun:
+def _load_run(folder: Path, changes: list[str]) -> LoadedRun:
     path = RunFolder(folder).config
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no config.yaml; pass the folder of a run")
-    return load_networks(load_config(str(path)), folder)
+    return load_networks(load_config(str(path), changes), folder)
 
 
 def _images(run: LoadedRun, split: str) -> ImageSource:
     source = open_images(run.config.data, split)
-    if source.class_names != run.class_names:
+    if not are_same_classes(run.class_names, source.class_names):
         raise ValueError(
             f"the run knows {len(run.class_names)} classes, the data has {len(source.class_names)}; restore the data"
         )

@@ -16,6 +16,7 @@ from agents.loaded_run import LoadedRun
 from agents.pipeline import read_metrics
 from agents.results import POLICIES
 from agents.run import RunFolder
+from agents.run_cost import RunCost
 from agents.run_log import curve
 from classifiers.atomic_files import write_text
 from classifiers.datasets.image_source import ImageSource
@@ -40,6 +41,25 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
     for name, cells in _policy_rows(metrics):
         table.add_row(name, *cells)
     return table
+
+
+def cost_table(cost: RunCost) -> Table:
+    """Multiply-adds of a run's networks, by step."""
+    table = Table(title="multiply-adds for one image")
+    for column in ("step", "encoder", "f_C", "pi", "together", "so far"):
+        table.add_column(column, justify="right")
+    for step, (head, here, total) in enumerate(zip(cost.head, cost.per_step, cost.cumulative, strict=True)):
+        policy = _count(cost.policy) if step else "-"
+        table.add_row(f"t={step + 1}", _count(cost.encoder), _count(head), policy, _count(here), _count(total))
+    table.caption = (
+        f"the encoder's own classifier: {_count(cost.encoder_classifier)}; "
+        f"encoder and classifier on the whole image: {_count(cost.full_resolution)}"
+    )
+    return table
+
+
+def _count(number: int) -> str:
+    return f"{number:,}"
 
 
 def summary_lines(metrics: dict[str, Any]) -> list[str]:

@@ -109,7 +109,7 @@ def test_nan_stops_and_keeps_the_last_good_epoch(scenes: ArrayImages, tmp_path: 
     groups = [{"params": list(network.parameters()), "lr": 1e-3}]
     calls = 0
 
-    def loss_of(batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss_of(_: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         nonlocal calls
         calls += 1
         return network(batch.images).square().mean() * (math.nan if calls > 3 else 1.0)
@@ -168,9 +168,9 @@ def test_torchvision_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.Monk
 
     same_classes, other_classes = build_encoder("resnet18", 1000, "DEFAULT"), build_encoder("resnet18", 7, "DEFAULT")
 
-    assert torch.equal(same_classes.trunk[0].weight, pretrained.conv1.weight)
+    assert torch.equal(same_classes.trunk.conv1.weight, pretrained.conv1.weight)
     assert torch.equal(same_classes.classifier.weight, pretrained.fc.weight)
-    assert torch.equal(other_classes.trunk[0].weight, pretrained.conv1.weight)
+    assert torch.equal(other_classes.trunk.conv1.weight, pretrained.conv1.weight)
     assert other_classes.num_classes == 7
 
 

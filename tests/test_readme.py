@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from conftest import SMALL_SCENES
 
+from agents.config_files import shipped_configs
 from scripts.cli import main
-from scripts.config import shipped_configs
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")

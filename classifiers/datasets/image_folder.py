@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from classifiers.datasets.image_source import ArrayImages, Batch
+
+_T = TypeVar("_T")
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"})
 """File endings, in lower case, that count as images."""
@@ -102,6 +104,14 @@ class FolderImages:
             list(_map_threads(lambda i: _decode(self.files[i], self.image_size, self.centre_share), chosen))
         )
         return _batch(images, self.labels[indices])
+
+    def open_rgb(self, index: int) -> Image.Image:
+        """One image in RGB at the size that it has on disk.
+
+        Raises:
+            UnreadableImageError: if the file can't be decoded.
+        """
+        return _opened(self.files[index], _to_rgb)
 
     def first(self, count: int | None) -> FolderImages:
         """At most `count` of the images, spread evenly over the classes; all of them if None."""
@@ -224,10 +234,17 @@ def _map_threads(function: Callable[[int], Any], indices: Iterable[int]) -> Iter
 
 
 def _decode(path: Path, size: tuple[int, int], centre_share: float) -> np.ndarray:
+    def fit(image: Image.Image) -> np.ndarray:
+        image.draft("RGB", (2 * size[1], 2 * size[0]))  # lets JPEG skip detail that the scaling would drop
+        return _fit(image, size, centre_share)
+
+    return _opened(path, fit)
+
+
+def _opened(path: Path, use: Callable[[Image.Image], _T]) -> _T:
     try:
         with Image.open(path) as image:
-            image.draft("RGB", (2 * size[1], 2 * size[0]))  # lets JPEG skip detail that the scaling would drop
-            return _fit(image, size, centre_share)
+            return use(image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UnreadableImageError(
             f"{path} can't be decoded ({error}); remove it, or set unreadable to 'skip'"

@@ -77,6 +77,16 @@ class ArrayImages:
         return Batch(self.images.index_select(0, indices), self.labels[indices], self.boxes[indices])
 
 
+def nameless_classes(count: int) -> tuple[str, ...]:
+    """Names of classes that nobody has named: `"0"`, `"1"`, ..."""
+    return tuple(str(index) for index in range(count))
+
+
+def are_same_classes(known: tuple[str, ...], here: tuple[str, ...]) -> bool:
+    """Whether a classifier's classes can be a data set's: equal names, or as many where the classifier's have none."""
+    return known == here or (len(known) == len(here) and known == nameless_classes(len(known)))
+
+
 def batches(source: ImageSource, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
     """Goes once through a source.
 

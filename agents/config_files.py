@@ -19,8 +19,9 @@ class ConfigError(ValueError):
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Configs that come with the package, by name."""
-    return {path.stem: path for path in sorted((Path(__file__).parent / "configs").glob("*.yaml"))}
+    """Configs that come with the package, by name; files that begin with `_` are only there to be extended."""
+    files = sorted((Path(__file__).parent / "configs").glob("*.yaml"))
+    return {path.stem: path for path in files if not path.stem.startswith("_")}
 
 
 def load_config(name_or_path: str, changes: list[str] | None = None) -> RunConfig:
@@ -36,7 +37,7 @@ def load_config(name_or_path: str, changes: list[str] | None = None) -> RunConfi
     Raises:
         ConfigError: if there is none, or a key or value is wrong; says which, and names a near miss.
     """
-    tree = _read(_find(name_or_path))
+    tree = _read_whole(_find(name_or_path))
     for change in changes or []:
         _apply(tree, change)
     return parse_config(tree)
@@ -70,6 +71,27 @@ def _find(name_or_path: str) -> Path:
     near = difflib.get_close_matches(name_or_path, shipped, 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file or one of {', '.join(shipped)}")
+
+
+def _read_whole(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A file and what it `extends`: its own keys win, groups are merged."""
+    tree = _read(path)
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    if path in above:
+        raise ConfigError(f"{path} extends itself; take one `extends` out")
+    beside = path.parent / f"{base}.yaml"
+    found = beside if beside.is_file() else _find(str(base))
+    return _merged(_read_whole(found, (*above, path)), tree)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    whole = dict(base)
+    for key, value in own.items():
+        inner = whole.get(key)
+        whole[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
+    return whole
 
 
 def _read(path: Path) -> dict[str, Any]:

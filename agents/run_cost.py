@@ -1,0 +1,69 @@
+"""What a run's networks cost, counted on networks that were never trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from agents.loaded_run import blank_agent
+from agents.policy_cost import policy_multiply_adds
+from agents.run_config import RunConfig
+from classifiers.datasets.image_source import nameless_classes
+from classifiers.frozen import frozen
+from classifiers.glance_focus import GlanceFocusClassifier
+from classifiers.multiply_adds import encoder_cost, glimpse_costs
+
+
+@dataclass(frozen=True)
+class RunCost:
+    """Multiply-adds for one image.
+
+    Attributes:
+        encoder: f_G or f_L on one input of the patch's size, without its own classifier.
+        encoder_classifier: the encoder's own classifier.
+        head: what each of the T steps costs beyond the encoder: f_C, or at a cascade's glance the encoder's classifier.
+        policy: one decision of pi.
+        per_step: the T steps; from the second on with the decision that led there.
+        cumulative: the first 1 to T steps together.
+        full_resolution: the encoder and its classifier on the whole image.
+    """
+
+    encoder: int
+    encoder_classifier: int
+    head: tuple[int, ...]
+    policy: int
+    per_step: tuple[int, ...]
+    cumulative: tuple[int, ...]
+    full_resolution: int
+
+
+def run_cost(config: RunConfig, num_classes: int) -> RunCost:
+    """Counts what a run's networks cost.
+
+    Args:
+        config: the run.
+        num_classes: number K of classes.
+
+    Returns:
+        Its multiply-adds.
+    """
+    classifier = GlanceFocusClassifier(config.classifier, num_classes)
+    agent = blank_agent(config, frozen(classifier), nameless_classes(num_classes))
+    policy = policy_multiply_adds(agent)
+    side = config.classifier.patch_size
+    data = config.data
+    size = (data.height, data.width)
+    if data.kind == "synthetic_signs":
+        size = (data.scenes.height, data.scenes.width)
+    encoder = encoder_cost(classifier.local_encoder, (side, side), with_classifier=False)
+    own = encoder_cost(classifier.local_encoder, (side, side), with_classifier=True) - encoder
+    looks = glimpse_costs(classifier)
+    per_step = (looks[0], *(look + policy for look in looks[1:]))
+    return RunCost(
+        encoder=encoder,
+        encoder_classifier=own,
+        head=tuple(look - encoder for look in looks),
+        policy=policy,
+        per_step=per_step,
+        cumulative=tuple(sum(per_step[: t + 1]) for t in range(len(per_step))),
+        full_resolution=encoder_cost(classifier.local_encoder, size, with_classifier=True),
+    )

@@ -1,0 +1,103 @@
+"""Two processes train what one trains."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from classifiers.datasets.image_source import ArrayImages
+from classifiers.distributed import process_count, process_index
+from classifiers.encoders import build_encoder
+from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork, GlanceFocusClassifier
+from classifiers.training import FitSpec, train_full_resolution, train_sequences
+
+_SCRIPT = """
+import sys
+sys.path.insert(0, {tests!r})
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+from test_classifiers_distributed import train_both
+from classifiers.distributed import is_first_process, process_group
+with process_group():
+    weights = train_both(Path({folder!r}))
+    if is_first_process():
+        torch.save(weights, {out!r})
+"""
+
+
+def train_both(folder: Path) -> dict[str, Tensor]:
+    """A full-resolution network without batch normalisation and a classifier with it, two epochs each."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randint(0, 256, (20, 3, 64, 64), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(0, 3, (20,), generator=generator)
+    source = ArrayImages(images, labels, torch.zeros(20, 4, dtype=torch.int64), ("a", "b", "c"))
+    spec = FitSpec(epochs=2, batch_size=8, part_size=4, lr=0.01, shift_px=4, flip=True)
+    network = FullResolutionNetwork(build_encoder("timm:convnext_atto", 3))
+    train_full_resolution(network, source, spec, seed=0, checkpoint=folder / "network.pt")
+    classifier = GlanceFocusClassifier(
+        ClassifierSpec(encoder="small_resnet", patch_size=32, num_glimpses=3, hidden_size=8), 3
+    )
+    train_sequences(classifier, None, source, spec, seed=0)
+    both = {"network": network, "classifier": classifier}
+    return {f"{name}.{key}": value for name, module in both.items() for key, value in module.state_dict().items()}
+
+
+def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    alone = train_both(tmp_path / "one")
+    script, out = tmp_path / "script.py", tmp_path / "weights.pt"
+    script.write_text(
+        _SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "two"), out=str(out)), encoding="utf-8"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+    done = subprocess.run([*command, str(script)], env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    together = torch.load(out, weights_only=True)
+    assert together.keys() == alone.keys()
+    for name, value in alone.items():
+        if "running_" not in name and "num_batches" not in name:  # gathered by each process on its own parts
+            assert torch.allclose(together[name], value, atol=1e-5), name
+
+
+def test_without_torchrun_there_is_one_process() -> None:
+    assert (process_count(), process_index()) == (1, 0)
+
+
+def test_parts_add_up_to_the_whole_step() -> None:
+    """Without normalisation over the batch and without randomness, cutting a step in parts changes nothing."""
+    torch.manual_seed(0)
+    images = torch.randint(0, 256, (12, 3, 64, 64), dtype=torch.uint8)
+    source = ArrayImages(images, torch.arange(12) % 3, torch.zeros(12, 4, dtype=torch.int64), ("a", "b", "c"))
+    weights = []
+    for part_size in (None, 4, 3):
+        torch.manual_seed(0)
+        network = FullResolutionNetwork(build_encoder("timm:convnext_atto", 3))
+        spec = FitSpec(epochs=1, batch_size=8, part_size=part_size, lr=0.01)
+        train_full_resolution(network, source, spec, seed=0)
+        weights.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
+
+    assert torch.allclose(weights[1], weights[0], atol=1e-5)
+    assert torch.allclose(weights[2], weights[0], atol=1e-5)
+
+
+def test_steps_that_can_not_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("classifiers.training.process_count", lambda: 2)
+    network = FullResolutionNetwork(build_encoder("small_resnet", 3))
+    source = ArrayImages(
+        torch.zeros(9, 3, 32, 32, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64), torch.zeros(9, 4), ("a", "b")
+    )
+
+    with pytest.raises(ValueError, match="3 parts can't be shared by 2 processes"):
+        train_full_resolution(network, source, FitSpec(epochs=1, batch_size=9, part_size=3), seed=0)
