@@ -3,9 +3,10 @@
 from agents.baselines import centre_corner_policy, oracle_policy, random_policy
 from agents.evaluation import EvaluationRecord, agent_locator, evaluate
 from agents.factory import AGENTS, AgentRecipe, make_agent
-from agents.loaded_run import LoadedRun, load_networks
+from agents.loaded_run import LoadedRun, load_run
 from agents.pipeline import Pipeline
 from agents.ppo_gru import PPOGRU
+from agents.published_run import import_checkpoint
 from agents.run_config import RunConfig
 from agents.sb3_vec_env import SB3VecEnv
 
@@ -21,7 +22,8 @@ __all__ = [
     "agent_locator",
     "centre_corner_policy",
     "evaluate",
-    "load_networks",
+    "import_checkpoint",
+    "load_run",
     "make_agent",
     "oracle_policy",
     "random_policy",

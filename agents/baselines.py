@@ -19,7 +19,8 @@ from classifiers.training import random_locator
 Policy = Callable[[Batch], Locator]
 """`policy(batch)` is the locator for that batch's images."""
 
-_CENTRE_CORNERS = torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+CENTRE_CORNERS = torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+"""(5, 2) locations of the centre-corner policy, in its order (Table 5)."""
 
 
 def random_policy(seed: int) -> Policy:
@@ -33,7 +34,7 @@ def centre_corner_policy() -> Policy:
 
     def locate(glimpse: Glimpse, state: int | None) -> tuple[Tensor, int]:
         step = state or 0
-        place = _CENTRE_CORNERS[step % len(_CENTRE_CORNERS)].to(glimpse.logits.device)
+        place = CENTRE_CORNERS[step % len(CENTRE_CORNERS)].to(glimpse.logits.device)
         return place.expand(len(glimpse.logits), 2), step + 1
 
     return lambda batch: locate

@@ -13,6 +13,9 @@ import yaml
 
 from agents.run_config import RunConfig
 
+CONFIGS = Path(__file__).parent / "configs"
+"""Where the configs lie that come with the package."""
+
 
 class ConfigError(ValueError):
     """A config is not what it should be."""
@@ -20,7 +23,7 @@ class ConfigError(ValueError):
 
 def shipped_configs() -> dict[str, Path]:
     """Configs that come with the package, by name; files that begin with `_` are only there to be extended."""
-    files = sorted((Path(__file__).parent / "configs").glob("*.yaml"))
+    files = sorted(CONFIGS.glob("*.yaml"))
     return {path.stem: path for path in files if not path.stem.startswith("_")}
 
 

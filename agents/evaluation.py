@@ -16,6 +16,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
 from agents.baselines import Policy
+from agents.fixed_agents import FixedAgent
 from classifiers.atomic_files import write_atomically
 from classifiers.datasets.image_source import Batch, ImageSource
 from classifiers.frozen import FrozenClassifier
@@ -175,7 +176,7 @@ def pointing_game(record: EvaluationRecord) -> list[float] | None:
     return shares
 
 
-def agent_locator(agent: BaseAlgorithm) -> Locator:
+def agent_locator(agent: BaseAlgorithm | FixedAgent) -> Locator:
     """An SB3 agent's deterministic policy as the classifier sees it, for stage III and evaluation.
 
     Args:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from agents.config_files import load_config
 from agents.evaluation import agent_locator
+from agents.fixed_agents import FixedAgent
 from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
 from agents.run import RunFolder, load_policy, new_agent, policy_env
 from agents.run_config import RunConfig
@@ -30,14 +31,14 @@ class LoadedRun:
     Attributes:
         config: what the run was made with.
         classifier: the frozen classifier of its last stage: `glance(images)`, `focus(patches, hidden)`.
-        agent: the agent of stage II, an SB3 algorithm.
+        agent: the agent of stage II: an SB3 algorithm, or one that needs no training.
         full_resolution: the baseline, where the run has one.
         class_names: names of the K classes, by label.
     """
 
     config: RunConfig
     classifier: FrozenClassifier
-    agent: OnPolicyAlgorithm
+    agent: OnPolicyAlgorithm | FixedAgent
     full_resolution: FullResolutionNetwork | None
     class_names: tuple[str, ...]
 
@@ -48,7 +49,13 @@ class LoadedRun:
 
     @property
     def policy(self) -> DeterministicPolicy:
-        """The deterministic policy as a function of tensors."""
+        """The deterministic policy as a function of tensors.
+
+        Raises:
+            ValueError: if the run's agent is none that was trained.
+        """
+        if isinstance(self.agent, FixedAgent):
+            raise ValueError(f"the run's agent is {self.agent.name!r}, which has no network; take `locator`")
         assert isinstance(self.agent.policy, GlimpsePolicy)
         return DeterministicPolicy(self.agent.policy.eval())
 
@@ -126,12 +133,16 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     path = run_weights(folder) if files.classifier(3).is_file() else run_weights(start)
     classifier, names = load_classifier(path)
     networks = frozen(classifier.to(config.device))
-    agent = load_policy(files.policy, blank_agent(config, networks, names))
+    agent = blank_agent(config, networks, names)
+    if not isinstance(agent, FixedAgent):
+        agent = load_policy(files.policy, agent)
     baseline = RunFolder(start).full_resolution
     return LoadedRun(config, networks, agent, load_full_resolution(baseline) if baseline.is_file() else None, names)
 
 
-def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]) -> OnPolicyAlgorithm:
+def blank_agent(
+    config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]
+) -> OnPolicyAlgorithm | FixedAgent:
     """An untrained agent of a run, in an environment of one black image: only the spaces matter to an agent."""
     scenes = config.data.scenes
     height, width = (

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from agents.evaluation import agent_locator, save_record
+from agents.fixed_agents import FixedAgent
 from agents.policy_cost import policy_multiply_adds
 from agents.policy_training import train_agent, whole_rollouts
 from agents.results import Reporter, compare_policies, summarize
@@ -91,7 +92,8 @@ class Pipeline:
             reporter=self.reporter,
         )
         metrics = summarize(records, final, policy_multiply_adds(agent), network, source)
-        metrics["env_steps"] = whole_rollouts(agent, config.stage2.env_steps)
+        is_trained = not isinstance(agent, FixedAgent)
+        metrics["env_steps"] = whole_rollouts(agent, config.stage2.env_steps) if is_trained else 0
         for name, record in records.items():
             save_record(self.files.record(name), record)
         metrics["seconds"] = self.log.add_seconds("total", time.monotonic() - self.started)
@@ -151,8 +153,9 @@ class Pipeline:
         classifier = GlanceFocusClassifier(self.config.classifier, len(self.images("train").class_names))
         full = self.full_resolution()
         assert full is not None
+        if not self.config.classifier.shares_encoder:
+            classifier.global_encoder.load_state_dict(self.low_resolution().encoder.state_dict())
         classifier.local_encoder.load_state_dict(full.encoder.state_dict())
-        classifier.global_encoder.load_state_dict(self.low_resolution().encoder.state_dict())
         self._fit_sequences("stage I", classifier, None, self.config.stage1, path)
         return classifier
 
@@ -161,6 +164,8 @@ class Pipeline:
         spec, path = self.config.stage2, self.files.policy
         env = policy_env(classifier, self.images("train"), spec)
         agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
+        if isinstance(agent, FixedAgent):
+            return agent
         if path.is_file():
             return load_policy(path, agent)
         if self.config.start_stage == 3:

@@ -23,6 +23,7 @@ from safetensors.torch import load_model, save_model
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from agents.factory import AGENTS, make_agent
+from agents.fixed_agents import FIXED_AGENTS, FixedAgent
 from agents.run_config import DataSpec, PolicySpec
 from classifiers.atomic_files import write_atomically
 from classifiers.checkpoints import CheckpointError
@@ -142,12 +143,14 @@ def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: PolicySp
 
 def new_agent(
     env: GlanceFocusVectorEnv, spec: PolicySpec, seed: int, tensorboard: Path | None = None
-) -> OnPolicyAlgorithm:
+) -> OnPolicyAlgorithm | FixedAgent:
     """An untrained agent for stage II.
 
     Raises:
         ValueError: if the agent does not learn on policy, which stage II needs to be resumable.
     """
+    if spec.agent in FIXED_AGENTS:
+        return FixedAgent(spec.agent, seed)
     options = {"learning_rate": AGENTS[spec.agent].defaults["learning_rate"], **spec.options}
     initial = options["learning_rate"]
     options["learning_rate"] = lambda left: initial * (spec.final_lr_share + (1.0 - spec.final_lr_share) * left)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.factory import AGENTS
+from agents.fixed_agents import FIXED_AGENTS
 from classifiers.datasets.image_folder import UNREADABLE
 from classifiers.datasets.synthetic_signs import SceneSpec
 from classifiers.glance_focus import ClassifierSpec
@@ -99,7 +100,7 @@ class PolicySpec:
     """Stage II.
 
     Attributes:
-        agent: a key of `agents.factory.AGENTS`.
+        agent: a key of `agents.factory.AGENTS`, or one of `agents.fixed_agents.FIXED_AGENTS`, which skip the training.
         env_steps: focus steps to learn from; rounded up to whole rollouts.
         num_envs: episodes side by side.
         episode: the environment's rules.
@@ -120,8 +121,8 @@ class PolicySpec:
     stds: tuple[float, float] = (0.25, 0.04)
 
     def __post_init__(self) -> None:
-        if self.agent not in AGENTS:
-            raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join(AGENTS)}")
+        if self.agent not in (*AGENTS, *FIXED_AGENTS):
+            raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join((*AGENTS, *FIXED_AGENTS))}")
         if self.env_steps < 1 or self.num_envs < 1:
             raise ValueError(f"env_steps={self.env_steps}, num_envs={self.num_envs}; pass 1 or more of each")
         if min(self.stds) <= 0:

@@ -77,8 +77,12 @@ def load_full_resolution(path: Path) -> FullResolutionNetwork:
 
 
 def _save(path: Path, module: nn.Module, kind: str, header: dict[str, Any]) -> None:
-    # a file keeps plain layouts; channels-last ones come back when the network is frozen or trained
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()}
+    # a file keeps plain layouts; channels-last ones come back when the network is frozen or trained; what two names
+    # share is kept twice
+    weights = {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in module.state_dict().items()
+    }
     write_atomically(path, lambda temporary: save_file(weights, temporary, {kind: json.dumps(header)}))
 
 

@@ -52,6 +52,9 @@ class SequenceLogits(NamedTuple):
 GLANCE_LOGITS = ("head", "encoder")
 """Whose prediction the first one may be."""
 
+FIRST_LOOKS = ("glance", "centre")
+"""What the first step may see."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSpec:
@@ -66,6 +69,9 @@ class ClassifierSpec:
         resize_mode: how the image is resized for the glance, one of `classifiers.patches.RESIZE_MODES`.
         glance_logits: whose the prediction after the glance is in evaluation: `"head"`, or `"encoder"`, f_G's own
             classifier (the published RegNets; a `cascade` always does so).
+        first_look: what the first step sees: `"glance"`, the whole image made small, or `"centre"`, the patch at its
+            centre (Table 5, without the Glance Step).
+        shares_encoder: whether f_G and f_L are one network (Table 5, without the global encoder).
     """
 
     encoder: str
@@ -75,10 +81,17 @@ class ClassifierSpec:
     hidden_size: int = 1024
     resize_mode: str = "bicubic"
     glance_logits: str = "head"
+    first_look: str = "glance"
+    shares_encoder: bool = False
 
     def __post_init__(self) -> None:
         check_encoder(self.encoder)
-        choices = {"head": tuple(HEADS), "resize_mode": RESIZE_MODES, "glance_logits": GLANCE_LOGITS}
+        choices = {
+            "head": tuple(HEADS),
+            "resize_mode": RESIZE_MODES,
+            "glance_logits": GLANCE_LOGITS,
+            "first_look": FIRST_LOOKS,
+        }
         for field, known in choices.items():
             value = getattr(self, field)
             if value not in known:
@@ -114,7 +127,9 @@ class GlanceFocusClassifier(nn.Module):
         self.num_classes = num_classes
         self.normalize = Normalize()
         self.global_encoder = build_encoder(spec.encoder, num_classes)
-        self.local_encoder = build_encoder(spec.encoder, num_classes)
+        self.local_encoder = self.global_encoder
+        if not spec.shares_encoder:
+            self.local_encoder = build_encoder(spec.encoder, num_classes)
         self.head = HEADS[spec.head](self.global_encoder.pooled_size, num_classes, spec.num_glimpses, spec.hidden_size)
 
     @property
@@ -140,9 +155,11 @@ class GlanceFocusClassifier(nn.Module):
         Returns:
             The first glimpse.
         """
-        is_raw = images.dtype == torch.uint8
-        size = (self.spec.patch_size, self.spec.patch_size)
-        small = resize(images.to(self.normalize.scale.dtype), size, self.spec.resize_mode)
+        is_raw, side = images.dtype == torch.uint8, self.spec.patch_size
+        if self.spec.first_look == "centre":
+            centre = images.new_full((len(images), 2), 0.5, dtype=torch.float32)
+            images = crop(images, top_left_px(centre, (images.shape[2], images.shape[3]), side), side)
+        small = resize(images.to(self.normalize.scale.dtype), (side, side), self.spec.resize_mode)
         hidden = small.new_zeros(len(images), self.hidden_size)
         reads = self.head.reads_encoder_logits in ("glance", "always")
         glimpse = self._glimpse(self.global_encoder, self.normalize(small) if is_raw else small, hidden, reads)

@@ -165,15 +165,16 @@ def train_sequences(
     groups: list[dict[str, Any]] = [
         {"params": list(classifier.local_encoder.parameters()), "lr": spec.lr},
         {"params": list(classifier.head.parameters()), "lr": spec.lr if spec.head_lr is None else spec.head_lr},
-        {"params": list(classifier.global_encoder.parameters()), "lr": global_lr},
     ]
+    if not classifier.spec.shares_encoder:
+        groups.append({"params": list(classifier.global_encoder.parameters()), "lr": global_lr})
     trained = [group for group in groups if group["lr"] > 0 and group["params"]]
 
     def loss_of(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         predictions = model(batch.images, locator or random_locator(generator))
         return sequence_loss(predictions, batch.labels, spec.regularization)
 
-    fixed = classifier.global_encoder if global_lr == 0 else None
+    fixed = classifier.global_encoder if global_lr == 0 and not classifier.spec.shares_encoder else None
     fit(classifier, trained, loss_of, source, spec, fixed=fixed, **loop)
     return classifier
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from agents.ablation import ABLATIONS
 from agents.config_files import shipped_configs
 from scripts.commands import COMMANDS
 
@@ -89,6 +90,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
     published.add_argument("--out", type=Path, required=True, help="the run's folder")
+
+    ablate = commands.add_parser("ablate", parents=[common], help="Tables 5 and 8 on the embedded task")
+    ablate.add_argument("names", nargs="*", metavar="NAME", help=f"which; all if left out: {', '.join(ABLATIONS)}")
+    ablate.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
+    ablate.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
+    _add_changes(ablate)
     return parser
 
 

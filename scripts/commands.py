@@ -14,6 +14,7 @@ import gymnasium
 import yaml
 from rich.console import Console
 
+from agents.ablation import ABLATIONS, markdown_table, run_ablations
 from agents.config_files import ConfigError, dump_config, load_config
 from agents.evaluation import load_record
 from agents.loaded_run import LoadedRun, load_networks
@@ -145,6 +146,16 @@ def import_published(options: argparse.Namespace, console: Console) -> None:
     console.print(f"{spec.encoder}, patches of {spec.patch_size}, T={spec.num_glimpses}: a run in {options.out}")
 
 
+def ablate(options: argparse.Namespace, console: Console) -> None:
+    """Trains ablations of the embedded task over several seeds and prints their table."""
+    with TerminalReporter(console, quiet=options.quiet) as reporter:
+        rows = run_ablations(
+            options.names or list(ABLATIONS), options.out, seeds=options.seeds, changes=options.set, reporter=reporter
+        )
+    console.print(markdown_table(rows))
+    console.print(f"Look at {options.out / 'ablations.md'}")
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "demo": demo,
     "train": train,
@@ -152,6 +163,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "render": render,
     "env": env,
     "cost": cost,
+    "ablate": ablate,
     "import-checkpoint": import_published,
 }
 """The subcommands by name."""

@@ -4,8 +4,10 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from published_weights import checkpoint, recorded
 from torch import Tensor, nn
 
 from classifiers.datasets.image_source import ArrayImages
@@ -108,3 +110,15 @@ def picture_tree(tmp_path: Path) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(images.images[index].permute(1, 2, 0).numpy()).save(folder / f"{index}.jpg", quality=90)
     return tmp_path / "tree"
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A published file of the smallest model, as the authors saved it: with results in NumPy."""
+    content = checkpoint(recorded("mobilenetv3_large_100"))
+    content["flops"] = [43.1e6, 86.9e6, 131.3e6]
+    content["dynamic_threshold"] = np.linspace(0.0, 1.0, 6).reshape(2, 3)
+    content["anytime_classification"] = torch.tensor([61.5, 67.0, 68.8])
+    path = tmp_path_factory.mktemp("published") / "mobilenet.pth.tar"
+    torch.save(content, path)
+    return path

@@ -75,7 +75,12 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", NAMES)
+QUICK = ("mobilenetv3_large_100_96", "regnety_600m_96")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_config_runs_through_every_stage(name: str, tree: Path, tmp_path: Path) -> None:
     """Images of 160 pixels, pi's two layers narrowed: the networks themselves are at full size."""
     config = load_config(name)

@@ -23,7 +23,12 @@ from scripts.cli import main
 SMALL = "mobilenetv3_large_100"
 
 
-@pytest.mark.parametrize("name", NAMES)
+QUICK = ("mobilenetv3_large_100", "regnety_600m")
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+)
 def test_imported_run_looks_where_the_authors_code_looked_and_sees_the_same(name: str, tmp_path: Path) -> None:
     record = recorded(name)
     torch.save(checkpoint(record), tmp_path / "file.pth.tar")
@@ -43,18 +48,6 @@ def test_imported_run_looks_where_the_authors_code_looked_and_sees_the_same(name
         assert torch.allclose(glimpse.logits[:, :16], torch.tensor(step["logits_first16"]), atol=1e-3)
         assert glimpse.logits.topk(5).indices.tolist() == step["top5_index"]
         assert list(glimpse.features.shape[1:]) == step["state_shape"]
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file of the smallest model, as the authors saved it: with results in NumPy."""
-    content = checkpoint(recorded(SMALL))
-    content["flops"] = [43.1e6, 86.9e6, 131.3e6]
-    content["dynamic_threshold"] = np.linspace(0.0, 1.0, 6).reshape(2, 3)
-    content["anytime_classification"] = torch.tensor([61.5, 67.0, 68.8])
-    path = tmp_path_factory.mktemp("published") / "mobilenet.pth.tar"
-    torch.save(content, path)
-    return path
 
 
 @pytest.fixture(scope="module")

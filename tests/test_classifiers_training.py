@@ -109,7 +109,7 @@ def test_nan_stops_and_keeps_the_last_good_epoch(scenes: ArrayImages, tmp_path: 
     groups = [{"params": list(network.parameters()), "lr": 1e-3}]
     calls = 0
 
-    def loss_of(_: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+    def loss_of(_: torch.nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         nonlocal calls
         calls += 1
         return network(batch.images).square().mean() * (math.nan if calls > 3 else 1.0)

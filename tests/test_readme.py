@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,14 +41,19 @@ def test_snippets_run(snippet: str) -> None:
     exec(compile(snippet, "README.md", "exec"), {})
 
 
-def test_commands_run_in_the_readmes_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_tree: Path) -> None:
+def test_commands_run_in_the_readmes_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_tree: Path, published: Path
+) -> None:
     monkeypatch.chdir(tmp_path)
     commands = [shlex.split(line)[1:] for line in LINES if line.startswith("gfnet ")]
     assert len(commands) >= 6
     for arguments in commands:
         config = arguments[0] if arguments[0] == "demo" else arguments[1]
         sets = [part for change in SHRUNK.get(config, []) for part in ("--set", change)]
-        assert main([*(a.replace("TREE", str(picture_tree)) for a in arguments), *sets, "--quiet"]) == 0
+        places = {"TREE": str(picture_tree), "FILE.pth.tar": str(published)}
+        for name, place in places.items():
+            arguments = [argument.replace(name, place) for argument in arguments]
+        assert main([*arguments, *sets, "--quiet"]) == 0
     for written in ("demo/report.html", "demo/episodes.gif", "signs/metrics.json", "mine/metrics.json"):
         assert (tmp_path / "runs" / written).is_file()
 
@@ -58,8 +66,24 @@ def test_every_other_line_is_a_make_target_or_a_benchmark() -> None:
             assert rest[0] in targets
         elif program == "python":
             assert (ROOT / rest[0]).is_file()
+        elif program == "torchrun":
+            pass  # run by the test below
         else:
             assert program == "gfnet", line
+
+
+@pytest.mark.slow
+def test_torchrun_shares_the_training(tmp_path: Path) -> None:
+    (line,) = (line for line in LINES if line.startswith("torchrun "))
+    sets = [part for change in SHRUNK["synthetic_signs"] for part in ("--set", change)]
+    command = [sys.executable, "-m", "torch.distributed.run", *shlex.split(line)[1:], *sets]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs" / "two" / "metrics.json").is_file()
+    assert done.stdout.count("held-out images") == 1
 
 
 def test_what_it_names_exists() -> None:

@@ -1,0 +1,158 @@
+"""Ablations (Tables 5 and 8): the same run with one thing changed, over several seeds.
+
+Runs share what their configs train alike: a variant that changes stage III alone starts from the networks and the
+policy of a variant that is done.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agents.config_files import CONFIGS, dump_config, load_config
+from agents.pipeline import Pipeline
+from agents.results import Reporter
+from agents.run import RunFolder
+from agents.run_config import RunConfig
+from classifiers.atomic_files import write_json, write_text
+
+ABLATIONS = tuple(path.stem for path in sorted((CONFIGS / "ablations").glob("*.yaml")))
+"""Names of the shipped ablations."""
+
+
+@dataclass(frozen=True)
+class AblationRow:
+    """What one variant reached.
+
+    Attributes:
+        name: of the ablation.
+        mean: accuracy after each step, averaged over the seeds.
+        spread: its standard deviation over the seeds (of a sample; 0 for one seed).
+        seeds: how many seeds.
+    """
+
+    name: str
+    mean: tuple[float, ...]
+    spread: tuple[float, ...]
+    seeds: int
+
+
+def run_ablations(
+    names: Sequence[str],
+    folder: Path,
+    *,
+    seeds: int,
+    changes: Sequence[str],
+    reporter: Reporter,
+) -> list[AblationRow]:
+    """Trains every variant with every seed and writes `ablations.json` and `ablations.md`.
+
+    Started again, it goes on where it was.
+
+    Args:
+        names: of `ABLATIONS`.
+        folder: where the runs lie, `NAME/seed_S` each.
+        seeds: how many seeds, from 0.
+        changes: `key=value` changes to all configs.
+        reporter: shows progress.
+
+    Returns:
+        The table's rows, in the order of `names`.
+
+    Raises:
+        ValueError: if a name is unknown or a config is wrong.
+        OSError: if the folder can't be written.
+    """
+    unknown = [name for name in names if name not in ABLATIONS]
+    if unknown or seeds < 1:
+        raise ValueError(f"ablations {unknown}, {seeds} seeds; pass names of {', '.join(ABLATIONS)} and 1 seed or more")
+    configs = {
+        (name, seed): load_config(str(CONFIGS / "ablations" / f"{name}.yaml"), [*changes, f"seed={seed}"])
+        for name in names
+        for seed in range(seeds)
+    }
+    done: list[tuple[RunConfig, RunFolder]] = []
+    metrics: dict[tuple[str, int], dict[str, Any]] = {}
+    for (name, seed), config in configs.items():
+        files = RunFolder(folder / name / f"seed_{seed}")
+        reporter.note(f"{name}, seed {seed}")
+        for finished, theirs in done:
+            share_stages(finished, theirs, config, files)
+        write_text(files.config, dump_config(config))
+        metrics[name, seed] = Pipeline(config, files.path, reporter).run()
+        done.append((config, files))
+    rows = [_row(name, [metrics[name, seed]["accuracy"]["learned"] for seed in range(seeds)]) for name in names]
+    write_json(folder / "ablations.json", {row.name: dataclasses.asdict(row) for row in rows})
+    write_text(folder / "ablations.md", markdown_table(rows))
+    return rows
+
+
+def share_stages(finished: RunConfig, theirs: RunFolder, config: RunConfig, ours: RunFolder) -> None:
+    """Copies the files of every stage that two runs train alike.
+
+    Args:
+        finished: config of a run that is done.
+        theirs: its folder.
+        config: config of a run that is to start.
+        ours: its folder.
+    """
+    for depends_on, paths in _STAGES:
+        if depends_on(finished) != depends_on(config):
+            return
+        for path in paths(theirs):
+            target = ours.path / path.relative_to(theirs.path)
+            if not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
+
+
+def _initialization(config: RunConfig) -> Any:
+    """All that the full-resolution and the low-resolution networks depend on."""
+    shape = config.classifier
+    return (
+        config.data,
+        config.seed,
+        config.start,
+        config.initialization,
+        (shape.encoder, shape.patch_size, shape.resize_mode),
+    )
+
+
+def _stage1(config: RunConfig) -> Any:
+    return _initialization(config), config.classifier, config.stage1
+
+
+def _stage2(config: RunConfig) -> Any:
+    return _stage1(config), config.stage2, config.start_stage
+
+
+_STAGES: tuple[tuple[Callable[[RunConfig], Any], Callable[[RunFolder], list[Path]]], ...] = (
+    (_initialization, lambda files: sorted((files.path / "initialization").glob("*.safetensors"))),
+    (_stage1, lambda files: [path for path in [files.classifier(1)] if path.is_file()]),
+    (_stage2, lambda files: [path for path in [files.policy] if path.is_file()]),
+)
+
+
+def _row(name: str, accuracies: list[list[float]]) -> AblationRow:
+    values = np.array(accuracies)  # (seeds, T)
+    spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
+    return AblationRow(name, tuple(values.mean(axis=0).tolist()), tuple(spread.tolist()), len(values))
+
+
+def markdown_table(rows: Sequence[AblationRow]) -> str:
+    """The rows as a Markdown table: mean and standard deviation over the seeds."""
+    steps = range(1, len(rows[0].mean) + 1)
+    lines = [
+        f"| ablation ({rows[0].seeds} seeds) | {' | '.join(f't={step}' for step in steps)} |",
+        f"|---|{'---|' * len(steps)}",
+    ]
+    for row in rows:
+        cells = [f"{mean:.3f} ± {spread:.3f}" for mean, spread in zip(row.mean, row.spread, strict=True)]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,82 @@
+"""Ablations: every config is what its name says, stages are shared, and the table is over seeds."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from agents.ablation import ABLATIONS, AblationRow, markdown_table
+from agents.config_files import CONFIGS, dump_config, load_config
+from scripts.cli import main
+
+SMALL = [
+    "data.num_train=16",
+    "data.num_val=4",
+    "data.num_test=6",
+    "data.scenes.height=96",
+    "data.scenes.width=128",
+    "classifier.hidden_size=16",
+    "initialization.full_resolution.epochs=1",
+    "stage1.epochs=1",
+    "stage2.num_envs=8",
+    "stage2.env_steps=24",
+    "oracle_grid=2",
+]
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_each_changes_its_own_keys_alone(name: str) -> None:
+    def lines(config: str) -> set[str]:
+        return set(dump_config(load_config(config)).splitlines())
+
+    changed = lines(str(CONFIGS / "ablations" / f"{name}.yaml")) - lines("synthetic_signs")
+
+    assert len(changed) == {"full": 0, "single_encoder": 1, "no_glance": 1}.get(name, len(changed))
+    assert name == "full" or 1 <= len(changed) <= 3
+
+
+def _ablate(out: Path, *names: str) -> int:
+    changes = [part for change in SMALL for part in ("--set", change)]
+    return main(["ablate", *names, "--out", str(out), "--seeds", "2", "--quiet", *changes])
+
+
+NAMES = ("full", "two_stages", "random_policy_no_glance", "single_encoder", "centre_corner_policy")
+
+
+def test_table_over_seeds_and_shared_stages(tmp_path: Path) -> None:
+    assert _ablate(tmp_path, *NAMES) == 0
+
+    rows = json.loads((tmp_path / "ablations.json").read_text())
+    assert tuple(rows) == NAMES and all(row["seeds"] == 2 for row in rows.values())
+    accuracy = [
+        json.loads((tmp_path / "full" / f"seed_{seed}" / "metrics.json").read_text())["accuracy"]["learned"]
+        for seed in range(2)
+    ]
+    assert rows["full"]["mean"] == pytest.approx(torch.tensor(accuracy).double().mean(dim=0).tolist())
+    assert rows["full"]["spread"] == pytest.approx(torch.tensor(accuracy).double().std(dim=0).tolist())
+    assert (tmp_path / "ablations.md").read_text().count("±") == 4 * len(NAMES)
+    policies = [load_file(tmp_path / name / "seed_0/stage2/policy.safetensors") for name in ("full", "two_stages")]
+    assert all(torch.equal(policies[0][key], policies[1][key]) for key in policies[0])
+    assert not (tmp_path / "two_stages/seed_0/stage3").exists()
+    assert not (tmp_path / "random_policy_no_glance/seed_0/stage2/policy.safetensors").exists()
+    shared = load_file(tmp_path / "single_encoder/seed_0/stage3/classifier.safetensors")
+    for key, value in shared.items():
+        if key.startswith("global_encoder."):
+            assert torch.equal(value, shared[key.replace("global", "local", 1)])
+    assert main(["evaluate", str(tmp_path / "centre_corner_policy/seed_0"), "--quiet"]) == 0
+
+
+def test_unknown_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _ablate(tmp_path, "no_glimpse") == 1
+
+    assert "pass names of centre_corner_policy" in capsys.readouterr().err
+
+
+def test_markdown_of_one_seed_has_no_spread() -> None:
+    table = markdown_table([AblationRow("full", (0.5, 0.75), (0.0, 0.0), 1)])
+
+    assert table.splitlines()[-1] == "| full | 0.500 ± 0.000 | 0.750 ± 0.000 |"
