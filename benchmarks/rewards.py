@@ -43,7 +43,7 @@ def main() -> None:
 
 def _run(reward: str, seed: int, env_steps: int) -> dict:  # type: ignore[type-arg]  # the metrics
     out = Path("runs") / "rewards" / f"{reward}-{seed}-{env_steps}"
-    changes = {"stage2.episode.reward": reward, "seed": seed, "stage2.env_steps": env_steps}
+    changes = {"stage2.episode.reward": reward, "seed": seed, "stage2.env_steps": env_steps, "oracle_grid": 2}
     sets = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     if gfnet(["demo", "--out", str(out), *sets]):
         raise SystemExit(1)

@@ -36,7 +36,7 @@ def _disc(draw: ImageDraw.ImageDraw, inset: float, colour: tuple[int, int, int])
 
 
 def _number(draw: ImageDraw.ImageDraw, number: int, colour: tuple[int, int, int]) -> None:
-    size = 54 if number < 100 else 40
+    size = 46 if number < 100 else 35
     draw.text(
         (_SIDE / 2, _SIDE / 2),
         str(number),

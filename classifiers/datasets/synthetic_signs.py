@@ -51,8 +51,8 @@ class SceneSpec:
 
     height: int = 192
     width: int = 256
-    min_sign_px: int = 25
-    max_sign_px: int = 36
+    min_sign_px: int = 28
+    max_sign_px: int = 40
     max_distractors: int = 2
     seed: int = 0
 
