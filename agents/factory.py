@@ -53,10 +53,11 @@ _PPO = {
     "vf_coef": 0.5,
     "ent_coef": 0.0,
 }
+_POLICY = {"std": 0.15, "extractor": {"attention_maps": 8}}  # `PROPOSAL_NETWORKS` has the paper's own
 
 AGENTS: dict[str, AgentRecipe] = {
-    "ppo": AgentRecipe(PPO, GlimpsePolicy, _PPO, {"std": 0.15}, learns_from_rollouts=True),
-    "ppo_gru": AgentRecipe(PPOGRU, GlimpseGRUPolicy, _PPO, {"std": 0.15}, learns_from_rollouts=True),
+    "ppo": AgentRecipe(PPO, GlimpsePolicy, _PPO, _POLICY, learns_from_rollouts=True),
+    "ppo_gru": AgentRecipe(PPOGRU, GlimpseGRUPolicy, _PPO, _POLICY, learns_from_rollouts=True),
 }
 """Recipes by name; add your own with one entry."""
 

@@ -4,9 +4,10 @@ Fig. 4: a 1x1 convolution narrows the feature maps, a fully-connected layer read
 them, and one linear layer each gives the mean of the location and the state's value. A.1 leaves the convolution out for
 ResNets and DenseNets and puts two layers instead of one; `PROPOSAL_NETWORKS` holds all variants of Table 6.
 
-Differs from the paper, unless told otherwise: the mean is squashed by tanh into the environment's [-1, 1], which is the
-paper's sigmoid into [0, 1] in other units, tanh(z / 2) = 2 sigmoid(z) - 1; the classifier's hidden state h^C is read
-beside the feature maps.
+Differs from the paper, unless told otherwise: centres of attention over the feature map go into both outputs beside
+that layer (`CentresOfAttention`: on the embedded task, far fewer steps to precise looks); the mean is squashed by tanh
+into the environment's [-1, 1], which is the paper's sigmoid into [0, 1] in other units, tanh(z / 2) = 2 sigmoid(z) - 1;
+the classifier's hidden state h^C is read beside the feature maps.
 """
 
 from __future__ import annotations
@@ -35,6 +36,9 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         conv_kernel: side of the convolution's kernel, odd.
         first_units: units of a layer before the last one; 0 leaves it out.
         reads_hidden: whether the classifier's hidden state is read too; the paper's pi does not.
+        attention_maps: maps of attention over the feature map, whose centres of mass (row, col) are appended to the
+            vector; 0 leaves them out, as the paper does. A place learnt by one place's features is known everywhere,
+            where a fully-connected layer has to learn each place anew.
     """
 
     def __init__(
@@ -45,10 +49,12 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         conv_kernel: int = 1,
         first_units: int = 0,
         reads_hidden: bool = True,
+        attention_maps: int = 0,
     ) -> None:
-        super().__init__(observation_space, units)
+        super().__init__(observation_space, units + 2 * attention_maps)
         channels, height, width = _shape(observation_space["features"])
         (hidden_size,) = _shape(observation_space["hidden"])
+        self.attention = CentresOfAttention(channels, height, width, attention_maps) if attention_maps else None
         narrow: nn.Module = nn.Identity()
         if conv_channels:
             convolution = nn.Conv2d(channels, conv_channels, conv_kernel, padding=conv_kernel // 2, bias=False)
@@ -65,11 +71,38 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         self.fully_connected = nn.Linear(size, units)
 
     def forward(self, observations: Observation) -> Tensor:
-        """Dict of (B, C, h, w) and (B, F_h) -> (B, units)."""
+        """Dict of (B, C, h, w) and (B, F_h) -> (B, units + 2 * attention_maps)."""
         seen = self.narrow(observations["features"]).flatten(1)
         if self.reads_hidden:
             seen = torch.cat([seen, observations["hidden"]], dim=1)
-        return torch.relu(self.fully_connected(self.first(seen)))
+        vector = torch.relu(self.fully_connected(self.first(seen)))
+        if self.attention is None:
+            return vector
+        return torch.cat([vector, self.attention(observations["features"])], dim=1)
+
+
+class CentresOfAttention(nn.Module):
+    """Where a few maps of attention point: the spatial soft arg-max of Levine et al. (2016).
+
+    Args:
+        channels: channels C of the feature maps.
+        height: their height h.
+        width: their width w.
+        count: number K of attention maps.
+    """
+
+    places: Tensor
+
+    def __init__(self, channels: int, height: int, width: int, count: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(channels, count, 1)
+        rows, columns = torch.linspace(-1.0, 1.0, height), torch.linspace(-1.0, 1.0, width)
+        self.register_buffer("places", torch.cartesian_prod(rows, columns), persistent=False)  # (h * w, 2)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 2 K), each (row, col) in [-1, 1]."""
+        weights = self.score(maps).flatten(2).softmax(dim=2)  # (B, K, h * w)
+        return (weights @ self.places).flatten(1)
 
 
 PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {

@@ -42,6 +42,7 @@ def train_both(folder: Path) -> dict[str, Tensor]:
     spec = FitSpec(epochs=2, batch_size=8, part_size=4, lr=0.01, shift_px=4, flip=True)
     network = FullResolutionNetwork(build_encoder("timm:convnext_atto", 3))
     train_full_resolution(network, source, spec, seed=0, checkpoint=folder / "network.pt")
+    torch.manual_seed(0)  # training leaves torch's generator where its last part left it
     classifier = GlanceFocusClassifier(
         ClassifierSpec(encoder="small_resnet", patch_size=32, num_glimpses=3, hidden_size=8), 3
     )
