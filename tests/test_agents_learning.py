@@ -246,11 +246,13 @@ def test_policy_cost_is_counted_on_the_network(classifier: FrozenClassifier, sce
     env = _env(classifier, scenes, num_envs=2)
     channels, height, width = classifier.feature_shape()
     flat = 32 * height * width + classifier.hidden_size
-    conv_and_fc = channels * 32 * height * width + flat * 256
+    attention = 8 * height * width * (channels + 2)
+    vector = 256 + 2 * 8
+    extractor = channels * 32 * height * width + flat * 256 + attention
 
-    assert policy_multiply_adds(make_agent("ppo", env)) == conv_and_fc + 256 * 2  # type: ignore[arg-type]  # on-policy
-    gru = 3 * 256 * (256 + 256)
-    assert policy_multiply_adds(make_agent("ppo_gru", env)) == conv_and_fc + gru + 256 * 2  # type: ignore[arg-type]  # on-policy
+    assert policy_multiply_adds(make_agent("ppo", env)) == extractor + vector * 2  # type: ignore[arg-type]  # on-policy
+    gru = 3 * vector * (vector + vector)
+    assert policy_multiply_adds(make_agent("ppo_gru", env)) == extractor + gru + vector * 2  # type: ignore[arg-type]  # on-policy
 
 
 def test_unknown_agents_are_refused() -> None:

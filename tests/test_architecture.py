@@ -19,8 +19,8 @@ HOMES = {
     "rich": {"scripts"},
     "argparse": {"scripts"},
     "matplotlib": {"scripts"},
-    "pydantic": {"scripts"},
-    "yaml": {"scripts"},
+    "pydantic": {"agents"},
+    "yaml": {"agents", "scripts"},
 }
 MODULES = [path for room in ROOMS for path in sorted((ROOT / room).rglob("*.py"))]
 

@@ -72,8 +72,8 @@ def test_cascade_head_classifies_the_concatenation_of_all_vectors() -> None:
     first_logits = torch.randn(1, 3)
 
     outputs = []
-    for pooled in vectors:
-        logits, hidden = head(pooled, first_logits, hidden)
+    for step, pooled in enumerate(vectors):
+        logits, hidden = head(pooled, None if step else first_logits, hidden)
         outputs.append(logits)
 
     assert torch.equal(outputs[0], first_logits)
@@ -85,13 +85,14 @@ def test_cascade_head_classifies_the_concatenation_of_all_vectors() -> None:
 def test_cascade_rows_may_be_at_different_steps() -> None:
     head = CascadeHead(2, 3, 3, hidden_size=0)
     logits, pooled = torch.randn(2, 3), torch.randn(2, 2)
-    _, later = head(pooled, logits, torch.zeros(2, head.hidden_size))
-    mixed = torch.stack([torch.zeros(head.hidden_size), later[1]])
+    _, after_one = head(pooled, logits, torch.zeros(2, head.hidden_size))
+    _, after_two = head(pooled, None, after_one)
+    mixed = torch.stack([after_one[0], after_two[1]])
 
-    together, _ = head(pooled, logits, mixed)
+    together, _ = head(pooled, None, mixed)
 
     for row in (0, 1):
-        alone, _ = head(pooled[row : row + 1], logits[row : row + 1], mixed[row : row + 1])
+        alone, _ = head(pooled[row : row + 1], None, mixed[row : row + 1])
         assert torch.allclose(together[row], alone[0], atol=1e-6)
 
 

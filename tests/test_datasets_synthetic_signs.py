@@ -79,8 +79,8 @@ def test_distractors_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"height": 30}, "a 30x256 scene is too small for signs of 34 pixels; pass height and width of at least 68"),
-        ({"min_sign_px": 40}, "pass 4 <= min_sign_px <= max_sign_px"),
+        ({"height": 30}, "a 30x256 scene is too small for signs of 40 pixels; pass height and width of at least 80"),
+        ({"min_sign_px": 41}, "pass 4 <= min_sign_px <= max_sign_px"),
         ({"max_distractors": -1}, "max_distractors=-1"),
         ({"seed": -1}, "seed=-1"),
     ],
