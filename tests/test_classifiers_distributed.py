@@ -60,7 +60,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
         _SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "two"), out=str(out)), encoding="utf-8"
     )
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
 
     done = subprocess.run([*command, str(script)], env=environment, capture_output=True, text=True, check=False)
 

@@ -77,7 +77,13 @@ def test_torchrun_shares_the_training(tmp_path: Path) -> None:
     (line,) = (line for line in LINES if line.startswith("torchrun "))
     sets = [part for change in SHRUNK["synthetic_signs"] for part in ("--set", change)]
     command = [sys.executable, "-m", "torch.distributed.run", *shlex.split(line)[1:], *sets]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        "GLOO_SOCKET_IFNAME": "lo",
+    }
 
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
