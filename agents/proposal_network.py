@@ -102,7 +102,8 @@ class CentresOfAttention(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 2 K), each (row, col) in [-1, 1]."""
         weights = self.score(maps).flatten(2).softmax(dim=2)  # (B, K, h * w)
-        return (weights @ self.places).flatten(1)
+        centres: Tensor = weights @ self.places  # (B, K, 2)
+        return centres.flatten(1)
 
 
 PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {
