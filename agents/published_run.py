@@ -19,7 +19,7 @@ from classifiers.atomic_files import write_json, write_text
 from classifiers.checkpoints import save_classifier
 from classifiers.datasets.image_source import nameless_classes
 from classifiers.frozen import frozen
-from classifiers.published import PUBLISHED, PublishedCheckpoint, load_exactly, read_published
+from classifiers.published import PublishedCheckpoint, load_exactly, read_published
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,7 @@ def published_config(checkpoint: PublishedCheckpoint) -> RunConfig:
     name = f"{spec.encoder}_{spec.patch_size}"
     if name not in shipped_configs():
         name = next(known for known in shipped_configs() if known.startswith(f"{spec.encoder}_"))
-    config = load_config(name)
-    assert PUBLISHED[spec.encoder] == checkpoint.model
-    return dataclasses.replace(config, classifier=spec)
+    return dataclasses.replace(load_config(name), classifier=spec)
 
 
 def load_published_policy(policy: GlimpseGRUPolicy, weights: dict[str, Tensor], where: str) -> None:
@@ -95,10 +93,10 @@ def load_published_policy(policy: GlimpseGRUPolicy, weights: dict[str, Tensor], 
         CheckpointError: if a weight is missing, has no place or another shape.
     """
     has_convolution = any(name.startswith("state_encoder.3.") for name in weights)
-    first, second = ("narrow.0", "fully_connected") if has_convolution else ("first.0", "fully_connected")
+    first = "narrow.0" if has_convolution else "first.0"
     rules = (
         (r"^state_encoder\.0\.", f"extractor.{first}."),
-        (r"^state_encoder\.[23]\.", f"extractor.{second}."),
+        (r"^state_encoder\.[23]\.", "extractor.fully_connected."),
         (r"^gru\.(.*)_l0$", r"gru.\1"),
         (r"^actor\.0\.", "action."),
         (r"^critic\.0\.", "value."),

@@ -41,7 +41,7 @@ def cut_network(network: nn.Module, name: str) -> NetworkParts:
         name: what to call it in an error.
 
     Returns:
-        The parts, in training mode.
+        The parts, in training or evaluation mode as the network was.
 
     Raises:
         CuttingError: if it can't be cut.

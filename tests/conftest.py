@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from published_weights import checkpoint, recorded
 from torch import Tensor, nn
 
@@ -101,8 +102,6 @@ def red_corner_images() -> ArrayImages:
 @pytest.fixture
 def picture_tree(tmp_path: Path) -> Path:
     """A class-per-folder tree of 96x128 road scenes as JPEG: two classes, 12 pictures each to train on, 6 to test."""
-    from PIL import Image
-
     images = load_scenes(SMALL_SCENES, "val", 36)
     for index in range(36):
         split = "train" if index < 24 else "val"
@@ -122,3 +121,18 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("published") / "mobilenet.pth.tar"
     torch.save(content, path)
     return path
+
+
+@pytest.fixture(scope="session")
+def imagenet_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """ImageNet at its smallest: two pictures of each of 1,000 classes would be slow, so the classes share them."""
+    root = tmp_path_factory.mktemp("imagenet")
+    rng = np.random.default_rng(0)
+    picture = root / "picture.png"
+    Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(picture)
+    for split in ("train", "val"):
+        for label in range(1000):
+            folder = root / split / f"n{label:08d}"
+            folder.mkdir(parents=True)
+            (folder / "0.png").symlink_to(picture)
+    return root

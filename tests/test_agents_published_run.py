@@ -11,7 +11,6 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from published_weights import NAMES, checkpoint, make_input, recorded
 
 from agents import load_run
@@ -130,23 +129,8 @@ def test_files_that_are_cut_off_carry_code_or_are_none(
     assert not (tmp_path / "executed").exists() and not (tmp_path / "run").exists()
 
 
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """ImageNet at its smallest: two pictures of each of 1,000 classes would be slow, so the classes share them."""
-    root = tmp_path_factory.mktemp("imagenet")
-    rng = np.random.default_rng(0)
-    picture = root / "picture.png"
-    Image.fromarray(rng.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(picture)
-    for split in ("train", "val"):
-        for label in range(1000):
-            folder = root / split / f"n{label:08d}"
-            folder.mkdir(parents=True)
-            (folder / "0.png").symlink_to(picture)
-    return root
-
-
-def test_imported_run_is_a_classifier_for_the_environment(imported: Path, tree: Path) -> None:
-    env = gymnasium.make_vec("GFNet-ImageNet-v0", num_envs=32, root=tree, classifier=imported, image_size=112)
+def test_imported_run_is_a_classifier_for_the_environment(imported: Path, imagenet_tree: Path) -> None:
+    env = gymnasium.make_vec("GFNet-ImageNet-v0", num_envs=32, root=imagenet_tree, classifier=imported, image_size=112)
 
     observation, _ = env.reset(seed=0)
     env.action_space.seed(0)
@@ -167,8 +151,8 @@ SHORT = [
 ]
 
 
-def test_imported_run_is_evaluated(imported: Path, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    changes = [part for change in [f"data.root={tree}", *SHORT] for part in ("--set", change)]
+def test_imported_run_is_evaluated(imported: Path, imagenet_tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = [part for change in [f"data.root={imagenet_tree}", *SHORT] for part in ("--set", change)]
 
     assert main(["evaluate", str(imported), *changes]) == 0
 
@@ -176,10 +160,12 @@ def test_imported_run_is_evaluated(imported: Path, tree: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize("first_stage", [2, 3])
-def test_training_goes_on_from_an_imported_run(first_stage: int, imported: Path, tree: Path, tmp_path: Path) -> None:
+def test_training_goes_on_from_an_imported_run(
+    first_stage: int, imported: Path, imagenet_tree: Path, tmp_path: Path
+) -> None:
     changes = [
         *SHORT,
-        f"data.root={tree}",
+        f"data.root={imagenet_tree}",
         f"start={imported}",
         f"start_stage={first_stage}",
         "stage2.num_envs=4",
