@@ -1,12 +1,14 @@
 """Policies: learned with Stable-Baselines3, baselines to judge them by, and the pipeline that trains a whole run."""
 
+from agents.adaptive import fit_exit_rule
 from agents.baselines import centre_corner_policy, oracle_policy, random_policy
-from agents.evaluation import EvaluationRecord, agent_locator, evaluate
+from agents.evaluation import EvaluationRecord, agent_locator, evaluate, load_record
 from agents.factory import AGENTS, AgentRecipe, make_agent
 from agents.loaded_run import LoadedRun, load_run
 from agents.pipeline import Pipeline
 from agents.ppo_gru import PPOGRU
 from agents.published_run import import_checkpoint
+from agents.recognizer import Recognition, Recognizer
 from agents.run_config import RunConfig
 from agents.sb3_vec_env import SB3VecEnv
 
@@ -17,12 +19,16 @@ __all__ = [
     "EvaluationRecord",
     "LoadedRun",
     "Pipeline",
+    "Recognition",
+    "Recognizer",
     "RunConfig",
     "SB3VecEnv",
     "agent_locator",
     "centre_corner_policy",
     "evaluate",
+    "fit_exit_rule",
     "import_checkpoint",
+    "load_record",
     "load_run",
     "make_agent",
     "oracle_policy",

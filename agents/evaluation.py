@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
@@ -20,7 +20,8 @@ from agents.fixed_agents import FixedAgent
 from classifiers.atomic_files import write_atomically
 from classifiers.datasets.image_source import Batch, ImageSource
 from classifiers.frozen import FrozenClassifier
-from classifiers.glance_focus import FullResolutionNetwork, Glimpse, Locator
+from classifiers.glance_focus import FullResolutionNetwork, GlanceFocusClassifier, Glimpse, Locator
+from classifiers.multiply_adds import glimpse_costs
 from classifiers.patches import crop, top_left_px
 from gfnet_env.actions import to_location
 
@@ -37,6 +38,7 @@ class EvaluationRecord:
         entropy: (N, T) float32, of the prediction, in nats.
         label_probability: (N, T) float32.
         location: (N, T - 1, 2) float32, where each patch lay, in [0, 1].
+        multiply_adds: (T,) int64, what the first 1 to T steps cost together: t looks and t - 1 decisions.
         patch_size: side of the patches in pixels.
         image_size: (H, W) in pixels.
     """
@@ -48,6 +50,7 @@ class EvaluationRecord:
     entropy: np.ndarray
     label_probability: np.ndarray
     location: np.ndarray
+    multiply_adds: np.ndarray
     patch_size: int
     image_size: tuple[int, int]
 
@@ -66,12 +69,18 @@ def load_record(path: Path) -> EvaluationRecord:
 
     Raises:
         FileNotFoundError: if there is none.
+        ValueError: if it is not a whole record.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run `gfnet evaluate` on the run first")
-    with safe_open(path, framework="numpy") as file:
-        sizes = json.loads(file.metadata()["sizes"])
-        arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    try:
+        with safe_open(path, framework="numpy") as file:
+            sizes = json.loads(file.metadata()["sizes"])
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged or no record; run `gfnet evaluate` on the run again") from error
+    if "multiply_adds" not in arrays:
+        raise ValueError(f"{path} is of an earlier version; run `gfnet evaluate` on the run again")
     height, width = sizes["image_size"]
     return EvaluationRecord(**arrays, patch_size=sizes["patch_size"], image_size=(height, width))
 
@@ -83,6 +92,8 @@ def evaluate(
     policy: Policy,
     *,
     num_glimpses: int | None = None,
+    policy_cost: int = 0,
+    max_images: int | None = None,
     batch_size: int = 250,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationRecord:
@@ -93,6 +104,8 @@ def evaluate(
         source: the images.
         policy: where to look.
         num_glimpses: T; the classifier's if None.
+        policy_cost: multiply-adds of one decision of the policy.
+        max_images: look at so many images at most, evenly spread over the source.
         batch_size: images side by side.
         on_progress: told of (images done, images in all).
 
@@ -100,13 +113,31 @@ def evaluate(
         The record.
     """
     steps = num_glimpses or classifier.spec.num_glimpses
+    chosen = _evenly_spread(len(source), max_images)
     parts: list[dict[str, np.ndarray]] = []
-    for indices in torch.arange(len(source)).split(batch_size):
+    for indices in chosen.split(batch_size):
         parts.append(_rollout(classifier, source.fetch(indices), policy, steps))
         if on_progress is not None:
-            on_progress(int(indices[-1]) + 1, len(source))
+            on_progress(min(len(parts) * batch_size, len(chosen)), len(chosen))
     joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-    return EvaluationRecord(**joined, patch_size=classifier.spec.patch_size, image_size=source.image_size)
+    return EvaluationRecord(
+        **joined,
+        multiply_adds=np.array(cumulative_multiply_adds(classifier, policy_cost, steps)),
+        patch_size=classifier.spec.patch_size,
+        image_size=source.image_size,
+    )
+
+
+def _evenly_spread(length: int, most: int | None) -> Tensor:
+    count = min(length, most or length)
+    return torch.arange(count) * length // count
+
+
+def cumulative_multiply_adds(classifier: GlanceFocusClassifier, policy_cost: int, num_glimpses: int) -> list[int]:
+    """Multiply-adds of the first 1 to T steps together: t looks and t - 1 decisions of the policy."""
+    looks = glimpse_costs(classifier)
+    looks = (*looks, *[looks[-1]] * (num_glimpses - len(looks)))[:num_glimpses]
+    return [sum(looks[: t + 1]) + t * policy_cost for t in range(num_glimpses)]
 
 
 def _rollout(classifier: FrozenClassifier, batch: Batch, policy: Policy, steps: int) -> dict[str, np.ndarray]:
@@ -196,12 +227,15 @@ def agent_locator(agent: BaseAlgorithm | FixedAgent) -> Locator:
 
 
 @torch.inference_mode()
-def full_resolution_accuracy(network: FullResolutionNetwork, source: ImageSource, batch_size: int = 50) -> float:
+def full_resolution_accuracy(
+    network: FullResolutionNetwork, source: ImageSource, *, max_images: int | None = None, batch_size: int = 50
+) -> float:
     """Share of images that an ordinary network classifies rightly.
 
     Args:
         network: the network, on any device.
         source: the images.
+        max_images: look at so many images at most, the same that `evaluate` looks at.
         batch_size: images side by side.
 
     Returns:
@@ -209,8 +243,8 @@ def full_resolution_accuracy(network: FullResolutionNetwork, source: ImageSource
     """
     network.eval()
     device = network.normalize.scale.device
-    right = 0
-    for indices in torch.arange(len(source)).split(batch_size):
+    right, chosen = 0, _evenly_spread(len(source), max_images)
+    for indices in chosen.split(batch_size):
         batch = source.fetch(indices)
         right += int((network(batch.images.to(device)).argmax(dim=1).cpu() == batch.labels).sum())
-    return right / len(source)
+    return right / len(chosen)

@@ -144,14 +144,8 @@ def blank_agent(
     config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]
 ) -> OnPolicyAlgorithm | FixedAgent:
     """An untrained agent of a run, in an environment of one black image: only the spaces matter to an agent."""
-    scenes = config.data.scenes
-    height, width = (
-        (scenes.height, scenes.width)
-        if config.data.kind == "synthetic_signs"
-        else (config.data.height, config.data.width)
-    )
     blank = ArrayImages(
-        torch.zeros(1, 3, height, width, dtype=torch.uint8),
+        torch.zeros(1, 3, *config.data.image_size, dtype=torch.uint8),
         torch.zeros(1, dtype=torch.int64),
         torch.zeros(1, 4, dtype=torch.int64),
         names,

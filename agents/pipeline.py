@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
-from agents.evaluation import agent_locator, save_record
+from agents.evaluation import agent_locator
 from agents.fixed_agents import FixedAgent
-from agents.policy_cost import policy_multiply_adds
+from agents.loaded_run import LoadedRun
 from agents.policy_training import train_agent, whole_rollouts
-from agents.results import Reporter, compare_policies, summarize
+from agents.results import Reporter, evaluate_run
 from agents.run import (
     RunFolder,
     load_policy,
@@ -80,22 +80,11 @@ class Pipeline:
         final = frozen(self.stage3(classifier, locator))
         if not is_first_process():
             return {}
-        source = self.images("test")
-        steps = config.stage2.episode.num_glimpses or config.classifier.num_glimpses
-        records = compare_policies(
-            final,
-            source,
-            lambda batch: locator,
-            num_glimpses=steps,
-            seed=config.seed,
-            oracle_grid=config.oracle_grid,
-            reporter=self.reporter,
-        )
-        metrics = summarize(records, final, policy_multiply_adds(agent), network, source)
+        names = self.images("test").class_names
+        run = LoadedRun(config, final, agent, network, names)
+        metrics = evaluate_run(run, self.images, self.files, self.reporter)
         is_trained = not isinstance(agent, FixedAgent)
         metrics["env_steps"] = whole_rollouts(agent, config.stage2.env_steps) if is_trained else 0
-        for name, record in records.items():
-            save_record(self.files.record(name), record)
         metrics["seconds"] = self.log.add_seconds("total", time.monotonic() - self.started)
         write_json(self.files.metrics, metrics)
         return metrics
@@ -282,7 +271,7 @@ def _some(names: tuple[str, ...]) -> str:
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
-    """The results of a finished run.
+    """The results of a finished run, with `latency` where that was measured.
 
     Raises:
         FileNotFoundError: if the run has none yet.
@@ -291,4 +280,6 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"{folder} has no metrics.json; pass the folder of a finished run")
     metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if RunFolder(folder).latency.is_file():
+        metrics["latency"] = json.loads(RunFolder(folder).latency.read_text(encoding="utf-8"))
     return metrics

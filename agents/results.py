@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
 
+from agents.adaptive import adaptive_figures
 from agents.baselines import Policy, centre_corner_policy, oracle_policy, random_policy
 from agents.evaluation import (
     EvaluationRecord,
     accuracy_by_step,
     confidence_by_step,
+    cumulative_multiply_adds,
     evaluate,
     full_resolution_accuracy,
     pointing_game,
+    save_record,
 )
+from agents.loaded_run import LoadedRun
+from agents.policy_cost import policy_multiply_adds
+from agents.run import RunFolder, calibration_split
 from classifiers.datasets.image_source import ImageSource
 from classifiers.frozen import FrozenClassifier
 from classifiers.glance_focus import FullResolutionNetwork
-from classifiers.multiply_adds import encoder_cost, glimpse_costs
+from classifiers.multiply_adds import encoder_cost
 
 POLICIES = ("random", "centre_corner", "learned", "oracle")
 """Policies that are compared, in the order of the table."""
@@ -35,11 +42,104 @@ class Reporter(Protocol):
         ...
 
 
+CALIBRATION_IMAGES = 5000
+"""Images that thresholds are found on, at most."""
+
+
+def evaluate_run(
+    run: LoadedRun, images: Callable[[str], ImageSource], files: RunFolder, reporter: Reporter, split: str = "test"
+) -> dict[str, Any]:
+    """Evaluates a run's policy beside the baselines, and what leaving early gives; writes the records of `"test"`.
+
+    Args:
+        run: the networks.
+        images: opens a split of the run's images.
+        files: where the records go.
+        reporter: shows progress.
+        split: the images to report on.
+
+    Returns:
+        The figures of `summarize`, and `adaptive` as `agents.adaptive.adaptive_figures` makes it (None if there are no
+        images to find thresholds on).
+
+    Raises:
+        ValueError: if data and networks don't fit each other.
+        FileNotFoundError: if data are missing.
+        OSError: if the folder can't be written.
+    """
+    source, network = images(split), run.full_resolution
+    policy_cost = policy_multiply_adds(run.agent)
+    steps = run.config.stage2.episode.num_glimpses or run.classifier.spec.num_glimpses
+    records = compare_policies(
+        run.classifier,
+        source,
+        lambda batch: run.locator,
+        policy_cost=policy_cost,
+        num_glimpses=steps,
+        seed=run.config.seed,
+        oracle_grid=run.config.oracle_grid,
+        reporter=reporter,
+    )
+    metrics = summarize(records, run.classifier, policy_cost, network, source)
+    calibration = _calibrate(run, images, calibration_split(run.config.data, split), policy_cost, steps, reporter)
+    metrics["adaptive"] = None
+    if calibration is not None:
+        there, here = calibration.full_resolution_accuracy, metrics["full_resolution_accuracy"]
+        metrics["adaptive"] = adaptive_figures(
+            calibration.record,
+            records["learned"],
+            None if there is None else (there, here),
+            metrics["multiply_adds"]["full_resolution"],
+        )
+        records["calibration"] = calibration.record
+    if split == "test":
+        for name, record in records.items():
+            save_record(files.record(name), record)
+    return metrics
+
+
+class _Calibration(NamedTuple):
+    record: EvaluationRecord
+    full_resolution_accuracy: float | None
+
+
+def _calibrate(
+    run: LoadedRun,
+    images: Callable[[str], ImageSource],
+    split: str,
+    policy_cost: int,
+    num_glimpses: int,
+    reporter: Reporter,
+) -> _Calibration | None:
+    """Looks at the images that thresholds are found on; None if there are none."""
+    try:
+        source = images(split)
+    except FileNotFoundError as error:
+        reporter.note(f"{error}; no thresholds are sought")
+        return None
+    advance = reporter.track("evaluating: calibration")
+    record = evaluate(
+        run.classifier,
+        source,
+        lambda batch: run.locator,
+        num_glimpses=num_glimpses,
+        policy_cost=policy_cost,
+        max_images=CALIBRATION_IMAGES,
+        on_progress=lambda done, total: advance(done, total, {}),
+    )
+    network = run.full_resolution
+    return _Calibration(
+        record,
+        None if network is None else full_resolution_accuracy(network, source, max_images=CALIBRATION_IMAGES),
+    )
+
+
 def compare_policies(
     classifier: FrozenClassifier,
     source: ImageSource,
     learned: Policy,
     *,
+    policy_cost: int,
     num_glimpses: int,
     seed: int,
     oracle_grid: int,
@@ -51,6 +151,7 @@ def compare_policies(
         classifier: the frozen networks.
         source: held-out images.
         learned: the learned policy.
+        policy_cost: multiply-adds of one decision of it.
         num_glimpses: T, the glance counted.
         seed: of the random policy.
         oracle_grid: locations along each axis that the oracle tries.
@@ -73,6 +174,7 @@ def compare_policies(
             source,
             policies[name],
             num_glimpses=num_glimpses,
+            policy_cost=policy_cost if name == "learned" else 0,
             on_progress=lambda done, total, advance=advance: advance(done, total, {}),  # type: ignore[misc]  # default argument binds the loop variable
         )
     return records
@@ -124,13 +226,12 @@ def multiply_adds(
 
     Step t needs t looks and t - 1 decisions of the policy.
     """
-    costs = glimpse_costs(classifier)
-    costs = (*costs, *[costs[-1]] * (steps - len(costs)))[:steps]
+    looks = cumulative_multiply_adds(classifier, 0, steps)
     return {
-        "glance": costs[0],
-        "focus": costs[1],
-        "per_step": list(costs),
+        "glance": looks[0],
+        "focus": looks[1] - looks[0],
+        "per_step": [looks[0], *(after - before for before, after in pairwise(looks))],
         "policy": policy_cost,
-        "cumulative": [sum(costs[: t + 1]) + t * policy_cost for t in range(steps)],
+        "cumulative": cumulative_multiply_adds(classifier, policy_cost, steps),
         "full_resolution": None if network is None else encoder_cost(network.encoder, image_size, with_classifier=True),
     }

@@ -74,6 +74,11 @@ class RunFolder:
         return self.path / "metrics.json"
 
     @property
+    def latency(self) -> Path:
+        """Milliseconds of one image at a time, where they were measured."""
+        return self.path / "latency.json"
+
+    @property
     def log(self) -> Path:
         """One line for each epoch and rollout."""
         return self.path / "metrics.jsonl"
@@ -92,6 +97,14 @@ def open_training_images(spec: DataSpec, seed: int) -> ImageSource | None:
     if spec.train_crop is None:
         return None
     return RandomCrops(_open_files(spec, "train"), spec.train_crop, seed)
+
+
+def calibration_split(spec: DataSpec, reported: str) -> str:
+    """The split that confidence thresholds are found on, when `reported` is reported on: never the same images."""
+    is_val_reported = reported == "val"
+    if reported == "test" and spec.kind == "image_folder":
+        is_val_reported = not (Path(spec.root or "") / "test").is_dir()
+    return "train" if is_val_reported else "val"
 
 
 def open_images(spec: DataSpec, split: str, on_progress: OnCount | None = None) -> ImageSource:

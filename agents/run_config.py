@@ -50,6 +50,13 @@ class DataSpec:
     unreadable: str = "refuse"
     train_crop: tuple[float, float] | None = None
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels of the images that networks and policy see."""
+        if self.kind == "synthetic_signs":
+            return self.scenes.height, self.scenes.width
+        return self.height, self.width
+
     def __post_init__(self) -> None:
         if self.kind not in DATA_KINDS:
             raise ValueError(f"kind={self.kind!r} is unknown; pass one of {', '.join(DATA_KINDS)}")

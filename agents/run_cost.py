@@ -50,10 +50,6 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
     agent = blank_agent(config, frozen(classifier), nameless_classes(num_classes))
     policy = policy_multiply_adds(agent)
     side = config.classifier.patch_size
-    data = config.data
-    size = (data.height, data.width)
-    if data.kind == "synthetic_signs":
-        size = (data.scenes.height, data.scenes.width)
     encoder = encoder_cost(classifier.local_encoder, (side, side), with_classifier=False)
     own = encoder_cost(classifier.local_encoder, (side, side), with_classifier=True) - encoder
     looks = glimpse_costs(classifier)
@@ -65,5 +61,5 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
         policy=policy,
         per_step=per_step,
         cumulative=tuple(sum(per_step[: t + 1]) for t in range(len(per_step))),
-        full_resolution=encoder_cost(classifier.local_encoder, size, with_classifier=True),
+        full_resolution=encoder_cost(classifier.local_encoder, config.data.image_size, with_classifier=True),
     )

@@ -30,20 +30,23 @@ def top_left_px(location: Tensor, image_size: tuple[int, int], patch_size: int) 
     return (location * room).floor().long().clamp(min=torch.zeros_like(room), max=room)
 
 
-def crop(images: Tensor, top_left: Tensor, patch_size: int) -> Tensor:
+def crop(images: Tensor, top_left: Tensor, patch_size: int, which: Tensor | None = None) -> Tensor:
     """Cuts one square patch from each image.
 
     Args:
-        images: (B, C, H, W), any dtype.
+        images: (N, C, H, W), any dtype.
         top_left: (B, 2) int64 top-left pixels, (row, col).
         patch_size: side P in pixels, at most min(H, W).
+        which: (B,) int64, the images to cut from; None takes each once, B = N.
 
     Returns:
         (B, C, P, P), a copy.
     """
     windows = images.unfold(2, patch_size, 1).unfold(3, patch_size, 1)  # (B, C, H-P+1, W-P+1, P, P), a view
     rows, columns = top_left.unbind(1)
-    return windows[torch.arange(len(images), device=images.device), :, rows, columns]
+    if which is None:
+        which = torch.arange(len(images), device=images.device)
+    return windows[which, :, rows, columns]
 
 
 def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:

@@ -65,7 +65,7 @@ def _render(dynamics: GlanceFocusDynamics, row: int) -> np.ndarray:
     _draw_boxes(ImageDraw.Draw(whole), dynamics, row, scale)
     frame.paste(whole, (_MARGIN, _MARGIN + _CAPTION))
     _draw_strip(frame, dynamics, row, image, (2 * _MARGIN + whole.width, _MARGIN), strip_side)
-    ImageDraw.Draw(frame).text((_MARGIN, _MARGIN - 2), _caption(dynamics, row), fill=_INK, font=_font(14))
+    ImageDraw.Draw(frame).text((_MARGIN, _MARGIN - 2), _caption(dynamics, row), fill=_INK, font=font(14))
     return np.asarray(frame)
 
 
@@ -80,9 +80,7 @@ def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: i
     for step in range(1, dynamics.trace.steps[row]):
         top, left = (int(v) * scale for v in dynamics.trace.top_left_px[row, step])
         side = dynamics.patch_size * scale
-        colour = _colour(dynamics, row, step)
-        draw.rectangle((left, top, left + side - 1, top + side - 1), outline=colour, width=3)
-        _label(draw, (left, top), _step_text(dynamics, row, step), colour)
+        draw_patch(draw, (left, top), side, _step_text(dynamics, row, step), _colour(dynamics, row, step))
 
 
 def _draw_strip(
@@ -93,7 +91,7 @@ def _draw_strip(
         left, top = corner[0], corner[1] + step * (side + _CAPTION + _MARGIN)
         seen = _seen(dynamics, row, step, image).resize((side, side), Image.Resampling.NEAREST)
         colour = _colour(dynamics, row, step)
-        draw.text((left, top), _step_text(dynamics, row, step), fill=colour, font=_font(14))
+        draw.text((left, top), _step_text(dynamics, row, step), fill=colour, font=font(14))
         frame.paste(seen, (left, top + _CAPTION))
         draw.rectangle((left, top + _CAPTION, left + side - 1, top + _CAPTION + side - 1), outline=colour, width=2)
 
@@ -115,12 +113,25 @@ def _colour(dynamics: GlanceFocusDynamics, row: int, step: int) -> tuple[int, in
     return RIGHT if dynamics.trace.prediction[row, step] == dynamics.trace.label[row] else WRONG
 
 
-def _label(draw: ImageDraw.ImageDraw, corner: tuple[int, int], text: str, colour: tuple[int, int, int]) -> None:
-    left, top, right, bottom = draw.textbbox(corner, text, font=_font(14))
+def draw_patch(
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], side: int, text: str, colour: tuple[int, int, int]
+) -> None:
+    """Draws a patch's outline and its label.
+
+    Args:
+        draw: of the picture.
+        corner: (left, top) in pixels of the picture.
+        side: likewise.
+        text: the label.
+        colour: RGB.
+    """
+    draw.rectangle((*corner, corner[0] + side - 1, corner[1] + side - 1), outline=colour, width=3)
+    left, top, right, bottom = draw.textbbox(corner, text, font=font(14))
     draw.rectangle((left, top, right + 4, bottom + 4), fill=colour)
-    draw.text((corner[0] + 2, corner[1] + 1), text, fill=(255, 255, 255), font=_font(14))
+    draw.text((corner[0] + 2, corner[1] + 1), text, fill=(255, 255, 255), font=font(14))
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Pillow's own font."""
     return ImageFont.load_default(size=size)

@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from agents.ablation import ABLATIONS
+from agents.adaptive import METHODS
 from agents.config_files import shipped_configs
 from scripts.commands import COMMANDS
 
@@ -91,12 +92,38 @@ def build_parser() -> argparse.ArgumentParser:
     published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
     published.add_argument("--out", type=Path, required=True, help="the run's folder")
 
+    predict = commands.add_parser("predict", parents=[common], help="recognise image files, each with its looks")
+    predict.add_argument("run", type=Path, help="the run's folder")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    stop = predict.add_mutually_exclusive_group()
+    stop.add_argument("--budget", type=_multiply_adds, metavar="B", help="multiply-adds per image, such as 12M or 1.5G")
+    stop.add_argument("--thresholds", type=float, nargs="+", metavar="E", help="when to stop at each step but the last")
+    stop.add_argument("--num-glimpses", type=int, metavar="T", help="always so many steps; all of them if left out")
+    predict.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
+    predict.add_argument("--method", choices=METHODS, default="geometric", help="how thresholds are found for a budget")
+    predict.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    predict.add_argument("--pictures", type=Path, metavar="FOLDER", help="write each image with its patches there")
+
+    plot = commands.add_parser("plot", parents=[common], help="Figs. 7, 8, 15 and 16 of one or more runs")
+    plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
+
     ablate = commands.add_parser("ablate", parents=[common], help="Tables 5 and 8 on the embedded task")
     ablate.add_argument("names", nargs="*", metavar="NAME", help=f"which; all if left out: {', '.join(ABLATIONS)}")
     ablate.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
     ablate.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
     _add_changes(ablate)
     return parser
+
+
+def _multiply_adds(text: str) -> float:
+    """`12M` is 12 million."""
+    units = {"k": 1e3, "m": 1e6, "g": 1e9}
+    unit = units.get(text[-1:].lower())
+    try:
+        return float(text) if unit is None else unit * float(text[:-1])
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of multiply-adds; pass one such as 12M") from None
 
 
 def _add_changes(command: argparse.ArgumentParser) -> None:

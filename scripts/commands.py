@@ -18,10 +18,10 @@ from agents.ablation import ABLATIONS, markdown_table, run_ablations
 from agents.config_files import ConfigError, dump_config, load_config
 from agents.evaluation import load_record
 from agents.loaded_run import LoadedRun, load_networks
-from agents.pipeline import Pipeline
-from agents.policy_cost import policy_multiply_adds
+from agents.pipeline import Pipeline, read_metrics
 from agents.published_run import import_checkpoint
-from agents.results import compare_policies, summarize
+from agents.recognizer import Recognizer
+from agents.results import evaluate_run
 from agents.run import RunFolder, open_images
 from agents.run_config import RunConfig
 from agents.run_cost import run_cost
@@ -31,6 +31,8 @@ from classifiers.datasets.signs import CLASS_NAMES
 from classifiers.distributed import is_first_process, process_group
 from gfnet_env import TASKS
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
+from scripts.plots import save_plots
+from scripts.predictions import image_files, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
 from scripts.report import cost_table, summary_lines, terminal_table, write_report
 
@@ -62,17 +64,9 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
     """Evaluates a run's policy beside the baselines on a split, and prints the table."""
     run = _load_run(options.run, options.set)
     with TerminalReporter(console, quiet=options.quiet) as reporter:
-        source = _images(run, options.split)
-        records = compare_policies(
-            run.classifier,
-            source,
-            lambda batch: run.locator,
-            num_glimpses=run.config.stage2.episode.num_glimpses or run.classifier.spec.num_glimpses,
-            seed=run.config.seed,
-            oracle_grid=run.config.oracle_grid,
-            reporter=reporter,
+        metrics = evaluate_run(
+            run, lambda split: _images(run, split), RunFolder(options.run), reporter, split=options.split
         )
-        metrics = summarize(records, run.classifier, policy_multiply_adds(run.agent), run.full_resolution, source)
     console.print(terminal_table(metrics))
 
 
@@ -156,6 +150,37 @@ def ablate(options: argparse.Namespace, console: Console) -> None:
     console.print(f"Look at {options.out / 'ablations.md'}")
 
 
+def predict(options: argparse.Namespace, console: Console) -> None:
+    """Recognises image files, each with as many looks as it needs."""
+    recognizer = Recognizer.load(
+        options.run,
+        budget=options.budget,
+        thresholds=options.thresholds,
+        num_glimpses=options.num_glimpses,
+        criterion=options.criterion,
+        method=options.method,
+    )
+    files = image_files(options.images)
+    found = recognizer.predict_files(files)
+    if options.pictures is not None:
+        save_pictures(options.pictures, recognizer, files, found)
+    if options.json:
+        print(json.dumps(prediction_rows(recognizer, files, found)))
+        return
+    console.print(prediction_table(recognizer, files, found))
+    if options.pictures is not None:
+        console.print(f"{len(files)} pictures in {options.pictures}")
+
+
+def plot(options: argparse.Namespace, console: Console) -> None:
+    """Draws runs beside one another, as the paper's figures."""
+    named = {folder.name: read_metrics(folder) for folder in options.runs}
+    if len(named) < len(options.runs):
+        raise ValueError("two of the runs have folders of one name; rename one, plots are labelled by it")
+    for path in save_plots(options.out, named):
+        console.print(path)
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "demo": demo,
     "train": train,
@@ -165,6 +190,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "cost": cost,
     "ablate": ablate,
     "import-checkpoint": import_published,
+    "plot": plot,
+    "predict": predict,
 }
 """The subcommands by name."""
 

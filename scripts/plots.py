@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from classifiers.atomic_files import write_atomically
 
 COLOURS = {"random": "#9aa0a6", "centre_corner": "#c58b2a", "learned": "#1967d2", "oracle": "#188038"}
 """One colour for each policy, the same in every plot."""
@@ -37,6 +42,142 @@ def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
     axes.set_xscale("log")
     axes.legend()
     return figure
+
+
+CURVES = {
+    "confidence": ("#1967d2", "o-"),
+    "entropy": ("#c58b2a", "s-"),
+    "random": ("#9aa0a6", "^-"),
+    "best": ("#188038", "-"),
+}
+"""Colour and style of each way of leaving early."""
+
+
+def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
+    """Accuracy against multiply-adds of one run, by criterion: budgeted batch classification, as Fig. 7 and Table 7."""
+    figure, axes = _axes("multiply-adds per image", "accuracy")
+    for name, curve in metrics["adaptive"]["curves"].items():
+        colour, style = CURVES[name]
+        label = "most accurate thresholds" if name == "best" else name
+        axes.plot(curve["costs"], curve["accuracies"], style, color=colour, markersize=3, label=label)
+    _full_resolution_line(axes, metrics)
+    axes.legend()
+    return figure
+
+
+def exits_by_step(metrics: dict[str, Any]) -> Figure:
+    """Share of the images that leaves at each step, for a few budgets, as Fig. 15."""
+    curve = metrics["adaptive"]["curves"]["confidence"]
+    chosen = np.linspace(0, len(curve["budgets"]) - 1, 5).round().astype(int)[1:-1]
+    figure, axes = _axes("step t", "share of the images that leaves")
+    steps = np.arange(1, len(curve["exits"][0]) + 1)
+    for place, index in enumerate(chosen):
+        label = f"{curve['budgets'][index] / 1e6:.1f} M multiply-adds"
+        axes.bar(steps + (place - 1) * 0.27, curve["exits"][index], 0.25, label=label)
+    axes.set_xticks(steps)
+    axes.legend()
+    return figure
+
+
+def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
+    """One of the paper's figures, with a line for each run.
+
+    Args:
+        named: metrics of each run, by its name.
+        kind: a key of `RUN_PLOTS`.
+
+    Returns:
+        The figure; None if no run has what it needs.
+    """
+    x_label, y_label, points, baseline = RUN_PLOTS[kind]
+    figure, axes = _axes(x_label, y_label)
+    for index, (name, metrics) in enumerate(named.items()):
+        line = points(metrics)
+        if line is None:
+            continue
+        axes.plot(*line, "o-", color=f"C{index}", markersize=3, label=name)
+        star = baseline(metrics)
+        if star is not None:
+            axes.plot(*star, "*", color=f"C{index}", markersize=12, label=f"{name}: full-resolution network")
+    if not axes.lines:
+        return None
+    axes.legend()
+    return figure
+
+
+def save_plots(folder: Path, named: dict[str, dict[str, Any]]) -> list[Path]:
+    """Writes every plot of `RUN_PLOTS` that the runs have figures for, and each run's exits by step.
+
+    Args:
+        folder: where to; made if missing.
+        named: metrics of each run, by its name, with `latency` where it was measured.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: if the folder can't be written.
+    """
+    figures = {kind: compare_runs(named, kind) for kind in RUN_PLOTS}
+    for name, metrics in named.items():
+        figures[f"exits_{name}"] = exits_by_step(metrics) if metrics.get("adaptive") else None
+    written = []
+    for name, figure in figures.items():
+        if figure is not None:
+            path = folder / f"{name}.png"
+            write_atomically(path, partial(figure.savefig, format="png", dpi=150))
+            written.append(path)
+    return written
+
+
+Line = tuple[list[float], list[float]]
+
+
+def _budgeted(metrics: dict[str, Any]) -> Line | None:
+    if not metrics.get("adaptive"):
+        return None
+    curve = metrics["adaptive"]["curves"]["confidence"]
+    return curve["costs"], curve["accuracies"]
+
+
+def _expected_length(metrics: dict[str, Any]) -> Line | None:
+    if not metrics.get("adaptive"):
+        return None
+    curve = metrics["adaptive"]["curves"]["confidence"]
+    return curve["expected_lengths"], curve["accuracies"]
+
+
+def _anytime(metrics: dict[str, Any]) -> Line | None:
+    return metrics["multiply_adds"]["cumulative"], metrics["accuracy"]["learned"]
+
+
+def _latency(metrics: dict[str, Any]) -> Line | None:
+    if not metrics.get("adaptive") or not metrics.get("latency"):
+        return None
+    curve = metrics["adaptive"]["curves"]["confidence"]
+    milliseconds = np.array(curve["exits"]) @ np.array(metrics["latency"]["cumulative_ms"])
+    return milliseconds.tolist(), curve["accuracies"]
+
+
+def _full_cost(metrics: dict[str, Any]) -> tuple[float, float] | None:
+    if metrics["full_resolution_accuracy"] is None:
+        return None
+    return metrics["multiply_adds"]["full_resolution"], metrics["full_resolution_accuracy"]
+
+
+def _full_latency(metrics: dict[str, Any]) -> tuple[float, float] | None:
+    if metrics["full_resolution_accuracy"] is None or metrics["latency"]["full_resolution_ms"] is None:
+        return None
+    return metrics["latency"]["full_resolution_ms"], metrics["full_resolution_accuracy"]
+
+
+RUN_PLOTS: dict[str, tuple[str, str, Callable[..., Line | None], Callable[..., tuple[float, float] | None]]] = {
+    "budgeted": ("multiply-adds per image, on average", "accuracy", _budgeted, _full_cost),  # Fig. 7 (a-e)
+    "latency": ("milliseconds per image, on average", "accuracy", _latency, _full_latency),  # Fig. 8
+    "expected_length": ("steps per image, on average", "accuracy", _expected_length, lambda metrics: None),  # Fig. 15
+    "anytime": ("multiply-adds per image", "accuracy", _anytime, _full_cost),  # Figs. 7 (f) and 16
+}
+"""Axes, line and baseline of each plot that compares runs."""
 
 
 def learning_curve(steps: list[int], rewards: list[float]) -> Figure:

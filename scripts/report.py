@@ -73,6 +73,13 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
             f"{_mega(costs['full_resolution'])} multiply-adds; two steps of the policy take "
             f"{_mega(costs['cumulative'][1])}, {share:.1f} times fewer."
         )
+    match = (metrics.get("adaptive") or {}).get("match")
+    if match:
+        lines.append(
+            f"Stopping early, with thresholds for the full-resolution network's accuracy: {match['accuracy']:.4f} (the "
+            f"network: {match['full_resolution_accuracy']:.4f}) for {_mega(match['multiply_adds'])} multiply-adds on "
+            f"average, {match['times_fewer']:.1f} times fewer."
+        )
     lines.append(f"{metrics['env_steps']:,} environment steps; {metrics['seconds']:.0f} s in all.")
     return lines
 
@@ -105,6 +112,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         _html_table(metrics),
         *(f"<p>{html.escape(line)}</p>" for line in summary_lines(metrics)),
         f"<div class=row>{_image(plots.accuracy_by_step(metrics))}{_image(plots.accuracy_by_cost(metrics))}</div>",
+        *_adaptive_part(metrics),
         "<h2>Learning curve of stage II</h2>",
         _image(plots.learning_curve(steps, rewards)) if steps else "<p class=note>None: the policy was loaded.</p>",
         "<h2>Easy and hard scenes</h2>",
@@ -122,6 +130,32 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     title = f"<title>GFNet-Gym: {html.escape(folder.name)}</title>"
     head = f"<!doctype html><meta charset=utf-8>{title}<style>{_STYLE}</style>"
     write_text(folder / "report.html", head + "\n".join(body))
+
+
+def _adaptive_part(metrics: dict[str, Any]) -> list[str]:
+    """Leaving early: budgets, E(t), exits, and the criteria side by side (Figs. 7 and 15, Table 7)."""
+    adaptive = metrics.get("adaptive")
+    if not adaptive:
+        return []
+    named = {"learned": metrics}
+    length = plots.compare_runs(named, "expected_length")
+    return [
+        "<h2>Stopping early</h2>",
+        f"<p class=note>Thresholds were found on {adaptive['calibration_images']} other images.</p>",
+        f"<div class=row>{_image(plots.accuracy_by_budget(metrics))}{_image(length)}</div>",
+        f"<div class=row>{_image(plots.exits_by_step(metrics))}{_criteria_table(adaptive['curves'])}</div>",
+    ]
+
+
+def _criteria_table(curves: dict[str, Any]) -> str:
+    budgets = curves["confidence"]["budgets"]
+    chosen = np.linspace(0, len(budgets) - 1, 7).round().astype(int)[1:-1]
+    heads = "".join(f"<th>{_mega(budgets[index])}</th>" for index in chosen)
+    rows = []
+    for name, figures in curves.items():
+        cells = "".join(f"<td>{figures['accuracies'][index]:.4f}</td>" for index in chosen)
+        rows.append(f"<tr><td>{name}</td>{cells}</tr>")
+    return f"<table><tr><th>budget</th>{heads}</tr>{''.join(rows)}</table>"
 
 
 def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: np.ndarray) -> str:

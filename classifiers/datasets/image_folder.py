@@ -101,7 +101,7 @@ class FolderImages:
         """
         chosen = indices.tolist()
         images = np.stack(
-            list(_map_threads(lambda i: _decode(self.files[i], self.image_size, self.centre_share), chosen))
+            list(_map_threads(lambda i: decode_image(self.files[i], self.image_size, self.centre_share), chosen))
         )
         return _batch(images, self.labels[indices])
 
@@ -123,7 +123,7 @@ class FolderImages:
     def _without_unreadable(self, on_progress: Callable[[int, int], None] | None) -> FolderImages:
         def is_readable(index: int) -> bool:
             try:
-                _decode(self.files[index], self.image_size, self.centre_share)
+                decode_image(self.files[index], self.image_size, self.centre_share)
             except UnreadableImageError:
                 return False
             return True
@@ -233,7 +233,21 @@ def _map_threads(function: Callable[[int], Any], indices: Iterable[int]) -> Iter
         yield from pool.map(function, indices)
 
 
-def _decode(path: Path, size: tuple[int, int], centre_share: float) -> np.ndarray:
+def decode_image(path: Path, size: tuple[int, int], centre_share: float = 1.0) -> np.ndarray:
+    """Reads an image file in RGB: scaled to cover the size, then cropped.
+
+    Args:
+        path: the file.
+        size: (H, W) in pixels.
+        centre_share: share of each side that the centre crop keeps.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        UnreadableImageError: if it can't be decoded.
+    """
+
     def fit(image: Image.Image) -> np.ndarray:
         image.draft("RGB", (2 * size[1], 2 * size[0]))  # lets JPEG skip detail that the scaling would drop
         return _fit(image, size, centre_share)

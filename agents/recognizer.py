@@ -1,0 +1,361 @@
+"""A trained run as a recogniser that stops looking as soon as it is confident (Section 3.1, Inference)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from agents.adaptive import fit_exit_rule
+from agents.evaluation import EvaluationRecord, cumulative_multiply_adds, load_record
+from agents.loaded_run import DeterministicPolicy, load_run
+from agents.policy_cost import policy_multiply_adds
+from agents.run import RunFolder
+from classifiers.datasets.image_folder import decode_image
+from classifiers.early_exit import ExitRule
+from classifiers.frozen import FrozenClassifier, frozen
+from classifiers.glance_focus import Glimpse
+from classifiers.patches import crop, top_left_px
+
+_CHUNK = 256  # files that are decoded at once
+
+Images = Tensor | np.ndarray | Sequence[Any]
+"""(N, 3, H, W) tensors, uint8 or normalised float32; (N, H, W, 3) uint8 arrays; or a sequence of single images as
+tensors, arrays or PIL images, all of one size."""
+
+
+class Recognition(NamedTuple):
+    """What a recogniser makes of N images.
+
+    Attributes:
+        label: (N,) int64 classes.
+        confidence: (N,) float32 probabilities of these classes.
+        step: (N,) int64 steps taken, the glance counted: 1 to T.
+        locations: (N, T - 1, 2) float32 where the patches lay, (row, col) in [0, 1]; NaN where none was looked at.
+        multiply_adds: (N,) int64 spent.
+    """
+
+    label: np.ndarray
+    confidence: np.ndarray
+    step: np.ndarray
+    locations: np.ndarray
+    multiply_adds: np.ndarray
+
+
+class Recognizer:
+    """Looks at images until it is confident, as far as its budget goes.
+
+    Images that are done leave the batch; those that go on are put together so that the encoders run on full batches,
+    whatever the exits. Patches of different steps share a forward.
+
+    Args:
+        classifier: the frozen networks.
+        policy: where to look next.
+        policy_cost: multiply-adds of one decision of the policy.
+        class_names: names of the K classes, by label.
+        image_size: (H, W) in pixels of the images that it was trained on; others work, as far as they look alike.
+        centre_share: share of each side of a file that the centre crop keeps.
+        calibration: record of the images that thresholds are found on; budgets need one.
+        batch_size: images in a forward. Caches matter: on processors 32 is faster per image than 128.
+        is_compiled: whether the encoders are compiled; batches are then filled up to `batch_size`, so that they are
+            compiled once.
+    """
+
+    def __init__(
+        self,
+        classifier: FrozenClassifier,
+        policy: DeterministicPolicy,
+        *,
+        policy_cost: int = 0,
+        class_names: tuple[str, ...] = (),
+        image_size: tuple[int, int] | None = None,
+        centre_share: float = 1.0,
+        calibration: EvaluationRecord | None = None,
+        batch_size: int = 32,
+        is_compiled: bool = False,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}; pass 1 or more")
+        self.classifier = classifier
+        self.policy = policy
+        self.class_names = class_names
+        self.image_size = image_size
+        self.centre_share = centre_share
+        self.calibration = calibration
+        self.batch_size = batch_size
+        self.num_glimpses = len(calibration.multiply_adds) if calibration else classifier.spec.num_glimpses
+        self._cumulative = np.array(cumulative_multiply_adds(classifier, policy_cost, self.num_glimpses))
+        self._fills_batches = is_compiled
+        self.use()
+
+    @classmethod
+    def load(
+        cls,
+        folder: Path | str,
+        *,
+        budget: float | None = None,
+        thresholds: Sequence[float] | None = None,
+        num_glimpses: int | None = None,
+        criterion: str = "confidence",
+        method: str = "geometric",
+        batch_size: int = 32,
+        compile: bool = False,
+    ) -> Recognizer:
+        """Loads a run; see `use` for what decides when to stop.
+
+        Args:
+            folder: the run's.
+            budget: see `use`.
+            thresholds: see `use`.
+            num_glimpses: see `use`.
+            criterion: see `use`.
+            method: see `use`.
+            batch_size: see the class.
+            compile: also compile the encoders (20 to 60 s once).
+
+        Returns:
+            The recogniser.
+
+        Raises:
+            FileNotFoundError: if the run, its policy or, for a budget, its evaluation is missing.
+            ValueError: if something does not fit.
+        """
+        run = load_run(folder)
+        path = RunFolder(Path(folder)).record("calibration")
+        recognizer = cls(
+            frozen(run.classifier, compile=compile),
+            run.policy,
+            policy_cost=policy_multiply_adds(run.agent),
+            class_names=run.class_names,
+            image_size=run.config.data.image_size,
+            centre_share=run.config.data.centre_share,
+            calibration=load_record(path) if path.is_file() or budget is not None else None,
+            batch_size=batch_size,
+            is_compiled=compile,
+        )
+        recognizer.use(
+            budget=budget, thresholds=thresholds, num_glimpses=num_glimpses, criterion=criterion, method=method
+        )
+        return recognizer
+
+    def use(
+        self,
+        *,
+        budget: float | None = None,
+        thresholds: Sequence[float] | None = None,
+        num_glimpses: int | None = None,
+        criterion: str = "confidence",
+        method: str = "geometric",
+    ) -> None:
+        """Decides when to stop, from the next call on; all T steps if nothing is passed.
+
+        Args:
+            budget: multiply-adds per image, on average over images like those of the calibration.
+            thresholds: T - 1 of them, see `classifiers.early_exit.ExitRule`.
+            num_glimpses: always so many steps, 1 to T.
+            criterion: `"confidence"` or `"entropy"`.
+            method: how thresholds are found for a budget, one of `agents.adaptive.METHODS`.
+
+        Raises:
+            FileNotFoundError: if a budget is passed and there is no calibration.
+            ValueError: if more than one is passed, or something is out of range.
+        """
+        given = {"budget": budget, "thresholds": thresholds, "num_glimpses": num_glimpses}
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) > 1:
+            raise ValueError(f"{' and '.join(names)} were passed; pass one of them")
+        if criterion not in ("confidence", "entropy"):
+            raise ValueError(f"criterion={criterion!r}; pass 'confidence' or 'entropy'")
+        last = self.num_glimpses
+        if budget is not None:
+            if self.calibration is None:
+                raise FileNotFoundError("there is no calibration for a budget; run `gfnet evaluate` on the run first")
+            self.rule = fit_exit_rule(self.calibration, budget, criterion=criterion, method=method)
+            return
+        if thresholds is None:
+            steps = last if num_glimpses is None else num_glimpses
+            if not 1 <= steps <= last:
+                raise ValueError(f"num_glimpses={steps}; pass 1 to {last}")
+            thresholds = [np.inf] * (steps - 1) + [-np.inf] * (last - steps)
+        if len(thresholds) != last - 1:
+            raise ValueError(f"{len(thresholds)} thresholds for {last} steps; pass {last - 1}")
+        self.rule = ExitRule(criterion, tuple(float(threshold) for threshold in thresholds))
+
+    def predict_files(self, paths: Sequence[Path]) -> Recognition:
+        """Recognises image files, each brought to the size of the training images.
+
+        Args:
+            paths: one or more.
+
+        Returns:
+            See `predict`.
+
+        Raises:
+            UnreadableImageError: if a file can't be decoded.
+            ValueError: if there is no file, or the size of the training images is not known.
+        """
+        if self.image_size is None or not paths:
+            raise ValueError(f"{len(paths)} files, image_size={self.image_size}; pass a file or more, and a size")
+        size, share = self.image_size, self.centre_share
+        parts = [
+            self.predict(np.stack([decode_image(path, size, share) for path in paths[start : start + _CHUNK]]))
+            for start in range(0, len(paths), _CHUNK)
+        ]
+        return Recognition(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    @torch.inference_mode()
+    def predict(self, images: Images) -> Recognition:
+        """Recognises images.
+
+        Args:
+            images: one or more, all of one size, each side at least the patch's; see `Images`.
+
+        Returns:
+            What they show and what it took.
+
+        Raises:
+            ValueError: if there is no image, or they have several sizes, another type, or hold NaN.
+        """
+        batch = as_batch(images, self.classifier.spec.patch_size)
+        episodes = _Episodes(self, batch.to(self.classifier.normalize.scale.device))
+        new = list(torch.arange(len(batch), device=episodes.images.device).split(self.batch_size))[::-1]
+        while new or len(episodes.going_on):
+            if new and len(episodes.going_on) < self.batch_size:
+                episodes.glance(new.pop())
+            else:
+                episodes.focus()
+        steps = episodes.steps.cpu().numpy()
+        return Recognition(
+            label=episodes.labels.cpu().numpy(),
+            confidence=episodes.confidences.cpu().numpy(),
+            step=steps,
+            locations=episodes.locations.cpu().numpy(),
+            multiply_adds=self._cumulative[steps - 1],
+        )
+
+    def filled_up(self, indices: Tensor) -> Tensor:
+        """Indices, the last one repeated until the batch is full, if the encoders are compiled."""
+        if not self._fills_batches:
+            return indices
+        return torch.cat([indices, indices[-1:].expand(self.batch_size - len(indices))])
+
+
+class _Episodes:
+    """N episodes, each at a step of its own."""
+
+    def __init__(self, recognizer: Recognizer, images: Tensor) -> None:
+        self.images = images
+        self._of = recognizer
+        count, last, device = len(images), recognizer.num_glimpses, images.device
+        self.steps = torch.zeros(count, dtype=torch.int64, device=device)
+        self.labels = torch.zeros(count, dtype=torch.int64, device=device)
+        self.confidences = torch.zeros(count, device=device)
+        self.locations = torch.full((count, last - 1, 2), torch.nan, device=device)
+        self.going_on = torch.zeros(0, dtype=torch.int64, device=device)  # indices, the longest waiting first
+        self._hidden = torch.zeros(count, recognizer.classifier.hidden_size, device=device)
+        self._states: Tensor | None = None  # (N, ...) of the policy, once it has one
+        limits = [*recognizer.rule.thresholds, -np.inf]
+        self._limits = torch.tensor(limits, dtype=torch.float64, device=device)
+
+    def glance(self, indices: Tensor) -> None:
+        """The first step of some episodes."""
+        glimpse = self._of.classifier.glance(self.images[self._of.filled_up(indices)])
+        self._settle(indices, _rows(glimpse, slice(len(indices))), None)
+
+    def focus(self) -> None:
+        """The next step of those that have waited longest, as many as a batch holds."""
+        size = self._of.batch_size
+        indices, self.going_on = self.going_on[:size], self.going_on[size:]
+        filled = self._of.filled_up(indices)
+        side, image_size = self._of.classifier.spec.patch_size, (self.images.shape[2], self.images.shape[3])
+        corners = top_left_px(self.locations[filled, self.steps[filled] - 1], image_size, side)
+        glimpse = self._of.classifier.focus(crop(self.images, corners, side, filled), self._hidden[filled])
+        states = None if self._states is None else self._states[indices]
+        self._settle(indices, _rows(glimpse, slice(len(indices))), states)
+
+    def _settle(self, indices: Tensor, glimpse: Glimpse, states: Tensor | None) -> None:
+        """Notes what was seen; lets the confident ones go and finds the others their next place."""
+        log_probabilities = glimpse.logits.float().log_softmax(dim=1)
+        confidence, self.labels[indices] = log_probabilities.exp().max(dim=1)
+        self.confidences[indices] = confidence
+        self.steps[indices] += 1
+        score = confidence
+        if self._of.rule.criterion == "entropy":
+            score = (log_probabilities.exp() * log_probabilities).sum(dim=1)
+        stays = score < self._limits[self.steps[indices] - 1]
+        remaining, glimpse = indices[stays], _rows(glimpse, stays)
+        if len(remaining) == 0:
+            return
+        location, new_states = self._of.policy(
+            glimpse.features, None if states is None else states[stays], hidden=glimpse.hidden
+        )
+        self._hidden[remaining] = glimpse.hidden
+        self.locations[remaining, self.steps[remaining] - 1] = location
+        if new_states is not None:
+            if self._states is None:
+                self._states = new_states.new_zeros(len(self.images), *new_states.shape[1:])
+            self._states[remaining] = new_states
+        self.going_on = torch.cat([self.going_on, remaining])
+
+
+def _rows(glimpse: Glimpse, rows: Any) -> Glimpse:
+    return Glimpse(*(part[rows] for part in glimpse))
+
+
+def as_batch(images: Images, least_side: int = 1) -> Tensor:
+    """Brings images into one tensor.
+
+    Args:
+        images: see `Images`.
+        least_side: pixels that each side must have.
+
+    Returns:
+        (N, 3, H, W) uint8 pixels or normalised float32.
+
+    Raises:
+        ValueError: if there is no image, or they have several sizes, another type, or hold NaN.
+    """
+    if isinstance(images, Tensor):
+        batch = images
+    elif isinstance(images, np.ndarray):
+        batch = torch.from_numpy(images).movedim(-1, 1) if images.ndim == 4 else torch.from_numpy(images)
+    else:
+        batch = _stacked(images)
+    if len(batch) == 0:
+        raise ValueError("images is an empty batch; pass at least one image")
+    if batch.ndim != 4 or batch.shape[1] != 3:
+        raise ValueError(
+            f"images have shape {tuple(images.shape) if isinstance(images, np.ndarray) else tuple(batch.shape)}; pass "
+            "(N, 3, H, W) tensors or (N, H, W, 3) arrays"
+        )
+    if batch.dtype not in (torch.uint8, torch.float32):
+        raise ValueError(f"images are {str(batch.dtype).removeprefix('torch.')}; pass uint8, or normalised float32")
+    if min(batch.shape[2:]) < least_side:
+        raise ValueError(
+            f"images are {batch.shape[2]}x{batch.shape[3]}, smaller than the {least_side}x{least_side} patches; pass "
+            "larger ones"
+        )
+    if batch.is_floating_point() and not torch.isfinite(batch).all():
+        raise ValueError("images hold NaN or infinity; pass finite pixels")
+    return batch
+
+
+def _stacked(images: Sequence[Any]) -> Tensor:
+    singles = []
+    for image in images:
+        if isinstance(image, Image.Image):
+            image = np.array(image.convert("RGB"))
+        if isinstance(image, np.ndarray):
+            image = torch.from_numpy(image).movedim(-1, 0) if image.ndim == 3 else torch.from_numpy(image)
+        if not isinstance(image, Tensor):
+            raise ValueError(f"images hold a {type(image).__name__}; pass tensors, arrays or PIL images")
+        singles.append(image)
+    sizes = sorted({tuple(image.shape) for image in singles})
+    if len(sizes) > 1:
+        raise ValueError(f"images have several shapes, {sizes[0]} and {sizes[1]}; pass those of one size per call")
+    return torch.stack(singles) if singles else torch.zeros(0)

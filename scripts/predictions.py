@@ -1,0 +1,111 @@
+"""What `gfnet predict` shows of recognised files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
+from rich.table import Table
+
+from agents.recognizer import Recognition, Recognizer
+from classifiers.datasets.image_folder import EXTENSIONS, decode_image
+from classifiers.patches import top_left_px
+from gfnet_env.rendering import draw_patch, font
+from scripts.episodes import save_png
+
+_BOX, _INK, _PAPER = (25, 103, 210), (30, 30, 34), (250, 250, 248)
+_LEAST_SIDE = 384
+
+
+def image_files(paths: list[Path]) -> list[Path]:
+    """The image files among paths, those of folders at any depth, in order.
+
+    Args:
+        paths: files and folders.
+
+    Returns:
+        The files.
+
+    Raises:
+        FileNotFoundError: if there is no such path.
+        ValueError: if a folder holds no image.
+    """
+    files = []
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
+            if not inside:
+                raise ValueError(f"{path} holds no image; pass one with {', '.join(sorted(EXTENSIONS))} files")
+            files.extend(inside)
+        elif path.is_file():
+            files.append(path)
+        else:
+            raise FileNotFoundError(f"{path} does not exist; pass an image or a folder of images")
+    return files
+
+
+def prediction_rows(recognizer: Recognizer, files: list[Path], found: Recognition) -> list[dict[str, Any]]:
+    """One dict per file, for JSON: locations are those that were looked at, (row, col) in [0, 1]."""
+    return [
+        {
+            "file": str(file),
+            "label": int(found.label[row]),
+            "class": recognizer.class_names[found.label[row]],
+            "confidence": round(float(found.confidence[row]), 6),
+            "steps": int(found.step[row]),
+            "locations": found.locations[row, : found.step[row] - 1].tolist(),
+            "multiply_adds": int(found.multiply_adds[row]),
+        }
+        for row, file in enumerate(files)
+    ]
+
+
+def prediction_table(recognizer: Recognizer, files: list[Path], found: Recognition) -> Table:
+    """One line per file, and what it took on average."""
+    table = Table()
+    table.add_column("file", overflow="fold")
+    for column in ("class", "confidence", "steps", "multiply-adds"):
+        table.add_column(column, justify="right")
+    for row in prediction_rows(recognizer, files, found):
+        cells = (row["class"], f"{row['confidence']:.3f}", str(row["steps"]), f"{row['multiply_adds']:,}")
+        table.add_row(row["file"], *cells)
+    mean = found.multiply_adds.mean()
+    table.caption = f"{len(files)} images, {found.step.mean():.2f} steps and {mean:,.0f} multiply-adds on average"
+    return table
+
+
+def save_pictures(folder: Path, recognizer: Recognizer, files: list[Path], found: Recognition) -> None:
+    """Writes each image with the patches that were looked at, as `0001_NAME.png` and so on.
+
+    Args:
+        folder: where to; made if missing.
+        recognizer: what recognised them.
+        files: the images.
+        found: what it found.
+
+    Raises:
+        OSError: if the folder can't be written.
+    """
+    assert recognizer.image_size is not None
+    folder.mkdir(parents=True, exist_ok=True)
+    for row, (file, result) in enumerate(zip(files, prediction_rows(recognizer, files, found), strict=True)):
+        pixels = decode_image(file, recognizer.image_size, recognizer.centre_share)
+        caption = f"{result['class']}  {100 * result['confidence']:.0f}%  {result['multiply_adds'] / 1e6:.1f} M"
+        picture = _picture(pixels, result["locations"], recognizer.classifier.spec.patch_size, caption)
+        save_png(folder / f"{row + 1:04}_{file.stem}.png", picture)
+
+
+def _picture(pixels: np.ndarray, locations: list[list[float]], side: int, caption: str) -> Image.Image:
+    height, width = pixels.shape[:2]
+    scale = max(1, -(-_LEAST_SIDE // min(height, width)))
+    frame = Image.new("RGB", (width * scale, height * scale + 24), _PAPER)
+    frame.paste(Image.fromarray(pixels).resize((width * scale, height * scale), Image.Resampling.NEAREST), (0, 24))
+    draw = ImageDraw.Draw(frame)
+    draw.text((6, 3), caption, fill=_INK, font=font(14))
+    for step, location in enumerate(locations, start=2):
+        top, left = top_left_px(torch.tensor([location]), (height, width), side)[0].tolist()
+        draw_patch(draw, (left * scale, top * scale + 24), side * scale, str(step), _BOX)
+    return frame

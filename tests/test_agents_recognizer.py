@@ -1,0 +1,318 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL_SCENES, random_classifier
+from PIL import Image
+
+import agents
+from agents.adaptive import apply_exit_rule, budget_curve, cheapest_rule, fit_exit_rule
+from agents.evaluation import EvaluationRecord, agent_locator, evaluate
+from agents.loaded_run import DeterministicPolicy
+from agents.policy_cost import policy_multiply_adds
+from agents.recognizer import Recognizer, as_batch
+from agents.run import new_agent, policy_env
+from agents.run_config import PolicySpec
+from classifiers.datasets.image_source import ArrayImages
+from classifiers.early_exit import ExitRule, exit_scores, exit_steps
+from classifiers.frozen import frozen
+from classifiers.glance_focus import ClassifierSpec
+from scripts.cli import main
+
+HEADS = ("gru", "cascade", "average")
+
+
+def _recognizer(
+    scenes: ArrayImages, head: str = "gru", agent: str = "ppo", batch_size: int = 5
+) -> tuple[Recognizer, EvaluationRecord]:
+    spec = ClassifierSpec(encoder="small_resnet", head=head, patch_size=48, num_glimpses=4, hidden_size=16)
+    classifier = frozen(random_classifier(spec))
+    policy_spec = PolicySpec(env_steps=1, agent=agent, num_envs=2)
+    model = new_agent(policy_env(classifier, scenes, policy_spec), policy_spec, 0)
+    torch.manual_seed(1)
+    torch.nn.init.normal_(model.policy.action_net[0].weight, std=2.0)  # looks that differ from image to image
+    cost = policy_multiply_adds(model)
+    locate = agent_locator(model)
+    record = evaluate(classifier, scenes, lambda batch: locate, policy_cost=cost)
+    policy = DeterministicPolicy(model.policy.eval())
+    return Recognizer(
+        classifier, policy, policy_cost=cost, calibration=record, batch_size=batch_size, class_names=scenes.class_names
+    ), record
+
+
+@pytest.mark.parametrize("criterion", ["confidence", "entropy"])
+@pytest.mark.parametrize("head", HEADS)
+@pytest.mark.parametrize("agent", ["ppo", "ppo_gru"])
+def test_leaving_early_is_the_whole_rollout_cut_off(head: str, agent: str, criterion: str, scenes: ArrayImages) -> None:
+    recognizer, record = _recognizer(scenes, head, agent)
+    budget = float(record.multiply_adds[[0, -1]].mean())
+
+    recognizer.use(budget=budget, criterion=criterion)
+    found = recognizer.predict(scenes.images)
+
+    scores = exit_scores(criterion, record.confidence, record.entropy)
+    steps = exit_steps(scores, np.array(recognizer.rule.thresholds))
+    rows = np.arange(len(steps))
+    assert len(set(steps.tolist())) >= 3
+    assert (found.step == steps).all()
+    assert (found.label == record.prediction[rows, steps - 1]).all()
+    assert np.allclose(found.confidence, record.confidence[rows, steps - 1], atol=1e-5)
+    assert (found.multiply_adds == record.multiply_adds[steps - 1]).all()
+    assert found.multiply_adds.mean() <= budget
+    looked = np.arange(3) < steps[:, None] - 1
+    assert np.allclose(found.locations[looked], record.location[looked], atol=1e-5)
+    assert np.isnan(found.locations[~looked]).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_results_do_not_depend_on_the_batch(batch_size: int, scenes: ArrayImages) -> None:
+    recognizer, record = _recognizer(scenes, batch_size=batch_size)
+    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()))
+    at_once = recognizer.predict(scenes.images)
+
+    one_by_one = [recognizer.predict(image[None]) for image in scenes.images]
+
+    assert at_once.step.tolist() == [int(found.step[0]) for found in one_by_one]
+    assert at_once.label.tolist() == [int(found.label[0]) for found in one_by_one]
+
+
+def test_forwards_are_full_whatever_the_exits(scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch) -> None:
+    recognizer, record = _recognizer(scenes, batch_size=4)
+    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()))
+    sizes: list[int] = []
+    focus = recognizer.classifier.focus
+
+    def counting(patches: torch.Tensor, hidden: torch.Tensor) -> object:
+        sizes.append(len(patches))
+        return focus(patches, hidden)
+
+    monkeypatch.setattr(recognizer.classifier, "focus", counting)
+    found = recognizer.predict(scenes.images)
+
+    assert sum(sizes) == int((found.step - 1).sum())
+    last_new = sizes.index(next((size for size in sizes if size < 4), 4)) if min(sizes) < 4 else len(sizes)
+    assert all(size == 4 for size in sizes[:last_new])
+    assert sizes == sorted(sizes, reverse=True)  # only the tail, when nobody new comes, runs on fewer
+
+
+def test_the_budget_can_change_between_calls(scenes: ArrayImages) -> None:
+    recognizer, record = _recognizer(scenes)
+    costs = record.multiply_adds
+
+    for budget in np.linspace(costs[0], costs[-1], 5):
+        recognizer.use(budget=float(budget))
+        assert recognizer.predict(scenes.images).multiply_adds.mean() <= budget
+    recognizer.use(num_glimpses=2)
+    assert (recognizer.predict(scenes.images).step == 2).all()
+    recognizer.use(thresholds=[-np.inf, 0, 0])
+    assert (recognizer.predict(scenes.images).step == 1).all()
+    recognizer.use()
+    assert (recognizer.predict(scenes.images).step == 4).all()
+
+
+def test_all_forms_of_images_mean_the_same(scenes: ArrayImages) -> None:
+    recognizer, _ = _recognizer(scenes)
+    tensors = scenes.images[:3]
+    arrays = tensors.permute(0, 2, 3, 1).numpy()
+    pictures = [Image.fromarray(array) for array in arrays]
+
+    results = [recognizer.predict(images) for images in (tensors, arrays, pictures, list(tensors), list(arrays))]
+    floats = recognizer.classifier.normalize(tensors)
+    results.append(recognizer.predict(floats))
+
+    for found in results[1:]:
+        assert found.label.tolist() == results[0].label.tolist()
+        assert np.allclose(found.confidence, results[0].confidence, atol=2e-3)
+
+
+BAD_IMAGES = {
+    "empty": (torch.zeros(0, 3, 96, 96, dtype=torch.uint8), "empty batch"),
+    "none": ([], "empty batch"),
+    "nan": (torch.full((1, 3, 96, 96), torch.nan), "NaN or infinity"),
+    "int64": (torch.zeros(1, 3, 96, 96, dtype=torch.int64), "images are int64; pass uint8"),
+    "small": (torch.zeros(1, 3, 96, 40, dtype=torch.uint8), "96x40, smaller than the 48x48 patches"),
+    "grey": (torch.zeros(1, 1, 96, 96, dtype=torch.uint8), r"shape \(1, 1, 96, 96\)"),
+    "one": (torch.zeros(3, 96, 96, dtype=torch.uint8), r"shape \(3, 96, 96\)"),
+    "mixed": ([np.zeros((96, 96, 3), np.uint8), np.zeros((96, 80, 3), np.uint8)], "several shapes"),
+    "words": (["photo.jpg"], "images hold a str"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_IMAGES)
+def test_bad_images_are_refused(kind: str) -> None:
+    images, reason = BAD_IMAGES[kind]
+    with pytest.raises(ValueError, match=reason):
+        as_batch(images, 48)  # type: ignore[arg-type]  # on purpose
+
+
+def test_bad_settings_are_refused(scenes: ArrayImages) -> None:
+    recognizer, record = _recognizer(scenes)
+    costs = record.multiply_adds
+    for budget in (costs[0] - 1, costs[-1] + 1):
+        with pytest.raises(
+            ValueError, match=r"budget=.* is out of range; pass .* \(a glance alone\) to .* \(all 4 steps"
+        ):
+            recognizer.use(budget=float(budget))
+    for settings, reason in (
+        ({"budget": 1e7, "num_glimpses": 2}, "budget and num_glimpses were passed; pass one"),
+        ({"num_glimpses": 5}, "pass 1 to 4"),
+        ({"thresholds": [0.5]}, "1 thresholds for 4 steps; pass 3"),
+        ({"criterion": "random"}, "pass 'confidence' or 'entropy'"),
+        ({"budget": float(costs.mean()), "method": "luck"}, "pass one of geometric, best"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            recognizer.use(**settings)  # type: ignore[arg-type]  # on purpose
+
+
+def _synthetic_record(count: int, seed: int) -> EvaluationRecord:
+    """Ten classes; confidence tells how often the prediction is right, entropy a little less so."""
+    rng = np.random.default_rng(seed)
+    confidence = np.sort(rng.uniform(0.1, 1.0, (count, 4)), axis=1).astype(np.float32)
+    is_right = rng.random((count, 4)) < confidence
+    return EvaluationRecord(
+        label=np.zeros(count, np.int64),
+        box=np.zeros((count, 4), np.int64),
+        prediction=np.where(is_right, 0, 1),
+        confidence=confidence,
+        entropy=(1 - confidence + rng.normal(0, 0.2, confidence.shape)).astype(np.float32),
+        label_probability=confidence,
+        location=np.zeros((count, 3, 2), np.float32),
+        multiply_adds=np.array([10, 30, 50, 70]),
+        patch_size=8,
+        image_size=(32, 32),
+    )
+
+
+def test_budget_curves_rank_the_criteria_as_table_7_does() -> None:
+    calibration, record = _synthetic_record(4000, 0), _synthetic_record(4000, 1)
+
+    curves = {
+        criterion: budget_curve(calibration, record, criterion=criterion, num_budgets=9)
+        for criterion in ("confidence", "entropy", "random")
+    }
+    best = budget_curve(calibration, record, method="best", num_budgets=9)
+
+    inner = slice(2, 7)
+    confidence, entropy, chance = (np.array(curves[name].accuracies)[inner] for name in curves)
+    assert (confidence > entropy).all() and (entropy > chance).all()
+    assert (np.array(best.accuracies)[inner] > confidence - 0.02).all()
+    for curve in (*curves.values(), best):
+        assert np.allclose(curve.costs, np.array(curve.exits) @ record.multiply_adds)
+        assert np.abs(np.array(curve.costs) - curve.budgets).max() < 3  # on other images, but alike
+
+
+def test_cheapest_rule_reaches_the_accuracy_or_says_that_none_does() -> None:
+    record = _synthetic_record(4000, 0)
+    whole = apply_exit_rule(record, ExitRule("confidence", (np.inf,) * 3))
+
+    rule = cheapest_rule(record, whole.accuracy - 0.05)
+
+    assert rule is not None
+    figures = apply_exit_rule(record, rule)
+    assert figures.accuracy >= whole.accuracy - 0.05 and figures.cost < whole.cost
+    assert cheapest_rule(record, 1.1) is None
+    with pytest.raises(ValueError, match="2 thresholds for 4 steps; pass 3"):
+        apply_exit_rule(record, ExitRule("confidence", (0.5, 0.5)))
+    with pytest.raises(ValueError, match="method='luck' is unknown"):
+        fit_exit_rule(record, 40.0, method="luck")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of small scenes, trained for as long as it takes to have all its files."""
+    folder = tmp_path_factory.mktemp("runs") / "small"
+    changes = [
+        *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
+        *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
+        *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
+    ]
+    assert main(["demo", "--out", str(folder), "--quiet", *[p for c in changes for p in ("--set", c)]]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory, scenes: ArrayImages) -> Path:
+    folder = tmp_path_factory.mktemp("pictures")
+    for index in range(4):
+        Image.fromarray(scenes.images[index].permute(1, 2, 0).numpy()).save(folder / f"{index}.png")
+    return folder
+
+
+def test_recognizer_of_a_run(run: Path, scenes: ArrayImages) -> None:
+    recognizer = Recognizer.load(run, num_glimpses=2)
+    record = agents.load_record(run / "evaluation" / "calibration.safetensors")
+
+    found = recognizer.predict(scenes.images)
+
+    assert len(record.label) == 20
+    assert (found.step == 2).all() and (found.multiply_adds == record.multiply_adds[1]).all()
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["multiply_adds"]["cumulative"] == record.multiply_adds.tolist()
+    assert metrics["adaptive"]["calibration_images"] == 20
+    assert set(metrics["adaptive"]["curves"]) == {"confidence", "entropy", "random", "best"}
+
+
+def test_predict_prints_json_and_draws(
+    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["predict", str(run), str(pictures), "--budget", "15M", "--json", "--pictures", str(tmp_path)]) == 0
+
+    rows = json.loads(capsys.readouterr().out)
+    assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "2.png", "3.png"]
+    for row in rows:
+        assert len(row["locations"]) == row["steps"] - 1
+        assert 0 < row["confidence"] <= 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"000{i + 1}_{i}.png" for i in range(4)]
+    assert main(["predict", str(run), str(pictures / "0.png")]) == 0
+    assert "4.00 steps" in " ".join(capsys.readouterr().out.split())
+
+
+def test_predict_says_what_is_wrong(
+    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    for arguments, reason in (
+        ([str(pictures), "--budget", "1"], "budget=1 is out of range; pass "),
+        ([str(tmp_path / "empty")], "holds no image"),
+        ([str(tmp_path / "absent.png")], "does not exist"),
+        ([str(tmp_path / "broken.png")], "can't be decoded"),
+        ([str(pictures), "--thresholds", "0.5"], "1 thresholds for 4 steps; pass 3"),
+    ):
+        assert main(["predict", str(run), *arguments]) == 1
+        error = capsys.readouterr().err
+        assert reason in error and error.count("\n") == 1
+    with pytest.raises(SystemExit):
+        main(["predict", str(run), str(pictures), "--budget", "much"])
+    assert "'much' is no number of multiply-adds" in capsys.readouterr().err
+
+
+def test_predict_wants_a_run_with_policy_and_evaluation(
+    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copy = tmp_path / "run"
+    copy.mkdir()
+    (copy / "config.yaml").write_text((run / "config.yaml").read_text())
+    assert main(["predict", str(copy), str(pictures)]) == 1
+    assert "policy.safetensors" in capsys.readouterr().err
+    (copy / "stage2").mkdir()
+    (copy / "stage2" / "policy.safetensors").write_bytes((run / "stage2" / "policy.safetensors").read_bytes())
+    assert main(["predict", str(copy), str(pictures)]) == 0
+    capsys.readouterr()
+    assert main(["predict", str(copy), str(pictures), "--budget", "15M"]) == 1
+    assert "run `gfnet evaluate` on the run first" in capsys.readouterr().err
+
+
+def test_plots_of_several_runs(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["plot", str(run), "--out", str(tmp_path / "plots")]) == 0
+
+    written = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert written == {"budgeted.png", "expected_length.png", "anytime.png", "exits_small.png"}
+    assert "Stopping early" in (run / "report.html").read_text()
+    capsys.readouterr()
+    assert main(["plot", str(run), str(run), "--out", str(tmp_path)]) == 1
+    assert "folders of one name" in capsys.readouterr().err
