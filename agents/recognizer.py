@@ -89,7 +89,7 @@ class Recognizer:
         self.calibration = calibration
         self.batch_size = batch_size
         self.num_glimpses = len(calibration.multiply_adds) if calibration else classifier.spec.num_glimpses
-        self._cumulative = np.array(cumulative_multiply_adds(classifier, policy_cost, self.num_glimpses))
+        self.cumulative_multiply_adds = np.array(cumulative_multiply_adds(classifier, policy_cost, self.num_glimpses))
         self._fills_batches = is_compiled
         self.use()
 
@@ -235,7 +235,7 @@ class Recognizer:
             confidence=episodes.confidences.cpu().numpy(),
             step=steps,
             locations=episodes.locations.cpu().numpy(),
-            multiply_adds=self._cumulative[steps - 1],
+            multiply_adds=self.cumulative_multiply_adds[steps - 1],
         )
 
     def filled_up(self, indices: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -40,6 +40,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ValueError as error:
         errors.print(f"gfnet: {error}")
         return 1
+    except ModuleNotFoundError as error:
+        errors.print(f"gfnet: {error}")
+        return 1
     except RuntimeError as error:
         if os.environ.get("GFNET_DEBUG"):
             raise
@@ -55,17 +58,40 @@ def build_parser() -> argparse.ArgumentParser:
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="print nothing but errors")
 
-    demo = commands.add_parser(
-        "demo", parents=[common], help="train a policy on the embedded task and show what it learnt"
-    )
-    train = commands.add_parser("train", parents=[common], help="train a whole run, or go on with one")
+    def add(name: str, help: str) -> argparse.ArgumentParser:
+        return commands.add_parser(name, parents=[common], help=help)
+
+    _add_training(add)
+    _add_use_of_runs(add)
+    _add_tools(add)
+    return parser
+
+
+Add = Callable[[str, str], argparse.ArgumentParser]
+
+
+def _add_training(add: Add) -> None:
+    demo = add("demo", "train a policy on the embedded task and show what it learnt")
+    train = add("train", "train a whole run, or go on with one")
     train.add_argument("config", help=f"a YAML file, or one of {', '.join(shipped_configs())}")
     for command, folder in ((demo, "runs/demo"), (train, None)):
         command.add_argument("--out", type=Path, default=folder, required=folder is None, help="the run's folder")
         _add_changes(command)
 
-    evaluate = commands.add_parser("evaluate", parents=[common], help="evaluate a finished run anew")
-    render = commands.add_parser("render", parents=[common], help="pictures of a run's episodes")
+    published = add("import-checkpoint", "turn a checkpoint of GFNet's authors into a run")
+    published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
+    published.add_argument("--out", type=Path, required=True, help="the run's folder")
+
+    ablate = add("ablate", "Tables 5 and 8 on the embedded task")
+    ablate.add_argument("names", nargs="*", metavar="NAME", help=f"which; all if left out: {', '.join(ABLATIONS)}")
+    ablate.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
+    ablate.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
+    _add_changes(ablate)
+
+
+def _add_use_of_runs(add: Add) -> None:
+    evaluate = add("evaluate", "evaluate a finished run anew")
+    render = add("render", "pictures of a run's episodes")
     for command in (evaluate, render):
         command.add_argument("run", type=Path, help="the run's folder")
         command.add_argument("--split", choices=("train", "val", "test"), default="test")
@@ -73,47 +99,46 @@ def build_parser() -> argparse.ArgumentParser:
     render.add_argument("--images", type=int, nargs="+", metavar="I", help="which images; else six easy and hard ones")
     render.add_argument("--out", type=Path, help="a .png or .gif file, RUN/glimpses.png if left out")
 
-    env = commands.add_parser("env", parents=[common], help="print an environment's spaces and time its steps")
+    predict = add("predict", "recognise image files, each with its looks")
+    predict.add_argument("run", type=Path, help="the run's folder")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    _add_stop(predict)
+    predict.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    predict.add_argument("--pictures", type=Path, metavar="FOLDER", help="write each image with its patches there")
+
+    export = add("export", "write a run for machines without PyTorch")
+    export.add_argument("run", type=Path, help="the run's folder")
+    export.add_argument("--format", choices=("onnx",), default="onnx")
+    export.add_argument("--out", type=Path, help="folder of the files, RUN/onnx if left out")
+    _add_stop(export)
+
+    plot = add("plot", "Figs. 7, 8, 15 and 16 of one or more runs")
+    plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
+
+
+def _add_tools(add: Add) -> None:
+    env = add("env", "print an environment's spaces and time its steps")
     env.add_argument("id", help="for example GFNet-SyntheticSigns-v0")
     env.add_argument("--num-envs", type=int, default=32, metavar="N")
     env.add_argument("--steps", type=int, default=20, metavar="S", help="vector steps to time")
     env.add_argument(
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
     )
-    cost = commands.add_parser("cost", parents=[common], help="count the multiply-adds of a config's networks")
+    cost = add("cost", "count the multiply-adds of a config's networks")
     cost.add_argument("config", help="a YAML file, or the name of a shipped one")
     cost.add_argument("--json", action="store_true", help="print JSON instead of a table")
     cost.add_argument("--num-classes", type=int, metavar="K", help="classes; those of the data, else 1000, if left out")
     _add_changes(cost)
 
-    published = commands.add_parser(
-        "import-checkpoint", parents=[common], help="turn a checkpoint of GFNet's authors into a run"
-    )
-    published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
-    published.add_argument("--out", type=Path, required=True, help="the run's folder")
 
-    predict = commands.add_parser("predict", parents=[common], help="recognise image files, each with its looks")
-    predict.add_argument("run", type=Path, help="the run's folder")
-    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
-    stop = predict.add_mutually_exclusive_group()
+def _add_stop(command: argparse.ArgumentParser) -> None:
+    stop = command.add_mutually_exclusive_group()
     stop.add_argument("--budget", type=_multiply_adds, metavar="B", help="multiply-adds per image, such as 12M or 1.5G")
     stop.add_argument("--thresholds", type=float, nargs="+", metavar="E", help="when to stop at each step but the last")
     stop.add_argument("--num-glimpses", type=int, metavar="T", help="always so many steps; all of them if left out")
-    predict.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
-    predict.add_argument("--method", choices=METHODS, default="geometric", help="how thresholds are found for a budget")
-    predict.add_argument("--json", action="store_true", help="print JSON instead of a table")
-    predict.add_argument("--pictures", type=Path, metavar="FOLDER", help="write each image with its patches there")
-
-    plot = commands.add_parser("plot", parents=[common], help="Figs. 7, 8, 15 and 16 of one or more runs")
-    plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
-    plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
-
-    ablate = commands.add_parser("ablate", parents=[common], help="Tables 5 and 8 on the embedded task")
-    ablate.add_argument("names", nargs="*", metavar="NAME", help=f"which; all if left out: {', '.join(ABLATIONS)}")
-    ablate.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
-    ablate.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
-    _add_changes(ablate)
-    return parser
+    command.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
+    command.add_argument("--method", choices=METHODS, default="geometric", help="how thresholds are found for a budget")
 
 
 def _multiply_adds(text: str) -> float:

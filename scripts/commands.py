@@ -18,6 +18,7 @@ from agents.ablation import ABLATIONS, markdown_table, run_ablations
 from agents.config_files import ConfigError, dump_config, load_config
 from agents.evaluation import load_record
 from agents.loaded_run import LoadedRun, load_networks
+from agents.onnx_export import export_onnx
 from agents.pipeline import Pipeline, read_metrics
 from agents.published_run import import_checkpoint
 from agents.recognizer import Recognizer
@@ -152,14 +153,7 @@ def ablate(options: argparse.Namespace, console: Console) -> None:
 
 def predict(options: argparse.Namespace, console: Console) -> None:
     """Recognises image files, each with as many looks as it needs."""
-    recognizer = Recognizer.load(
-        options.run,
-        budget=options.budget,
-        thresholds=options.thresholds,
-        num_glimpses=options.num_glimpses,
-        criterion=options.criterion,
-        method=options.method,
-    )
+    recognizer = _recognizer(options)
     files = image_files(options.images)
     found = recognizer.predict_files(files)
     if options.pictures is not None:
@@ -170,6 +164,24 @@ def predict(options: argparse.Namespace, console: Console) -> None:
     console.print(prediction_table(recognizer, files, found))
     if options.pictures is not None:
         console.print(f"{len(files)} pictures in {options.pictures}")
+
+
+def export(options: argparse.Namespace, console: Console) -> None:
+    """Writes a run as ONNX graphs, with the program that runs them."""
+    out: Path = options.out or options.run / options.format
+    for path in export_onnx(_recognizer(options), out):
+        console.print(path)
+
+
+def _recognizer(options: argparse.Namespace) -> Recognizer:
+    return Recognizer.load(
+        options.run,
+        budget=options.budget,
+        thresholds=options.thresholds,
+        num_glimpses=options.num_glimpses,
+        criterion=options.criterion,
+        method=options.method,
+    )
 
 
 def plot(options: argparse.Namespace, console: Console) -> None:
@@ -187,6 +199,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "evaluate": evaluate,
     "render": render,
     "env": env,
+    "export": export,
     "cost": cost,
     "ablate": ablate,
     "import-checkpoint": import_published,

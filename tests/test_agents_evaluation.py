@@ -42,6 +42,7 @@ def _record(
         entropy=np.zeros(shape, np.float32),
         label_probability=np.zeros(shape, np.float32),
         location=np.array(location, np.float32),
+        multiply_adds=np.arange(1, shape[1] + 1),
         patch_size=10,
         image_size=(20, 20),
     )

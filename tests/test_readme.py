@@ -49,12 +49,18 @@ def test_commands_run_in_the_readmes_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_tree: Path, imagenet_tree: Path, published: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    pictures = picture_tree / "val" / "left"
     commands = [shlex.split(line)[1:] for line in LINES if line.startswith("gfnet ")]
     assert len(commands) >= 6
     for arguments in commands:
         config = arguments[0] if arguments[0] == "demo" else arguments[1]
         sets = [part for change in SHRUNK.get(config, []) for part in ("--set", change)]
-        places = {"TREE": str(picture_tree), "FILE.pth.tar": str(published), "IMAGENET": str(imagenet_tree)}
+        places = {
+            "TREE": str(picture_tree),
+            "FILE.pth.tar": str(published),
+            "IMAGENET": str(imagenet_tree),
+            "PICTURES": str(pictures),
+        }
         for name, place in places.items():
             arguments = [argument.replace(name, place) for argument in arguments]
         assert main([*arguments, *sets, "--quiet"]) == 0

@@ -1,0 +1,197 @@
+"""A trained run as ONNX graphs, for machines without Python's deep-learning stack (Fig. 8: one image at a time).
+
+    glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits
+    focus_T.onnx    patches (1, 3, P, P) uint8, hidden          -> features, hidden, logits, at step T
+    policy.onnx     features, hidden, state                     -> location (1, 2) in [0, 1], state
+    onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
+
+Heads whose work is the same at every step have one graph, `focus.onnx`. A policy leaves out the inputs that it does not
+read. `glance.onnx` carries what the runner has to know in its metadata, the entry `gfnet`, as JSON: thresholds,
+criterion, sizes, class names, multiply-adds, and which graph serves which step.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from agents.proposal_network import GlimpseGRUPolicy
+from agents.recognizer import Recognizer
+from classifiers.atomic_files import write_atomically, write_text
+from classifiers.frozen import FrozenClassifier
+from classifiers.glance_focus import FullResolutionNetwork
+from classifiers.heads import CascadeHead
+from classifiers.patches import resize
+
+RUNNER = Path(__file__).with_name("onnx_runner.py")
+"""The program that runs exported graphs; it needs nothing of this project."""
+
+
+class _Glance(nn.Module):
+    """The first look at images of one size. Resizing is linear along each axis: two constant matrices."""
+
+    def __init__(self, classifier: FrozenClassifier, image_size: tuple[int, int]) -> None:
+        super().__init__()
+        self.classifier = classifier
+        side, mode = classifier.spec.patch_size, classifier.spec.resize_mode
+        height, width = image_size
+        self.rows: Tensor
+        self.columns: Tensor
+        self.register_buffer("rows", resize(torch.eye(height)[None, None], (side, height), mode)[0, 0])
+        self.register_buffer("columns", resize(torch.eye(width)[None, None], (width, side), mode)[0, 0])
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        small = self.rows @ images.float() @ self.columns
+        glimpse = self.classifier.glance(self.classifier.normalize(small))
+        return glimpse.features, glimpse.hidden, glimpse.logits
+
+
+class _Focus(nn.Module):
+    """A look at a patch; at one given step where the head's work differs from step to step."""
+
+    def __init__(self, classifier: FrozenClassifier, step: int | None) -> None:
+        super().__init__()
+        self.classifier = classifier
+        self.step = step
+
+    def forward(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        if self.step is None:
+            glimpse = self.classifier.focus(self.classifier.normalize(patches.float()), hidden)
+            return glimpse.features, glimpse.hidden, glimpse.logits
+        head = self.classifier.head
+        assert isinstance(head, CascadeHead)
+        features, pooled = self.classifier.local_encoder(self.classifier.normalize(patches.float()))
+        before, size = self.step - 1, head.pooled_size
+        seen = torch.cat([hidden[:, : before * size], pooled], dim=1)
+        hidden = torch.cat([seen, hidden[:, self.step * size : -1], hidden[:, -1:] + 1], dim=1)
+        return features, hidden, head.classifiers[self.step - 2](seen)
+
+
+class _Policy(nn.Module):
+    """The deterministic policy."""
+
+    def __init__(self, network: Any) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: Tensor, hidden: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+        observation = {"features": features, "hidden": hidden}
+        if isinstance(self.network, GlimpseGRUPolicy):
+            state = self.network.recur(observation, state, features.new_zeros(1))
+            return self._location(self.network.action_net(state)), state
+        return (self._location(self.network.mean_action(observation)),)
+
+    def _location(self, action: Tensor) -> Tensor:
+        return ((action + 1.0) / 2.0).clamp(0.0, 1.0)
+
+
+def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
+    """Writes a recogniser as ONNX graphs with its thresholds, and the program that runs them.
+
+    Args:
+        recognizer: of a run, with the thresholds in use.
+        out: folder; made if missing, files of the same names are replaced.
+
+    Returns:
+        The files.
+
+    Raises:
+        ModuleNotFoundError: if the extra `onnx` is not installed.
+        ValueError: if the recogniser does not know its images' size.
+        OSError: if the folder can't be written.
+    """
+    try:
+        import onnx  # noqa: F401 - said now rather than halfway
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error.name} is missing; pip install 'gfnet-gym[onnx]'") from error
+    if recognizer.image_size is None:
+        raise ValueError("the recogniser does not know its images' size; load it from a run")
+    classifier = recognizer.classifier.cpu()
+    network: Any = recognizer.policy.network.cpu()
+    is_cascade = isinstance(classifier.head, CascadeHead)
+    is_recurrent = isinstance(network, GlimpseGRUPolicy)
+    side = classifier.spec.patch_size
+    image = torch.zeros(1, 3, *recognizer.image_size, dtype=torch.uint8)
+    patch = torch.zeros(1, 3, side, side, dtype=torch.uint8)
+    with torch.no_grad():
+        glimpse = classifier.glance(image)
+    hidden = torch.zeros_like(glimpse.hidden)
+    steps = range(2, recognizer.num_glimpses + 1)
+    focus_graphs = [f"focus_{step}.onnx" if is_cascade else "focus.onnx" for step in steps]
+    outputs = ("features", "hidden_out", "logits")
+    written = []
+    for step, name in zip(steps, focus_graphs, strict=True):
+        if out / name not in written:
+            focus = _Focus(classifier, step if is_cascade else None)
+            written.append(_write(out / name, focus, {"patches": patch, "hidden": hidden}, outputs))
+    state = network.initial_state(1) if is_recurrent else torch.zeros(1, 1)
+    inputs = {"features": torch.zeros_like(glimpse.features), "hidden": hidden, "state": state}
+    policy_outputs = ("location", "state_out") if is_recurrent else ("location",)
+    written.append(_write(out / "policy.onnx", _Policy(network), inputs, policy_outputs))
+    facts = {
+        "criterion": recognizer.rule.criterion,
+        "thresholds": [str(threshold) for threshold in recognizer.rule.thresholds],  # JSON has no infinity
+        "patch_size": side,
+        "image_size": list(recognizer.image_size),
+        "centre_share": recognizer.centre_share,
+        "class_names": list(recognizer.class_names),
+        "multiply_adds": recognizer.cumulative_multiply_adds.tolist(),
+        "focus_graphs": focus_graphs,
+        "state_size": state.shape[1] if is_recurrent else 0,
+    }
+    glance = _Glance(classifier, recognizer.image_size)
+    written.append(
+        _write(out / "glance.onnx", glance, {"images": image}, outputs, facts)
+    )  # last: it makes the rest whole
+    write_text(out / RUNNER.name, RUNNER.read_text(encoding="utf-8"))
+    return [*written, out / RUNNER.name]
+
+
+def export_full_resolution(network: FullResolutionNetwork, image_size: tuple[int, int], path: Path) -> Path:
+    """Writes the baseline as a graph, images (1, 3, H, W) uint8 -> logits.
+
+    Args:
+        network: the full-resolution network; it is left as it was.
+        image_size: (H, W) in pixels.
+        path: the file.
+
+    Returns:
+        The file.
+    """
+    image = torch.zeros(1, 3, *image_size, dtype=torch.uint8)
+    return _write(path, copy.deepcopy(network).cpu(), {"images": image}, ("logits",))
+
+
+def _write(
+    path: Path,
+    module: nn.Module,
+    inputs: dict[str, Tensor],
+    outputs: Sequence[str],
+    facts: dict[str, Any] | None = None,
+) -> Path:
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the exporter's own making
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            input_names=list(inputs),
+            output_names=list(outputs),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    if facts is not None:
+        entry = model.metadata_props.add()
+        entry.key, entry.value = "gfnet", json.dumps(facts)
+    content = model.SerializeToString()
+    write_atomically(path, lambda temporary: Path(temporary).write_bytes(content))
+    return path

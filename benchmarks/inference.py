@@ -1,0 +1,176 @@
+"""How much of the saved multiply-adds becomes saved time: images per second of the full-resolution network and of the
+recogniser, in one process and in turn (Table 1).
+
+The weights are random, the exits those of the paper's average budgets. Both sides are frozen and compiled and run at
+the batch size that suits them best.
+
+python benchmarks/inference.py [NAME...] [--device cuda] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from agents.config_files import load_config
+from agents.evaluation import agent_locator, evaluate
+from agents.loaded_run import DeterministicPolicy, blank_agent
+from agents.policy_cost import policy_multiply_adds
+from agents.recognizer import Recognizer
+from classifiers.datasets.image_source import ArrayImages, nameless_classes
+from classifiers.frozen import fold_batch_norms, frozen
+from classifiers.glance_focus import GlanceFocusClassifier
+from classifiers.multiply_adds import encoder_cost
+from classifiers.normalization import Normalize
+
+NUM_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Case:
+    """A row of Table 1.
+
+    Attributes:
+        config: the shipped config.
+        budget: the paper's average multiply-adds per image.
+        paper: the share of the multiply-add ratio that its code realises on a GPU.
+    """
+
+    config: str
+    budget: float
+    paper: float
+
+
+CASES = {
+    "resnet50": Case("resnet50_96", 2.16e9, 0.98),
+    "densenet121": Case("densenet121_96", 1.09e9, 0.79),
+    "densenet169": Case("densenet169_96", 1.83e9, 0.81),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", default=[], metavar="NAME", help=f"which: {', '.join(CASES)}")
+    parser.add_argument("--images", type=int, default=256)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[32], help="sizes to try, the best is taken")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = [measure(name, options) for name in options.names or CASES]
+    if options.json:
+        print(json.dumps(rows))
+        return
+    print("| network | multiply-adds, full / ours | ratio | images/s, full | ours | ratio | realised | the paper |")
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            f"| {row['name']} | {row['full_multiply_adds'] / 1e9:.2f} G / {row['multiply_adds'] / 1e9:.2f} G | "
+            f"{row['multiply_add_ratio']:.2f} | {row['full_images_per_s']:.1f} (batch {row['full_batch']}) | "
+            f"{row['images_per_s']:.1f} (batch {row['batch']}) | {row['speed_ratio']:.2f} | "
+            f"**{row['realised']:.2f}** | {row['paper_realised']:.2f} |"
+        )
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """Both sides of one network."""
+    case = CASES[name]
+    config = load_config(case.config)
+    device = torch.device(options.device)
+    torch.manual_seed(0)
+    classifier = GlanceFocusClassifier(config.classifier, NUM_CLASSES).eval().to(device)
+    images = varied_images(options.images, config.data.image_size).to(device)
+    agent = blank_agent(config, frozen(classifier), nameless_classes(NUM_CLASSES))
+    cost, locate = policy_multiply_adds(agent), agent_locator(agent)
+    nothing = torch.zeros(len(images), dtype=torch.int64)
+    source = ArrayImages(images.cpu(), nothing, torch.zeros(len(images), 4, dtype=torch.int64), nameless_classes(1000))
+    calibration = evaluate(frozen(classifier), source, lambda batch: locate, policy_cost=cost, batch_size=32)
+    twin = frozen(classifier, compile=True)
+    network = _compiled(classifier)
+    ours = {}
+    for size in options.batch_sizes:
+        ours[size] = Recognizer(
+            twin,
+            DeterministicPolicy(agent.policy.to(device).eval()),  # type: ignore[union-attr]  # not a fixed agent
+            policy_cost=cost,
+            calibration=calibration,
+            batch_size=size,
+            is_compiled=True,
+        )
+        ours[size].use(budget=case.budget)
+
+    sides: dict[tuple[str, int], Callable[[], object]] = {}
+    for size in options.batch_sizes:
+        sides["full", size] = lambda size=size: [network(part) for part in images.split(size)]  # type: ignore[misc]  # binds the loop variable
+        sides["ours", size] = lambda size=size: ours[size].predict(images)  # type: ignore[misc]  # likewise
+    times: dict[tuple[str, int], list[float]] = {side: [] for side in sides}
+    for _ in range(options.rounds + 1):
+        for side, run in sides.items():
+            times[side].append(_seconds(run, device))
+    seconds = {side: statistics.median(taken[1:]) for side, taken in times.items()}  # the first compiles
+    full, full_batch = min((taken, size) for (kind, size), taken in seconds.items() if kind == "full")
+    fast, batch = min((taken, size) for (kind, size), taken in seconds.items() if kind == "ours")
+    found = ours[batch].predict(images)
+    full_cost = encoder_cost(classifier.local_encoder, config.data.image_size, with_classifier=True)
+    saved = full_cost / found.multiply_adds.mean()
+    return {
+        "name": name,
+        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads",
+        "images": len(images),
+        "full_multiply_adds": full_cost,
+        "multiply_adds": float(found.multiply_adds.mean()),
+        "exits": (np.bincount(found.step - 1, minlength=len(calibration.multiply_adds)) / len(images)).tolist(),
+        "multiply_add_ratio": float(saved),
+        "full_images_per_s": len(images) / full,
+        "full_batch": full_batch,
+        "images_per_s": len(images) / fast,
+        "batch": batch,
+        "speed_ratio": full / fast,
+        "realised": float(full / fast / saved),
+        "paper_realised": case.paper,
+    }
+
+
+def varied_images(count: int, size: tuple[int, int]) -> Tensor:
+    """(N, 3, H, W) uint8: soft blotches under noise, so that random networks tell them apart."""
+    generator = torch.Generator().manual_seed(0)
+    blotches = torch.rand(count, 3, 6, 6, generator=generator)
+    large = nn.functional.interpolate(blotches, size=size, mode="bilinear")
+    noise = 0.2 * torch.rand(count, 3, *size, generator=generator)
+    return ((large + noise) / 1.2 * 255).to(torch.uint8)
+
+
+def _compiled(classifier: GlanceFocusClassifier) -> Callable[[Tensor], Tensor]:
+    """The full-resolution network, as fast as we can make it."""
+    encoder, normalize = classifier.local_encoder, classifier.normalize
+    trunk = fold_batch_norms(encoder.trunk.eval()).to(memory_format=torch.channels_last)
+    compiled = torch.compile(trunk)
+
+    @torch.inference_mode()
+    def run(images: Tensor) -> Tensor:
+        logits: Tensor = encoder.classifier(encoder.pool(compiled(normalize(images)))).argmax(dim=1)
+        return logits
+
+    assert isinstance(normalize, Normalize)
+    return run
+
+
+def _seconds(run: Callable[[], object], device: torch.device) -> float:
+    started = time.perf_counter()
+    run()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL_SCENES, random_classifier
+from PIL import Image
+
+from agents.evaluation import agent_locator, evaluate
+from agents.loaded_run import DeterministicPolicy
+from agents.onnx_export import export_full_resolution, export_onnx
+from agents.policy_cost import policy_multiply_adds
+from agents.recognizer import Recognizer
+from agents.run import new_agent, policy_env
+from agents.run_config import PolicySpec
+from classifiers.datasets.image_source import ArrayImages
+from classifiers.encoders import build_encoder
+from classifiers.frozen import frozen
+from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork
+from scripts.cli import main
+
+onnxruntime = pytest.importorskip("onnxruntime")
+SIZE = (SMALL_SCENES.height, SMALL_SCENES.width)
+
+
+def _recognizer(scenes: ArrayImages, head: str, agent: str, resize_mode: str) -> Recognizer:
+    spec = ClassifierSpec(
+        encoder="small_resnet", head=head, patch_size=48, num_glimpses=4, hidden_size=16, resize_mode=resize_mode
+    )
+    classifier = frozen(random_classifier(spec))
+    policy_spec = PolicySpec(env_steps=1, agent=agent, num_envs=2)
+    model = new_agent(policy_env(classifier, scenes, policy_spec), policy_spec, 0)
+    torch.nn.init.normal_(model.policy.action_net[0].weight, std=2.0)
+    cost, locate = policy_multiply_adds(model), agent_locator(model)
+    record = evaluate(classifier, scenes, lambda batch: locate, policy_cost=cost)
+    recognizer = Recognizer(
+        classifier,
+        DeterministicPolicy(model.policy.eval()),
+        policy_cost=cost,
+        class_names=scenes.class_names,
+        image_size=SIZE,
+        calibration=record,
+    )
+    criterion = "entropy" if head == "average" else "confidence"
+    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()), criterion=criterion)
+    return recognizer
+
+
+def _runner(folder: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("exported_runner", folder / "onnx_runner.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    ("head", "agent", "resize_mode"),
+    [("gru", "ppo", "area"), ("cascade", "ppo_gru", "bicubic"), ("average", "ppo", "bilinear")],
+)
+def test_exported_graphs_do_what_the_recogniser_does(
+    head: str, agent: str, resize_mode: str, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    recognizer = _recognizer(scenes, head, agent, resize_mode)
+    written = export_onnx(recognizer, tmp_path)
+
+    ours = _runner(tmp_path).OnnxRecognizer(tmp_path)
+    expected = recognizer.predict(scenes.images)
+
+    assert len(set(expected.step.tolist())) >= 3
+    assert len(written) == (6 if head == "cascade" else 4)
+    for row, image in enumerate(scenes.images.permute(0, 2, 3, 1).numpy()):
+        found = ours.predict(image)
+        steps = int(expected.step[row])
+        assert (found["label"], found["steps"]) == (expected.label[row], steps)
+        assert found["class"] == scenes.class_names[found["label"]]
+        assert found["confidence"] == pytest.approx(expected.confidence[row], abs=1e-4)
+        assert np.allclose(np.array(found["locations"]).reshape(-1, 2), expected.locations[row, : steps - 1], atol=1e-4)
+        assert found["multiply_adds"] == expected.multiply_adds[row]
+    with pytest.raises(ValueError, match=r"pass \(96, 128, 3\) uint8"):
+        ours.predict(np.zeros((64, 64, 3), np.uint8))
+
+
+def test_exported_baseline_gives_its_logits(scenes: ArrayImages, tmp_path: Path) -> None:
+    network = FullResolutionNetwork(build_encoder("small_resnet", 10)).eval()
+
+    path = export_full_resolution(network, SIZE, tmp_path / "full.onnx")
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"images": scenes.images[:1].numpy()})
+    with torch.no_grad():
+        assert np.allclose(logits, network(scenes.images[:1]).numpy(), atol=1e-4)
+
+
+def test_export_command_and_its_program(tmp_path: Path, scenes: ArrayImages) -> None:
+    changes = [
+        *(f"data.scenes.height={SIZE[0]}", f"data.scenes.width={SIZE[1]}"),
+        *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
+        *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
+    ]
+    run = tmp_path / "run"
+    assert main(["demo", "--out", str(run), "--quiet", *[p for c in changes for p in ("--set", c)]]) == 0
+    assert main(["export", str(run), "--num-glimpses", "2", "--quiet"]) == 0
+    picture = tmp_path / "scene.png"
+    Image.fromarray(scenes.images[0].permute(1, 2, 0).numpy()).save(picture)
+
+    program = [sys.executable, str(run / "onnx" / "onnx_runner.py"), str(picture)]
+    done = subprocess.run(program, capture_output=True, text=True, check=True)
+
+    found = json.loads(done.stdout)
+    assert found["steps"] == 2 and found["file"] == str(picture)
+    expected = Recognizer.load(run, num_glimpses=2).predict_files([picture])
+    assert found["label"] == expected.label[0]
+    assert found["confidence"] == pytest.approx(expected.confidence[0], abs=1e-4)
