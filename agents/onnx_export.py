@@ -1,13 +1,13 @@
 """A trained run as ONNX graphs, for machines without Python's deep-learning stack (Fig. 8: one image at a time).
 
     glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits
-    focus_T.onnx    patches (1, 3, P, P) uint8, hidden          -> features, hidden, logits, at step T
-    policy.onnx     features, hidden, state                     -> location (1, 2) in [0, 1], state
+    focus_T.onnx    patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
+    policy.onnx     features, hidden, state                     -> location (1, 2) in [0, 1], state_out
     onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
 
-Heads whose work is the same at every step have one graph, `focus.onnx`. A policy leaves out the inputs that it does not
-read. `glance.onnx` carries what the runner has to know in its metadata, the entry `gfnet`, as JSON: thresholds,
-criterion, sizes, class names, multiply-adds, and which graph serves which step.
+Heads whose work is the same at every step have one graph, `focus.onnx`; only a recurrent policy has a state.
+`glance.onnx` carries what the runner has to know in its metadata, the entry `gfnet`, as JSON: thresholds, criterion,
+sizes, class names, multiply-adds, and which graph serves which step.
 """
 
 from __future__ import annotations
@@ -81,9 +81,9 @@ class _Policy(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, features: Tensor, hidden: Tensor, state: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, features: Tensor, hidden: Tensor, state: Tensor | None = None) -> tuple[Tensor, ...]:
         observation = {"features": features, "hidden": hidden}
-        if isinstance(self.network, GlimpseGRUPolicy):
+        if state is not None:
             state = self.network.recur(observation, state, features.new_zeros(1))
             return self._location(self.network.action_net(state)), state
         return (self._location(self.network.mean_action(observation)),)
@@ -132,8 +132,9 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         if out / name not in written:
             focus = _Focus(classifier, step if is_cascade else None)
             written.append(_write(out / name, focus, {"patches": patch, "hidden": hidden}, outputs))
-    state = network.initial_state(1) if is_recurrent else torch.zeros(1, 1)
-    inputs = {"features": torch.zeros_like(glimpse.features), "hidden": hidden, "state": state}
+    inputs = {"features": torch.zeros_like(glimpse.features), "hidden": hidden}
+    if is_recurrent:
+        inputs["state"] = network.initial_state(1)
     policy_outputs = ("location", "state_out") if is_recurrent else ("location",)
     written.append(_write(out / "policy.onnx", _Policy(network), inputs, policy_outputs))
     facts = {
@@ -145,7 +146,7 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         "class_names": list(recognizer.class_names),
         "multiply_adds": recognizer.cumulative_multiply_adds.tolist(),
         "focus_graphs": focus_graphs,
-        "state_size": state.shape[1] if is_recurrent else 0,
+        "state_size": inputs["state"].shape[1] if is_recurrent else 0,
     }
     glance = _Glance(classifier, recognizer.image_size)
     written.append(
