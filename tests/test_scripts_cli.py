@@ -65,7 +65,7 @@ def test_train_writes_all_that_it_promises(finished: Path) -> None:
     assert costs["full_resolution"] > 0 and 0 <= metrics["full_resolution_accuracy"] <= 1
     assert metrics["env_steps"] == 768  # a whole rollout
     report = (finished / "report.html").read_text()
-    assert report.count("data:image/png;base64,") == 5 and "http" not in report.replace("http://www.w3.org", "")
+    assert report.count("data:image/png;base64,") == 8 and "http" not in report.replace("http://www.w3.org", "")
     with Image.open(finished / "glimpses.png") as picture:
         assert picture.width > 1000
     assert list((finished / "tensorboard").glob("events.out.tfevents.*"))
