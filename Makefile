@@ -13,7 +13,7 @@ test: $(READY)
 	$(BIN)/pytest
 
 slow: $(READY)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff format --check .

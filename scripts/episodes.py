@@ -80,7 +80,7 @@ def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 700) -> N
 
 
 @torch.inference_mode()
-def reward_map(run: LoadedRun, source: ImageSource, index: int, rows: int = 19, columns: int = 25) -> np.ndarray:
+def reward_map(run: LoadedRun, source: ImageSource, index: int, rows: int, columns: int) -> np.ndarray:
     """The contrastive reward of a first focus at every place of a grid, (rows, columns), as Fig. 5.
 
     The expectation of Eq. (8) is the mean over the grid.

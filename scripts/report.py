@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import math
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from agents.run_cost import RunCost
 from agents.run_log import curve
 from classifiers.atomic_files import write_text
 from classifiers.datasets.image_source import ImageSource
+from classifiers.multiply_adds import glimpse_costs
 from scripts import plots
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, reward_map, save_png
 
@@ -29,6 +31,9 @@ table{border-collapse:collapse;margin:1rem 0}th,td{padding:.3rem .8rem;text-alig
 th:first-child,td:first-child{text-align:left}img{max-width:100%}.row{display:flex;flex-wrap:wrap;gap:1rem}
 .row>*{flex:1 1 420px}.note{color:#5f6368}pre{background:#f1f3f4;padding:1rem;overflow:auto}
 """
+
+
+_MAP_MULTIPLY_ADDS = 2e10  # of one reward map: a second or so on a processor
 
 
 def terminal_table(metrics: dict[str, Any]) -> Table:
@@ -161,9 +166,10 @@ def _criteria_table(curves: dict[str, Any]) -> str:
 def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: np.ndarray) -> str:
     images, maps, points = [], [], []
     side = run.classifier.spec.patch_size
+    rows = min(19, max(5, round(math.sqrt(_MAP_MULTIPLY_ADDS / glimpse_costs(run.classifier)[1]))))
     for index in indices:
         image = source.fetch(torch.tensor([index])).images[0].permute(1, 2, 0).numpy()
-        values = reward_map(run, source, index)
+        values = reward_map(run, source, index, rows, round(rows * image.shape[1] / image.shape[0]))
         # a patch's centre stays half its side inside the image; the rim repeats the outermost places
         rim = (
             round(values.shape[0] * side / (2 * (image.shape[0] - side + 1))),

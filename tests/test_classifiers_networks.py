@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from conftest import random_classifier
@@ -139,7 +141,8 @@ def test_frozen_twin_can_not_be_trained(classifier: FrozenClassifier) -> None:
 
 
 @pytest.mark.slow
-def test_compiled_twin_agrees() -> None:
+def test_compiled_twin_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # a torn file in the user's own is not our matter
     spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
     original = random_classifier(spec)
     images = torch.randint(0, 256, (4, 3, 64, 80), dtype=torch.uint8)
