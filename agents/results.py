@@ -117,6 +117,11 @@ def _calibrate(
     except FileNotFoundError as error:
         reporter.note(f"{error}; no thresholds are sought")
         return None
+    if split == "train":
+        reporter.note(
+            "thresholds are found on training images, which look easier than others: budgets will be overrun; add a test/ "
+            "folder to have val/ for them"
+        )
     advance = reporter.track("evaluating: calibration")
     record = evaluate(
         run.classifier,

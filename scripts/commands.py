@@ -6,7 +6,8 @@ import argparse
 import dataclasses
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -48,15 +49,16 @@ def train(options: argparse.Namespace, console: Console) -> None:
     """Trains a run, or goes on with one, evaluates it and writes its report."""
     config = load_config(options.config, options.set)
     folder: Path = options.out
-    with process_group():
-        if is_first_process():
-            _claim(folder, dump_config(config))
-        with TerminalReporter(console, quiet=options.quiet or not is_first_process()) as reporter:
-            pipeline = Pipeline(config, folder, reporter)
-            metrics = pipeline.run()
-            if not is_first_process():
-                return
-            write_report(load_networks(config, folder), pipeline.images("test"), folder)
+    with (
+        process_group(),
+        _claimed(folder, dump_config(config)),
+        TerminalReporter(console, quiet=options.quiet or not is_first_process()) as reporter,
+    ):
+        pipeline = Pipeline(config, folder, reporter)
+        metrics = pipeline.run()
+        if not is_first_process():
+            return
+        write_report(load_networks(config, folder), pipeline.images("test"), folder)
     console.print(terminal_table(metrics))
     _print_end(console, metrics, folder)
 
@@ -209,12 +211,30 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
 """The subcommands by name."""
 
 
-def _claim(folder: Path, config: str) -> None:
-    """Writes the config of a new run; refuses to mix two runs in one folder."""
+@contextmanager
+def _claimed(folder: Path, config: str) -> Iterator[None]:
+    """Writes the config of a new run; refuses to mix two runs in one folder.
+
+    A run that fails before it has written anything else leaves no folder behind.
+    """
     path = RunFolder(folder).config
-    if not path.is_file():
-        write_text(path, config)
-        return
+    is_new, was_there = not path.is_file(), folder.exists()
+    if is_first_process():
+        if is_new:
+            write_text(path, config)
+        else:
+            _refuse_other_run(folder, path, config)
+    try:
+        yield
+    except (ValueError, OSError):
+        if is_new and is_first_process() and list(folder.iterdir()) == [path]:
+            path.unlink()
+            if not was_there:
+                folder.rmdir()
+        raise
+
+
+def _refuse_other_run(folder: Path, path: Path, config: str) -> None:
     before, now = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(config)
     differing = _first_difference(before, now)
     if differing is not None:

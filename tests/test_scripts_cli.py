@@ -216,6 +216,17 @@ def test_other_images_than_the_run_was_trained_on_are_refused(
     assert "the data set has left, right (2); pass a run of this data set" in capsys.readouterr().err
 
 
+def test_a_run_that_can_not_begin_leaves_its_folder_free(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "mine"
+
+    assert main(["train", "image_folder", "--out", str(out), "--quiet", "--set", "data.root=/nowhere"]) == 1
+
+    assert not out.exists()
+    out.mkdir()
+    assert main(["train", "image_folder", "--out", str(out), "--quiet", "--set", "data.root=/nowhere"]) == 1
+    assert out.is_dir() and not list(out.iterdir())
+
+
 def test_a_full_disk_is_one_sentence(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
