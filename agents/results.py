@@ -119,8 +119,8 @@ def _calibrate(
         return None
     if split == "train":
         reporter.note(
-            "thresholds are found on training images, which look easier than others: budgets will be overrun; add a test/ "
-            "folder to have val/ for them"
+            "thresholds are found on training images, which look easier than others: budgets will be overrun; add a "
+            "test/ folder to have val/ for them"
         )
     advance = reporter.track("evaluating: calibration")
     record = evaluate(
