@@ -22,9 +22,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--env-steps", type=int, default=100_000)
     options = parser.parse_args()
-    by_reward = {
-        reward: [_run(reward, seed, options.env_steps) for seed in range(options.seeds)] for reward in REWARDS
-    }
+    by_reward = {reward: [_run(reward, seed, options.env_steps) for seed in range(options.seeds)] for reward in REWARDS}
     lines = [
         "# Contrastive against increment reward",
         "",

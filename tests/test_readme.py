@@ -86,6 +86,26 @@ def test_every_other_line_is_a_make_target_or_a_benchmark() -> None:
             assert program == "gfnet", line
 
 
+BENCHMARKS = {
+    "pictures_tree.py": ("TREE", "--train", "20", "--val", "20"),
+    "scene_drawing.py": (),
+    "frozen_speed.py": ("--rounds", "1"),
+    "early_exit_speed.py": (),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(re.findall(r"python benchmarks/(\w+\.py)", TEXT))))
+def test_benchmarks_run(name: str, tmp_path: Path) -> None:
+    command = [sys.executable, str(ROOT / "benchmarks" / name), *BENCHMARKS[name]]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() or list((tmp_path / "TREE").rglob("*.jpg"))
+
+
 @pytest.mark.slow
 def test_torchrun_shares_the_training(tmp_path: Path) -> None:
     (line,) = (line for line in LINES if line.startswith("torchrun "))
