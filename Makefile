@@ -13,7 +13,7 @@ test: $(READY)
 	$(BIN)/pytest
 
 slow: $(READY)
-	$(BIN)/pytest -m slow --dist worksteal
+	$(BIN)/pytest -m slow --dist worksteal --maxfail 1
 
 check: $(READY)
 	$(BIN)/ruff format --check .
