@@ -15,7 +15,6 @@ from agents.evaluation import EvaluationRecord
 from classifiers.early_exit import (
     ExitFigures,
     ExitRule,
-    ParetoFront,
     best_thresholds,
     exit_figures,
     exit_scores,
@@ -69,15 +68,20 @@ def fit_exit_rule(
     Raises:
         ValueError: if the budget is out of range, or criterion or method are unknown.
     """
-    scores = _scores(record, criterion, seed)
-    shares = shares_for_budget(record.multiply_adds, budget)
+    return _rules(record, [budget], criterion, method, seed)[0]
+
+
+def _rules(record: EvaluationRecord, budgets: list[float], criterion: str, method: str, seed: int) -> list[ExitRule]:
+    scores = exit_scores(criterion, record.confidence, record.entropy, seed)
+    shares = [shares_for_budget(record.multiply_adds, budget) for budget in budgets]
     if method == "geometric":
-        thresholds = quota_thresholds(scores, shares)
+        found = [quota_thresholds(scores, share) for share in shares]
     elif method == "best":
-        thresholds = best_thresholds(scores, _is_right(record), record.multiply_adds).within(budget)
+        front = best_thresholds(scores, _is_right(record), record.multiply_adds)
+        found = [front.within(budget) for budget in budgets]
     else:
         raise ValueError(f"method={method!r} is unknown; pass one of {', '.join(METHODS)}")
-    return ExitRule(criterion, tuple(thresholds.tolist()))
+    return [ExitRule(criterion, tuple(thresholds.tolist())) for thresholds in found]
 
 
 def apply_exit_rule(record: EvaluationRecord, rule: ExitRule, *, seed: int = 1) -> ExitFigures:
@@ -97,13 +101,8 @@ def apply_exit_rule(record: EvaluationRecord, rule: ExitRule, *, seed: int = 1) 
     steps = len(record.multiply_adds)
     if len(rule.thresholds) != steps - 1:
         raise ValueError(f"{len(rule.thresholds)} thresholds for {steps} steps; pass {steps - 1}")
-    scores = _scores(record, rule.criterion, seed)
+    scores = exit_scores(rule.criterion, record.confidence, record.entropy, seed)
     return exit_figures(scores, _is_right(record), record.multiply_adds, np.array(rule.thresholds))
-
-
-def pareto_front(record: EvaluationRecord, criterion: str = "confidence", seed: int = 0) -> ParetoFront:
-    """The best thresholds of all, for every budget; see `classifiers.early_exit.best_thresholds`."""
-    return best_thresholds(_scores(record, criterion, seed), _is_right(record), record.multiply_adds)
 
 
 def budget_curve(
@@ -128,14 +127,8 @@ def budget_curve(
     """
     costs = calibration.multiply_adds
     budgets = np.linspace(costs[0], costs[-1], num_budgets).tolist()
-    front = pareto_front(calibration, criterion) if method == "best" else None
-    figures = []
-    for budget in budgets:
-        if front is None:
-            rule = fit_exit_rule(calibration, budget, criterion=criterion, method=method)
-        else:
-            rule = ExitRule(criterion, tuple(front.within(budget).tolist()))
-        figures.append(apply_exit_rule(record, rule))
+    rules = _rules(calibration, budgets, criterion, method, seed=0)
+    figures = [apply_exit_rule(record, rule) for rule in rules]
     return BudgetCurve(
         budgets=budgets,
         costs=[figure.cost for figure in figures],
@@ -155,7 +148,7 @@ def cheapest_rule(calibration: EvaluationRecord, accuracy: float) -> ExitRule | 
     Returns:
         The rule; None if no thresholds reach it.
     """
-    front = pareto_front(calibration)
+    front = best_thresholds(calibration.confidence, _is_right(calibration), calibration.multiply_adds)
     reached = np.flatnonzero(front.accuracy >= accuracy)
     if len(reached) == 0:
         return None
@@ -201,10 +194,6 @@ def adaptive_figures(
                 "exits": figures.exits.tolist(),
             }
     return {"calibration_images": len(calibration.label), "curves": curves, "match": match}
-
-
-def _scores(record: EvaluationRecord, criterion: str, seed: int) -> np.ndarray:
-    return exit_scores(criterion, record.confidence, record.entropy, seed)
 
 
 def _is_right(record: EvaluationRecord) -> np.ndarray:

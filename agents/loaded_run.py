@@ -14,6 +14,7 @@ from torch import Tensor
 from agents.config_files import load_config
 from agents.evaluation import agent_locator
 from agents.fixed_agents import FixedAgent
+from agents.policy_cost import policy_multiply_adds
 from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
 from agents.run import RunFolder, load_policy, new_agent, policy_env
 from agents.run_config import RunConfig
@@ -41,6 +42,16 @@ class LoadedRun:
     agent: OnPolicyAlgorithm | FixedAgent
     full_resolution: FullResolutionNetwork | None
     class_names: tuple[str, ...]
+
+    @property
+    def num_glimpses(self) -> int:
+        """Steps T of an episode, the glance counted."""
+        return self.config.stage2.episode.num_glimpses or self.classifier.spec.num_glimpses
+
+    @property
+    def policy_cost(self) -> int:
+        """Multiply-adds of one decision for one image."""
+        return policy_multiply_adds(self.agent)
 
     @property
     def locator(self) -> Locator:

@@ -96,7 +96,7 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     """Writes a recogniser as ONNX graphs with its thresholds, and the program that runs them.
 
     Args:
-        recognizer: of a run, with the thresholds in use.
+        recognizer: of a run, with the thresholds in use; it is left as it was.
         out: folder; made if missing, files of the same names are replaced.
 
     Returns:
@@ -114,8 +114,8 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         raise ModuleNotFoundError(f"{error.name} is missing; pip install 'gfnet-gym[onnx]'") from error
     if recognizer.image_size is None:
         raise ValueError("the recogniser does not know its images' size; load it from a run")
-    classifier = recognizer.classifier.cpu()
-    network: Any = recognizer.policy.network.cpu()
+    classifier = copy.deepcopy(recognizer.classifier).cpu()
+    network: Any = copy.deepcopy(recognizer.policy.network).cpu()
     is_cascade = isinstance(classifier.head, CascadeHead)
     is_recurrent = isinstance(network, GlimpseGRUPolicy)
     side = classifier.spec.patch_size

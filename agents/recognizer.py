@@ -14,7 +14,6 @@ from torch import Tensor
 from agents.adaptive import fit_exit_rule
 from agents.evaluation import EvaluationRecord, cumulative_multiply_adds, load_record
 from agents.loaded_run import DeterministicPolicy, load_run
-from agents.policy_cost import policy_multiply_adds
 from agents.run import RunFolder
 from classifiers.datasets.image_folder import decode_image
 from classifiers.early_exit import ExitRule
@@ -57,6 +56,7 @@ class Recognizer:
         classifier: the frozen networks.
         policy: where to look next.
         policy_cost: multiply-adds of one decision of the policy.
+        num_glimpses: longest sequence T, the glance counted; the classifier's if None.
         class_names: names of the K classes, by label.
         image_size: (H, W) in pixels of the images that it was trained on; others work, as far as they look alike.
         centre_share: share of each side of a file that the centre crop keeps.
@@ -64,6 +64,9 @@ class Recognizer:
         batch_size: images in a forward. Caches matter: on processors 32 is faster per image than 128.
         is_compiled: whether the encoders are compiled; batches are then filled up to `batch_size`, so that they are
             compiled once.
+
+    Raises:
+        ValueError: if `batch_size` is below 1, or the calibration has another number of steps.
     """
 
     def __init__(
@@ -72,6 +75,7 @@ class Recognizer:
         policy: DeterministicPolicy,
         *,
         policy_cost: int = 0,
+        num_glimpses: int | None = None,
         class_names: tuple[str, ...] = (),
         image_size: tuple[int, int] | None = None,
         centre_share: float = 1.0,
@@ -79,8 +83,14 @@ class Recognizer:
         batch_size: int = 32,
         is_compiled: bool = False,
     ) -> None:
+        steps = num_glimpses or classifier.spec.num_glimpses
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; pass 1 or more")
+        if calibration is not None and len(calibration.multiply_adds) != steps:
+            raise ValueError(
+                f"the calibration has {len(calibration.multiply_adds)} steps, the recogniser {steps}; run "
+                "`gfnet evaluate` on the run again"
+            )
         self.classifier = classifier
         self.policy = policy
         self.class_names = class_names
@@ -88,7 +98,7 @@ class Recognizer:
         self.centre_share = centre_share
         self.calibration = calibration
         self.batch_size = batch_size
-        self.num_glimpses = len(calibration.multiply_adds) if calibration else classifier.spec.num_glimpses
+        self.num_glimpses = steps
         self.cumulative_multiply_adds = np.array(cumulative_multiply_adds(classifier, policy_cost, self.num_glimpses))
         self._fills_batches = is_compiled
         self.use()
@@ -130,7 +140,8 @@ class Recognizer:
         recognizer = cls(
             frozen(run.classifier, compile=compile),
             run.policy,
-            policy_cost=policy_multiply_adds(run.agent),
+            policy_cost=run.policy_cost,
+            num_glimpses=run.num_glimpses,
             class_names=run.class_names,
             image_size=run.config.data.image_size,
             centre_share=run.config.data.centre_share,
@@ -239,7 +250,7 @@ class Recognizer:
         )
 
     def filled_up(self, indices: Tensor) -> Tensor:
-        """Indices, the last one repeated until the batch is full, if the encoders are compiled."""
+        """(B,) indices, the last one repeated until the batch is full, if the encoders are compiled."""
         if not self._fills_batches:
             return indices
         return torch.cat([indices, indices[-1:].expand(self.batch_size - len(indices))])

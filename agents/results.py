@@ -19,7 +19,6 @@ from agents.evaluation import (
     save_record,
 )
 from agents.loaded_run import LoadedRun
-from agents.policy_cost import policy_multiply_adds
 from agents.run import RunFolder, calibration_split
 from classifiers.datasets.image_source import ImageSource
 from classifiers.frozen import FrozenClassifier
@@ -67,21 +66,10 @@ def evaluate_run(
         FileNotFoundError: if data are missing.
         OSError: if the folder can't be written.
     """
-    source, network = images(split), run.full_resolution
-    policy_cost = policy_multiply_adds(run.agent)
-    steps = run.config.stage2.episode.num_glimpses or run.classifier.spec.num_glimpses
-    records = compare_policies(
-        run.classifier,
-        source,
-        lambda batch: run.locator,
-        policy_cost=policy_cost,
-        num_glimpses=steps,
-        seed=run.config.seed,
-        oracle_grid=run.config.oracle_grid,
-        reporter=reporter,
-    )
-    metrics = summarize(records, run.classifier, policy_cost, network, source)
-    calibration = _calibrate(run, images, calibration_split(run.config.data, split), policy_cost, steps, reporter)
+    source = images(split)
+    records = compare_policies(run, source, reporter)
+    metrics = summarize(records, run.classifier, run.policy_cost, run.full_resolution, source)
+    calibration = _calibrate(run, images, calibration_split(run.config.data, split), reporter)
     metrics["adaptive"] = None
     if calibration is not None:
         there, here = calibration.full_resolution_accuracy, metrics["full_resolution_accuracy"]
@@ -104,12 +92,7 @@ class _Calibration(NamedTuple):
 
 
 def _calibrate(
-    run: LoadedRun,
-    images: Callable[[str], ImageSource],
-    split: str,
-    policy_cost: int,
-    num_glimpses: int,
-    reporter: Reporter,
+    run: LoadedRun, images: Callable[[str], ImageSource], split: str, reporter: Reporter
 ) -> _Calibration | None:
     """Looks at the images that thresholds are found on; None if there are none."""
     try:
@@ -122,15 +105,8 @@ def _calibrate(
             "thresholds are found on training images, which look easier than others: budgets will be overrun; add a "
             "test/ folder to have val/ for them"
         )
-    advance = reporter.track("evaluating: calibration")
-    record = evaluate(
-        run.classifier,
-        source,
-        lambda batch: run.locator,
-        num_glimpses=num_glimpses,
-        policy_cost=policy_cost,
-        max_images=CALIBRATION_IMAGES,
-        on_progress=lambda done, total: advance(done, total, {}),
+    record = _evaluate(
+        run, source, "calibration", lambda batch: run.locator, run.policy_cost, reporter, CALIBRATION_IMAGES
     )
     network = run.full_resolution
     return _Calibration(
@@ -139,50 +115,45 @@ def _calibrate(
     )
 
 
-def compare_policies(
-    classifier: FrozenClassifier,
-    source: ImageSource,
-    learned: Policy,
-    *,
-    policy_cost: int,
-    num_glimpses: int,
-    seed: int,
-    oracle_grid: int,
-    reporter: Reporter,
-) -> dict[str, EvaluationRecord]:
-    """Evaluates the learned policy beside the baselines, on the same images.
+def compare_policies(run: LoadedRun, source: ImageSource, reporter: Reporter) -> dict[str, EvaluationRecord]:
+    """Evaluates a run's policy beside the baselines, on the same images.
 
     Args:
-        classifier: the frozen networks.
+        run: the networks.
         source: held-out images.
-        learned: the learned policy.
-        policy_cost: multiply-adds of one decision of it.
-        num_glimpses: T, the glance counted.
-        seed: of the random policy.
-        oracle_grid: locations along each axis that the oracle tries.
         reporter: shows progress.
 
     Returns:
         A record for each of `POLICIES`.
     """
-    policies: dict[str, Policy] = {
-        "random": random_policy(seed),
-        "centre_corner": centre_corner_policy(),
-        "learned": learned,
-        "oracle": oracle_policy(classifier, oracle_grid),
+    policies: dict[str, tuple[Policy, int]] = {
+        "random": (random_policy(run.config.seed), 0),
+        "centre_corner": (centre_corner_policy(), 0),
+        "learned": (lambda batch: run.locator, run.policy_cost),
+        "oracle": (oracle_policy(run.classifier, run.config.oracle_grid), 0),
     }
-    records = {}
-    for name in POLICIES:
-        advance = reporter.track(f"evaluating: {name.replace('_', '-')}")
-        records[name] = evaluate(
-            classifier,
-            source,
-            policies[name],
-            num_glimpses=num_glimpses,
-            policy_cost=policy_cost if name == "learned" else 0,
-            on_progress=lambda done, total, advance=advance: advance(done, total, {}),  # type: ignore[misc]  # default argument binds the loop variable
-        )
-    return records
+    return {name: _evaluate(run, source, name, *policies[name], reporter) for name in POLICIES}
+
+
+def _evaluate(
+    run: LoadedRun,
+    source: ImageSource,
+    title: str,
+    policy: Policy,
+    policy_cost: int,
+    reporter: Reporter,
+    max_images: int | None = None,
+) -> EvaluationRecord:
+    advance = reporter.track(f"evaluating: {title.replace('_', '-')}")
+    return evaluate(
+        run.classifier,
+        source,
+        policy,
+        num_glimpses=run.num_glimpses,
+        policy_cost=policy_cost,
+        max_images=max_images,
+        on_progress=lambda done, total: advance(done, total, {}),
+    )
 
 
 def summarize(

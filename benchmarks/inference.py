@@ -30,7 +30,6 @@ from classifiers.datasets.image_source import ArrayImages, nameless_classes
 from classifiers.frozen import fold_batch_norms, frozen
 from classifiers.glance_focus import GlanceFocusClassifier
 from classifiers.multiply_adds import encoder_cost
-from classifiers.normalization import Normalize
 
 NUM_CLASSES = 1000
 
@@ -164,7 +163,6 @@ def _compiled(classifier: GlanceFocusClassifier) -> Callable[[Tensor], Tensor]:
         logits: Tensor = encoder.classifier(encoder.pool(compiled(normalize(images)))).argmax(dim=1)
         return logits
 
-    assert isinstance(normalize, Normalize)
     return run
 
 

@@ -166,6 +166,12 @@ def test_bad_settings_are_refused(scenes: ArrayImages) -> None:
     ):
         with pytest.raises(ValueError, match=reason):
             recognizer.use(**settings)  # type: ignore[arg-type]  # on purpose
+    for wrong, reason in (
+        ({"batch_size": 0}, "pass 1 or more"),
+        ({"num_glimpses": 3}, "has 4 steps, the recogniser 3"),
+    ):
+        with pytest.raises(ValueError, match=reason):
+            Recognizer(recognizer.classifier, recognizer.policy, calibration=record, **wrong)  # type: ignore[arg-type]  # on purpose
 
 
 def _synthetic_record(count: int, seed: int) -> EvaluationRecord:
