@@ -28,7 +28,7 @@ from classifiers.atomic_files import write_atomically, write_text
 from classifiers.frozen import FrozenClassifier
 from classifiers.glance_focus import FullResolutionNetwork
 from classifiers.heads import CascadeHead
-from classifiers.patches import resize
+from classifiers.patches import resizing_matrices
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
 """The program that runs exported graphs; it needs nothing of this project."""
@@ -41,11 +41,11 @@ class _Glance(nn.Module):
         super().__init__()
         self.classifier = classifier
         side, mode = classifier.spec.patch_size, classifier.spec.resize_mode
-        height, width = image_size
         self.rows: Tensor
         self.columns: Tensor
-        self.register_buffer("rows", resize(torch.eye(height)[None, None], (side, height), mode)[0, 0])
-        self.register_buffer("columns", resize(torch.eye(width)[None, None], (width, side), mode)[0, 0])
+        rows, columns = resizing_matrices(image_size, (side, side), mode)
+        self.register_buffer("rows", rows)
+        self.register_buffer("columns", columns)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         small = self.rows @ images.float() @ self.columns

@@ -159,7 +159,7 @@ class GlanceFocusClassifier(nn.Module):
         if self.spec.first_look == "centre":
             centre = images.new_full((len(images), 2), 0.5, dtype=torch.float32)
             images = crop(images, top_left_px(centre, (images.shape[2], images.shape[3]), side), side)
-        small = resize(images.to(self.normalize.scale.dtype), (side, side), self.spec.resize_mode)
+        small = resize(images, (side, side), self.spec.resize_mode)
         hidden = small.new_zeros(len(images), self.hidden_size)
         reads = self.head.reads_encoder_logits in ("glance", "always")
         glimpse = self._glimpse(self.global_encoder, self.normalize(small) if is_raw else small, hidden, reads)
@@ -225,9 +225,7 @@ class FullResolutionNetwork(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W), uint8 pixels or normalised floats, -> (B, K) logits."""
-        inputs = images.to(self.normalize.scale.dtype)
-        if self.size is not None:
-            inputs = resize(inputs, self.size, self.resize_mode)
+        inputs = images if self.size is None else resize(images, self.size, self.resize_mode)
         if images.dtype == torch.uint8:
             inputs = self.normalize(inputs)
         logits: Tensor = self.encoder.classifier(self.encoder(inputs).pooled)

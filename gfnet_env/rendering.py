@@ -101,7 +101,7 @@ def _seen(dynamics: GlanceFocusDynamics, row: int, step: int, image: Image.Image
     top, left = (int(v) for v in dynamics.trace.top_left_px[row, step])
     if top >= 0:
         return image.crop((left, top, left + side, top + side))
-    pixels = resize(dynamics.images[row : row + 1].float().cpu(), (side, side), dynamics.classifier.spec.resize_mode)
+    pixels = resize(dynamics.images[row : row + 1].cpu(), (side, side), dynamics.classifier.spec.resize_mode)
     return Image.fromarray(pixels[0].clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
 
 

@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 from classifiers.augmentation import augment
-from classifiers.patches import crop, resize, top_left_px
+from classifiers.patches import RESIZE_MODES, crop, resize, top_left_px
 
 
 def _index_image(height: int, width: int) -> torch.Tensor:
@@ -39,17 +39,30 @@ def test_corner_is_floor_of_location_times_room(location: tuple[float, float], e
 
 @pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
 def test_resize_aligns_corners(mode: str) -> None:
-    images = torch.rand(2, 3, 10, 14)
+    images = torch.rand(6, 3, 10, 14)
 
     small = resize(images, (4, 5), mode)
 
-    assert torch.equal(small, functional.interpolate(images, (4, 5), mode=mode, align_corners=True))
+    assert torch.allclose(small, functional.interpolate(images, (4, 5), mode=mode, align_corners=True), atol=1e-5)
     assert torch.allclose(small[..., 0, 0], images[..., 0, 0], atol=1e-5)
     assert torch.allclose(small[..., -1, -1], images[..., -1, -1], atol=1e-5)
 
 
 def test_resize_by_area_averages() -> None:
     assert resize(_index_image(2, 4), (1, 2), "area").tolist() == [[[[2.5, 4.5]]]]
+
+
+@pytest.mark.parametrize("mode", RESIZE_MODES)
+def test_resize_of_pixels_is_that_of_floats_whatever_their_layout(mode: str) -> None:
+    images = torch.randint(0, 256, (5, 30, 41, 3), dtype=torch.uint8).movedim(-1, 1)
+
+    small = resize(images, (12, 9), mode)
+
+    align_corners = None if mode == "area" else True
+    expected = functional.interpolate(images.float(), (12, 9), mode=mode, align_corners=align_corners)
+    assert torch.allclose(small, expected, atol=1e-3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(resize(images, (12, 9), mode), small)
 
 
 def test_augment_shifts_and_flips_each_image_on_its_own() -> None:
