@@ -2,12 +2,14 @@
 
 from agents.adaptive import fit_exit_rule
 from agents.baselines import centre_corner_policy, oracle_policy, random_policy
-from agents.evaluation import EvaluationRecord, agent_locator, evaluate, load_record
-from agents.factory import AGENTS, AgentRecipe, make_agent
+from agents.deterministic_policy import DeterministicPolicy, agent_locator
+from agents.evaluation import EvaluationRecord, evaluate, load_record
+from agents.factory import make_agent
 from agents.loaded_run import LoadedRun, load_run
 from agents.pipeline import Pipeline
 from agents.ppo_gru import PPOGRU
 from agents.published_run import import_checkpoint
+from agents.recipes import AGENTS, AgentRecipe
 from agents.recognizer import Recognition, Recognizer
 from agents.run_config import RunConfig
 from agents.sb3_vec_env import SB3VecEnv
@@ -16,6 +18,7 @@ __all__ = [
     "AGENTS",
     "PPOGRU",
     "AgentRecipe",
+    "DeterministicPolicy",
     "EvaluationRecord",
     "LoadedRun",
     "Pipeline",

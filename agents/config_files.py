@@ -107,6 +107,9 @@ def _read(path: Path) -> dict[str, Any]:
     return tree
 
 
+_SHORT = {"agent.name": "stage2.agent"}  # what people try first
+
+
 def _apply(tree: dict[str, Any], change: str) -> None:
     key, equals, text = change.partition("=")
     if not equals or not key:
@@ -115,7 +118,7 @@ def _apply(tree: dict[str, Any], change: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"--set {change!r}: the value is not YAML") from error
-    *parents, last = key.split(".")
+    *parents, last = _SHORT.get(key, key).split(".")
     for parent in parents:
         inner = tree.setdefault(parent, {})
         if inner is None:

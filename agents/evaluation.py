@@ -6,24 +6,20 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
-from stable_baselines3.common.base_class import BaseAlgorithm
 from torch import Tensor
 
 from agents.baselines import Policy
-from agents.fixed_agents import FixedAgent
 from classifiers.atomic_files import write_atomically
 from classifiers.datasets.image_source import Batch, ImageSource
 from classifiers.frozen import FrozenClassifier
-from classifiers.glance_focus import FullResolutionNetwork, GlanceFocusClassifier, Glimpse, Locator
+from classifiers.glance_focus import FullResolutionNetwork, GlanceFocusClassifier, Glimpse
 from classifiers.multiply_adds import glimpse_costs
 from classifiers.patches import crop, top_left_px
-from gfnet_env.actions import to_location
 
 
 @dataclass(frozen=True)
@@ -205,25 +201,6 @@ def pointing_game(record: EvaluationRecord) -> list[float] | None:
     inside = ((corners <= centre) & (centre < corners + side)).all(axis=2)  # (N, T - 1)
     shares: list[float] = np.logical_or.accumulate(inside, axis=1).mean(axis=0).tolist()
     return shares
-
-
-def agent_locator(agent: BaseAlgorithm | FixedAgent) -> Locator:
-    """An SB3 agent's deterministic policy as the classifier sees it, for stage III and evaluation.
-
-    Args:
-        agent: trained on an environment of ours; its own recurrent state, if any, is carried along.
-
-    Returns:
-        The locator.
-    """
-
-    def locate(glimpse: Glimpse, state: Any) -> tuple[Tensor, Any]:
-        observation = {key: getattr(glimpse, key).detach().cpu().numpy() for key in ("features", "hidden")}
-        starts = np.full(len(glimpse.logits), state is None)
-        actions, state = agent.predict(observation, state, episode_start=starts, deterministic=True)
-        return to_location(actions).to(glimpse.logits.device), state
-
-    return locate
 
 
 @torch.inference_mode()

@@ -11,7 +11,7 @@ from agents.baselines import CENTRE_CORNERS
 from gfnet_env.actions import to_action
 
 FIXED_AGENTS = ("random", "centre_corner")
-"""Their names, beside those of `agents.factory.AGENTS`."""
+"""Their names, beside those of `agents.recipes.AGENTS`."""
 
 
 class FixedAgent:

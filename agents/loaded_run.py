@@ -5,17 +5,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from torch import Tensor
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.config_files import load_config
-from agents.evaluation import agent_locator
+from agents.deterministic_policy import DeterministicPolicy, agent_locator
 from agents.fixed_agents import FixedAgent
 from agents.policy_cost import policy_multiply_adds
-from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
+from agents.recipes import AGENTS
 from agents.run import RunFolder, load_policy, new_agent, policy_env
 from agents.run_config import RunConfig
 from classifiers.checkpoints import load_classifier, load_full_resolution
@@ -39,7 +37,7 @@ class LoadedRun:
 
     config: RunConfig
     classifier: FrozenClassifier
-    agent: OnPolicyAlgorithm | FixedAgent
+    agent: BaseAlgorithm | FixedAgent
     full_resolution: FullResolutionNetwork | None
     class_names: tuple[str, ...]
 
@@ -67,47 +65,7 @@ class LoadedRun:
         """
         if isinstance(self.agent, FixedAgent):
             raise ValueError(f"the run's agent is {self.agent.name!r}, which has no network; take `locator`")
-        assert isinstance(self.agent.policy, GlimpsePolicy)
-        return DeterministicPolicy(self.agent.policy.eval())
-
-
-class DeterministicPolicy:
-    """pi without its noise: `location, state = policy(features, state)`.
-
-    Args:
-        network: the policy's network, in evaluation mode.
-    """
-
-    def __init__(self, network: GlimpsePolicy) -> None:
-        self.network = network
-
-    @torch.inference_mode()
-    def __call__(self, features: Tensor, state: Any = None, *, hidden: Tensor | None = None) -> tuple[Tensor, Any]:
-        """Decides where to look next.
-
-        Args:
-            features: (B, C, h, w) feature maps of the last glimpse.
-            state: what the call before returned; None after the glance.
-            hidden: (B, F_h) the classifier's hidden state, for a policy that reads it.
-
-        Returns:
-            The location (B, 2) in [0, 1], (row, col), and the new state.
-
-        Raises:
-            ValueError: if the policy reads the hidden state and got none.
-        """
-        if hidden is None:
-            if self.network.reads_hidden:
-                raise ValueError("this policy also reads the classifier's hidden state; pass hidden=glimpse.hidden")
-            hidden = features.new_zeros(len(features), 0)
-        observation = {"features": features, "hidden": hidden}
-        if isinstance(self.network, GlimpseGRUPolicy):
-            before = self.network.initial_state(len(features)) if state is None else state
-            state = self.network.recur(observation, before, features.new_zeros(len(features)))
-            action = self.network.action_net(state)
-        else:
-            action = self.network.mean_action(observation)
-        return ((action + 1.0) / 2.0).clamp(0.0, 1.0), state
+        return DeterministicPolicy(self.agent)
 
 
 def load_run(folder: Path | str) -> LoadedRun:
@@ -151,9 +109,7 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     return LoadedRun(config, networks, agent, load_full_resolution(baseline) if baseline.is_file() else None, names)
 
 
-def blank_agent(
-    config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]
-) -> OnPolicyAlgorithm | FixedAgent:
+def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]) -> BaseAlgorithm | FixedAgent:
     """An untrained agent of a run, in an environment of one black image: only the spaces matter to an agent."""
     blank = ArrayImages(
         torch.zeros(1, 3, *config.data.image_size, dtype=torch.uint8),
@@ -162,5 +118,7 @@ def blank_agent(
         names,
     )
     options = {key: value for key, value in config.stage2.options.items() if key not in ("n_steps", "batch_size")}
+    if config.stage2.agent in AGENTS and AGENTS[config.stage2.agent].updates_per_step:
+        options["buffer_size"] = 1
     spec = dataclasses.replace(config.stage2, num_envs=1, options=options)
     return new_agent(policy_env(classifier, blank, spec), spec, config.seed)

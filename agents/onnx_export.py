@@ -20,9 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 
-from agents.proposal_network import GlimpseGRUPolicy
+from agents.deterministic_policy import decide
 from agents.recognizer import Recognizer
 from classifiers.atomic_files import write_atomically, write_text
 from classifiers.frozen import FrozenClassifier
@@ -77,19 +78,13 @@ class _Focus(nn.Module):
 class _Policy(nn.Module):
     """The deterministic policy."""
 
-    def __init__(self, network: Any) -> None:
+    def __init__(self, network: BasePolicy) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, features: Tensor, hidden: Tensor, state: Tensor | None = None) -> tuple[Tensor, ...]:
-        observation = {"features": features, "hidden": hidden}
-        if state is not None:
-            state = self.network.recur(observation, state, features.new_zeros(1))
-            return self._location(self.network.action_net(state)), state
-        return (self._location(self.network.mean_action(observation)),)
-
-    def _location(self, action: Tensor) -> Tensor:
-        return ((action + 1.0) / 2.0).clamp(0.0, 1.0)
+        location, state = decide(self.network, {"features": features, "hidden": hidden}, state)
+        return (location,) if state is None else (location, state)
 
 
 def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
@@ -115,9 +110,8 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     if recognizer.image_size is None:
         raise ValueError("the recogniser does not know its images' size; load it from a run")
     classifier = copy.deepcopy(recognizer.classifier).cpu()
-    network: Any = copy.deepcopy(recognizer.policy.network).cpu()
+    network = copy.deepcopy(recognizer.policy.network).cpu()
     is_cascade = isinstance(classifier.head, CascadeHead)
-    is_recurrent = isinstance(network, GlimpseGRUPolicy)
     side = classifier.spec.patch_size
     image = torch.zeros(1, 3, *recognizer.image_size, dtype=torch.uint8)
     patch = torch.zeros(1, 3, side, side, dtype=torch.uint8)
@@ -133,9 +127,11 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
             focus = _Focus(classifier, step if is_cascade else None)
             written.append(_write(out / name, focus, {"patches": patch, "hidden": hidden}, outputs))
     inputs = {"features": torch.zeros_like(glimpse.features), "hidden": hidden}
-    if is_recurrent:
-        inputs["state"] = network.initial_state(1)
-    policy_outputs = ("location", "state_out") if is_recurrent else ("location",)
+    with torch.no_grad():
+        state = decide(network, inputs, None)[1]
+    if state is not None:
+        inputs["state"] = torch.zeros_like(state)
+    policy_outputs = ("location",) if state is None else ("location", "state_out")
     written.append(_write(out / "policy.onnx", _Policy(network), inputs, policy_outputs))
     facts = {
         "criterion": recognizer.rule.criterion,
@@ -146,7 +142,7 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         "class_names": list(recognizer.class_names),
         "multiply_adds": recognizer.cumulative_multiply_adds.tolist(),
         "focus_graphs": focus_graphs,
-        "state_size": inputs["state"].shape[1] if is_recurrent else 0,
+        "state_shape": [1, 0] if state is None else list(state.shape),
     }
     glance = _Glance(classifier, recognizer.image_size)
     written.append(

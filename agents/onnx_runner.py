@@ -59,7 +59,7 @@ class OnnxRecognizer:
             raise ValueError(f"image is {image.shape} {image.dtype}; pass ({height}, {width}, 3) uint8")
         pixels, side = image.transpose(2, 0, 1)[None], self.facts["patch_size"]
         features, hidden, logits = self.glance.run(None, {"images": np.ascontiguousarray(pixels)})
-        state = np.zeros((1, self.facts["state_size"]), np.float32)
+        state = np.zeros(self.facts["state_shape"], np.float32)
         locations: list[list[float]] = []
         for step, threshold in enumerate(self.thresholds, start=1):
             log_p = logits[0] - logits[0].max()

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from agents.evaluation import agent_locator
+from agents.deterministic_policy import agent_locator
 from agents.fixed_agents import FixedAgent
 from agents.loaded_run import LoadedRun
 from agents.policy_training import train_agent, whole_rollouts

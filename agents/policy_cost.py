@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import torch
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
 
+from agents.deterministic_policy import decide
 from agents.fixed_agents import FixedAgent
-from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
 from classifiers.multiply_adds import count_multiply_adds
 
 
-def policy_multiply_adds(agent: OnPolicyAlgorithm | FixedAgent) -> int:
+def policy_multiply_adds(agent: BaseAlgorithm | FixedAgent) -> int:
     """Multiply-adds of one deterministic decision for one image; the value is not needed for it and not counted.
 
     Args:
-        agent: with a policy of ours.
+        agent: any agent on an environment of ours.
 
     Returns:
         Multiply-adds.
-
-    Raises:
-        TypeError: if the policy is not one of ours.
     """
     if isinstance(agent, FixedAgent):
         return 0
     policy = agent.policy
-    if not isinstance(policy, GlimpsePolicy):
-        raise TypeError(f"the policy is a {type(policy).__name__}; pass an agent of `agents.make_agent`")
-    space = agent.observation_space
-    observation = {key: torch.zeros(1, *part.shape, device=policy.device) for key, part in space.items()}  # type: ignore[attr-defined]  # a Dict space
-
-    def decide() -> None:
-        if isinstance(policy, GlimpseGRUPolicy):
-            state = policy.recur(observation, policy.initial_state(1), torch.zeros(1, device=policy.device))
-            policy.action_net(state)
-        else:
-            policy.mean_action(observation)
-
-    return count_multiply_adds(policy, decide)
+    policy.set_training_mode(False)
+    space = policy.observation_space
+    parts = space if isinstance(space, spaces.Dict) else {"features": space, "hidden": spaces.Box(-1.0, 1.0, (0,))}
+    observation = {key: torch.zeros(1, *(part.shape or ()), device=policy.device) for key, part in parts.items()}
+    return count_multiply_adds(policy, lambda: decide(policy, observation, None))

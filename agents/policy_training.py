@@ -1,7 +1,8 @@
 """Stage II: trains an agent so that a run that was cut off ends with the same policy.
 
-Every rollout starts from freshly seeded episodes and a freshly seeded generator, both functions of the seed and the
-steps done; so the state of a training is its network, its optimiser and its step count, written between two rollouts.
+Where an algorithm learns on policy, every rollout starts from freshly seeded episodes and a freshly seeded generator,
+both functions of the seed and the steps done; so the state of a training is its network, its optimiser and its step
+count, written between two rollouts. Other algorithms carry a replay buffer or a search; cut off, they start again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
@@ -21,13 +24,14 @@ from classifiers.atomic_files import write_atomically
 from classifiers.training import NotANumberError
 
 OnRollout = Callable[[int, int, dict[str, float]], None]
-"""Called after every rollout with (steps done, steps in all, {"reward": ...})."""
+"""Called after every rollout, or every so many steps, with (steps done, steps in all, {"reward": ...})."""
 
 _SECONDS_BETWEEN_CHECKPOINTS = 5.0
+_STEPS_BETWEEN_REPORTS = 768
 
 
 def train_agent(
-    agent: OnPolicyAlgorithm,
+    agent: BaseAlgorithm,
     env_steps: int,
     *,
     seed: int,
@@ -38,29 +42,36 @@ def train_agent(
     """Trains an agent in place, resuming from its checkpoint where there is one.
 
     Args:
-        agent: a new on-policy agent in a vector environment of ours.
+        agent: a new agent in a vector environment of ours.
         env_steps: focus steps to learn from; rounded up to whole rollouts.
         seed: of everything random.
-        stds: the policy's standard deviation at the start and at the end, in the paper's units; it falls geometrically
-            from rollout to rollout. None leaves it as it is.
-        checkpoint: file that holds the state between rollouts, written every few seconds.
-        on_rollout: told of every rollout: its mean reward per episode as `reward`.
+        stds: standard deviation of what the agent tries, at the start and at the end, in the paper's units; it falls
+            geometrically. For policies with a given one and for algorithms with action noise; None leaves it as it is.
+        checkpoint: file that holds the state between rollouts, written every few seconds; on-policy algorithms only.
+        on_rollout: told of progress: the mean reward per episode as `reward`.
 
     Raises:
         NotANumberError: if a weight stops being a number; the checkpoint then holds the last good state.
         OSError: if the checkpoint can't be written.
     """
     env_steps = whole_rollouts(agent, env_steps)
-    callback = _RepeatableRollouts(seed, env_steps, stds, checkpoint, on_rollout)
-    done = _resume(agent, checkpoint)
-    if done < env_steps:
-        agent.learn(env_steps - done, callback=callback, reset_num_timesteps=False)
+    if isinstance(agent, OnPolicyAlgorithm):
+        callback: BaseCallback = _RepeatableRollouts(seed, env_steps, stds, checkpoint, on_rollout)
+        done = _resume(agent, checkpoint)
+        if done < env_steps:
+            agent.learn(env_steps - done, callback=callback, reset_num_timesteps=False)
+    else:
+        set_random_seed(seed)
+        env = agent.get_env()
+        assert env is not None
+        env.seed(seed)
+        agent.learn(env_steps, callback=_Progress(env_steps, stds, on_rollout))
     _refuse_nan(agent)
 
 
-def whole_rollouts(agent: OnPolicyAlgorithm, env_steps: int) -> int:
+def whole_rollouts(agent: BaseAlgorithm, env_steps: int) -> int:
     """`env_steps`, rounded up to whole rollouts of the agent."""
-    rollout = agent.n_steps * agent.n_envs
+    rollout = agent.n_steps * agent.n_envs if isinstance(agent, OnPolicyAlgorithm) else agent.n_envs
     return -(-env_steps // rollout) * rollout
 
 
@@ -85,12 +96,49 @@ def _resume(agent: OnPolicyAlgorithm, checkpoint: Path | None) -> int:
     return agent.num_timesteps
 
 
-def _refuse_nan(agent: OnPolicyAlgorithm) -> None:
+def _refuse_nan(agent: BaseAlgorithm) -> None:
     if not all(torch.isfinite(parameter).all() for parameter in agent.policy.parameters()):
         raise NotANumberError(
             f"a weight of the policy became NaN or infinite after {agent.num_timesteps} steps; the last good state is "
             "kept, pass a lower learning_rate"
         )
+
+
+def falling(stds: tuple[float, float], progress: float) -> float:
+    """Falls geometrically from the first to the last as `progress` goes from 0 to 1."""
+    first, last = stds
+    return float(first * (last / first) ** progress)
+
+
+def set_std(agent: BaseAlgorithm, std: float) -> None:
+    """Sets how far an agent strays from what it deems best, in the paper's [0, 1] units, if that can be set."""
+    setter = getattr(agent.policy, "set_std", None)
+    if setter is not None:
+        setter(std)
+    noise = getattr(agent, "action_noise", None)
+    for single in noise.noises if isinstance(noise, VectorizedActionNoise) else [noise]:
+        if isinstance(single, NormalActionNoise):
+            single._sigma = np.full_like(single._sigma, 2.0 * std)  # actions span twice the locations' range
+
+
+class _Progress(BaseCallback):
+    """Lowers the noise and tells of progress, for algorithms that don't learn from rollouts."""
+
+    def __init__(self, total: int, stds: tuple[float, float] | None, on_rollout: OnRollout | None) -> None:
+        super().__init__()
+        self._total, self._stds, self._on_rollout = total, stds, on_rollout
+        self._told = 0
+
+    def _on_step(self) -> bool:
+        agent = self.model
+        if self._stds is not None:
+            set_std(agent, falling(self._stds, min(1.0, agent.num_timesteps / self._total)))
+        if self._on_rollout is not None and agent.num_timesteps - self._told >= _STEPS_BETWEEN_REPORTS:
+            self._told = agent.num_timesteps
+            rewards = [float(episode["r"]) for episode in agent.ep_info_buffer or []]
+            figures = {"reward": sum(rewards) / max(1, len(rewards))}
+            self._on_rollout(min(self._told, self._total), self._total, figures)
+        return True
 
 
 class _RepeatableRollouts(BaseCallback):
@@ -114,8 +162,7 @@ class _RepeatableRollouts(BaseCallback):
         seed = int(np.random.SeedSequence([self._seed, agent.num_timesteps]).generate_state(1)[0])
         set_random_seed(seed)
         if self._stds is not None:
-            first, last = self._stds
-            agent.policy.set_std(first * (last / first) ** (agent.num_timesteps / self._total))
+            set_std(agent, falling(self._stds, agent.num_timesteps / self._total))
         agent.env.seed(seed)
         agent._last_obs = agent.env.reset()
         agent._last_episode_starts = np.ones(agent.n_envs, dtype=bool)

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from gymnasium import spaces
 from stable_baselines3.common.distributions import Distribution
-from stable_baselines3.common.policies import MultiInputActorCriticPolicy
+from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
@@ -119,6 +119,29 @@ PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {
 `fc_1024` for ResNets and DenseNets, `conv1x1_32` (Fig. 4) for the others."""
 
 
+def extractor_arguments(extractor: dict[str, Any] | str | None) -> dict[str, Any]:
+    """Arguments of `GlimpseExtractor`: themselves, or a row of `PROPOSAL_NETWORKS` by its name.
+
+    Raises:
+        ValueError: if there is no such row.
+    """
+    if not isinstance(extractor, str):
+        return extractor or {}
+    if extractor not in PROPOSAL_NETWORKS:
+        raise ValueError(f"extractor={extractor!r} is unknown; pass one of {', '.join(PROPOSAL_NETWORKS)}")
+    return PROPOSAL_NETWORKS[extractor]
+
+
+def squash_mean(policy: ActorCriticPolicy) -> None:
+    """Makes a new Gaussian policy's mean stay in [-1, 1] and start at the image's centre, and its std a given one."""
+    assert isinstance(policy.action_net, nn.Linear)
+    nn.init.zeros_(policy.action_net.bias)
+    policy.action_net = nn.Sequential(policy.action_net, nn.Tanh())
+    log_std = policy.log_std.detach().clone()
+    del policy.log_std
+    policy.register_buffer("log_std", log_std)  # no parameter: TRPO differentiates all of these
+
+
 def _shape(space: spaces.Space[Any]) -> tuple[int, ...]:
     assert space.shape is not None
     return space.shape
@@ -140,14 +163,10 @@ class GlimpsePolicy(MultiInputActorCriticPolicy):
     def __init__(
         self, *args: Any, std: float = 0.1, extractor: dict[str, Any] | str | None = None, **kwargs: Any
     ) -> None:
-        if isinstance(extractor, str) and extractor not in PROPOSAL_NETWORKS:
-            raise ValueError(f"extractor={extractor!r} is unknown; pass one of {', '.join(PROPOSAL_NETWORKS)}")
         ours: dict[str, Any] = {
             "net_arch": [],
             "features_extractor_class": GlimpseExtractor,
-            "features_extractor_kwargs": PROPOSAL_NETWORKS[extractor]
-            if isinstance(extractor, str)
-            else extractor or {},
+            "features_extractor_kwargs": extractor_arguments(extractor),
         }
         super().__init__(*args, **{**kwargs, **ours})
         self.set_std(std)
@@ -163,17 +182,12 @@ class GlimpsePolicy(MultiInputActorCriticPolicy):
         self._build_output(lr_schedule)
 
     def _build_output(self, lr_schedule: Schedule) -> None:
-        assert isinstance(self.action_net, nn.Linear)
-        nn.init.zeros_(self.action_net.bias)  # the first mean is the image's centre
-        self.action_net = nn.Sequential(self.action_net, nn.Tanh())
-        self.log_std.requires_grad_(False)
-        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        self.optimizer = self.optimizer_class(trained, **{"lr": lr_schedule(1), **self.optimizer_kwargs})
+        squash_mean(self)
+        self.optimizer = self.optimizer_class(self.parameters(), **{"lr": lr_schedule(1), **self.optimizer_kwargs})
 
     def set_std(self, std: float) -> None:
         """Sets the standard deviation, in the paper's [0, 1] units."""
-        with torch.no_grad():
-            self.log_std.fill_(math.log(2.0 * std))  # actions span twice the locations' range
+        self.log_std.fill_(math.log(2.0 * std))  # actions span twice the locations' range
 
     def mean_action(self, observations: Observation) -> Tensor:
         """The deterministic action, (B, 2) in [-1, 1], by the shortest way through the network."""

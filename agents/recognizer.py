@@ -12,8 +12,9 @@ from PIL import Image
 from torch import Tensor
 
 from agents.adaptive import fit_exit_rule
+from agents.deterministic_policy import DeterministicPolicy
 from agents.evaluation import EvaluationRecord, cumulative_multiply_adds, load_record
-from agents.loaded_run import DeterministicPolicy, load_run
+from agents.loaded_run import load_run
 from agents.run import RunFolder
 from classifiers.datasets.image_folder import decode_image
 from classifiers.early_exit import ExitRule

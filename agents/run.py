@@ -14,16 +14,18 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.factory import AGENTS, make_agent
+from agents.factory import make_agent
 from agents.fixed_agents import FIXED_AGENTS, FixedAgent
+from agents.recipes import AGENTS
 from agents.run_config import DataSpec, PolicySpec
 from classifiers.atomic_files import write_atomically
 from classifiers.checkpoints import CheckpointError
@@ -150,24 +152,21 @@ def _open_files(spec: DataSpec, split: str) -> FolderImages:
 
 def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: PolicySpec) -> GlanceFocusVectorEnv:
     """The environment that stage II trains in."""
-    task = Task(source, classifier)
-    return GlanceFocusVectorEnv(task, spec.episode, num_envs=spec.num_envs, autoreset_mode="SAME_STEP")
+    recipe = AGENTS.get(spec.agent)
+    num_envs = spec.num_envs or (1 if recipe is None else recipe.num_envs)
+    return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 
 def new_agent(
     env: GlanceFocusVectorEnv, spec: PolicySpec, seed: int, tensorboard: Path | None = None
-) -> OnPolicyAlgorithm | FixedAgent:
-    """An untrained agent for stage II.
-
-    Raises:
-        ValueError: if the agent does not learn on policy, which stage II needs to be resumable.
-    """
+) -> BaseAlgorithm | FixedAgent:
+    """An untrained agent for stage II."""
     if spec.agent in FIXED_AGENTS:
         return FixedAgent(spec.agent, seed)
     options = {"learning_rate": AGENTS[spec.agent].defaults["learning_rate"], **spec.options}
     initial = options["learning_rate"]
     options["learning_rate"] = lambda left: initial * (spec.final_lr_share + (1.0 - spec.final_lr_share) * left)
-    agent = make_agent(
+    return make_agent(
         spec.agent,
         env,
         policy_kwargs=spec.policy_options,
@@ -176,17 +175,15 @@ def new_agent(
         tensorboard_log=None if tensorboard is None else str(tensorboard),
         **options,
     )
-    if not isinstance(agent, OnPolicyAlgorithm):
-        raise ValueError(f"agent {spec.agent!r} does not learn on policy; pass ppo or ppo_gru")
-    return agent
 
 
-def save_policy(path: Path, agent: OnPolicyAlgorithm) -> None:
+def save_policy(path: Path, agent: BaseAlgorithm) -> None:
     """Writes a policy's weights, whole or not at all."""
-    write_atomically(path, lambda temporary: save_model(agent.policy, str(temporary), {"kind": "gfnet-policy"}))
+    policy = copy.deepcopy(agent.policy)  # whose parameters own their memory; ARS's are parts of one vector
+    write_atomically(path, lambda temporary: save_model(policy, str(temporary), {"kind": "gfnet-policy"}))
 
 
-def load_policy(path: Path, agent: OnPolicyAlgorithm) -> OnPolicyAlgorithm:
+def load_policy(path: Path, agent: BaseAlgorithm) -> BaseAlgorithm:
     """Reads a policy's weights into an agent of the same shape; executes no code.
 
     Raises:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from agents.factory import AGENTS
 from agents.fixed_agents import FIXED_AGENTS
+from agents.recipes import AGENTS
 from classifiers.datasets.image_folder import UNREADABLE
 from classifiers.datasets.synthetic_signs import SceneSpec
 from classifiers.glance_focus import ClassifierSpec
@@ -107,9 +107,9 @@ class PolicySpec:
     """Stage II.
 
     Attributes:
-        agent: a key of `agents.factory.AGENTS`, or one of `agents.fixed_agents.FIXED_AGENTS`, which skip the training.
+        agent: a key of `agents.recipes.AGENTS`, or one of `agents.fixed_agents.FIXED_AGENTS`, which skip the training.
         env_steps: focus steps to learn from; rounded up to whole rollouts.
-        num_envs: episodes side by side.
+        num_envs: episodes side by side; None takes what the agent learns well from.
         episode: the environment's rules.
         options: arguments of the algorithm, over the recipe's.
         policy_options: arguments of its policy, over the recipe's.
@@ -120,7 +120,7 @@ class PolicySpec:
 
     env_steps: int
     agent: str = "ppo"
-    num_envs: int = 256
+    num_envs: int | None = None
     episode: EpisodeSpec = field(default_factory=EpisodeSpec)
     options: dict[str, Any] = field(default_factory=dict)
     policy_options: dict[str, Any] = field(default_factory=dict)
@@ -130,7 +130,7 @@ class PolicySpec:
     def __post_init__(self) -> None:
         if self.agent not in (*AGENTS, *FIXED_AGENTS):
             raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join((*AGENTS, *FIXED_AGENTS))}")
-        if self.env_steps < 1 or self.num_envs < 1:
+        if self.env_steps < 1 or (self.num_envs is not None and self.num_envs < 1):
             raise ValueError(f"env_steps={self.env_steps}, num_envs={self.num_envs}; pass 1 or more of each")
         if min(self.stds) <= 0:
             raise ValueError(f"stds={list(self.stds)}; pass two numbers above 0")

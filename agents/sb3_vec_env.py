@@ -1,20 +1,20 @@
-"""Our vector environment as Stable-Baselines3 wants to see it."""
+"""A Gymnasium vector environment as Stable-Baselines3 wants to see it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
-from gymnasium.vector import AutoresetMode
-from stable_baselines3.common.vec_env import VecEnv
+from gymnasium import spaces
+from gymnasium.spaces.utils import flatten_space
+from gymnasium.vector import AutoresetMode, VectorEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
-
-from gfnet_env import GlanceFocusVectorEnv
 
 
 class SB3VecEnv(VecEnv):
-    """SB3's `VecEnv` around a `GlanceFocusVectorEnv` in SAME_STEP mode.
+    """SB3's `VecEnv` around a Gymnasium `VectorEnv` in SAME_STEP mode, ours or any other, wrapped or not.
 
     On the last step of an episode, `infos[i]["terminal_observation"]` is what was seen before the reset and the other
     entries of `infos[i]` are the finished episode's.
@@ -26,10 +26,12 @@ class SB3VecEnv(VecEnv):
         ValueError: if its autoreset mode is another.
     """
 
-    def __init__(self, env: GlanceFocusVectorEnv) -> None:
-        if env.autoreset_mode is not AutoresetMode.SAME_STEP:
+    def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        mode = env.metadata.get("autoreset_mode")
+        if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(
-                f"autoreset_mode is {env.autoreset_mode.name}; make the environment with autoreset_mode='SAME_STEP'"
+                f"autoreset_mode is {mode.name if isinstance(mode, AutoresetMode) else mode}; make the environment "
+                "with autoreset_mode='SAME_STEP'"
             )
         self.env = env
         self.render_mode = env.render_mode
@@ -38,10 +40,10 @@ class SB3VecEnv(VecEnv):
     def reset(self) -> VecEnvObs:
         """Starts new episodes in all rows."""
         seeds = list(self._seeds) if any(seed is not None for seed in self._seeds) else None
-        observation, info = self.env.reset(seed=seeds)
+        observation, info = self.env.reset(seed=seeds)  # type: ignore[arg-type]  # narrower than Gymnasium's vector environments take
         self.reset_infos = _rows(info, self.num_envs)
         self._reset_seeds()
-        return observation
+        return cast(VecEnvObs, observation)
 
     def step_async(self, actions: np.ndarray) -> None:
         """Keeps the actions for `step_wait`."""
@@ -49,15 +51,16 @@ class SB3VecEnv(VecEnv):
 
     def step_wait(self) -> VecEnvStepReturn:
         """Looks at one patch in every row."""
-        observation, reward, terminated, _, info = self.env.step(self._actions)
+        observation, reward, terminated, truncated, info = self.env.step(self._actions)
+        done = terminated | truncated
         rows: list[dict[str, Any]] = _rows(info, self.num_envs)
-        if terminated.any():
+        if done.any():
             final_rows = _rows(info["final_info"], self.num_envs)
-            for index in np.flatnonzero(terminated).tolist():
+            for index in np.flatnonzero(done).tolist():
                 rows[index] = {**final_rows[index], "terminal_observation": info["final_obs"][index]}
-        for row in rows:
-            row["TimeLimit.truncated"] = False
-        return observation, reward.astype(np.float32), terminated, rows
+        for row, was_cut_off in zip(rows, (truncated & ~terminated).tolist(), strict=True):
+            row["TimeLimit.truncated"] = was_cut_off
+        return observation, reward.astype(np.float32), done, rows
 
     def close(self) -> None:
         """Closes the environment."""
@@ -65,11 +68,12 @@ class SB3VecEnv(VecEnv):
 
     def get_images(self) -> Sequence[np.ndarray | None]:
         """One picture for each row."""
-        return self.env.render() or [None] * self.num_envs
+        return self.env.render() or [None] * self.num_envs  # type: ignore[return-value]  # Gymnasium leaves the type open
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
         """The environment's attribute, once for each row."""
-        return [getattr(self.env, attr_name) for _ in self._get_indices(indices)]
+        owner = self.env if hasattr(self.env, attr_name) else self.env.unwrapped
+        return [getattr(owner, attr_name) for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
         """Sets an attribute of the environment; the rows share it."""
@@ -83,6 +87,38 @@ class SB3VecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
         """The rows carry no wrappers of their own."""
         return [False for _ in self._get_indices(indices)]
+
+
+class FlatVecEnv(VecEnvWrapper):
+    """Joins the parts of Dict observations into one vector, by name, for algorithms that know no others.
+
+    Gymnasium's own wrapper refuses SAME_STEP vector environments.
+
+    Args:
+        venv: an SB3 `VecEnv` with Dict observations.
+    """
+
+    def __init__(self, venv: VecEnv) -> None:
+        assert isinstance(venv.observation_space, spaces.Dict)
+        super().__init__(venv, flatten_space(venv.observation_space))
+
+    def reset(self) -> VecEnvObs:
+        """(B, n) float32."""
+        return _flat(self.venv.reset())
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """As the `VecEnv`'s, with observations (B, n) float32."""
+        observation, reward, done, infos = self.venv.step_wait()
+        for info in infos:
+            if "terminal_observation" in info:
+                last = {key: value[None] for key, value in info["terminal_observation"].items()}
+                info["terminal_observation"] = _flat(last)[0]
+        return _flat(observation), reward, done, infos
+
+
+def _flat(observation: Any) -> np.ndarray:
+    parts = [observation[key] for key in sorted(observation)]
+    return np.concatenate([part.reshape(len(part), -1) for part in parts], axis=1)
 
 
 def _rows(info: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:

@@ -22,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 from agents.config_files import load_config
-from agents.evaluation import agent_locator, evaluate
-from agents.loaded_run import DeterministicPolicy, blank_agent
+from agents.deterministic_policy import DeterministicPolicy, agent_locator
+from agents.evaluation import evaluate
+from agents.loaded_run import blank_agent
 from agents.policy_cost import policy_multiply_adds
 from agents.recognizer import Recognizer
 from classifiers.datasets.image_source import ArrayImages, nameless_classes

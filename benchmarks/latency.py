@@ -24,7 +24,8 @@ import torch
 from inference import NUM_CLASSES
 
 from agents.config_files import load_config
-from agents.loaded_run import DeterministicPolicy, blank_agent, load_run
+from agents.deterministic_policy import DeterministicPolicy
+from agents.loaded_run import blank_agent, load_run
 from agents.onnx_export import export_full_resolution, export_onnx
 from agents.onnx_runner import OnnxRecognizer
 from agents.policy_cost import policy_multiply_adds

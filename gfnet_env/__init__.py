@@ -8,6 +8,7 @@ from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.registration import TASKS, make_env, make_vector_env, register_all
 from gfnet_env.tasks import Task, image_folder_task, imagenet_task, synthetic_signs_task
 from gfnet_env.vector_env import GlanceFocusVectorEnv
+from gfnet_env.wrappers import GridAction, VectorGridAction
 
 __all__ = [
     "TASKS",
@@ -15,7 +16,9 @@ __all__ = [
     "GlanceFocusDynamics",
     "GlanceFocusEnv",
     "GlanceFocusVectorEnv",
+    "GridAction",
     "Task",
+    "VectorGridAction",
     "image_folder_task",
     "imagenet_task",
     "make_env",

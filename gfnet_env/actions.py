@@ -41,3 +41,16 @@ def to_action(location: Tensor) -> np.ndarray:
         (B, 2) float32 in [-1, 1].
     """
     return np.clip(2.0 * location.detach().cpu().numpy() - 1.0, -1.0, 1.0).astype(np.float32)
+
+
+def grid_actions(side: int) -> np.ndarray:
+    """The places of a square grid over the image, the borders included, in reading order.
+
+    Args:
+        side: places along each axis, 2 or more.
+
+    Returns:
+        (side^2, 2) float32 actions in [-1, 1], (row, col).
+    """
+    axis = np.linspace(-1.0, 1.0, side, dtype=np.float32)
+    return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)

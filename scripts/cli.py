@@ -13,6 +13,7 @@ from rich.console import Console
 from agents.ablation import ABLATIONS
 from agents.adaptive import METHODS
 from agents.config_files import shipped_configs
+from agents.recipes import AGENTS
 from scripts.commands import COMMANDS
 
 
@@ -87,6 +88,13 @@ def _add_training(add: Add) -> None:
     ablate.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
     ablate.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
     _add_changes(ablate)
+
+    benchmark = add("benchmark", "a leaderboard of algorithms on the embedded task")
+    benchmark.add_argument("names", nargs="*", metavar="AGENT", help=f"which; all if left out: {', '.join(AGENTS)}")
+    benchmark.add_argument("--out", type=Path, required=True, help="folder of the results, the table and the curves")
+    benchmark.add_argument("--steps", type=int, default=60_000, metavar="S", help="environment steps of each training")
+    benchmark.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
+    _add_changes(benchmark)
 
 
 def _add_use_of_runs(add: Add) -> None:

@@ -18,10 +18,13 @@ from rich.console import Console
 from agents.ablation import ABLATIONS, markdown_table, run_ablations
 from agents.config_files import ConfigError, dump_config, load_config
 from agents.evaluation import load_record
+from agents.leaderboard import leaderboard_curves, run_leaderboard
+from agents.leaderboard import markdown_table as leaderboard_table
 from agents.loaded_run import LoadedRun, load_networks
 from agents.onnx_export import export_onnx
 from agents.pipeline import Pipeline, read_metrics
 from agents.published_run import import_checkpoint
+from agents.recipes import AGENTS
 from agents.recognizer import Recognizer
 from agents.results import evaluate_run
 from agents.run import RunFolder, open_images
@@ -33,7 +36,7 @@ from classifiers.datasets.signs import CLASS_NAMES
 from classifiers.distributed import is_first_process, process_group
 from gfnet_env import TASKS
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
-from scripts.plots import save_plots
+from scripts.plots import leaderboard_plot, save_figure, save_plots
 from scripts.predictions import image_files, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
 from scripts.report import cost_table, summary_lines, terminal_table, write_report
@@ -153,6 +156,22 @@ def ablate(options: argparse.Namespace, console: Console) -> None:
     console.print(f"Look at {options.out / 'ablations.md'}")
 
 
+def benchmark(options: argparse.Namespace, console: Console) -> None:
+    """Trains algorithms on the embedded task over several seeds and prints their leaderboard."""
+    with TerminalReporter(console, quiet=options.quiet) as reporter:
+        board = run_leaderboard(
+            options.names or list(AGENTS),
+            options.out,
+            env_steps=options.steps,
+            seeds=options.seeds,
+            changes=options.set,
+            reporter=reporter,
+        )
+    save_figure(options.out / "leaderboard.png", leaderboard_plot(leaderboard_curves(board)))
+    console.print(leaderboard_table(board))
+    console.print(f"Look at {options.out / 'leaderboard.md'} and {options.out / 'leaderboard.png'}")
+
+
 def predict(options: argparse.Namespace, console: Console) -> None:
     """Recognises image files, each with as many looks as it needs."""
     recognizer = _recognizer(options)
@@ -204,6 +223,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "export": export,
     "cost": cost,
     "ablate": ablate,
+    "benchmark": benchmark,
     "import-checkpoint": import_published,
     "plot": plot,
     "predict": predict,

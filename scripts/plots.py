@@ -124,10 +124,14 @@ def save_plots(folder: Path, named: dict[str, dict[str, Any]]) -> list[Path]:
     written = []
     for name, figure in figures.items():
         if figure is not None:
-            path = folder / f"{name}.png"
-            write_atomically(path, partial(figure.savefig, format="png", dpi=150))
-            written.append(path)
+            written.append(save_figure(folder / f"{name}.png", figure))
     return written
+
+
+def save_figure(path: Path, figure: Figure) -> Path:
+    """Writes a figure as PNG, whole or not at all; returns its path."""
+    write_atomically(path, partial(figure.savefig, format="png", dpi=150))
+    return path
 
 
 Line = tuple[list[float], list[float]]
@@ -188,6 +192,25 @@ def learning_curve(steps: list[int], rewards: list[float]) -> Figure:
         width = max(2, len(rewards) // 20)
         smooth = np.convolve(rewards, np.ones(width) / width, mode="valid")
         axes.plot(steps[width - 1 :], smooth, color=COLOURS["learned"])
+    return figure
+
+
+def leaderboard_plot(curves: dict[str, Any]) -> Figure:
+    """Share of the oracle's gain over random along the training of each algorithm, with intervals over seeds.
+
+    Args:
+        curves: of `agents.leaderboard.leaderboard_curves`.
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _axes("environment steps", "share of the oracle's gain over random at t=2")
+    for index, (name, curve) in enumerate(curves.items()):
+        colour, style = f"C{index % 10}", "-" if index < 10 else "--"
+        axes.plot(curve["steps"], curve["mean"], style, color=colour, label=name)
+        axes.fill_between(curve["steps"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
+    axes.set_ylim(-0.05, 1.0)
+    axes.legend(fontsize="small", ncols=2)
     return figure
 
 

@@ -14,12 +14,14 @@ from conftest import SMALL_SCENES
 from stable_baselines3 import A2C, PPO, SAC, TD3
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from agents.evaluation import agent_locator, evaluate, pointing_game
-from agents.factory import AGENTS, as_sb3, make_agent
+from agents.deterministic_policy import agent_locator
+from agents.evaluation import evaluate, pointing_game
+from agents.factory import as_sb3, make_agent
 from agents.policy_cost import policy_multiply_adds
 from agents.policy_training import train_agent
 from agents.ppo_gru import PPOGRU
 from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
+from agents.recipes import AGENTS
 from agents.run import load_policy, save_policy
 from agents.sb3_vec_env import SB3VecEnv
 from classifiers.checkpoints import CheckpointError
@@ -29,29 +31,34 @@ from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 
 MakeClassifier = Callable[..., FrozenClassifier]
 SMALL_UNITS = {"extractor": {"conv_channels": 4, "units": 16}}
+ON_POLICY = [name for name, recipe in AGENTS.items() if recipe.rollout]
+_OFTEN = {"learning_starts": 512, "gradient_steps": 32, "batch_size": 64}
+FIND: dict[str, tuple[dict[str, Any], int]] = {  # options by which an algorithm finds the good place soon, and steps
+    **{name: ({"n_steps": 2, "batch_size": 128, "learning_rate": 5e-3}, 128 * 40) for name in ON_POLICY},
+    "a2c": ({"n_steps": 2, "learning_rate": 5e-3}, 128 * 80),
+    **dict.fromkeys(("sac", "td3", "ddpg", "tqc", "crossq"), (_OFTEN, 3000)),
+    "dqn": ({**_OFTEN, "target_update_interval": 256}, 3000),
+    "ars": ({"n_eval_episodes": 64, "delta_std": 0.2, "learning_rate": 0.2}, 64 * 2 * 16 * 20),
+}
 
 
 def _env(classifier: FrozenClassifier, source: ArrayImages, num_envs: int = 8) -> GlanceFocusVectorEnv:
     return GlanceFocusVectorEnv(Task(source, classifier), EpisodeSpec(), num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name.startswith("ppo") else [pytest.mark.slow]) for name in AGENTS]
+)
 def test_agents_learn_where_the_one_good_place_is(
     name: str, colour_classifier: MakeClassifier, red_corner_images: ArrayImages
 ) -> None:
     """Grey pictures with one red corner: a random patch touches it once in nine, the trained policy always."""
     classifier = colour_classifier()
-    agent = make_agent(
-        name,
-        _env(classifier, red_corner_images, num_envs=64),
-        seed=0,
-        n_steps=2,
-        batch_size=128,
-        learning_rate=5e-3,
-        policy_kwargs=SMALL_UNITS,
-    )
+    options, steps = FIND[name]
+    env = _env(classifier, red_corner_images, num_envs=64)
+    agent = make_agent(name, env, seed=0, policy_kwargs=SMALL_UNITS, **options)
 
-    train_agent(agent, 128 * 40, seed=0)  # type: ignore[arg-type]  # on-policy
+    train_agent(agent, steps, seed=0)
 
     locator = agent_locator(agent)
     record = evaluate(classifier, red_corner_images, lambda batch: locator)
@@ -60,14 +67,15 @@ def test_agents_learn_where_the_one_good_place_is(
     assert found is not None and len(found) == 2
 
 
-@pytest.mark.parametrize("name", AGENTS)
+@pytest.mark.parametrize("name", ON_POLICY)
 def test_cut_off_training_ends_with_the_same_policy(
     name: str, classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agents.policy_training._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 
     def new_agent() -> Any:
-        return make_agent(name, _env(classifier, scenes), seed=3, n_steps=3, batch_size=24, policy_kwargs=SMALL_UNITS)
+        options = {} if name == "a2c" else {"batch_size": 24}
+        return make_agent(name, _env(classifier, scenes), seed=3, n_steps=3, policy_kwargs=SMALL_UNITS, **options)
 
     undisturbed = new_agent()
     train_agent(undisturbed, 24 * 5, seed=3)
@@ -108,7 +116,7 @@ def test_standard_deviation_can_be_lowered(classifier: FrozenClassifier, scenes:
     agent = make_agent("ppo", _env(classifier, scenes), seed=0, n_steps=3, batch_size=24, policy_kwargs=SMALL_UNITS)
     assert isinstance(agent.policy, GlimpsePolicy)
 
-    train_agent(agent, 24 * 4, seed=0, stds=(0.2, 0.05))  # type: ignore[arg-type]  # on-policy
+    train_agent(agent, 24 * 4, seed=0, stds=(0.2, 0.05))
 
     last_rollout = 0.2 * (0.05 / 0.2) ** (3 / 4)
     assert agent.policy.log_std.exp().tolist() == pytest.approx([2 * last_rollout] * 2, rel=1e-4)
@@ -189,9 +197,9 @@ def test_save_and_load_predict_the_same(
     expected = agent.predict(observation, deterministic=True)[0]
 
     agent.save(tmp_path / "agent.zip")
-    save_policy(tmp_path / "policy.safetensors", agent)  # type: ignore[arg-type]  # on-policy
+    save_policy(tmp_path / "policy.safetensors", agent)
     by_sb3 = type(agent).load(tmp_path / "agent.zip")
-    by_us = load_policy(tmp_path / "policy.safetensors", make_agent(name, env, seed=9, **options))  # type: ignore[arg-type]  # on-policy
+    by_us = load_policy(tmp_path / "policy.safetensors", make_agent(name, env, seed=9, **options))
 
     assert np.array_equal(by_sb3.predict(observation, deterministic=True)[0], expected)
     assert np.array_equal(by_us.predict(observation, deterministic=True)[0], expected)
@@ -202,12 +210,12 @@ def test_policies_of_another_shape_are_refused(
 ) -> None:
     env = _env(classifier, scenes, num_envs=2)
     options: dict[str, Any] = {"n_steps": 3, "batch_size": 6}
-    save_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, policy_kwargs=SMALL_UNITS, **options))  # type: ignore[arg-type]  # on-policy
+    save_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, policy_kwargs=SMALL_UNITS, **options))
 
     with pytest.raises(CheckpointError, match="does not fit this policy"):
-        load_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, **options))  # type: ignore[arg-type]  # on-policy
+        load_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, **options))
     with pytest.raises(FileNotFoundError, match="pass the folder of a run whose stage II is done"):
-        load_policy(tmp_path / "none.safetensors", make_agent("ppo", env, **options))  # type: ignore[arg-type]  # on-policy
+        load_policy(tmp_path / "none.safetensors", make_agent("ppo", env, **options))
 
 
 def test_gru_state_is_carried_and_forgotten(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
@@ -250,9 +258,9 @@ def test_policy_cost_is_counted_on_the_network(classifier: FrozenClassifier, sce
     vector = 256 + 2 * 8
     extractor = channels * 32 * height * width + flat * 256 + attention
 
-    assert policy_multiply_adds(make_agent("ppo", env)) == extractor + vector * 2  # type: ignore[arg-type]  # on-policy
+    assert policy_multiply_adds(make_agent("ppo", env)) == extractor + vector * 2
     gru = 3 * vector * (vector + vector)
-    assert policy_multiply_adds(make_agent("ppo_gru", env)) == extractor + gru + vector * 2  # type: ignore[arg-type]  # on-policy
+    assert policy_multiply_adds(make_agent("ppo_gru", env)) == extractor + gru + vector * 2
 
 
 def test_unknown_agents_are_refused() -> None:

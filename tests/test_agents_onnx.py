@@ -13,8 +13,8 @@ import torch
 from conftest import SMALL_SCENES, random_classifier
 from PIL import Image
 
-from agents.evaluation import agent_locator, evaluate
-from agents.loaded_run import DeterministicPolicy
+from agents.deterministic_policy import DeterministicPolicy, agent_locator
+from agents.evaluation import evaluate
 from agents.onnx_export import export_full_resolution, export_onnx
 from agents.policy_cost import policy_multiply_adds
 from agents.recognizer import Recognizer

@@ -11,8 +11,8 @@ from PIL import Image
 
 import agents
 from agents.adaptive import apply_exit_rule, budget_curve, cheapest_rule, fit_exit_rule
-from agents.evaluation import EvaluationRecord, agent_locator, evaluate
-from agents.loaded_run import DeterministicPolicy
+from agents.deterministic_policy import DeterministicPolicy, agent_locator
+from agents.evaluation import EvaluationRecord, evaluate
 from agents.policy_cost import policy_multiply_adds
 from agents.recognizer import Recognizer, as_batch
 from agents.run import new_agent, policy_env

@@ -1,0 +1,66 @@
+"""Wrappers that offer the environment in another form."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector.utils import batch_space
+
+from gfnet_env.actions import grid_actions
+
+
+class GridAction(gymnasium.ActionWrapper[Any, np.int64, np.ndarray]):
+    """A choice of places on a square grid instead of a point, for algorithms that want discrete actions (DQN).
+
+    Args:
+        env: an environment whose action is (row, col) in [-1, 1].
+        side: places along each axis, 2 or more; the borders are among them.
+
+    Raises:
+        ValueError: if the environment's actions are others, or the side is below 2.
+    """
+
+    def __init__(self, env: gymnasium.Env[Any, np.ndarray], side: int = 9) -> None:
+        super().__init__(env)
+        _check_grid(env.action_space, side)
+        self._places = grid_actions(side)
+        self.action_space = spaces.Discrete(side * side)
+
+    def action(self, action: np.int64) -> np.ndarray:
+        """The place that a number stands for, (2,) in [-1, 1]; places are numbered in reading order."""
+        place: np.ndarray = self._places[int(action)]
+        return place
+
+
+class VectorGridAction(gymnasium.vector.VectorActionWrapper):
+    """`GridAction` for a vector environment.
+
+    Args:
+        env: a vector environment whose actions are (row, col) in [-1, 1].
+        side: places along each axis, 2 or more; the borders are among them.
+
+    Raises:
+        ValueError: if the environment's actions are others, or the side is below 2.
+    """
+
+    def __init__(self, env: gymnasium.vector.VectorEnv[Any, Any, Any], side: int = 9) -> None:
+        super().__init__(env)
+        _check_grid(env.single_action_space, side)
+        self._places = grid_actions(side)
+        self.single_action_space = spaces.Discrete(side * side)
+        self.action_space = batch_space(self.single_action_space, env.num_envs)
+
+    def actions(self, actions: np.ndarray) -> np.ndarray:
+        """The places that B numbers stand for, (B, 2) in [-1, 1]."""
+        places: np.ndarray = self._places[actions]
+        return places
+
+
+def _check_grid(space: spaces.Space[Any], side: int) -> None:
+    if not isinstance(space, spaces.Box) or space.shape != (2,):
+        raise ValueError(f"the environment's actions are {space}; pass one whose actions are Box(-1, 1, (2,))")
+    if side < 2:
+        raise ValueError(f"side={side}; pass 2 or more places along each axis")
