@@ -133,12 +133,20 @@ class _Progress(BaseCallback):
         agent = self.model
         if self._stds is not None:
             set_std(agent, falling(self._stds, min(1.0, agent.num_timesteps / self._total)))
-        if self._on_rollout is not None and agent.num_timesteps - self._told >= _STEPS_BETWEEN_REPORTS:
-            self._told = agent.num_timesteps
-            rewards = [float(episode["r"]) for episode in agent.ep_info_buffer or []]
+        if agent.num_timesteps - self._told >= _STEPS_BETWEEN_REPORTS:
+            self._tell()
+        return True
+
+    def _on_training_end(self) -> None:
+        if self.model.num_timesteps > self._told:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._told = self.model.num_timesteps
+        if self._on_rollout is not None:
+            rewards = [float(episode["r"]) for episode in self.model.ep_info_buffer or []]
             figures = {"reward": sum(rewards) / max(1, len(rewards))}
             self._on_rollout(min(self._told, self._total), self._total, figures)
-        return True
 
 
 class _RepeatableRollouts(BaseCallback):

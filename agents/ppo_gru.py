@@ -106,11 +106,14 @@ class PPOGRU(PPO):
         def of(array: np.ndarray) -> Tensor:  # (n_steps, rows, ...)
             return torch.as_tensor(array[:, rows], device=self.device)
 
-        observations = {key: of(array) for key, array in buffer.observations.items()}
+        flat = {key: of(array).flatten(0, 1) for key, array in buffer.observations.items()}
+        vectors = self.policy.extract_features(flat)
+        assert isinstance(vectors, Tensor)  # policy and value share it
+        vectors = vectors.unflatten(0, (buffer.buffer_size, -1))
         starts, actions, state = of(buffer.episode_starts), of(buffer.actions), self._first_state[rows]
         log_probs, values, entropies = [], [], []
         for step in range(buffer.buffer_size):
-            state = self.policy.recur({key: part[step] for key, part in observations.items()}, state, starts[step])
+            state = self.policy.remember(vectors[step], state, starts[step])
             distribution, value = self.policy.outputs(state)
             log_probs.append(distribution.log_prob(actions[step]))
             entropies.append(distribution.entropy())

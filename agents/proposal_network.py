@@ -224,8 +224,11 @@ class GlimpseGRUPolicy(GlimpsePolicy):
         Returns:
             (B, units) the new state h^pi.
         """
-        features = self.extract_features(observations)
-        new_state: Tensor = self.gru(features, state * (1.0 - episode_start)[:, None])
+        return self.remember(self.extract_features(observations), state, episode_start)  # type: ignore[arg-type]  # Dict observations
+
+    def remember(self, vectors: Tensor, state: Tensor, episode_start: Tensor) -> Tensor:
+        """The GRU's part of `recur`, on (B, features_dim) vectors that were extracted before."""
+        new_state: Tensor = self.gru(vectors, state * (1.0 - episode_start)[:, None])
         return new_state
 
     def outputs(self, state: Tensor) -> tuple[Distribution, Tensor]:

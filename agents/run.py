@@ -14,7 +14,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,8 +178,7 @@ def new_agent(
 
 def save_policy(path: Path, agent: BaseAlgorithm) -> None:
     """Writes a policy's weights, whole or not at all."""
-    policy = copy.deepcopy(agent.policy)  # whose parameters own their memory; ARS's are parts of one vector
-    write_atomically(path, lambda temporary: save_model(policy, str(temporary), {"kind": "gfnet-policy"}))
+    write_atomically(path, lambda temporary: save_model(agent.policy, str(temporary), {"kind": "gfnet-policy"}))
 
 
 def load_policy(path: Path, agent: BaseAlgorithm) -> BaseAlgorithm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 from gymnasium import spaces
 from sb3_contrib import ARS
 from sb3_contrib.ars.policies import ARSPolicy
@@ -48,6 +49,12 @@ class GlimpseARSPolicy(ARSPolicy):
         """The patch proposal network's; SB3 calls this while it builds the policy."""
         assert isinstance(self.observation_space, spaces.Dict)
         return GlimpseExtractor(self.observation_space, **self._extractor)
+
+    def load_from_vector(self, vector: np.ndarray) -> None:
+        """Takes all weights from one vector; each then owns its memory, without which it can't be saved."""
+        super().load_from_vector(vector)
+        for parameter in self.parameters():
+            parameter.data = parameter.data.clone()
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,202 @@
+"""What the environment costs on top of the encoders that it looks through, all in one process and in turn.
+
+    (a) the encoder as its library makes it, eager, on a batch of patches
+    (b) the encoder frozen: folded, channels-last, compiled
+    (c) a step of `GlanceFocusVectorEnv`, for several numbers of rows, over (b) at that batch size
+    (d) a whole batch of stage II, rollout and PPO update, in units of T times (a)
+
+The authors' code takes, in the last unit, 1.36 for ResNet-50 and 1.13 for MobileNet-V3-Large.
+
+python benchmarks/env_speed.py [NAME...] [--num-envs N...] [--rounds R] [--no-compile] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from agents.config_files import load_config
+from agents.factory import make_agent
+from agents.run_config import RunConfig
+from classifiers.datasets.image_source import Batch, nameless_classes
+from classifiers.encoders import build_encoder
+from classifiers.frozen import FrozenClassifier, frozen
+from classifiers.glance_focus import GlanceFocusClassifier
+from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network, its batch of stage II, and what the authors' code takes for that."""
+
+    config: str
+    num_envs: int
+    num_classes: int
+    authors: float | None
+    options: dict[str, Any]
+
+
+# the authors' stage II: the increment reward, one epoch of one batch
+_ONE_EPOCH = {"n_epochs": 1}
+CASES = {
+    "resnet50": Case("resnet50_96", 32, 1000, 1.36, _ONE_EPOCH),
+    "mobilenetv3": Case("mobilenetv3_large_100_96", 32, 1000, 1.13, _ONE_EPOCH),
+    "embedded": Case("synthetic_signs", 256, 10, None, {}),
+}
+
+
+class EndlessImages:
+    """As many images as ImageNet has, of which a few are different: no glance is seen twice, nothing is decoded."""
+
+    def __init__(self, image_size: tuple[int, int], num_classes: int) -> None:
+        self._images = torch.randint(0, 256, (512, 3, *image_size), dtype=torch.uint8)
+        self.image_size = image_size
+        self.class_names = nameless_classes(num_classes)
+
+    def __len__(self) -> int:
+        return 1_281_167
+
+    def fetch(self, indices: Tensor) -> Batch:
+        """See `ImageSource.fetch`."""
+        nothing = torch.zeros(len(indices), 4, dtype=torch.int64)
+        return Batch(self._images[indices % len(self._images)], indices % len(self.class_names), nothing)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", default=[], metavar="NAME", help=f"which: {', '.join(CASES)}")
+    parser.add_argument("--num-envs", type=int, nargs="+", default=[1, 32, 256], metavar="N")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    rows = [measure(name, options) for name in options.names or CASES]
+    if options.json:
+        print(json.dumps(rows))
+        return
+    print("| network | what | images | ms | images/s | in units of |")
+    print("|---|---|---|---|---|---|")
+    for row in rows:
+        for line in row["lines"]:
+            figures = f"{line['images']} | {line['ms']:.1f} | {line['images_per_s']:.0f} | {line['ratio']:.2f}"
+            print(f"| {row['name']} | {line['what']} | {figures} {line['unit']} |")
+
+
+def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
+    """All sides of one network."""
+    case = CASES[name]
+    config = load_config(case.config)
+    torch.manual_seed(0)
+    classifier = frozen(
+        GlanceFocusClassifier(config.classifier, case.num_classes).eval(), compile=not options.no_compile
+    )
+    source = EndlessImages(config.data.image_size, case.num_classes)
+    eager = build_encoder(config.classifier.encoder, case.num_classes).eval()
+    side = config.classifier.patch_size
+    patches = {n: torch.randn(n, 3, side, side) for n in {*options.num_envs, case.num_envs}}
+    sides: dict[str, tuple[int, Callable[[], object]]] = {
+        "a": (case.num_envs, lambda: _encode(eager, patches[case.num_envs]))
+    }
+    for n in options.num_envs:
+        sides[f"b{n}"] = (n, lambda n=n: _encode(classifier.local_encoder, _channels_last(patches[n])))  # type: ignore[misc]  # binds the loop variable
+        sides[f"c{n}"] = (n, _env_step(classifier, source, n))
+    looks = config.classifier.num_glimpses
+    sides["d"] = (looks * case.num_envs, _stage2_batch(config, case, classifier, source))
+    seconds = {key: statistics.median(times) for key, times in _interleaved(sides, options.rounds).items()}
+    units = {"a": "", "d": f"of {looks} x (a); the authors' code {case.authors or 'unknown'}"}
+    lines = []
+    for key, (images, _) in sides.items():
+        unit = looks * seconds["a"] if key == "d" else seconds[f"b{images}"] if key[0] == "c" else seconds["a"]
+        if key[0] == "b":
+            unit *= images / case.num_envs
+        lines.append(
+            {
+                "what": _titles(key, images, looks),
+                "key": key,
+                "images": images,
+                "ms": 1e3 * seconds[key],
+                "images_per_s": images / seconds[key],
+                "ratio": seconds[key] / unit,
+                "unit": units.get(key, "of (b)" if key[0] == "c" else "of (a), per image"),
+            }
+        )
+    return {"name": name, "threads": torch.get_num_threads(), "authors": case.authors, "lines": lines}
+
+
+def _titles(key: str, images: int, looks: int) -> str:
+    names = {"a": "(a) eager encoder", "b": "(b) frozen encoder", "c": f"(c) env step, N = {images}"}
+    return names.get(key[0], f"(d) stage II, {images // looks} episodes")
+
+
+@torch.inference_mode()
+def _encode(encoder: Any, patches: Tensor) -> Tensor:
+    pooled: Tensor = encoder(patches).pooled
+    return pooled
+
+
+def _channels_last(patches: Tensor) -> Tensor:
+    return patches.to(memory_format=torch.channels_last)
+
+
+def _env_step(classifier: FrozenClassifier, source: EndlessImages, num_envs: int) -> Callable[[], object]:
+    """One step of all rows; before it, not timed, rows that are done start anew."""
+    env = GlanceFocusVectorEnv(
+        Task(source, classifier), EpisodeSpec(reward="increment"), num_envs=num_envs, autoreset_mode="DISABLED"
+    )
+    env.action_space.seed(0)
+
+    def step() -> object:
+        return env.step(env.action_space.sample())
+
+    def prepare() -> None:
+        if env._finished.any():
+            env.reset(seed=0)
+
+    step.prepare = prepare  # type: ignore[attr-defined]  # what comes before the clock starts
+    return step
+
+
+def _stage2_batch(
+    config: RunConfig, case: Case, classifier: FrozenClassifier, source: EndlessImages
+) -> Callable[[], object]:
+    env = GlanceFocusVectorEnv(
+        Task(source, classifier),
+        EpisodeSpec(reward="increment"),
+        num_envs=case.num_envs,
+        autoreset_mode="SAME_STEP",
+    )
+    steps = config.classifier.num_glimpses - 1
+    options = {**config.stage2.options, "n_steps": steps, **case.options}
+    if case.options:
+        options["batch_size"] = steps * case.num_envs
+    agent = make_agent(config.stage2.agent, env, policy_kwargs=config.stage2.policy_options, seed=0, **options)
+
+    def batch() -> object:
+        return agent.learn(steps * case.num_envs, reset_num_timesteps=False)
+
+    return batch
+
+
+def _interleaved(sides: dict[str, tuple[int, Callable[[], object]]], rounds: int) -> dict[str, Sequence[float]]:
+    """Seconds of every side, round by round; the first round, which compiles, is dropped."""
+    times: dict[str, list[float]] = {key: [] for key in sides}
+    for _ in range(rounds + 1):
+        for key, (_, run) in sides.items():
+            getattr(run, "prepare", lambda: None)()
+            started = time.perf_counter()
+            run()
+            times[key].append(time.perf_counter() - started)
+    return {key: np.array(taken[1:]).tolist() for key, taken in times.items()}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+"""The leaderboard: the same steps for all, resumable, and intervals that mean something."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from agents.leaderboard import (
+    Baseline,
+    Leaderboard,
+    Result,
+    bootstrap_interval,
+    interquartile_mean,
+    leaderboard_curves,
+    markdown_table,
+)
+from scripts.cli import main
+
+SMALL = [
+    "data.num_train=24",
+    "data.num_val=6",
+    "data.num_test=8",
+    "stage2.num_envs=8",
+    "stage2.policy_options={extractor: {conv_channels: 2, units: 8}}",
+    "oracle_grid=2",
+]
+
+
+def _benchmark(out: Path, *names: str, steps: int = 96) -> int:
+    changes = [part for change in SMALL for part in ("--set", change)]
+    return main(["benchmark", *names, "--out", str(out), "--steps", str(steps), "--seeds", "2", "--quiet", *changes])
+
+
+def test_every_agent_and_seed_is_trained_once(tmp_path: Path) -> None:
+    assert _benchmark(tmp_path, "ppo", "dqn") == 0
+    first = json.loads((tmp_path / "leaderboard.json").read_text())
+    before = (tmp_path / "dqn" / "seed_1" / "result.json").stat().st_mtime_ns
+
+    assert _benchmark(tmp_path, "ppo", "dqn", "a2c") == 0
+
+    content = json.loads((tmp_path / "leaderboard.json").read_text())
+    assert [(r["agent"], r["seed"]) for r in content["results"]] == list(
+        itertools.product(["ppo", "dqn", "a2c"], [0, 1])
+    )
+    assert content["results"][:4] == first["results"]
+    assert (tmp_path / "dqn" / "seed_1" / "result.json").stat().st_mtime_ns == before
+    assert all(len(r["accuracy"]) == 4 and r["env_steps"] >= 96 and r["curve"] for r in content["results"])
+    assert content["baseline"]["oracle"][1] >= content["baseline"]["random"][1]
+    assert (tmp_path / "leaderboard.md").read_text().startswith("| agent (2 seeds) |")
+    assert (tmp_path / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "a2c" / "seed_0" / "policy.safetensors").is_file()
+
+
+def test_results_of_other_settings_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _benchmark(tmp_path, "ppo") == 0
+
+    assert _benchmark(tmp_path, "ppo", steps=200) == 1
+    assert "holds results of other settings" in capsys.readouterr().err
+
+
+def test_bad_names_and_numbers_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _benchmark(tmp_path / "out", "pppo") == 1
+    assert _benchmark(tmp_path / "out", "ppo", steps=0) == 1
+
+    assert "agents ['pppo'], 2 seeds, 96 steps; pass names of ppo" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_interquartile_mean_drops_a_quarter_at_each_end() -> None:
+    assert interquartile_mean([9.0, 1.0, 2.0, 3.0]) == 2.5
+    assert interquartile_mean([1.0, 2.0, 6.0]) == 3.0
+
+
+def test_bootstrap_interval_of_three_seeds_is_that_of_all_draws() -> None:
+    values = [0.2, 0.5, 0.8]
+    exact = np.array([np.mean(draw) for draw in itertools.product(values, repeat=3)])
+
+    low, high = bootstrap_interval(values, samples=200_000)
+
+    assert low == pytest.approx(np.quantile(exact, 0.025, method="inverted_cdf"))
+    assert high == pytest.approx(np.quantile(exact, 0.975, method="inverted_cdf"))
+    wide, narrow = bootstrap_interval(values, level=0.95), bootstrap_interval(values, level=0.5)
+    assert wide[0] < narrow[0] < 0.5 < narrow[1] < wide[1]
+    assert bootstrap_interval([0.5, 0.5]) == (0.5, 0.5)
+
+
+def _result(agent: str, seed: int, accuracy: float, shares: list[float]) -> Result:
+    curve = tuple((1000 * (i + 1), share) for i, share in enumerate(shares))
+    return Result(agent, seed, (0.5, accuracy, accuracy), 0.9, curve, 3000, 10.0)
+
+
+def test_table_is_ordered_and_says_who_never_came_close() -> None:
+    board = Leaderboard(
+        Baseline((0.5, 0.5, 0.5), (0.5, 0.9, 1.0)),
+        (
+            _result("slow", 0, 0.6, [0.1, 0.2, 0.25]),
+            _result("slow", 1, 0.6, [0.1, 0.2, 0.91]),
+            _result("fast", 0, 0.86, [0.5, 0.95, 0.9]),
+            _result("fast", 1, 0.82, [0.95, 0.7, 0.8]),
+        ),
+    )
+
+    table = markdown_table(board).splitlines()
+
+    assert board.agents == ["fast", "slow"]
+    assert "| fast | 0.840 [0.820, 0.860] |" in table[2] and "| 1,500 |" in table[2]
+    assert "| 0.850 [0.800, 0.900] |" in table[2]
+    assert "3,000 (1 of 2 seeds)" in table[3]
+    assert table[4].startswith("| *random* | 0.500 |") and table[5].startswith("| *oracle* | 0.900 | 1.000 | 1 |")
+    curve = leaderboard_curves(board)["fast"]
+    assert curve["steps"] == [1000, 2000, 3000] and curve["mean"][0] == pytest.approx(0.725)
