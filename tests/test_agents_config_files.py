@@ -31,7 +31,7 @@ def test_changes_from_the_command_line() -> None:
         ("sede=1", "config key 'sede' is unknown: did you mean 'seed'"),
         ("data.scenes.hight=100", "did you mean 'data.scenes.height'"),
         ("stage2.env_steps=many", "config stage2.env_steps: .*integer.*got 'many'"),
-        ("stage2.env_steps=-1", "config stage2: env_steps=-1, num_envs=256; pass 1 or more of each"),
+        ("stage2.env_steps=-1", "config stage2: env_steps=-1, num_envs=None; pass 1 or more of each"),
         ("stage2.agent=dqn2", "agent='dqn2' is unknown; pass one of ppo, ppo_gru"),
         ("stage2.episode.reward=best", "reward='best' is unknown"),
         ("classifier.encoder=resnet1", "encoder='resnet1' is unknown; pass perhaps resnet18"),
