@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.distributions import Normal
 
 ENV_ID = "gfnet_env:GFNet-SyntheticSigns-v0"
+PROGRAM = "ppo_single_file"
 Act = Callable[[dict[str, np.ndarray]], np.ndarray]
 """Observations of B rows to actions (B, 2) in [-1, 1]."""
 
@@ -324,6 +325,33 @@ def evaluate(agent: Agent, args: Arguments) -> None:
         print(f"{name:<8}" + "".join(f"  {share:.3f}" for share in accuracies(act, args)))
 
 
+def parse(arguments: Sequence[str] | None) -> Arguments:
+    """Reads the command line: each field of `Arguments` is an option.
+
+    Args:
+        arguments: of the command line; the process's own if None.
+
+    Returns:
+        The settings.
+
+    Raises:
+        ValueError: if a value is out of range.
+    """
+    parser = _Parser(prog=PROGRAM, description="PPO in one file, on generated road scenes.")
+    for option in dataclasses.fields(Arguments):
+        name, kind = option.name.replace("_", "-"), type(option.default)
+        text = f"{option.metadata['help']} (%(default)s)"
+        parser.add_argument(f"--{name}", type=kind, default=option.default, help=text, metavar=kind.__name__.upper())
+    return Arguments(**vars(parser.parse_args(arguments)))
+
+
+class _Parser(argparse.ArgumentParser):
+    """Leaves out the usage, so that what is wrong is one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(message)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Trains, then evaluates against random places.
 
@@ -331,27 +359,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; the process's own if None.
 
     Returns:
-        0; a wrong argument ends the process with exit code 2 and one sentence.
+        The exit code: 0 done, 2 an argument was wrong, which was said in one sentence.
     """
-    parser = _Parser(prog="ppo_single_file", description="PPO in one file, on generated road scenes.")
-    for option in dataclasses.fields(Arguments):
-        name, kind = option.name.replace("_", "-"), type(option.default)
-        text = f"{option.metadata['help']} (%(default)s)"
-        parser.add_argument(f"--{name}", type=kind, default=option.default, help=text, metavar=kind.__name__.upper())
-    options = vars(parser.parse_args(arguments))
     try:
-        args = Arguments(**options)
+        args = parse(arguments)
         evaluate(train(args), args)
     except ValueError as error:
-        parser.error(str(error))
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        return 2
     return 0
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, without the usage before it."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"{self.prog}: {message}\n")
 
 
 if __name__ == "__main__":
