@@ -3,8 +3,9 @@ PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+RLLIB := .venv-rllib
 
-.PHONY: demo test slow check clean
+.PHONY: demo test slow check rllib clean
 
 demo: $(READY)
 	$(BIN)/gfnet demo
@@ -21,10 +22,22 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/pytest
 
+# RLlib pins gymnasium to the older end of what we allow: its example, and the environment's tests at that end
+rllib: $(RLLIB)/.ready
+	$(RLLIB)/bin/python -c 'import gymnasium; print("gymnasium", gymnasium.__version__)'
+	$(RLLIB)/bin/pytest tests/test_env_*.py
+	$(RLLIB)/bin/pytest -m slow -n 0 tests/test_examples_libraries.py
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(RLLIB)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $(READY)
+
+$(RLLIB)/.ready: pyproject.toml
+	$(PYTHON) -m venv $(RLLIB)
+	$(RLLIB)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rllib,video]' \
+		pytest pytest-timeout pytest-xdist
+	touch $(RLLIB)/.ready
