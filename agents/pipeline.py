@@ -117,7 +117,7 @@ class Pipeline:
     def low_resolution(self) -> FullResolutionNetwork:
         """The full-resolution network fine-tuned on images of the glance's size, which f_G starts from."""
         assert self.config.initialization is not None
-        spec, target = self.config.initialization.low_resolution, self.config.classifier.patch_size
+        spec, target = self.config.initialization.low_resolution, self.config.classifier.glance_side
         network = self.full_resolution()
         assert network is not None
         for side in (*self.config.initialization.low_resolution_sides, target):
