@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 from stable_baselines3.common.base_class import BaseAlgorithm
@@ -24,6 +25,7 @@ from classifiers.glance_focus import FullResolutionNetwork, GlanceFocusClassifie
 from classifiers.multiply_adds import glimpse_costs
 from classifiers.patches import crop, top_left_px
 from gfnet_env.actions import to_location
+from gfnet_env.episode import OBSERVATION_KEYS
 
 
 @dataclass(frozen=True)
@@ -210,18 +212,25 @@ def pointing_game(record: EvaluationRecord) -> list[float] | None:
 def agent_locator(agent: BaseAlgorithm | FixedAgent) -> Locator:
     """An SB3 agent's deterministic policy as the classifier sees it, for stage III and evaluation.
 
+    A locator says where to look, not whether: of an agent that may stop (`EpisodeSpec.stop_action`), its stops are left
+    out and every image gets all its looks, those included that the agent was never trained to take.
+
     Args:
         agent: trained on an environment of ours; its own recurrent state, if any, is carried along.
 
     Returns:
         The locator.
     """
+    keys: tuple[str, ...] = OBSERVATION_KEYS
+    if not isinstance(agent, FixedAgent):
+        assert isinstance(agent.observation_space, spaces.Dict)
+        keys = tuple(agent.observation_space)
 
     def locate(glimpse: Glimpse, state: Any) -> tuple[Tensor, Any]:
-        observation = {key: getattr(glimpse, key).detach().cpu().numpy() for key in ("features", "hidden")}
+        observation = {key: getattr(glimpse, key).detach().cpu().numpy() for key in keys}
         starts = np.full(len(glimpse.logits), state is None)
         actions, state = agent.predict(observation, state, episode_start=starts, deterministic=True)
-        return to_location(actions).to(glimpse.logits.device), state
+        return to_location(actions[:, :2]).to(glimpse.logits.device), state
 
     return locate
 

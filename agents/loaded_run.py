@@ -15,7 +15,7 @@ from agents.config_files import load_config
 from agents.evaluation import agent_locator
 from agents.fixed_agents import FixedAgent
 from agents.policy_cost import policy_multiply_adds
-from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
+from agents.proposal_network import GlimpsePolicy
 from agents.run import RunFolder, load_policy, new_agent, policy_env
 from agents.run_config import RunConfig
 from classifiers.checkpoints import load_classifier, load_full_resolution
@@ -72,7 +72,7 @@ class LoadedRun:
 
 
 class DeterministicPolicy:
-    """pi without its noise: `location, state = policy(features, state)`.
+    """pi without its noise: `location, state = policy(features, state)`. It says where to look, never to stop.
 
     Args:
         network: the policy's network, in evaluation mode.
@@ -100,14 +100,7 @@ class DeterministicPolicy:
             if self.network.reads_hidden:
                 raise ValueError("this policy also reads the classifier's hidden state; pass hidden=glimpse.hidden")
             hidden = features.new_zeros(len(features), 0)
-        observation = {"features": features, "hidden": hidden}
-        if isinstance(self.network, GlimpseGRUPolicy):
-            before = self.network.initial_state(len(features)) if state is None else state
-            state = self.network.recur(observation, before, features.new_zeros(len(features)))
-            action = self.network.action_net(state)
-        else:
-            action = self.network.mean_action(observation)
-        return ((action + 1.0) / 2.0).clamp(0.0, 1.0), state
+        return self.network.locate({"features": features, "hidden": hidden}, state)
 
 
 def load_run(folder: Path | str) -> LoadedRun:
@@ -143,7 +136,7 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     start = folder if config.start is None else SHIPPED_RUN if config.start == "shipped" else Path(config.start)
     path = run_weights(folder) if files.classifier(3).is_file() else run_weights(start)
     classifier, names = load_classifier(path)
-    networks = frozen(classifier.to(config.device))
+    networks = frozen(config.stage2.episode.sized(classifier).to(config.device))
     agent = blank_agent(config, networks, names)
     if not isinstance(agent, FixedAgent):
         agent = load_policy(files.policy, agent)

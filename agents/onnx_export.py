@@ -86,14 +86,8 @@ class _Policy(nn.Module):
         self.network = network
 
     def forward(self, features: Tensor, hidden: Tensor, state: Tensor | None = None) -> tuple[Tensor, ...]:
-        observation = {"features": features, "hidden": hidden}
-        if state is not None:
-            state = self.network.recur(observation, state, features.new_zeros(1))
-            return self._location(self.network.action_net(state)), state
-        return (self._location(self.network.mean_action(observation)),)
-
-    def _location(self, action: Tensor) -> Tensor:
-        return ((action + 1.0) / 2.0).clamp(0.0, 1.0)
+        location, state = self.network.locate({"features": features, "hidden": hidden}, state)
+        return (location,) if state is None else (location, state)
 
 
 def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:

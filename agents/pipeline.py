@@ -74,7 +74,7 @@ class Pipeline:
         """
         config = self.config
         network = self.full_resolution()
-        classifier = self.stage1()
+        classifier = config.stage2.episode.sized(self.stage1())
         agent = self.stage2(frozen(classifier))
         locator = agent_locator(agent)
         final = frozen(self.stage3(classifier, locator))

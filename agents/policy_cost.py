@@ -6,7 +6,7 @@ import torch
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from agents.fixed_agents import FixedAgent
-from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
+from agents.proposal_network import GlimpsePolicy
 from classifiers.multiply_adds import count_multiply_adds
 
 
@@ -29,12 +29,4 @@ def policy_multiply_adds(agent: OnPolicyAlgorithm | FixedAgent) -> int:
         raise TypeError(f"the policy is a {type(policy).__name__}; pass an agent of `agents.make_agent`")
     space = agent.observation_space
     observation = {key: torch.zeros(1, *part.shape, device=policy.device) for key, part in space.items()}  # type: ignore[attr-defined]  # a Dict space
-
-    def decide() -> None:
-        if isinstance(policy, GlimpseGRUPolicy):
-            state = policy.recur(observation, policy.initial_state(1), torch.zeros(1, device=policy.device))
-            policy.action_net(state)
-        else:
-            policy.mean_action(observation)
-
-    return count_multiply_adds(policy, decide)
+    return count_multiply_adds(policy, lambda: policy.mean_action(observation))

@@ -48,7 +48,7 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
     Returns:
         Its multiply-adds.
     """
-    classifier = GlanceFocusClassifier(config.classifier, num_classes)
+    classifier = config.stage2.episode.sized(GlanceFocusClassifier(config.classifier, num_classes))
     agent = blank_agent(config, frozen(classifier), nameless_classes(num_classes))
     policy = policy_multiply_adds(agent)
     glance_side, side = classifier.spec.glance_side, classifier.spec.patch_size

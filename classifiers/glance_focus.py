@@ -183,8 +183,11 @@ class GlanceFocusClassifier(nn.Module):
         Raises:
             ValueError: if a side is below `LEAST_SIDE`.
         """
-        sides = {"patch_size": patch_size, "glance_size": glance_size}
-        spec = dataclasses.replace(self.spec, **{key: side for key, side in sides.items() if side is not None})
+        spec = dataclasses.replace(
+            self.spec,
+            patch_size=self.spec.patch_size if patch_size is None else patch_size,
+            glance_size=self.spec.glance_size if glance_size is None else glance_size,
+        )
         if spec == self.spec:
             return self
         twin = copy.copy(self)
