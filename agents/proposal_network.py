@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 Observation = dict[str, Tensor]
 
-_FIRST_STOP_MEAN, _STOP_STD = -0.5, 0.5  # in the action's units: at first one decision in six is to stop
+_FIRST_STOP_MEAN, _STOP_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
 
 
 class GlimpseExtractor(BaseFeaturesExtractor):
@@ -215,13 +215,14 @@ class GlimpsePolicy(MultiInputActorCriticPolicy):
         """Where to look next, whether or not it would stop: the mean's (row, col) as a location.
 
         Args:
-            observations: as `mean_action`'s.
+            observations: as `mean_action`'s, or more than the environment shows.
             state: likewise.
 
         Returns:
             (B, 2) in [0, 1], and the new state.
         """
-        mean, state = self.mean_action(observations, state)
+        assert isinstance(self.observation_space, spaces.Dict)
+        mean, state = self.mean_action({key: observations[key] for key in self.observation_space}, state)
         return ((mean[:, :2] + 1.0) / 2.0).clamp(0.0, 1.0), state
 
 

@@ -126,12 +126,12 @@ class GlanceFocusDynamics:
         return reward.numpy().astype(np.float64)
 
     def observation(self) -> dict[str, np.ndarray]:
-        """All rows' observations, as arrays that no later step changes.
+        """All rows' observations, as arrays of the caller's own: no later step changes them, nor they a later step.
 
         Returns:
             `features` (B, C, h, w) and `hidden` (B, F_h), float32, as far as the rules let them be observed.
         """
-        return {key: getattr(self, key).cpu().numpy() for key in OBSERVATION_KEYS if key in self.spec.observe}
+        return {key: getattr(self, key).cpu().numpy().copy() for key in OBSERVATION_KEYS if key in self.spec.observe}
 
     def info(self) -> dict[str, np.ndarray]:
         """All rows' labels, predictions and costs after their last step.
@@ -156,8 +156,8 @@ class GlanceFocusDynamics:
         }
 
     def _record(self, rows: np.ndarray, glimpse: Glimpse, corners: np.ndarray) -> None:
-        self.features = _with_rows(self.features, rows, glimpse.features)
-        self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)
+        where = torch.from_numpy(rows).to(self.device)
+        self.features[where], self.hidden[where] = glimpse.features, glimpse.hidden
         probabilities = glimpse.logits.float().softmax(dim=1).cpu()  # (R, K)
         confidence, prediction = probabilities.max(dim=1)
         trace, step = self.trace, self.trace.steps[rows]
@@ -179,15 +179,6 @@ class GlanceFocusDynamics:
 def _rows_of(whole: Tensor, rows: np.ndarray) -> Tensor:
     """Some rows of a tensor, without a copy where they are all of them."""
     return whole if len(rows) == len(whole) else whole[torch.from_numpy(rows).to(whole.device)]
-
-
-def _with_rows(whole: Tensor, rows: np.ndarray, part: Tensor) -> Tensor:
-    """A new tensor with some rows replaced; observations handed out earlier stay as they were."""
-    if len(rows) == len(whole):
-        return part.contiguous()
-    changed = whole.clone()
-    changed[torch.from_numpy(rows).to(whole.device)] = part
-    return changed
 
 
 def _label_probability(logits: Tensor, labels: Tensor) -> Tensor:
