@@ -120,7 +120,7 @@ def _initialization(config: RunConfig) -> Any:
         config.seed,
         config.start,
         config.initialization,
-        (shape.encoder, shape.patch_size, shape.resize_mode),
+        (shape.encoder, shape.glance_side, shape.resize_mode),
     )
 
 

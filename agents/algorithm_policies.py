@@ -16,7 +16,7 @@ from stable_baselines3.sac.policies import MultiInputPolicy as SACPolicy
 from stable_baselines3.td3.policies import MultiInputPolicy as TD3Policy
 from torch import Tensor, nn
 
-from agents.proposal_network import GlimpseExtractor, extractor_arguments, squash_mean
+from agents.proposal_network import GlimpseExtractor, extractor_arguments, fill_std, squash_mean
 
 
 class FlatGlimpseExtractor(BaseFeaturesExtractor):
@@ -99,4 +99,4 @@ class GlimpseLSTMPolicy(RecurrentMultiInputActorCriticPolicy):
 
     def set_std(self, std: float) -> None:
         """Sets the standard deviation, in the paper's [0, 1] units."""
-        self.log_std.fill_(math.log(2.0 * std))
+        fill_std(self.log_std, std)

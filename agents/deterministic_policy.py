@@ -14,13 +14,13 @@ from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor
 
 from agents.fixed_agents import FixedAgent
-from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
+from agents.proposal_network import GlimpsePolicy
 from classifiers.glance_focus import Glimpse, Locator
 from gfnet_env.actions import grid_actions, to_location
 
 
 class DeterministicPolicy:
-    """pi without its noise: `location, state = policy(features, state)`.
+    """pi without its noise: `location, state = policy(features, state)`. It says where to look, never to stop.
 
     Args:
         agent: an SB3 algorithm on an environment of ours, or its policy. Observations that it learnt from were perhaps
@@ -37,7 +37,10 @@ class DeterministicPolicy:
     @property
     def reads_hidden(self) -> bool:
         """Whether it needs the classifier's hidden state."""
-        return not isinstance(self.network, GlimpsePolicy) or self.network.reads_hidden
+        if isinstance(self.network, GlimpsePolicy):
+            return self.network.reads_hidden
+        space = self.network.observation_space
+        return not isinstance(space, spaces.Dict) or "hidden" in space.spaces
 
     @torch.inference_mode()
     def __call__(
@@ -62,7 +65,9 @@ class DeterministicPolicy:
             hidden = features.new_zeros(len(features), 0)
         observation = {"features": features, "hidden": hidden}
         if self._normalizer is not None:
-            arrays = {key: value.cpu().numpy() for key, value in observation.items()}
+            shown = _observed(self.network.observation_space, observation)
+            assert isinstance(shown, dict)
+            arrays = {key: value.cpu().numpy() for key, value in shown.items()}
             normalised = self._normalizer.normalize_obs(arrays)
             assert isinstance(normalised, dict)
             observation = {key: torch.as_tensor(value, device=features.device) for key, value in normalised.items()}
@@ -71,42 +76,47 @@ class DeterministicPolicy:
 
 def decide(network: BasePolicy, observation: dict[str, Tensor], state: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """One deterministic decision; see `DeterministicPolicy`, whose shapes these are."""
-    if isinstance(network, GlimpseGRUPolicy):
-        rows = len(observation["features"])
-        before = network.initial_state(rows) if state is None else state
-        state = network.recur(observation, before, observation["features"].new_zeros(rows))
-        action = network.action_net(state)
-    elif isinstance(network, GlimpsePolicy):
-        action = network.mean_action(observation)
+    seen: Any = _observed(network.observation_space, observation)
+    if isinstance(network, GlimpsePolicy):
+        action, state = network.mean_action(seen, state)
     elif isinstance(network, RecurrentActorCriticPolicy):
-        action, state = _lstm_action(network, observation, state)
+        action, state = _lstm_action(network, seen, state)
     else:
-        seen: Any = observation
-        if isinstance(network.observation_space, spaces.Box):  # `FlattenObservation` joins the parts by name
-            seen = torch.cat([observation[key].flatten(1) for key in sorted(observation)], dim=1)
         action = network._predict(seen, deterministic=True)
     if isinstance(network.action_space, spaces.Discrete):
         places = grid_actions(math.isqrt(int(network.action_space.n)))
         action = torch.from_numpy(places).to(action.device)[action.long()]
-    return ((action + 1.0) / 2.0).clamp(0.0, 1.0), state
+    return ((action[:, :2] + 1.0) / 2.0).clamp(0.0, 1.0), state
+
+
+def _observed(space: spaces.Space[Any], parts: dict[str, Tensor]) -> dict[str, Tensor] | Tensor:
+    """The parts that a policy was shown, or these joined as `FlattenObservation` joins them: by name."""
+    if isinstance(space, spaces.Dict):
+        return {key: parts[key] for key in space}
+    flat = {key: part.flatten(1) for key, part in sorted(parts.items())}
+    size = (space.shape or (0,))[0]
+    return next((part for part in flat.values() if part.shape[1] == size), torch.cat(list(flat.values()), dim=1))
 
 
 def _lstm_action(
     network: RecurrentActorCriticPolicy, observation: dict[str, Tensor], state: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """The action, and (B, 2, layers, units): hidden and cell state."""
-    rows = len(observation["features"])
+    example = next(iter(observation.values()))
     if state is None:
         layers, _, units = network.lstm_hidden_state_shape
-        state = observation["features"].new_zeros(rows, 2, layers, units)
+        state = example.new_zeros(len(example), 2, layers, units)
     hidden, cell = state.movedim(0, 2).contiguous().unbind(0)  # (layers, B, units) each
-    starts = observation["features"].new_zeros(rows)
+    starts = example.new_zeros(len(example))
     distribution, new = network.get_distribution(observation, (hidden, cell), starts)  # type: ignore[arg-type]  # Dict observations
     return distribution.get_actions(deterministic=True), torch.stack(new).movedim(2, 0)
 
 
 def agent_locator(agent: BaseAlgorithm | FixedAgent) -> Locator:
     """An agent's deterministic policy as the classifier sees it, for stage III and evaluation.
+
+    A locator says where to look, not whether: of an agent that may stop (`EpisodeSpec.stop_action`), its stops are left
+    out and every image gets all its looks, those included that the agent was never trained to take.
 
     Args:
         agent: trained on an environment of ours; its own recurrent state, if any, is carried along.

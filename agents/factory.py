@@ -7,10 +7,12 @@ import math
 from typing import Any
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import FlattenObservation
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from agents.algorithm_policies import FlatGlimpseExtractor, GlimpseLSTMPolicy
@@ -58,6 +60,9 @@ def make_agent(
         options.setdefault("batch_size", rollout // next(n for n in range(recipe.batches, 0, -1) if rollout % n == 0))
     if recipe.updates_per_step:
         options.setdefault("gradient_steps", max(1, round(recipe.updates_per_step * num_envs)))
+    if recipe.noise:
+        size = wrapped.action_space.shape
+        options.setdefault("action_noise", NormalActionNoise(np.zeros(size), np.full(size, 2.0 * recipe.noise)))
     return recipe.algorithm(
         recipe.policy, wrapped, policy_kwargs=_policy_kwargs(recipe, policy_kwargs or {}, parts), **options
     )

@@ -28,7 +28,7 @@ class FixedAgent:
 
     def predict(self, observation: dict[str, np.ndarray], state: Any = None, **_: Any) -> tuple[np.ndarray, Any]:
         """As an SB3 algorithm's: actions for a batch of observations, and the state: how many were taken before."""
-        count, step = len(observation["hidden"]), state or 0
+        count, step = len(next(iter(observation.values()))), state or 0
         if self.name == "random":
             location = torch.rand(count, 2, generator=self._generator)
         else:

@@ -101,7 +101,7 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     start = folder if config.start is None else SHIPPED_RUN if config.start == "shipped" else Path(config.start)
     path = run_weights(folder) if files.classifier(3).is_file() else run_weights(start)
     classifier, names = load_classifier(path)
-    networks = frozen(classifier.to(config.device))
+    networks = frozen(config.stage2.episode.sized(classifier).to(config.device))
     agent = blank_agent(config, networks, names)
     if not isinstance(agent, FixedAgent):
         agent = load_policy(files.policy, agent)

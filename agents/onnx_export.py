@@ -29,22 +29,26 @@ from classifiers.atomic_files import write_atomically, write_text
 from classifiers.frozen import FrozenClassifier
 from classifiers.glance_focus import FullResolutionNetwork
 from classifiers.heads import CascadeHead
-from classifiers.patches import resizing_matrices
+from classifiers.patches import resizing_matrices, top_left_px
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
 """The program that runs exported graphs; it needs nothing of this project."""
 
 
 class _Glance(nn.Module):
-    """The first look at images of one size. Resizing is linear along each axis: two constant matrices."""
+    """The first look at images of one size. Resizing and cropping are linear along each axis: two constant matrices."""
 
     def __init__(self, classifier: FrozenClassifier, image_size: tuple[int, int]) -> None:
         super().__init__()
         self.classifier = classifier
-        side, mode = classifier.spec.patch_size, classifier.spec.resize_mode
+        side, mode = classifier.spec.glance_side, classifier.spec.resize_mode
         self.rows: Tensor
         self.columns: Tensor
         rows, columns = resizing_matrices(image_size, (side, side), mode)
+        if classifier.spec.first_look == "centre":
+            top, left = top_left_px(torch.full((1, 2), 0.5), image_size, side)[0].tolist()
+            rows = torch.eye(image_size[0])[top : top + side]
+            columns = torch.eye(image_size[1])[:, left : left + side]
         self.register_buffer("rows", rows)
         self.register_buffer("columns", columns)
 

@@ -74,7 +74,7 @@ class Pipeline:
         """
         config = self.config
         network = self.full_resolution()
-        classifier = self.stage1()
+        classifier = config.stage2.episode.sized(self.stage1())
         agent = self.stage2(frozen(classifier))
         locator = agent_locator(agent)
         final = frozen(self.stage3(classifier, locator))
@@ -117,7 +117,7 @@ class Pipeline:
     def low_resolution(self) -> FullResolutionNetwork:
         """The full-resolution network fine-tuned on images of the glance's size, which f_G starts from."""
         assert self.config.initialization is not None
-        spec, target = self.config.initialization.low_resolution, self.config.classifier.patch_size
+        spec, target = self.config.initialization.low_resolution, self.config.classifier.glance_side
         network = self.full_resolution()
         assert network is not None
         for side in (*self.config.initialization.low_resolution_sides, target):

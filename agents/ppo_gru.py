@@ -150,12 +150,12 @@ class PPOGRU(PPO):
             deterministic: the mean instead of a sample.
 
         Returns:
-            action (B, 2) or (2,) in [-1, 1], and the state to pass next time.
+            action (B, A) or (A,) in [-1, 1], and the state to pass next time.
         """
         self.policy.set_training_mode(False)
         tensors, is_batch = self.policy.obs_to_tensor(observation)
         assert isinstance(tensors, dict)
-        count = len(tensors["hidden"])
+        count = len(next(iter(tensors.values())))
         last = self.policy.initial_state(count) if state is None else torch.as_tensor(state[0], device=self.device)
         starts = np.zeros(count) if episode_start is None else np.asarray(episode_start)
         with torch.no_grad():

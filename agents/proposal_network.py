@@ -25,12 +25,14 @@ from torch import Tensor, nn
 
 Observation = dict[str, Tensor]
 
+_FIRST_STOP_MEAN, _STOP_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
+
 
 class GlimpseExtractor(BaseFeaturesExtractor):
     """Feature maps and hidden state to one vector: convolution, concatenation, fully-connected layers.
 
     Args:
-        observation_space: the environment's, with `features` (C, h, w) and `hidden` (F_h,).
+        observation_space: the environment's, with `features` (C, h, w), `hidden` (F_h,) or both.
         conv_channels: channels after the convolution; 0 leaves it out (A.1: ResNets and DenseNets).
         units: length of the vector.
         conv_kernel: side of the convolution's kernel, odd.
@@ -39,6 +41,9 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         attention_maps: maps of attention over the feature map, whose centres of mass (row, col) are appended to the
             vector; 0 leaves them out, as the paper does. A place learnt by one place's features is known everywhere,
             where a fully-connected layer has to learn each place anew.
+
+    Raises:
+        ValueError: if the environment shows nothing that is read.
     """
 
     def __init__(
@@ -51,18 +56,29 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         reads_hidden: bool = True,
         attention_maps: int = 0,
     ) -> None:
-        super().__init__(observation_space, units + 2 * attention_maps)
-        channels, height, width = _shape(observation_space["features"])
-        (hidden_size,) = _shape(observation_space["hidden"])
-        self.attention = CentresOfAttention(channels, height, width, attention_maps) if attention_maps else None
+        reads_features = "features" in observation_space.spaces
+        reads_hidden = reads_hidden and "hidden" in observation_space.spaces
+        if not reads_features and not reads_hidden:
+            raise ValueError(
+                "reads_hidden=False, but nothing else is observed; pass reads_hidden=True, or show features"
+            )
+        super().__init__(observation_space, units + (2 * attention_maps if reads_features else 0))
+        self.reads_features, self.reads_hidden = reads_features, reads_hidden
+        self.attention: CentresOfAttention | None = None
         narrow: nn.Module = nn.Identity()
-        if conv_channels:
-            convolution = nn.Conv2d(channels, conv_channels, conv_kernel, padding=conv_kernel // 2, bias=False)
-            narrow = nn.Sequential(convolution, nn.ReLU())
-            channels = conv_channels
+        size = 0
+        if reads_features:
+            channels, height, width = _shape(observation_space["features"])
+            if attention_maps:
+                self.attention = CentresOfAttention(channels, height, width, attention_maps)
+            if conv_channels:
+                convolution = nn.Conv2d(channels, conv_channels, conv_kernel, padding=conv_kernel // 2, bias=False)
+                narrow = nn.Sequential(convolution, nn.ReLU())
+                channels = conv_channels
+            size += channels * height * width
+        if reads_hidden:
+            size += math.prod(_shape(observation_space["hidden"]))
         self.narrow = narrow
-        self.reads_hidden = reads_hidden
-        size = channels * height * width + (hidden_size if reads_hidden else 0)
         first: nn.Module = nn.Identity()
         if first_units:
             first = nn.Sequential(nn.Linear(size, first_units), nn.ReLU())
@@ -72,10 +88,12 @@ class GlimpseExtractor(BaseFeaturesExtractor):
 
     def forward(self, observations: Observation) -> Tensor:
         """Dict of (B, C, h, w) and (B, F_h) -> (B, units + 2 * attention_maps)."""
-        seen = self.narrow(observations["features"]).flatten(1)
+        seen = []
+        if self.reads_features:
+            seen.append(self.narrow(observations["features"]).flatten(1))
         if self.reads_hidden:
-            seen = torch.cat([seen, observations["hidden"]], dim=1)
-        vector = torch.relu(self.fully_connected(self.first(seen)))
+            seen.append(observations["hidden"])
+        vector = torch.relu(self.fully_connected(self.first(torch.cat(seen, dim=1))))
         if self.attention is None:
             return vector
         return torch.cat([vector, self.attention(observations["features"])], dim=1)
@@ -136,10 +154,17 @@ def squash_mean(policy: ActorCriticPolicy) -> None:
     """Makes a new Gaussian policy's mean stay in [-1, 1] and start at the image's centre, and its std a given one."""
     assert isinstance(policy.action_net, nn.Linear)
     nn.init.zeros_(policy.action_net.bias)
+    nn.init.constant_(policy.action_net.bias[2:], math.atanh(_FIRST_STOP_MEAN))
     policy.action_net = nn.Sequential(policy.action_net, nn.Tanh())
     log_std = policy.log_std.detach().clone()
     del policy.log_std
     policy.register_buffer("log_std", log_std)  # no parameter: TRPO differentiates all of these
+
+
+def fill_std(log_std: Tensor, std: float) -> None:
+    """Sets the location's standard deviation, in the paper's [0, 1] units, and a stop's to its own."""
+    log_std[:2] = math.log(2.0 * std)  # actions span twice the locations' range
+    log_std[2:] = math.log(_STOP_STD)
 
 
 def _shape(space: spaces.Space[Any]) -> tuple[int, ...]:
@@ -149,6 +174,10 @@ def _shape(space: spaces.Space[Any]) -> tuple[int, ...]:
 
 class GlimpsePolicy(MultiInputActorCriticPolicy):
     """Gaussian policy with a squashed mean and a fixed standard deviation (A.2).
+
+    Where the environment has a stop action, a third component decides on it. Its standard deviation is fixed, too, so
+    that the chance to stop keeps a gradient, and its first mean below 0, so that a new policy looks rather than stops.
+    Not in the paper.
 
     Args:
         std: standard deviation of the location in the paper's [0, 1] units; A.2 takes 0.1.
@@ -186,13 +215,20 @@ class GlimpsePolicy(MultiInputActorCriticPolicy):
         self.optimizer = self.optimizer_class(self.parameters(), **{"lr": lr_schedule(1), **self.optimizer_kwargs})
 
     def set_std(self, std: float) -> None:
-        """Sets the standard deviation, in the paper's [0, 1] units."""
-        self.log_std.fill_(math.log(2.0 * std))  # actions span twice the locations' range
+        """Sets the location's standard deviation, in the paper's [0, 1] units."""
+        fill_std(self.log_std, std)
 
-    def mean_action(self, observations: Observation) -> Tensor:
-        """The deterministic action, (B, 2) in [-1, 1], by the shortest way through the network."""
-        mean: Tensor = self.action_net(self.extract_features(observations))
-        return mean
+    def mean_action(self, observations: Observation, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """The deterministic action, by the shortest way through the network.
+
+        Args:
+            observations: of B environments.
+            state: what the call before returned; None after the glance.
+
+        Returns:
+            The mean (B, A) in [-1, 1], and the new state, None for a policy without memory.
+        """
+        return self.action_net(self.extract_features(observations)), state
 
 
 class GlimpseGRUPolicy(GlimpsePolicy):
@@ -230,6 +266,13 @@ class GlimpseGRUPolicy(GlimpsePolicy):
         """The GRU's part of `recur`, on (B, features_dim) vectors that were extracted before."""
         new_state: Tensor = self.gru(vectors, state * (1.0 - episode_start)[:, None])
         return new_state
+
+    def mean_action(self, observations: Observation, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """See `GlimpsePolicy.mean_action`."""
+        if state is None:
+            state = self.initial_state(len(next(iter(observations.values()))))
+        state = self.recur(observations, state, state.new_zeros(len(state)))
+        return self.action_net(state), state
 
     def outputs(self, state: Tensor) -> tuple[Distribution, Tensor]:
         """The action's distribution and the value (B,) that a state stands for."""

@@ -12,14 +12,12 @@ Your own is one entry more:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 from sb3_contrib import TQC, TRPO, CrossQ, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.noise import NormalActionNoise
 
 from agents.algorithm_policies import (
     GlimpseCrossQPolicy,
@@ -49,6 +47,7 @@ class AgentRecipe:
             whole episodes that make so many. 0 for algorithms that don't.
         batches: batches that a rollout is cut into, for algorithms that take a `batch_size`.
         updates_per_step: for algorithms that learn from a replay buffer: gradient steps for each environment step.
+        noise: standard deviation of the noise on its actions, for algorithms that need one; in the paper's units.
         num_envs: episodes side by side that it learns well from.
         form: one of `FORMS`.
     """
@@ -60,6 +59,7 @@ class AgentRecipe:
     rollout: int = 0
     batches: int = 0
     updates_per_step: float = 0.0
+    noise: float = 0.0
     num_envs: int = 256
     form: str = "plain"
 
@@ -79,7 +79,6 @@ _ROLLOUT = 768  # steps: 256 scenes of three focus steps; A.2's mini-batch of 25
 _REPLAY = {"gamma": 0.7, "buffer_size": 20_000, "batch_size": 256, "learning_starts": 2_000, "train_freq": 1}
 _ENTROPY = {"ent_coef": "auto_0.02"}  # rewards are differences of probabilities: a coefficient of 1 would drown them
 _CRITIC = {"net_arch": {"pi": [], "qf": [256]}, "extractor": _EXTRACTOR}
-_NOISE = NormalActionNoise(np.zeros(2), np.full(2, 0.3))
 
 
 def _replay(algorithm: Any, policy: Any, form: str = "plain", /, **defaults: Any) -> AgentRecipe:
@@ -110,8 +109,8 @@ AGENTS: dict[str, AgentRecipe] = {
         TRPO, GlimpsePolicy, {**_RETURNS, "learning_rate": 2e-3, "n_critic_updates": 10}, _GAUSSIAN, _ROLLOUT, 3
     ),
     "sac": _replay(SAC, GlimpseSACPolicy, tau=0.02, **_ENTROPY),
-    "td3": _replay(TD3, GlimpseTD3Policy, tau=0.02, action_noise=_NOISE),
-    "ddpg": _replay(DDPG, GlimpseTD3Policy, tau=0.02, action_noise=_NOISE),
+    "td3": replace(_replay(TD3, GlimpseTD3Policy, tau=0.02), noise=0.15),
+    "ddpg": replace(_replay(DDPG, GlimpseTD3Policy, tau=0.02), noise=0.15),
     "tqc": _replay(TQC, GlimpseTQCPolicy, tau=0.02, **_ENTROPY),
     "crossq": _replay(CrossQ, GlimpseCrossQPolicy, "flat", **_ENTROPY),
     "dqn": AgentRecipe(

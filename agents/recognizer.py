@@ -225,7 +225,7 @@ class Recognizer:
         """Recognises images.
 
         Args:
-            images: one or more, all of one size, each side at least the patch's; see `Images`.
+            images: one or more, all of one size, each side at least the patch's and the glance's; see `Images`.
 
         Returns:
             What they show and what it took.
@@ -233,7 +233,7 @@ class Recognizer:
         Raises:
             ValueError: if there is no image, or they have several sizes, another type, or hold NaN.
         """
-        batch = as_batch(images, self.classifier.spec.patch_size)
+        batch = as_batch(images, self.classifier.spec.largest_side)
         episodes = _Episodes(self, batch.to(self.classifier.normalize.scale.device))
         new = list(torch.arange(len(batch), device=episodes.images.device).split(self.batch_size))[::-1]
         while new or len(episodes.going_on):
@@ -349,8 +349,8 @@ def as_batch(images: Images, least_side: int = 1) -> Tensor:
         raise ValueError(f"images are {str(batch.dtype).removeprefix('torch.')}; pass uint8, or normalised float32")
     if min(batch.shape[2:]) < least_side:
         raise ValueError(
-            f"images are {batch.shape[2]}x{batch.shape[3]}, smaller than the {least_side}x{least_side} patches; pass "
-            "larger ones"
+            f"images are {batch.shape[2]}x{batch.shape[3]}, smaller than the {least_side}x{least_side} patches or "
+            "glance; pass larger ones"
         )
     if batch.is_floating_point() and not torch.isfinite(batch).all():
         raise ValueError("images hold NaN or infinity; pass finite pixels")

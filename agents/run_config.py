@@ -110,7 +110,8 @@ class PolicySpec:
         agent: a key of `agents.recipes.AGENTS`, or one of `agents.fixed_agents.FIXED_AGENTS`, which skip the training.
         env_steps: focus steps to learn from; rounded up to whole rollouts.
         num_envs: episodes side by side; None takes what the agent learns well from.
-        episode: the environment's rules.
+        episode: the environment's rules, all but `stop_action`: a run's evaluation, budgets and stage III take looks of
+            given numbers, and its recogniser stops by its confidence.
         options: arguments of the algorithm, over the recipe's.
         policy_options: arguments of its policy, over the recipe's.
         final_lr_share: the learning rate falls linearly to this share of itself.
@@ -132,6 +133,11 @@ class PolicySpec:
             raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join((*AGENTS, *FIXED_AGENTS))}")
         if self.env_steps < 1 or (self.num_envs is not None and self.num_envs < 1):
             raise ValueError(f"env_steps={self.env_steps}, num_envs={self.num_envs}; pass 1 or more of each")
+        if self.episode.stop_action:
+            raise ValueError(
+                "episode.stop_action is not for runs, which stop by confidence; leave it out, or train the agent by "
+                "agents.make_agent in an environment with stop_action=True"
+            )
         if min(self.stds) <= 0:
             raise ValueError(f"stds={list(self.stds)}; pass two numbers above 0")
         if not 0 <= self.final_lr_share <= 1:

@@ -18,7 +18,8 @@ class RunCost:
     """Multiply-adds for one image.
 
     Attributes:
-        encoder: f_G or f_L on one input of the patch's size, without its own classifier.
+        encoder: f_L on one patch, without its own classifier.
+        glance_encoder: f_G on the glance, likewise; the same unless the glance has a size of its own.
         encoder_classifier: the encoder's own classifier.
         head: what each of the T steps costs beyond the encoder: f_C, or at a cascade's glance the encoder's classifier.
         policy: one decision of pi.
@@ -28,6 +29,7 @@ class RunCost:
     """
 
     encoder: int
+    glance_encoder: int
     encoder_classifier: int
     head: tuple[int, ...]
     policy: int
@@ -46,18 +48,20 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
     Returns:
         Its multiply-adds.
     """
-    classifier = GlanceFocusClassifier(config.classifier, num_classes)
+    classifier = config.stage2.episode.sized(GlanceFocusClassifier(config.classifier, num_classes))
     agent = blank_agent(config, frozen(classifier), nameless_classes(num_classes))
     policy = policy_multiply_adds(agent)
-    side = config.classifier.patch_size
+    glance_side, side = classifier.spec.glance_side, classifier.spec.patch_size
+    glance_encoder = encoder_cost(classifier.global_encoder, (glance_side, glance_side), with_classifier=False)
     encoder = encoder_cost(classifier.local_encoder, (side, side), with_classifier=False)
     own = encoder_cost(classifier.local_encoder, (side, side), with_classifier=True) - encoder
     looks = glimpse_costs(classifier)
     per_step = (looks[0], *(look + policy for look in looks[1:]))
     return RunCost(
         encoder=encoder,
+        glance_encoder=glance_encoder,
         encoder_classifier=own,
-        head=tuple(look - encoder for look in looks),
+        head=(looks[0] - glance_encoder, *(look - encoder for look in looks[1:])),
         policy=policy,
         per_step=per_step,
         cumulative=tuple(sum(per_step[: t + 1]) for t in range(len(per_step))),

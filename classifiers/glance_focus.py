@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from classifiers.encoders import Encoder, build_encoder, check_encoder
 from classifiers.heads import HEADS
@@ -20,7 +23,7 @@ class Glimpse(NamedTuple):
     """What the classifier makes of one input, the glance or a patch.
 
     Attributes:
-        features: (B, C, h, w) feature maps e_t.
+        features: (B, C, h, w) feature maps e_t, of one size whatever the input's.
         hidden: (B, F_h) hidden state h^C_t: the sum of all that was seen.
         logits: (B, K) prediction before the softmax.
         pooled: (B, F) pooled feature vectors of this input alone.
@@ -55,6 +58,9 @@ GLANCE_LOGITS = ("head", "encoder")
 FIRST_LOOKS = ("glance", "centre")
 """What the first step may see."""
 
+LEAST_SIDE = 8
+"""Pixels that a glance or a patch must have along each side."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSpec:
@@ -63,7 +69,8 @@ class ClassifierSpec:
     Attributes:
         encoder: a name that `classifiers.encoders.build_encoder` knows.
         head: a key of `classifiers.heads.HEADS`.
-        patch_size: side P of the glance and of the patches, in pixels (the paper's H' = W').
+        patch_size: side P of the patches, in pixels (the paper's H' = W').
+        glance_size: side of the glance, in pixels; None takes `patch_size`, as the paper does except in Table 3.
         num_glimpses: longest sequence T, the glance counted.
         hidden_size: units of the `gru` head; the others ignore it.
         resize_mode: how the image is resized for the glance, one of `classifiers.patches.RESIZE_MODES`.
@@ -83,6 +90,17 @@ class ClassifierSpec:
     glance_logits: str = "head"
     first_look: str = "glance"
     shares_encoder: bool = False
+    glance_size: int | None = None
+
+    @property
+    def glance_side(self) -> int:
+        """Side of the glance, in pixels."""
+        return self.patch_size if self.glance_size is None else self.glance_size
+
+    @property
+    def largest_side(self) -> int:
+        """The larger of the glance's side and the patch's, in pixels: what an image must measure at least."""
+        return max(self.glance_side, self.patch_size)
 
     def __post_init__(self) -> None:
         check_encoder(self.encoder)
@@ -100,16 +118,24 @@ class ClassifierSpec:
                     f"{field}={value!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}"
                     f"one of {', '.join(known)}"
                 )
-        for field, least in (("patch_size", 8), ("num_glimpses", 2), ("hidden_size", 1)):
+        for field, least in (("patch_size", LEAST_SIDE), ("num_glimpses", 2), ("hidden_size", 1)):
             if getattr(self, field) < least:
                 raise ValueError(f"{field}={getattr(self, field)} is too small; pass {least} or more")
+        if self.glance_size is not None and self.glance_size < LEAST_SIDE:
+            raise ValueError(f"glance_size={self.glance_size} is too small; pass {LEAST_SIDE} or more, or None")
 
 
 class GlanceFocusClassifier(nn.Module):
     """f_G, f_L and f_C of Section 3.2. Nothing is kept inside: the hidden state goes in and comes out.
 
     Images and patches are (B, 3, H, W): uint8 pixels in [0, 255] are normalised here, floating-point ones are taken as
-    already normalised. Images may have any height and width of at least the patch's.
+    already normalised. Images may have any height and width of at least `spec.largest_side`.
+
+    Glance and patches may be of two sizes: the encoders are convolutional and pool globally. The smaller one's feature
+    maps are then resized to the larger's, bilinearly with aligned corners, so that a policy reads all alike.
+
+    Differs from the paper: Section 4.2 upsamples inside pi, after its convolution; here any policy will do, at the cost
+    of a convolution over the larger maps.
 
     Args:
         spec: its shape.
@@ -131,20 +157,58 @@ class GlanceFocusClassifier(nn.Module):
         if not spec.shares_encoder:
             self.local_encoder = build_encoder(spec.encoder, num_classes)
         self.head = HEADS[spec.head](self.global_encoder.pooled_size, num_classes, spec.num_glimpses, spec.hidden_size)
+        self._feature_shape = self._measure()
 
     @property
     def hidden_size(self) -> int:
         """Length F_h of the hidden state."""
         return self.head.hidden_size
 
-    @torch.no_grad()
     def feature_shape(self) -> tuple[int, int, int]:
         """Shape (C, h, w) of the feature maps of one glance or patch."""
-        was_training = self.training
-        patch = torch.zeros(1, 3, self.spec.patch_size, self.spec.patch_size, device=self.normalize.scale.device)
-        channels, height, width = self.eval().global_encoder(patch).features.shape[1:]
-        self.train(was_training)
-        return channels, height, width
+        return self._feature_shape
+
+    def at_sizes(self, *, patch_size: int | None = None, glance_size: int | None = None) -> Self:
+        """The same networks for other sizes; all weights are shared, none copied.
+
+        What they were not trained at, they see less well; stage III adapts them.
+
+        Args:
+            patch_size: side of the patches in pixels; None leaves it.
+            glance_size: side of the glance in pixels; None leaves it, at the patch's if it has none of its own.
+
+        Returns:
+            The twin; itself if nothing changes.
+
+        Raises:
+            ValueError: if a side is below `LEAST_SIDE`.
+        """
+        spec = dataclasses.replace(
+            self.spec,
+            patch_size=self.spec.patch_size if patch_size is None else patch_size,
+            glance_size=self.spec.glance_size if glance_size is None else glance_size,
+        )
+        if spec == self.spec:
+            return self
+        twin = copy.copy(self)
+        twin.spec = spec
+        twin._feature_shape = twin._measure()
+        return twin
+
+    def first_input(self, images: Tensor) -> Tensor:
+        """What the first step sees: the whole image made small, or its centre.
+
+        Args:
+            images: (B, 3, H, W), uint8 or float.
+
+        Returns:
+            (B, 3, G, G) float in the range of `images`, G being `spec.glance_side`.
+        """
+        side = self.spec.glance_side
+        if self.spec.first_look == "centre":
+            centre = images.new_full((len(images), 2), 0.5, dtype=torch.float32)
+            images = crop(images, top_left_px(centre, (images.shape[2], images.shape[3]), side), side)
+        return resize(images, (side, side), self.spec.resize_mode)
 
     def glance(self, images: Tensor) -> Glimpse:
         """Looks at whole images at low resolution, the first step.
@@ -155,14 +219,11 @@ class GlanceFocusClassifier(nn.Module):
         Returns:
             The first glimpse.
         """
-        is_raw, side = images.dtype == torch.uint8, self.spec.patch_size
-        if self.spec.first_look == "centre":
-            centre = images.new_full((len(images), 2), 0.5, dtype=torch.float32)
-            images = crop(images, top_left_px(centre, (images.shape[2], images.shape[3]), side), side)
-        small = resize(images, (side, side), self.spec.resize_mode)
+        small = self.first_input(images)
+        inputs = self.normalize(small) if images.dtype == torch.uint8 else small
         hidden = small.new_zeros(len(images), self.hidden_size)
         reads = self.head.reads_encoder_logits in ("glance", "always")
-        glimpse = self._glimpse(self.global_encoder, self.normalize(small) if is_raw else small, hidden, reads)
+        glimpse = self._glimpse(self.global_encoder, inputs, hidden, reads)
         if self.spec.glance_logits == "encoder" and not self.training:
             return glimpse._replace(logits=self.global_encoder.classifier(glimpse.pooled))
         return glimpse
@@ -204,7 +265,18 @@ class GlanceFocusClassifier(nn.Module):
         features, pooled = encoder(inputs)
         encoder_logits = encoder.classifier(pooled) if reads_encoder_logits else None
         logits, hidden = self.head(pooled, encoder_logits, hidden)
+        if features.shape[1:] != self._feature_shape:
+            features = functional.interpolate(features, self._feature_shape[1:], mode="bilinear", align_corners=True)
         return Glimpse(features, hidden, logits, pooled)
+
+    @torch.no_grad()
+    def _measure(self) -> tuple[int, int, int]:
+        """Shape of the larger input's feature maps."""
+        was_training, side = self.training, self.spec.largest_side
+        image = torch.zeros(1, 3, side, side, device=self.normalize.scale.device)
+        channels, height, width = self.eval().global_encoder(image).features.shape[1:]
+        self.train(was_training)
+        return channels, height, width
 
 
 class FullResolutionNetwork(nn.Module):

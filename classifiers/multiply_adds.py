@@ -37,20 +37,22 @@ def count_multiply_adds(module: nn.Module, run: Callable[[], object]) -> int:
 def glimpse_costs(classifier: GlanceFocusClassifier) -> tuple[int, ...]:
     """Multiply-adds of each of the T steps for one image: encoder and head, whatever the image's own size.
 
+    Resizing, of images or of feature maps, is not counted.
+
     Args:
         classifier: the networks.
 
     Returns:
         T costs, the glance's first; only a cascade's later ones differ from one another.
     """
-    steps = classifier.spec.num_glimpses
-    side = classifier.spec.patch_size
-    inputs = _zeros(classifier, (side, side))
-    hidden = inputs.new_zeros(1, classifier.hidden_size)
-    costs = [count_multiply_adds(classifier, lambda: classifier.glance(inputs))]
-    for step in range(1, steps if classifier.spec.head == "cascade" else 2):
+    spec = classifier.spec
+    steps = spec.num_glimpses
+    small, patch = (_zeros(classifier, (side, side)) for side in (spec.glance_side, spec.patch_size))
+    hidden = patch.new_zeros(1, classifier.hidden_size)
+    costs = [count_multiply_adds(classifier, lambda: classifier.glance(small))]
+    for step in range(1, steps if spec.head == "cascade" else 2):
         hidden[:, -1] = step  # where a cascade counts; no other head's cost depends on what it holds
-        costs.append(count_multiply_adds(classifier, lambda: classifier.focus(inputs, hidden)))
+        costs.append(count_multiply_adds(classifier, lambda: classifier.focus(patch, hidden)))
     return (*costs, *[costs[-1]] * (steps - len(costs)))
 
 

@@ -1,10 +1,46 @@
-"""The one place where the environment's actions become the paper's locations."""
+"""The one place where the environment's actions become the paper's locations, and decisions to stop."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
+
+
+class Decisions(NamedTuple):
+    """What the agent decided in each row.
+
+    Attributes:
+        location: (B, 2) float32 in [0, 1], (row, col) of the next patch; means nothing where it stops.
+        stops: (B,) bool, whether the episode ends without another look.
+    """
+
+    location: Tensor
+    stops: np.ndarray
+
+    def of(self, rows: np.ndarray) -> Decisions:
+        """The decisions of some rows, (R,) int64."""
+        return Decisions(self.location[rows], self.stops[rows])
+
+
+def to_decisions(actions: np.ndarray, *, stop_action: bool) -> Decisions:
+    """Reads actions; with a stop action, the third component stops when it is above 0.
+
+    Args:
+        actions: (B, 2) float in [-1, 1], (row, col), or (B, 3), (row, col, stop).
+        stop_action: whether there is a third component.
+
+    Returns:
+        The decisions.
+
+    Raises:
+        ValueError: if the shape is another, or an action is NaN or lies outside the space.
+    """
+    values = _checked(actions, ("row", "col", "stop") if stop_action else ("row", "col"))
+    stops = values[:, 2] > 0.0 if stop_action else np.zeros(len(values), dtype=bool)
+    return Decisions(to_location(values[:, :2]), stops)
 
 
 def to_location(actions: np.ndarray) -> Tensor:
@@ -19,16 +55,7 @@ def to_location(actions: np.ndarray) -> Tensor:
     Raises:
         ValueError: if the shape is another, or an action is NaN or lies outside the space.
     """
-    values = np.asarray(actions, dtype=np.float32)
-    if values.ndim != 2 or values.shape[1] != 2:
-        raise ValueError(f"actions of shape {values.shape}; pass one (row, col) for each environment")
-    if not (np.abs(values) <= 1.0).all():  # false for NaN too
-        worst = values[~(np.abs(values) <= 1.0).all(axis=1)][0]
-        raise ValueError(
-            f"action {worst.tolist()} is outside Box(-1, 1, (2,)); clip actions, or wrap the environment in "
-            "gymnasium.wrappers.ClipAction"
-        )
-    return torch.from_numpy((values + 1.0) / 2.0)
+    return torch.from_numpy((_checked(actions, ("row", "col")) + 1.0) / 2.0)
 
 
 def to_action(location: Tensor) -> np.ndarray:
@@ -54,3 +81,16 @@ def grid_actions(side: int) -> np.ndarray:
     """
     axis = np.linspace(-1.0, 1.0, side, dtype=np.float32)
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
+
+
+def _checked(actions: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
+    values = np.asarray(actions, dtype=np.float32)
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise ValueError(f"actions of shape {values.shape}; pass one ({', '.join(names)}) for each environment")
+    inside = (np.abs(values) <= 1.0).all(axis=1)  # false for NaN too
+    if not inside.all():
+        raise ValueError(
+            f"action {values[~inside][0].tolist()} is outside Box(-1, 1, ({len(names)},)); clip actions, or wrap the "
+            "environment in gymnasium.wrappers.ClipAction"
+        )
+    return values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,86 +13,18 @@ from classifiers.frozen import FrozenClassifier
 from classifiers.glance_focus import Glimpse
 from classifiers.multiply_adds import glimpse_costs
 from classifiers.patches import crop, top_left_px
+from gfnet_env.actions import Decisions
+from gfnet_env.episode import OBSERVATION_KEYS, EpisodeSpec
 from gfnet_env.glance_memory import GlanceMemory
-from gfnet_env.rewards import REWARDS, contrastive_reward, increment_reward
-
-
-@dataclass(frozen=True, kw_only=True)
-class EpisodeSpec:
-    """The rules of an episode.
-
-    Attributes:
-        num_glimpses: longest sequence T, the glance counted; None takes the classifier's.
-        reward: one of `gfnet_env.rewards.REWARDS`.
-        reward_samples: random crops S that estimate the expectation of Eq. (8).
-        exit_confidence: the episode also ends once a focus step's largest probability exceeds this, in (0, 1]; None
-            always takes all T steps.
-    """
-
-    num_glimpses: int | None = None
-    reward: str = "contrastive"
-    reward_samples: int = 1
-    exit_confidence: float | None = None
-
-    def __post_init__(self) -> None:
-        if self.num_glimpses is not None and self.num_glimpses < 2:
-            raise ValueError(f"num_glimpses={self.num_glimpses}; pass 2 or more: the glance is one of them")
-        if self.reward not in REWARDS:
-            raise ValueError(f"reward={self.reward!r} is unknown; pass one of {', '.join(REWARDS)}")
-        if self.reward_samples < 1:
-            raise ValueError(f"reward_samples={self.reward_samples}; pass 1 or more")
-        if self.exit_confidence is not None and not 0 < self.exit_confidence <= 1:
-            raise ValueError(f"exit_confidence={self.exit_confidence}; pass a probability in (0, 1], or None")
-
-
-@dataclass
-class Trace:
-    """What happened in each row's present episode, by step; entries from `steps` on mean nothing.
-
-    Attributes:
-        index: (B,) int64, which image of the source.
-        label: (B,) int64.
-        box: (B, 4) int64, see `classifiers.datasets.image_source.Batch`.
-        steps: (B,) int64, glimpses taken, the glance counted; 0 before the first reset.
-        top_left_px: (B, T, 2) int64 patch corners, (-1, -1) for the glance.
-        prediction: (B, T) int64.
-        confidence: (B, T) float32, the largest probability.
-        label_probability: (B, T) float32, the true label's.
-        multiply_adds: (B,) int64, spent so far, policy and reward samples not counted.
-    """
-
-    index: np.ndarray
-    label: np.ndarray
-    box: np.ndarray
-    steps: np.ndarray
-    top_left_px: np.ndarray
-    prediction: np.ndarray
-    confidence: np.ndarray
-    label_probability: np.ndarray
-    multiply_adds: np.ndarray
-
-    @classmethod
-    def empty(cls, batch_size: int, num_glimpses: int) -> Trace:
-        """Room for `batch_size` episodes of up to `num_glimpses` steps."""
-        by_row, by_step = (batch_size,), (batch_size, num_glimpses)
-        return cls(
-            index=np.zeros(by_row, np.int64),
-            label=np.zeros(by_row, np.int64),
-            box=np.zeros((batch_size, 4), np.int64),
-            steps=np.zeros(by_row, np.int64),
-            top_left_px=np.full((*by_step, 2), -1, np.int64),
-            prediction=np.zeros(by_step, np.int64),
-            confidence=np.zeros(by_step, np.float32),
-            label_probability=np.zeros(by_step, np.float32),
-            multiply_adds=np.zeros(by_row, np.int64),
-        )
+from gfnet_env.rewards import contrastive_reward, increment_reward
+from gfnet_env.trace import Trace
 
 
 class GlanceFocusDynamics:
     """B episodes side by side, each on an image of its own.
 
     Args:
-        classifier: the frozen networks, on the device where everything is computed.
+        classifier: the frozen networks, on the device where everything is computed; the rules may change their sizes.
         source: the images.
         spec: the rules.
         batch_size: number B of rows.
@@ -103,6 +34,7 @@ class GlanceFocusDynamics:
     """
 
     def __init__(self, classifier: FrozenClassifier, source: ImageSource, spec: EpisodeSpec, batch_size: int) -> None:
+        classifier = spec.sized(classifier)
         _check_fit(classifier, source, spec)
         self.classifier = classifier
         self.source = source
@@ -141,23 +73,37 @@ class GlanceFocusDynamics:
         trace = self.trace
         trace.index[rows], trace.label[rows] = indices, batch.labels.numpy()
         trace.box[rows] = batch.boxes.numpy()
-        trace.steps[rows], trace.multiply_adds[rows] = 0, 0
+        trace.steps[rows], trace.multiply_adds[rows], trace.stopped[rows] = 0, 0, False
         self._record(rows, glimpse, np.full((len(rows), 2), -1))
 
     @torch.inference_mode()
     def advance(
-        self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]
+        self, rows: np.ndarray, decisions: Decisions, rngs: Sequence[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Looks at one patch in some rows; the reward's random crops share the forward pass.
+        """Looks at one patch in some rows, or ends their episodes.
+
+        To stop costs nothing and earns nothing: no patch is encoded, the prediction stays, and the reward is 0. For
+        increments that is Eq. (4), p_t - p_t; Eq. (8) compares a look with a random one, and none is taken.
 
         Args:
             rows: (R,) int64, which rows.
-            location: (R, 2) in [0, 1], (row, col).
+            decisions: of these R rows.
             rngs: R generators for the reward's random crops, one for each row.
 
         Returns:
             reward (R,) float64 and terminated (R,) bool.
         """
+        reward, terminated = np.zeros(len(rows)), decisions.stops.copy()
+        self.trace.stopped[rows] = decisions.stops
+        looks = np.flatnonzero(~decisions.stops)
+        if len(looks):
+            gain = self._look(rows[looks], decisions.location[looks], [rngs[row] for row in looks.tolist()])
+            reward[looks] = gain - self.spec.step_cost
+            terminated[looks] = self._is_over(rows[looks])
+        return reward, terminated
+
+    def _look(self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+        """What a patch is worth in some rows, (R,) float64; the reward's random crops share the forward pass."""
         images, hidden = _rows_of(self.images, rows), _rows_of(self.hidden, rows)
         size = (images.shape[2], images.shape[3])
         is_contrastive = self.spec.reward == "contrastive"
@@ -177,22 +123,22 @@ class GlanceFocusDynamics:
             reward = contrastive_reward(probability[0], probability[1:])
         else:
             reward = increment_reward(probability[0], torch.from_numpy(before))
-        return reward.numpy().astype(np.float64), self._terminated(rows)
+        return reward.numpy().astype(np.float64)
 
     def observation(self) -> dict[str, np.ndarray]:
-        """All rows' observations, as arrays that no later step changes.
+        """All rows' observations, as arrays of the caller's own: no later step changes them, nor they a later step.
 
         Returns:
-            `features` (B, C, h, w) and `hidden` (B, F_h), float32.
+            `features` (B, C, h, w) and `hidden` (B, F_h), float32, as far as the rules let them be observed.
         """
-        return {"features": self.features.cpu().numpy(), "hidden": self.hidden.cpu().numpy()}
+        return {key: getattr(self, key).cpu().numpy().copy() for key in OBSERVATION_KEYS if key in self.spec.observe}
 
     def info(self) -> dict[str, np.ndarray]:
         """All rows' labels, predictions and costs after their last step.
 
         Returns:
             Arrays of B entries: `index`, `label`, `box`, `prediction`, `confidence`, `label_probability`,
-            `top_left_px` ((-1, -1) after the glance), `patch_size`, `multiply_adds`.
+            `top_left_px` ((-1, -1) after the glance), `patch_size`, `multiply_adds`, `stopped`.
         """
         trace, rows = self.trace, np.arange(self.batch_size)
         last = np.maximum(trace.steps, 1) - 1
@@ -206,11 +152,12 @@ class GlanceFocusDynamics:
             "top_left_px": trace.top_left_px[rows, last],
             "patch_size": np.full(self.batch_size, self.patch_size),
             "multiply_adds": trace.multiply_adds.copy(),
+            "stopped": trace.stopped.copy(),
         }
 
     def _record(self, rows: np.ndarray, glimpse: Glimpse, corners: np.ndarray) -> None:
-        self.features = _with_rows(self.features, rows, glimpse.features)
-        self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)
+        where = torch.from_numpy(rows).to(self.device)
+        self.features[where], self.hidden[where] = glimpse.features, glimpse.hidden
         probabilities = glimpse.logits.float().softmax(dim=1).cpu()  # (R, K)
         confidence, prediction = probabilities.max(dim=1)
         trace, step = self.trace, self.trace.steps[rows]
@@ -221,7 +168,7 @@ class GlanceFocusDynamics:
         trace.steps[rows] += 1
         trace.multiply_adds[rows] += self.costs[step]
 
-    def _terminated(self, rows: np.ndarray) -> np.ndarray:
+    def _is_over(self, rows: np.ndarray) -> np.ndarray:
         steps = self.trace.steps[rows]
         done: np.ndarray = steps >= self.num_glimpses
         if self.spec.exit_confidence is not None:
@@ -232,15 +179,6 @@ class GlanceFocusDynamics:
 def _rows_of(whole: Tensor, rows: np.ndarray) -> Tensor:
     """Some rows of a tensor, without a copy where they are all of them."""
     return whole if len(rows) == len(whole) else whole[torch.from_numpy(rows).to(whole.device)]
-
-
-def _with_rows(whole: Tensor, rows: np.ndarray, part: Tensor) -> Tensor:
-    """A new tensor with some rows replaced; observations handed out earlier stay as they were."""
-    if len(rows) == len(whole):
-        return part.contiguous()
-    changed = whole.clone()
-    changed[torch.from_numpy(rows).to(whole.device)] = part
-    return changed
 
 
 def _label_probability(logits: Tensor, labels: Tensor) -> Tensor:
@@ -256,12 +194,12 @@ def _check_fit(classifier: FrozenClassifier, source: ImageSource, spec: EpisodeS
             f"the classifier knows {classifier.num_classes} classes, the data set has {len(names)}; "
             "pass a classifier that was trained on these classes"
         )
-    if shape.patch_size > min(source.image_size):
-        height, width = source.image_size
-        raise ValueError(
-            f"patch_size={shape.patch_size} exceeds the {height}x{width} image; pass larger images (image_size) or a "
-            "classifier with smaller patches"
-        )
+    height, width = source.image_size
+    for field, side in (("patch_size", shape.patch_size), ("glance_size", shape.glance_side)):
+        if side > min(height, width):
+            raise ValueError(
+                f"{field}={side} exceeds the {height}x{width} image; pass a smaller {field} or a larger image_size"
+            )
     if shape.head == "cascade" and (spec.num_glimpses or 0) > shape.num_glimpses:
         raise ValueError(
             f"num_glimpses={spec.num_glimpses} exceeds the cascade's {shape.num_glimpses} classifiers; "

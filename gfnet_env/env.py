@@ -8,8 +8,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from gfnet_env.actions import to_location
-from gfnet_env.dynamics import EpisodeSpec, GlanceFocusDynamics
+from gfnet_env.actions import to_decisions
+from gfnet_env.dynamics import GlanceFocusDynamics
+from gfnet_env.episode import EpisodeSpec
 from gfnet_env.rendering import check_render_mode, render_rows
 from gfnet_env.spaces import action_space, observation_space
 from gfnet_env.tasks import Task
@@ -27,7 +28,8 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     ## Action space
     `Box(-1, 1, (2,), float32)`, (row, col) of the patch: 0 is centred, -1 flush with the top or left edge, 1 with the
-    bottom or right edge.
+    bottom or right edge. With `stop_action`, `Box(-1, 1, (3,), float32)`: a third component above 0 ends the episode
+    without another look.
 
     ## Observation space
     | key | shape | what |
@@ -35,21 +37,23 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | `features` | (C, h, w) float32 | feature maps of the last input |
     | `hidden` | (F_h,) float32 | the classifier's recurrent state, which sums up all that was seen: Markov |
 
+    `observe` may leave one of them out.
+
     ## Rewards
     `contrastive`: the true label's probability less its mean over random patches, Eq. (8). `increment`: less its value
-    before the look, Eq. (4). Both in [-1, 1].
+    before the look, Eq. (4). Both in [-1, 1], less `step_cost`. To stop earns 0: nothing was looked at.
 
     ## Starting state
     A uniformly drawn image, after the glance.
 
     ## Episode end
     `terminated` after T - 1 patches, or, if `exit_confidence` is set, after the first patch that makes the classifier
-    more confident than that. Never `truncated`.
+    more confident than that, or when the agent stops. Never `truncated`.
 
     ## Info
     `index` and `label` of the image, `box` of what decides the label (zeros if unknown), `prediction`, `confidence`,
-    `label_probability`, `top_left_px` of the last patch ((-1, -1) after the glance), `patch_size`, and the
-    `multiply_adds` spent so far (the policy's own not counted).
+    `label_probability`, `top_left_px` of the last patch ((-1, -1) after the glance), `patch_size`, the `multiply_adds`
+    spent so far (the policy's own not counted), and `stopped`, whether the agent ended the episode.
 
     ## Version history
     v0: first.
@@ -70,9 +74,10 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.task = task
         self.render_mode = render_mode
         self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, batch_size=1)
-        self.action_space = action_space()
+        networks = self.dynamics.classifier
+        self.action_space = action_space(stop_action=episode.stop_action)
         self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]  # Dict samples a plain dict
-            task.classifier.feature_shape(), task.classifier.hidden_size
+            networks.feature_shape(), networks.hidden_size, episode.observe
         )
         self._finished = True
 
@@ -104,10 +109,10 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._observation(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Looks at one patch.
+        """Looks at one patch, or stops.
 
         Args:
-            action: (2,) in [-1, 1], (row, col).
+            action: (2,) in [-1, 1], (row, col), or with a stop action (3,), (row, col, stop).
 
         Returns:
             observation, reward, terminated, truncated (always false), info.
@@ -118,8 +123,9 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         """
         if self._finished:
             raise RuntimeError("step() was called on a finished episode; call reset() first")
-        location = to_location(np.asarray(action, dtype=np.float32)[None])
-        reward, terminated = self.dynamics.advance(_ROW, location, [self.np_random])
+        actions = np.asarray(action, dtype=np.float32)[None]
+        decisions = to_decisions(actions, stop_action=self.dynamics.spec.stop_action)
+        reward, terminated = self.dynamics.advance(_ROW, decisions, [self.np_random])
         self._finished = bool(terminated[0])
         return self._observation(), float(reward[0]), self._finished, False, self._info()
 

@@ -8,13 +8,20 @@ from typing import Any
 
 import gymnasium
 
-from gfnet_env.dynamics import EpisodeSpec
 from gfnet_env.env import GlanceFocusEnv
-from gfnet_env.tasks import Task, image_folder_task, imagenet_task, synthetic_signs_task
+from gfnet_env.episode import EpisodeSpec
+from gfnet_env.tasks import (
+    Task,
+    image_folder_task,
+    imagenet_task,
+    synthetic_signs_hard_task,
+    synthetic_signs_task,
+)
 from gfnet_env.vector_env import GlanceFocusVectorEnv
 
 TASKS: dict[str, Callable[..., Task]] = {
     "GFNet-SyntheticSigns-v0": synthetic_signs_task,
+    "GFNet-SyntheticSignsHard-v0": synthetic_signs_hard_task,
     "GFNet-ImageFolder-v0": image_folder_task,
     "GFNet-ImageNet-v0": imagenet_task,
 }

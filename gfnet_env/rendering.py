@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
-from classifiers.patches import resize
 from gfnet_env.dynamics import GlanceFocusDynamics
 
 RIGHT, WRONG = (40, 200, 80), (235, 60, 50)
@@ -101,7 +100,7 @@ def _seen(dynamics: GlanceFocusDynamics, row: int, step: int, image: Image.Image
     top, left = (int(v) for v in dynamics.trace.top_left_px[row, step])
     if top >= 0:
         return image.crop((left, top, left + side, top + side))
-    pixels = resize(dynamics.images[row : row + 1].cpu(), (side, side), dynamics.classifier.spec.resize_mode)
+    pixels = dynamics.classifier.first_input(dynamics.images[row : row + 1].cpu())
     return Image.fromarray(pixels[0].clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
 
 

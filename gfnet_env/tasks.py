@@ -13,6 +13,7 @@ from classifiers.checkpoints import load_classifier
 from classifiers.datasets.image_folder import DatasetImages, FolderImages
 from classifiers.datasets.image_source import ImageSource
 from classifiers.datasets.scene_cache import load_scenes
+from classifiers.datasets.signs import CLASS_NAMES
 from classifiers.datasets.synthetic_signs import SceneSpec
 from classifiers.encoders import build_encoder
 from classifiers.frozen import FrozenClassifier, frozen
@@ -34,14 +35,20 @@ class Task:
 SHIPPED_RUN = Path(__file__).parent / "weights"
 """The embedded task's networks that come with the package: a run's folder with initialisation and stage I."""
 
+SHIPPED_HARD_RUN = Path(__file__).parent / "weights_hard"
+"""Those of its harder preset, likewise."""
 
-def resolve_classifier(classifier: ClassifierLike, *, num_classes: int, patch_size: int) -> GlanceFocusClassifier:
+HARD_SCENES = SceneSpec(height=240, width=320, min_sign_px=24, max_sign_px=34, max_distractors=5)
+"""The harder preset of the embedded task: a scene is 33 times the patch, as the paper's (Table 4); signs are smaller
+and more of those that are no speed limit stand around."""
+
+
+def resolve_classifier(classifier: ClassifierLike, *, num_classes: int) -> GlanceFocusClassifier:
     """Finds a classifier.
 
     Args:
         classifier: the networks, or where they are.
         num_classes: K, for a pretrained network.
-        patch_size: P in pixels, for a pretrained network.
 
     Returns:
         The classifier in evaluation mode.
@@ -53,8 +60,7 @@ def resolve_classifier(classifier: ClassifierLike, *, num_classes: int, patch_si
     if isinstance(classifier, GlanceFocusClassifier):
         return classifier.eval()
     if isinstance(classifier, str) and classifier.startswith("average:"):
-        encoder = classifier.removeprefix("average:")
-        return pretrained_average(encoder, num_classes, patch_size)
+        return pretrained_average(classifier.removeprefix("average:"), num_classes)
     path = Path(classifier)
     return load_classifier(run_weights(path) if path.is_dir() else path)[0]
 
@@ -69,9 +75,9 @@ def run_weights(run: Path) -> Path:
     )
 
 
-def pretrained_average(encoder: str, num_classes: int, patch_size: int) -> GlanceFocusClassifier:
-    """A pretrained torchvision network as both encoders, its logits averaged: no stage I needed."""
-    spec = ClassifierSpec(encoder=encoder, head="average", patch_size=patch_size)
+def pretrained_average(encoder: str, num_classes: int) -> GlanceFocusClassifier:
+    """A pretrained torchvision network as both encoders, its logits averaged: no stage I needed. Patches are of 96."""
+    spec = ClassifierSpec(encoder=encoder, head="average")
     classifier = GlanceFocusClassifier(spec, num_classes)
     pretrained = build_encoder(encoder, num_classes, weights="DEFAULT")
     classifier.global_encoder.load_state_dict(pretrained.state_dict())
@@ -103,10 +109,33 @@ def synthetic_signs_task(
     Returns:
         The task.
     """
+    networks = resolve_classifier(SHIPPED_RUN if classifier is None else classifier, num_classes=len(CLASS_NAMES))
     source = load_scenes(scenes or SceneSpec(), split, num_scenes, on_progress=on_progress)
-    chosen = SHIPPED_RUN if classifier is None else classifier
-    networks = resolve_classifier(chosen, num_classes=len(source.class_names), patch_size=48)
     return _task(source, networks, device, compile)
+
+
+def synthetic_signs_hard_task(
+    *, classifier: ClassifierLike | None = None, scenes: SceneSpec | None = None, **kwargs: Any
+) -> Task:
+    """The embedded task's harder preset: `synthetic_signs_task` with `HARD_SCENES` and networks that know them.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        scenes: what they look like, instead of `HARD_SCENES`.
+        **kwargs: of `synthetic_signs_task`.
+
+    Returns:
+        The task.
+
+    Raises:
+        FileNotFoundError: if no classifier is passed and the package has come without its weights.
+    """
+    if classifier is None and not SHIPPED_HARD_RUN.is_dir():
+        raise FileNotFoundError(
+            f"the weights of this id are missing ({SHIPPED_HARD_RUN}); pass classifier= the folder of a "
+            "`gfnet train synthetic_signs_hard`"
+        )
+    return synthetic_signs_task(classifier=classifier or SHIPPED_HARD_RUN, scenes=scenes or HARD_SCENES, **kwargs)
 
 
 def image_folder_task(
@@ -116,7 +145,6 @@ def image_folder_task(
     classifier: ClassifierLike | None = None,
     split: str = "train",
     image_size: int | tuple[int, int] = 224,
-    patch_size: int = 96,
     centre_share: float = 1.0,
     unreadable: str = "refuse",
     num_classes: int | None = None,
@@ -131,7 +159,6 @@ def image_folder_task(
         classifier: the networks, or where they are; needed.
         split: which folder of the tree.
         image_size: pixels to which images are resized and centre-cropped, one side or (height, width).
-        patch_size: of a pretrained network (`"average:..."`); a trained one brings its own.
         centre_share: share of each side that the centre crop keeps.
         unreadable: `"refuse"` or `"skip"` files that can't be decoded.
         num_classes: K that the tree must have; None takes what it has.
@@ -165,7 +192,7 @@ def image_folder_task(
         raise ValueError(
             f"the data set has {count} classes, this task has {num_classes}; pass GFNet-ImageFolder-v0's id"
         )
-    networks = resolve_classifier(classifier, num_classes=count, patch_size=patch_size)
+    networks = resolve_classifier(classifier, num_classes=count)
     return _task(source, networks, device, compile)
 
 

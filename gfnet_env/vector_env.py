@@ -10,8 +10,9 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from gfnet_env.actions import to_location
-from gfnet_env.dynamics import EpisodeSpec, GlanceFocusDynamics
+from gfnet_env.actions import to_decisions
+from gfnet_env.dynamics import GlanceFocusDynamics
+from gfnet_env.episode import EpisodeSpec
 from gfnet_env.rendering import check_render_mode, render_rows
 from gfnet_env.spaces import action_space, observation_space
 from gfnet_env.tasks import Task
@@ -61,8 +62,11 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.render_mode = render_mode
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        self.single_action_space = action_space()
-        self.single_observation_space = observation_space(task.classifier.feature_shape(), task.classifier.hidden_size)
+        networks = self.dynamics.classifier
+        self.single_action_space = action_space(stop_action=episode.stop_action)
+        self.single_observation_space = observation_space(
+            networks.feature_shape(), networks.hidden_size, episode.observe
+        )
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rngs: list[np.random.Generator] = [seeding.np_random()[0] for _ in range(num_envs)]
@@ -94,10 +98,10 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         return self.dynamics.observation(), self._info(self._is_in(rows))
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Looks at one patch in every row.
+        """Looks at one patch in every row, or stops there.
 
         Args:
-            actions: (B, 2) in [-1, 1], (row, col).
+            actions: (B, 2) in [-1, 1], (row, col), or with a stop action (B, 3), (row, col, stop).
 
         Returns:
             observation, reward (B,) float64, terminated (B,) bool, truncated (B,) all false, info.
@@ -115,11 +119,11 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
                 "call reset(options={'reset_mask': mask}) first"
             )
         reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
-        location = to_location(actions)
+        decisions = to_decisions(actions, stop_action=self.dynamics.spec.stop_action)
         going = np.flatnonzero(~waiting)
         if len(going):
             rngs = [self._rngs[row] for row in going]
-            reward[going], terminated[going] = self.dynamics.advance(going, location[going], rngs)
+            reward[going], terminated[going] = self.dynamics.advance(going, decisions.of(going), rngs)
         self._finished = terminated.copy()
         if waiting.any():
             self._restart(np.flatnonzero(waiting))

@@ -255,7 +255,8 @@ def _claimed(folder: Path, config: str) -> Iterator[None]:
 
 
 def _refuse_other_run(folder: Path, path: Path, config: str) -> None:
-    before, now = yaml.safe_load(path.read_text(encoding="utf-8")), yaml.safe_load(config)
+    # read as a config, so that settings which are younger than the run are there, at their defaults
+    before, now = yaml.safe_load(dump_config(load_config(str(path)))), yaml.safe_load(config)
     differing = _first_difference(before, now)
     if differing is not None:
         raise ConfigError(

@@ -55,7 +55,8 @@ def cost_table(cost: RunCost) -> Table:
         table.add_column(column, justify="right")
     for step, (head, here, total) in enumerate(zip(cost.head, cost.per_step, cost.cumulative, strict=True)):
         policy = _count(cost.policy) if step else "-"
-        table.add_row(f"t={step + 1}", _count(cost.encoder), _count(head), policy, _count(here), _count(total))
+        encoder = _count(cost.encoder if step else cost.glance_encoder)
+        table.add_row(f"t={step + 1}", encoder, _count(head), policy, _count(here), _count(total))
     table.caption = (
         f"the encoder's own classifier: {_count(cost.encoder_classifier)}; "
         f"encoder and classifier on the whole image: {_count(cost.full_resolution)}"

@@ -130,7 +130,7 @@ def test_squashed_mean_never_leaves_the_space(classifier: FrozenClassifier, scen
         "hidden": 1e4 * torch.randn(5, classifier.hidden_size),
     }
 
-    assert agent.policy.mean_action(observation).abs().max() <= 1.0
+    assert agent.policy.mean_action(observation)[0].abs().max() <= 1.0
 
 
 @pytest.mark.parametrize("algorithm", [PPO, A2C, SAC, TD3])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -30,10 +31,8 @@ onnxruntime = pytest.importorskip("onnxruntime")
 SIZE = (SMALL_SCENES.height, SMALL_SCENES.width)
 
 
-def _recognizer(scenes: ArrayImages, head: str, agent: str, resize_mode: str) -> Recognizer:
-    spec = ClassifierSpec(
-        encoder="small_resnet", head=head, patch_size=48, num_glimpses=4, hidden_size=16, resize_mode=resize_mode
-    )
+def _recognizer(scenes: ArrayImages, head: str, agent: str, shape: dict[str, Any]) -> Recognizer:
+    spec = ClassifierSpec(encoder="small_resnet", head=head, patch_size=48, num_glimpses=4, hidden_size=16, **shape)
     classifier = frozen(random_classifier(spec))
     policy_spec = PolicySpec(env_steps=1, agent=agent, num_envs=2)
     model = new_agent(policy_env(classifier, scenes, policy_spec), policy_spec, 0)
@@ -62,13 +61,18 @@ def _runner(folder: Path) -> ModuleType:
 
 
 @pytest.mark.parametrize(
-    ("head", "agent", "resize_mode"),
-    [("gru", "ppo", "area"), ("cascade", "ppo_gru", "bicubic"), ("average", "ppo", "bilinear")],
+    ("head", "agent", "shape"),
+    [
+        ("gru", "ppo", {"resize_mode": "area"}),
+        ("cascade", "ppo_gru", {"resize_mode": "bicubic", "glance_size": 32}),
+        ("average", "ppo", {"resize_mode": "bilinear", "glance_size": 64}),
+        ("gru", "ppo", {"first_look": "centre"}),
+    ],
 )
 def test_exported_graphs_do_what_the_recogniser_does(
-    head: str, agent: str, resize_mode: str, scenes: ArrayImages, tmp_path: Path
+    head: str, agent: str, shape: dict[str, Any], scenes: ArrayImages, tmp_path: Path
 ) -> None:
-    recognizer = _recognizer(scenes, head, agent, resize_mode)
+    recognizer = _recognizer(scenes, head, agent, shape)
     written = export_onnx(recognizer, tmp_path)
 
     ours = _runner(tmp_path).OnnxRecognizer(tmp_path)

@@ -1,0 +1,53 @@
+"""The record of the episodes that are going on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass
+class Trace:
+    """What happened in each row's present episode, by step; entries from `steps` on mean nothing.
+
+    Attributes:
+        index: (B,) int64, which image of the source.
+        label: (B,) int64.
+        box: (B, 4) int64, see `classifiers.datasets.image_source.Batch`.
+        steps: (B,) int64, glimpses taken, the glance counted; 0 before the first reset.
+        top_left_px: (B, T, 2) int64 patch corners, (-1, -1) for the glance.
+        prediction: (B, T) int64.
+        confidence: (B, T) float32, the largest probability.
+        label_probability: (B, T) float32, the true label's.
+        multiply_adds: (B,) int64, spent so far, policy and reward samples not counted.
+        stopped: (B,) bool, whether the agent ended the episode.
+    """
+
+    index: np.ndarray
+    label: np.ndarray
+    box: np.ndarray
+    steps: np.ndarray
+    top_left_px: np.ndarray
+    prediction: np.ndarray
+    confidence: np.ndarray
+    label_probability: np.ndarray
+    multiply_adds: np.ndarray
+    stopped: np.ndarray
+
+    @classmethod
+    def empty(cls, batch_size: int, num_glimpses: int) -> Trace:
+        """Room for `batch_size` episodes of up to `num_glimpses` steps."""
+        by_row, by_step = (batch_size,), (batch_size, num_glimpses)
+        return cls(
+            index=np.zeros(by_row, np.int64),
+            label=np.zeros(by_row, np.int64),
+            box=np.zeros((batch_size, 4), np.int64),
+            steps=np.zeros(by_row, np.int64),
+            top_left_px=np.full((*by_step, 2), -1, np.int64),
+            prediction=np.zeros(by_step, np.int64),
+            confidence=np.zeros(by_step, np.float32),
+            label_probability=np.zeros(by_step, np.float32),
+            multiply_adds=np.zeros(by_row, np.int64),
+            stopped=np.zeros(by_row, bool),
+        )

@@ -1,0 +1,144 @@
+"""A glance and patches of two sizes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import random_classifier
+from safetensors.torch import save_file
+from torch.nn import functional
+
+from agents.config_files import load_config
+from agents.run_cost import run_cost
+from classifiers.checkpoints import load_classifier, save_classifier
+from classifiers.datasets.image_source import ArrayImages
+from classifiers.frozen import FrozenClassifier, frozen
+from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
+from classifiers.multiply_adds import encoder_cost, glimpse_costs
+from classifiers.patches import crop, resize
+from classifiers.training import FitSpec, random_locator, train_sequences
+from scripts.report import cost_table
+
+
+def _spec(**shape: object) -> ClassifierSpec:
+    return ClassifierSpec(**{"encoder": "small_resnet", "patch_size": 48, "num_glimpses": 3, "hidden_size": 8, **shape})  # type: ignore[arg-type]  # any field
+
+
+@pytest.mark.parametrize(("glance_size", "side"), [(32, 6), (48, 6), (64, 8)])
+def test_feature_maps_are_of_the_larger_inputs_size(glance_size: int, side: int) -> None:
+    classifier = random_classifier(_spec(glance_size=glance_size)).eval()
+    images = torch.randint(0, 256, (2, 3, 96, 128), dtype=torch.uint8)
+
+    with torch.no_grad():
+        glance = classifier.glance(images)
+        focus = classifier.focus(images[:, :, :48, :48], glance.hidden)
+        small = classifier.normalize(resize(images, (glance_size, glance_size), "bicubic"))
+        own = (classifier.global_encoder(small), classifier.local_encoder(classifier.normalize(images[:, :, :48, :48])))
+
+    assert classifier.feature_shape() == (96, side, side)
+    for glimpse, encoding in zip((glance, focus), own, strict=True):
+        expected = functional.interpolate(encoding.features, (side, side), mode="bilinear", align_corners=True)
+        assert torch.allclose(glimpse.features, expected, atol=1e-6)
+        assert torch.equal(glimpse.pooled, encoding.pooled)  # of its own size: nothing is seen that is not there
+
+
+def test_resized_maps_keep_their_corners() -> None:
+    classifier = random_classifier(_spec(glance_size=96)).eval()
+    patches = torch.randint(0, 256, (2, 3, 48, 48), dtype=torch.uint8)
+
+    with torch.no_grad():
+        focus = classifier.focus(patches, torch.zeros(2, 8)).features
+        own = classifier.local_encoder(classifier.normalize(patches)).features
+
+    assert focus.shape[2:] == (12, 12) and own.shape[2:] == (6, 6)
+    corners = torch.tensor([0, -1])
+    assert torch.allclose(focus[:, :, corners][..., corners], own[:, :, corners][..., corners], atol=1e-6)
+
+
+def test_costs_follow_the_sizes() -> None:
+    same, other = _spec(), _spec(glance_size=96, patch_size=32)
+    classifier = GlanceFocusClassifier(other, 10)
+    head = glimpse_costs(GlanceFocusClassifier(same, 10))[1] - encoder_cost(
+        classifier.local_encoder, (48, 48), with_classifier=False
+    )
+
+    costs = glimpse_costs(classifier)
+
+    for cost, side in zip(costs, (96, 32, 32), strict=True):
+        assert cost == encoder_cost(classifier.local_encoder, (side, side), with_classifier=False) + head
+
+
+def test_cost_command_tells_the_glance_apart() -> None:
+    config = load_config("synthetic_signs", ["classifier.glance_size=64", "data.scenes.height=96"])
+    cost = run_cost(config, 10)
+
+    assert cost.glance_encoder == pytest.approx(cost.encoder * (64 / 48) ** 2, rel=0.01)
+    assert len(set(cost.head)) == 1
+    assert cost.per_step[0] == cost.glance_encoder + cost.head[0]
+    cells = [list(column.cells) for column in cost_table(cost).columns]
+    assert cells[1][:2] == [f"{cost.glance_encoder:,}", f"{cost.encoder:,}"]
+
+
+def test_twins_for_other_sizes_share_their_weights(classifier: FrozenClassifier) -> None:
+    twin = classifier.at_sizes(patch_size=32, glance_size=64)
+
+    assert (twin.spec.patch_size, twin.spec.glance_side) == (32, 64)
+    assert (classifier.spec.patch_size, classifier.spec.glance_side) == (48, 48)
+    assert (twin.feature_shape(), classifier.feature_shape()) == ((96, 8, 8), (96, 6, 6))
+    for one, other in zip(twin.parameters(), classifier.parameters(), strict=True):
+        assert one.data_ptr() == other.data_ptr()
+    assert isinstance(twin, FrozenClassifier)
+    assert classifier.at_sizes(patch_size=48) is classifier
+    assert classifier.at_sizes(patch_size=64).spec.glance_side == 64  # the glance goes with the patches ...
+    assert twin.at_sizes(patch_size=48).spec.glance_side == 64  # ... unless it has a size of its own
+
+
+def test_the_first_look_at_the_centre_has_the_glances_size() -> None:
+    classifier = random_classifier(_spec(glance_size=32, first_look="centre")).eval()
+    images = torch.randint(0, 256, (1, 3, 96, 128), dtype=torch.uint8)
+
+    centre = crop(images, torch.tensor([[32, 48]]), 32)
+
+    assert torch.equal(classifier.first_input(images), centre.float())
+
+
+def test_stage_one_trains_at_two_sizes(scenes: ArrayImages) -> None:
+    torch.manual_seed(0)
+    classifier = GlanceFocusClassifier(_spec(glance_size=32, patch_size=40), 10)
+    before = [parameter.clone() for parameter in classifier.parameters()]
+
+    train_sequences(classifier, None, scenes, FitSpec(epochs=1, batch_size=8, optimizer="adamw", lr=1e-3), seed=0)
+
+    assert not all(torch.equal(one, other) for one, other in zip(before, classifier.parameters(), strict=True))
+    sequence = classifier(scenes.images[:2], random_locator(torch.Generator().manual_seed(0)))
+    assert sequence.logits.shape == (3, 2, 10)
+
+
+def test_the_size_of_the_glance_survives_the_disk(tmp_path: Path) -> None:
+    classifier = random_classifier(_spec(glance_size=64), 3)
+
+    save_classifier(tmp_path / "new.safetensors", classifier, ("a", "b", "c"))
+
+    assert load_classifier(tmp_path / "new.safetensors")[0].spec == classifier.spec
+
+
+def test_files_from_before_glance_size_still_load(tmp_path: Path) -> None:
+    classifier = random_classifier(_spec(), 3)
+    spec = {key: value for key, value in asdict(classifier.spec).items() if key != "glance_size"}
+    header = {"gfnet-classifier": json.dumps({"spec": spec, "class_names": ["a", "b", "c"]})}
+    save_file(dict(classifier.state_dict()), tmp_path / "old.safetensors", header)
+
+    again, _ = load_classifier(tmp_path / "old.safetensors")
+
+    assert again.spec == classifier.spec and again.spec.glance_side == 48
+
+
+def test_too_small_a_glance_is_refused() -> None:
+    with pytest.raises(ValueError, match="glance_size=4 is too small; pass 8 or more, or None"):
+        _spec(glance_size=4)
+    with pytest.raises(ValueError, match="patch_size=7 is too small; pass 8 or more"):
+        frozen(random_classifier(_spec())).at_sizes(patch_size=7)
