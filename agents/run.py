@@ -30,6 +30,7 @@ from classifiers.atomic_files import write_atomically
 from classifiers.checkpoints import CheckpointError
 from classifiers.datasets.image_folder import FolderImages, in_memory
 from classifiers.datasets.image_source import ImageSource
+from classifiers.datasets.images_ahead import ImagesAhead
 from classifiers.datasets.loading import RandomCrops
 from classifiers.datasets.scene_cache import load_scenes
 from classifiers.frozen import FrozenClassifier
@@ -153,6 +154,8 @@ def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: PolicySp
     """The environment that stage II trains in."""
     recipe = AGENTS.get(spec.agent)
     num_envs = spec.num_envs or (1 if recipe is None else recipe.num_envs)
+    if isinstance(source, FolderImages):
+        source = ImagesAhead(source)
     return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from classifiers.datasets.image_source import ImageSource
+from classifiers.datasets.images_ahead import ImagesAhead
 from classifiers.frozen import FrozenClassifier
 from classifiers.glance_focus import Glimpse
 from classifiers.multiply_adds import glimpse_costs
@@ -75,6 +76,11 @@ class GlanceFocusDynamics:
         trace.box[rows] = batch.boxes.numpy()
         trace.steps[rows], trace.multiply_adds[rows], trace.stopped[rows] = 0, 0, False
         self._record(rows, glimpse, np.full((len(rows), 2), -1))
+
+    def expect(self, indices: np.ndarray) -> None:
+        """Says which images the next episodes will show, so that files are decoded while the networks compute."""
+        if isinstance(self.source, ImagesAhead):
+            self.source.expect(indices)
 
     @torch.inference_mode()
     def advance(

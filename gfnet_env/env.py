@@ -11,6 +11,7 @@ from gymnasium import spaces
 from gfnet_env.actions import to_decisions
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.episode import EpisodeSpec
+from gfnet_env.image_order import ImageOrder
 from gfnet_env.rendering import check_render_mode, render_rows
 from gfnet_env.spaces import action_space, observation_space
 from gfnet_env.tasks import Task
@@ -79,6 +80,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]  # Dict samples a plain dict
             networks.feature_shape(), networks.hidden_size, episode.observe
         )
+        self._order = ImageOrder(len(task.source), 1)
         self._finished = True
 
     def reset(
@@ -101,10 +103,13 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if unknown:
             raise ValueError(f"reset options {sorted(unknown)} are unknown; pass 'index'")
         size = len(self.task.source)
-        index = int(options["index"]) if options else int(self.np_random.integers(size))
+        if seed is not None:
+            self._order.forget(0)
+        index = int(options["index"]) if options else int(self._order.take(_ROW, [self.np_random])[0])
         if not 0 <= index < size:
             raise ValueError(f"index={index} is outside the {size} images; pass 0 to {size - 1}")
         self.dynamics.begin(_ROW, np.array([index]))
+        self.dynamics.expect(self._order.upcoming)
         self._finished = False
         return self._observation(), self._info()
 

@@ -12,6 +12,7 @@ import torch
 from classifiers.checkpoints import load_classifier
 from classifiers.datasets.image_folder import DatasetImages, FolderImages
 from classifiers.datasets.image_source import ImageSource
+from classifiers.datasets.images_ahead import ImagesAhead
 from classifiers.datasets.scene_cache import load_scenes
 from classifiers.datasets.signs import CLASS_NAMES
 from classifiers.datasets.synthetic_signs import SceneSpec
@@ -148,6 +149,7 @@ def image_folder_task(
     centre_share: float = 1.0,
     unreadable: str = "refuse",
     num_classes: int | None = None,
+    decode_threads: int | None = None,
     device: str = "cpu",
     compile: bool = False,
 ) -> Task:
@@ -162,6 +164,7 @@ def image_folder_task(
         centre_share: share of each side that the centre crop keeps.
         unreadable: `"refuse"` or `"skip"` files that can't be decoded.
         num_classes: K that the tree must have; None takes what it has.
+        decode_threads: threads that decode the tree's files ahead of need; None takes one for each core.
         device: where the classifier runs.
         compile: whether to compile its encoders.
 
@@ -186,7 +189,8 @@ def image_folder_task(
         source = DatasetImages(dataset, size)
     else:
         assert root is not None
-        source = FolderImages.open(Path(root) / split, size, unreadable=unreadable, centre_share=centre_share)
+        files = FolderImages.open(Path(root) / split, size, unreadable=unreadable, centre_share=centre_share)
+        source = ImagesAhead(files, decode_threads)
     count = len(source.class_names)
     if num_classes is not None and count != num_classes:
         raise ValueError(

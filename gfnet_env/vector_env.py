@@ -13,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 from gfnet_env.actions import to_decisions
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.episode import EpisodeSpec
+from gfnet_env.image_order import ImageOrder
 from gfnet_env.rendering import check_render_mode, render_rows
 from gfnet_env.spaces import action_space, observation_space
 from gfnet_env.tasks import Task
@@ -70,6 +71,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self._rngs: list[np.random.Generator] = [seeding.np_random()[0] for _ in range(num_envs)]
+        self._order = ImageOrder(len(task.source), num_envs)
         self._finished = np.ones(num_envs, dtype=bool)
 
     def reset(
@@ -93,7 +95,8 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         for row in rows:
             if seeds[row] is not None:
                 self._rngs[row] = seeding.np_random(seeds[row])[0]
-        self.dynamics.begin(rows, self._indices(rows, options))
+                self._order.forget(int(row))
+        self._begin(rows, options)
         self._finished[rows] = False
         return self.dynamics.observation(), self._info(self._is_in(rows))
 
@@ -126,11 +129,11 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             reward[going], terminated[going] = self.dynamics.advance(going, decisions.of(going), rngs)
         self._finished = terminated.copy()
         if waiting.any():
-            self._restart(np.flatnonzero(waiting))
+            self._begin(np.flatnonzero(waiting))
         final: dict[str, Any] = {}
         if terminated.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
             final = self._final(terminated)
-            self._restart(np.flatnonzero(terminated))
+            self._begin(np.flatnonzero(terminated))
             self._finished[:] = False
         info = self._info(np.ones(self.num_envs, dtype=bool))
         return self.dynamics.observation(), reward, terminated, np.zeros(self.num_envs, dtype=bool), {**info, **final}
@@ -141,13 +144,14 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             return None
         return tuple(render_rows(self.dynamics, range(self.num_envs)))
 
-    def _restart(self, rows: np.ndarray) -> None:
-        self.dynamics.begin(rows, self._indices(rows, None))
+    def _begin(self, rows: np.ndarray, options: dict[str, Any] | None = None) -> None:
+        self.dynamics.begin(rows, self._indices(rows, options))
+        self.dynamics.expect(self._order.upcoming)
 
     def _indices(self, rows: np.ndarray, options: dict[str, Any] | None) -> np.ndarray:
         size = len(self.task.source)
         if options is None or "index" not in options:
-            return np.array([self._rngs[row].integers(size) for row in rows], dtype=np.int64)
+            return self._order.take(rows, [self._rngs[row] for row in rows])
         chosen = np.broadcast_to(np.asarray(options["index"], dtype=np.int64), (self.num_envs,))[rows]
         if ((chosen < 0) | (chosen >= size)).any():
             raise ValueError(f"index={options['index']} is outside the {size} images; pass 0 to {size - 1}")

@@ -162,6 +162,7 @@ def test_sb3_callbacks_and_tensorboard(classifier: FrozenClassifier, scenes: Arr
     agent.learn(24, callback=callback)
     agent.set_logger(configure(str(tmp_path / "csv"), ["csv"]))
     agent.learn(12)
+    agent.logger.close()
 
     assert (tmp_path / "best_model.zip").is_file()
     assert "rollout/ep_rew_mean" in (tmp_path / "csv" / "progress.csv").read_text().splitlines()[0]

@@ -51,7 +51,7 @@ def _env(classifier: FrozenClassifier, source: ArrayImages, num_envs: int = 8, *
 
 
 @pytest.mark.parametrize("rules", VARIANTS, ids=str)
-@pytest.mark.parametrize("name", ("ppo", "ppo_gru"))
+@pytest.mark.parametrize("name", ["ppo", "ppo_gru"])
 def test_agents_learn_and_are_kept_in_every_variant(
     name: str, rules: dict[str, Any], classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
 ) -> None:
@@ -70,7 +70,7 @@ def test_agents_learn_and_are_kept_in_every_variant(
 
 
 @pytest.mark.parametrize("rules", VARIANTS, ids=str)
-@pytest.mark.parametrize("name", ("ppo", "ppo_gru"))
+@pytest.mark.parametrize("name", ["ppo", "ppo_gru"])
 def test_locations_are_the_actions_first_two_components(
     name: str, rules: dict[str, Any], classifier: FrozenClassifier, scenes: ArrayImages
 ) -> None:
@@ -94,7 +94,7 @@ def test_locations_are_the_actions_first_two_components(
         assert np.allclose(found, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ("ppo", "ppo_gru"))
+@pytest.mark.parametrize("name", ["ppo", "ppo_gru"])
 def test_agents_learn_when_to_stop(name: str, colour_classifier: MakeClassifier) -> None:
     """Of grey pictures nothing is to be learnt; of half of them the bottom is red, which one look tells."""
     images = torch.full((4, 3, 32, 32), 120, dtype=torch.uint8)

@@ -99,11 +99,15 @@ class FolderImages:
         Raises:
             UnreadableImageError: if a file can't be decoded.
         """
-        chosen = indices.tolist()
-        images = np.stack(
-            list(_map_threads(lambda i: decode_image(self.files[i], self.image_size, self.centre_share), chosen))
-        )
-        return _batch(images, self.labels[indices])
+        return _batch(np.stack(list(_map_threads(self.decode, indices.tolist()))), self.labels[indices])
+
+    def decode(self, index: int) -> np.ndarray:
+        """One image, (H, W, 3) uint8.
+
+        Raises:
+            UnreadableImageError: if the file can't be decoded.
+        """
+        return decode_image(self.files[index], self.image_size, self.centre_share)
 
     def open_rgb(self, index: int) -> Image.Image:
         """One image in RGB at the size that it has on disk.
@@ -123,7 +127,7 @@ class FolderImages:
     def _without_unreadable(self, on_progress: Callable[[int, int], None] | None) -> FolderImages:
         def is_readable(index: int) -> bool:
             try:
-                decode_image(self.files[index], self.image_size, self.centre_share)
+                self.decode(index)
             except UnreadableImageError:
                 return False
             return True

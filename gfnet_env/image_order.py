@@ -1,0 +1,49 @@
+"""Which image each row shows next."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+_NOT_DRAWN = -1
+
+
+class ImageOrder:
+    """Draws images uniformly, for each row one episode ahead, so that they can be decoded in time.
+
+    Args:
+        num_images: how many images there are.
+        num_rows: how many episodes run side by side.
+    """
+
+    def __init__(self, num_images: int, num_rows: int) -> None:
+        self._num_images = num_images
+        self._next = np.full(num_rows, _NOT_DRAWN, dtype=np.int64)
+
+    def forget(self, row: int) -> None:
+        """Drops what was drawn for a row, whose generator starts anew."""
+        self._next[row] = _NOT_DRAWN
+
+    def take(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+        """The images of new episodes in some rows; the next ones are drawn.
+
+        Args:
+            rows: (R,) int64, which rows.
+            rngs: a generator for each of these.
+
+        Returns:
+            (R,) int64 indices.
+        """
+        for row, rng in zip(rows.tolist(), rngs, strict=True):
+            if self._next[row] == _NOT_DRAWN:
+                self._next[row] = rng.integers(self._num_images)
+        taken: np.ndarray = self._next[rows].copy()
+        self._next[rows] = [rng.integers(self._num_images) for rng in rngs]
+        return taken
+
+    @property
+    def upcoming(self) -> np.ndarray:
+        """Images that rows will show in their next episodes, as far as they are drawn."""
+        drawn: np.ndarray = self._next[self._next != _NOT_DRAWN]
+        return drawn
