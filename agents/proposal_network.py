@@ -81,7 +81,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         self.narrow = narrow
         first: nn.Module = nn.Identity()
         if first_units:
-            first = nn.Sequential(nn.Linear(size, first_units), nn.ReLU())
+            first = nn.Sequential(WideLinear(size, first_units), nn.ReLU())
             size = first_units
         self.first = first
         self.fully_connected = nn.Linear(size, units)
@@ -97,6 +97,17 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         if self.attention is None:
             return vector
         return torch.cat([vector, self.attention(observations["features"])], dim=1)
+
+
+class WideLinear(nn.Linear):
+    """A linear layer with far more weights than inputs, as A.1's first of pi: 38 million for a batch of some dozens.
+
+    Weights are the left factor here, which reads them once and in their order: on processors faster by a half.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, in_features) -> (B, out_features)."""
+        return torch.addmm(self.bias[:, None], self.weight, inputs.T).T
 
 
 class CentresOfAttention(nn.Module):

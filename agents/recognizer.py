@@ -63,8 +63,6 @@ class Recognizer:
         centre_share: share of each side of a file that the centre crop keeps.
         calibration: record of the images that thresholds are found on; budgets need one.
         batch_size: images in a forward. Caches matter: on processors 32 is faster per image than 128.
-        is_compiled: whether the encoders are compiled; batches are then filled up to `batch_size`, so that they are
-            compiled once.
 
     Raises:
         ValueError: if `batch_size` is below 1, or the calibration has another number of steps.
@@ -82,7 +80,6 @@ class Recognizer:
         centre_share: float = 1.0,
         calibration: EvaluationRecord | None = None,
         batch_size: int = 32,
-        is_compiled: bool = False,
     ) -> None:
         steps = num_glimpses or classifier.spec.num_glimpses
         if batch_size < 1:
@@ -101,7 +98,6 @@ class Recognizer:
         self.batch_size = batch_size
         self.num_glimpses = steps
         self.cumulative_multiply_adds = np.array(cumulative_multiply_adds(classifier, policy_cost, self.num_glimpses))
-        self._fills_batches = is_compiled
         self.use()
 
     @classmethod
@@ -148,7 +144,6 @@ class Recognizer:
             centre_share=run.config.data.centre_share,
             calibration=load_record(path) if path.is_file() or budget is not None else None,
             batch_size=batch_size,
-            is_compiled=compile,
         )
         recognizer.use(
             budget=budget, thresholds=thresholds, num_glimpses=num_glimpses, criterion=criterion, method=method
@@ -250,12 +245,6 @@ class Recognizer:
             multiply_adds=self.cumulative_multiply_adds[steps - 1],
         )
 
-    def filled_up(self, indices: Tensor) -> Tensor:
-        """(B,) indices, the last one repeated until the batch is full, if the encoders are compiled."""
-        if not self._fills_batches:
-            return indices
-        return torch.cat([indices, indices[-1:].expand(self.batch_size - len(indices))])
-
 
 class _Episodes:
     """N episodes, each at a step of its own."""
@@ -270,28 +259,41 @@ class _Episodes:
         self.locations = torch.full((count, last - 1, 2), torch.nan, device=device)
         self.going_on = torch.zeros(0, dtype=torch.int64, device=device)  # indices, the longest waiting first
         self._hidden = torch.zeros(count, recognizer.classifier.hidden_size, device=device)
-        self._states: Tensor | None = None  # (N, ...) of the policy, once it has one
+        self._features = torch.zeros(0, device=device)  # (W, C, h, w) of those that go on, in their order
+        self._states: Tensor | None = None  # (N, ...) of the policy, once it has one; zero is the first
         limits = [*recognizer.rule.thresholds, -np.inf]
         self._limits = torch.tensor(limits, dtype=torch.float64, device=device)
 
     def glance(self, indices: Tensor) -> None:
         """The first step of some episodes."""
-        glimpse = self._of.classifier.glance(self.images[self._of.filled_up(indices)])
-        self._settle(indices, _rows(glimpse, slice(len(indices))), None)
+        glimpse = self._of.classifier.glance(self.images[indices])
+        self._settle(indices, glimpse)
 
     def focus(self) -> None:
         """The next step of those that have waited longest, as many as a batch holds."""
         size = self._of.batch_size
         indices, self.going_on = self.going_on[:size], self.going_on[size:]
-        filled = self._of.filled_up(indices)
+        features, self._features = self._features[:size], self._features[size:]
+        location = self._locate(indices, features)
         side, image_size = self._of.classifier.spec.patch_size, (self.images.shape[2], self.images.shape[3])
-        corners = top_left_px(self.locations[filled, self.steps[filled] - 1], image_size, side)
-        glimpse = self._of.classifier.focus(crop(self.images, corners, side, filled), self._hidden[filled])
-        states = None if self._states is None else self._states[indices]
-        self._settle(indices, _rows(glimpse, slice(len(indices))), states)
+        corners = top_left_px(location, image_size, side)
+        self._settle(
+            indices, self._of.classifier.focus(crop(self.images, corners, side, indices), self._hidden[indices])
+        )
 
-    def _settle(self, indices: Tensor, glimpse: Glimpse, states: Tensor | None) -> None:
-        """Notes what was seen; lets the confident ones go and finds the others their next place."""
+    def _locate(self, indices: Tensor, features: Tensor) -> Tensor:
+        """Where these look next; decided as late as this, the policy too sees full batches."""
+        states = None if self._states is None else self._states[indices]
+        location, states = self._of.policy(features, states, hidden=self._hidden[indices])
+        self.locations[indices, self.steps[indices] - 1] = location
+        if states is not None:
+            if self._states is None:
+                self._states = states.new_zeros(len(self.images), *states.shape[1:])
+            self._states[indices] = states
+        return location
+
+    def _settle(self, indices: Tensor, glimpse: Glimpse) -> None:
+        """Notes what was seen; lets the confident ones go and has the others wait for their next look."""
         log_probabilities = glimpse.logits.float().log_softmax(dim=1)
         confidence, self.labels[indices] = log_probabilities.exp().max(dim=1)
         self.confidences[indices] = confidence
@@ -300,23 +302,10 @@ class _Episodes:
         if self._of.rule.criterion == "entropy":
             score = (log_probabilities.exp() * log_probabilities).sum(dim=1)
         stays = score < self._limits[self.steps[indices] - 1]
-        remaining, glimpse = indices[stays], _rows(glimpse, stays)
-        if len(remaining) == 0:
-            return
-        location, new_states = self._of.policy(
-            glimpse.features, None if states is None else states[stays], hidden=glimpse.hidden
-        )
-        self._hidden[remaining] = glimpse.hidden
-        self.locations[remaining, self.steps[remaining] - 1] = location
-        if new_states is not None:
-            if self._states is None:
-                self._states = new_states.new_zeros(len(self.images), *new_states.shape[1:])
-            self._states[remaining] = new_states
+        remaining, features = indices[stays], glimpse.features[stays]
+        self._hidden[remaining] = glimpse.hidden[stays]
+        self._features = torch.cat([self._features, features]) if len(self._features) else features
         self.going_on = torch.cat([self.going_on, remaining])
-
-
-def _rows(glimpse: Glimpse, rows: Any) -> Glimpse:
-    return Glimpse(*(part[rows] for part in glimpse))
 
 
 def as_batch(images: Images, least_side: int = 1) -> Tensor:

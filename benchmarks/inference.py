@@ -104,7 +104,6 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
             policy_cost=cost,
             calibration=calibration,
             batch_size=size,
-            is_compiled=True,
         )
         ours[size].use(budget=case.budget)
 

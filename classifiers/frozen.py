@@ -39,21 +39,50 @@ def frozen(classifier: GlanceFocusClassifier, *, compile: bool = False) -> Froze
 
     Args:
         classifier: the networks.
-        compile: also compile the encoders with `torch.compile` (20 to 60 s once, on the first batch of each size).
+        compile: also compile the encoders with `torch.compile` (20 to 60 s once, on the first batch).
 
     Returns:
         The twin, in evaluation mode on the same device.
     """
-    if isinstance(classifier, FrozenClassifier) and not compile:
+    is_compiled = isinstance(classifier.local_encoder.trunk, CompiledTrunk)
+    if isinstance(classifier, FrozenClassifier) and (is_compiled or not compile):
         return classifier
     twin = copy.deepcopy(classifier)
     twin.__class__ = FrozenClassifier
     twin = cast(FrozenClassifier, twin).eval().requires_grad_(False)
-    for encoder in (twin.global_encoder, twin.local_encoder):
+    for encoder in dict.fromkeys((twin.global_encoder, twin.local_encoder)):  # which may be one
         encoder.trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
         if compile:
-            encoder.trunk = cast(nn.Module, torch.compile(encoder.trunk))
+            encoder.trunk = CompiledTrunk(encoder.trunk)
     return twin
+
+
+class CompiledTrunk(nn.Module):
+    """A trunk compiled for one image and for `PART_SIZE` images, as which all other batches are seen.
+
+    So nothing is compiled anew when the number of images changes, as it does when episodes end at different steps, and
+    what comes out for an image does not depend on how many others there are.
+
+    Args:
+        trunk: (B, 3, H, W) -> (B, C, h, w), folded and without gradients.
+    """
+
+    PART_SIZE = 32  # caches matter: on processors larger batches are slower per image
+
+    def __init__(self, trunk: nn.Module) -> None:
+        super().__init__()
+        self.compiled = cast(nn.Module, torch.compile(trunk, dynamic=False))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, C, h, w)."""
+        if len(images) in (1, self.PART_SIZE):
+            return cast(Tensor, self.compiled(images))
+        return torch.cat([self._part(part) for part in images.split(self.PART_SIZE)])
+
+    def _part(self, images: Tensor) -> Tensor:
+        missing = self.PART_SIZE - len(images)
+        filled = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
+        return cast(Tensor, self.compiled(filled))[: len(images)]
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:

@@ -9,7 +9,7 @@ from classifiers.frozen import FrozenClassifier
 from classifiers.glance_focus import Glimpse
 
 _MOST_BYTES = 1 << 29
-_MOST_AT_ONCE = 16
+_MOST_AT_ONCE = 32
 
 
 class GlanceMemory:
