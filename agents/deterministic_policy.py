@@ -107,9 +107,10 @@ def _lstm_action(
         layers, _, units = network.lstm_hidden_state_shape
         state = example.new_zeros(len(example), 2, layers, units)
     hidden, cell = state.movedim(0, 2).contiguous().unbind(0)  # (layers, B, units) each
-    starts = example.new_zeros(len(example))
-    distribution, new = network.get_distribution(observation, (hidden, cell), starts)  # type: ignore[arg-type]  # Dict observations
-    return distribution.get_actions(deterministic=True), torch.stack(new).movedim(2, 0)
+    features = BasePolicy.extract_features(network, observation, network.pi_features_extractor)
+    output, (hidden, cell) = network.lstm_actor(features[None], (hidden, cell))
+    action = network.action_net(network.mlp_extractor.forward_actor(output[0]))
+    return action, torch.stack([hidden, cell]).movedim(2, 0)
 
 
 def agent_locator(agent: BaseAlgorithm | FixedAgent) -> Locator:

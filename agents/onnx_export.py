@@ -15,13 +15,15 @@ from __future__ import annotations
 import copy
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
+from torch.distributions import Distribution
 
 from agents.deterministic_policy import decide
 from agents.recognizer import Recognizer
@@ -178,7 +180,7 @@ def _write(
     outputs: Sequence[str],
     facts: dict[str, Any] | None = None,
 ) -> Path:
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _unchecked_distributions():
         warnings.simplefilter("ignore")  # of the exporter's own making
         program = torch.onnx.export(
             module.eval(),
@@ -196,3 +198,13 @@ def _write(
     content = model.SerializeToString()
     write_atomically(path, lambda temporary: Path(temporary).write_bytes(content))
     return path
+
+
+@contextmanager
+def _unchecked_distributions() -> Iterator[None]:
+    """Some policies build a distribution to take its mean; its checks depend on values, which a graph can't."""
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(__debug__)

@@ -145,11 +145,16 @@ def test_compiled_twin_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # a torn file in the user's own is not our matter
     spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
     original = random_classifier(spec)
-    images = torch.randint(0, 256, (4, 3, 64, 80), dtype=torch.uint8)
+    images = torch.randint(0, 256, (67, 3, 64, 80), dtype=torch.uint8)
 
-    compiled = frozen(original, compile=True).glance(images).logits
+    twin = frozen(original, compile=True)
 
-    assert torch.allclose(compiled, frozen(original).glance(images).logits, atol=1e-4)
+    for count in (1, 4, 32, 67):  # alone, filled up, whole, in parts
+        expected = frozen(original).glance(images[:count])
+        for ours, theirs in zip(twin.glance(images[:count]), expected, strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-4)
+    assert torch.equal(twin.glance(images[:5]).logits[2], twin.glance(images[2:9]).logits[0])
+    assert frozen(twin, compile=True) is twin
 
 
 def test_costs_are_the_papers() -> None:

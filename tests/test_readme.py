@@ -55,6 +55,8 @@ def test_commands_run_in_the_readmes_order(
     for arguments in commands:
         config = arguments[0] if arguments[0] == "demo" else arguments[1]
         sets = [part for change in SHRUNK.get(config, []) for part in ("--set", change)]
+        if arguments[0] == "benchmark":
+            sets = ["--steps", "48", "--seeds", "1", *(part for change in SHRUNK["demo"] for part in ("--set", change))]
         places = {
             "TREE": str(picture_tree),
             "FILE.pth.tar": str(published),
