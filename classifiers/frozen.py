@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from classifiers.encoders import Encoder, Encoding
 from classifiers.glance_focus import GlanceFocusClassifier, Glimpse
 
 
@@ -44,45 +45,51 @@ def frozen(classifier: GlanceFocusClassifier, *, compile: bool = False) -> Froze
     Returns:
         The twin, in evaluation mode on the same device.
     """
-    is_compiled = isinstance(classifier.local_encoder.trunk, CompiledTrunk)
+    is_compiled = isinstance(classifier.local_encoder, CompiledEncoder)
     if isinstance(classifier, FrozenClassifier) and (is_compiled or not compile):
         return classifier
     twin = copy.deepcopy(classifier)
     twin.__class__ = FrozenClassifier
     twin = cast(FrozenClassifier, twin).eval().requires_grad_(False)
-    for encoder in dict.fromkeys((twin.global_encoder, twin.local_encoder)):  # which may be one
-        encoder.trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
-        if compile:
-            encoder.trunk = CompiledTrunk(encoder.trunk)
+    is_one = twin.local_encoder is twin.global_encoder
+    twin.global_encoder = _fast(twin.global_encoder, compile)
+    twin.local_encoder = twin.global_encoder if is_one else _fast(twin.local_encoder, compile)
     return twin
 
 
-class CompiledTrunk(nn.Module):
-    """A trunk compiled for one image and for `PART_SIZE` images, as which all other batches are seen.
+def _fast(encoder: Encoder, compile: bool) -> Encoder:
+    encoder.trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
+    return CompiledEncoder(encoder) if compile else encoder
+
+
+class CompiledEncoder(Encoder):
+    """An encoder compiled for one image and for `PART_SIZE` images, as which all other batches are seen.
 
     So nothing is compiled anew when the number of images changes, as it does when episodes end at different steps, and
     what comes out for an image does not depend on how many others there are.
 
     Args:
-        trunk: (B, 3, H, W) -> (B, C, h, w), folded and without gradients.
+        encoder: folded and without gradients.
     """
 
     PART_SIZE = 32  # caches matter: on processors larger batches are slower per image
 
-    def __init__(self, trunk: nn.Module) -> None:
-        super().__init__()
-        self.compiled = cast(nn.Module, torch.compile(trunk, dynamic=False))
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__(encoder.trunk, encoder.pool, encoder.classifier)
+        self._compiled = torch.compile(super().forward, dynamic=False)
 
-    def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W) -> (B, C, h, w)."""
+    def forward(self, images: Tensor) -> Encoding:
+        """See `Encoder.forward`."""
         if len(images) in (1, self.PART_SIZE):
-            return cast(Tensor, self.compiled(images))
-        return torch.cat([self._part(part) for part in images.split(self.PART_SIZE)])
+            return self._compiled(images)
+        parts = [self._part(part) for part in images.split(self.PART_SIZE)]
+        return Encoding(*(torch.cat(outputs) for outputs in zip(*parts, strict=True)))
 
-    def _part(self, images: Tensor) -> Tensor:
+    def _part(self, images: Tensor) -> Encoding:
         missing = self.PART_SIZE - len(images)
         filled = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
-        return cast(Tensor, self.compiled(filled))[: len(images)]
+        features, pooled = self._compiled(filled)
+        return Encoding(features[: len(images)], pooled[: len(images)])
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from classifiers.wide_linear import WideLinear
+
 
 class Head(nn.Module):
     """What every head offers.
@@ -66,7 +68,7 @@ class CascadeHead(Head):
         super().__init__()
         self.pooled_size, self.num_classes = pooled_size, num_classes
         self.hidden_size = pooled_size * num_glimpses + 1
-        self.classifiers = nn.ModuleList(nn.Linear(t * pooled_size, num_classes) for t in range(2, num_glimpses + 1))
+        self.classifiers = nn.ModuleList(WideLinear(t * pooled_size, num_classes) for t in range(2, num_glimpses + 1))
 
     def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """See `Head.forward`; rows may be at different steps, but not some at the first and others past it."""
