@@ -13,6 +13,7 @@ import pytest
 from conftest import SMALL_SCENES
 
 from agents.config_files import shipped_configs
+from agents.recipes import AGENTS
 from scripts.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +43,10 @@ SHRUNK = {
 
 @pytest.mark.parametrize("snippet", [snippet for snippet in SNIPPETS if "runs/" not in snippet])
 def test_snippets_run(snippet: str) -> None:
+    known = dict(AGENTS)
     exec(compile(snippet, "README.md", "exec"), {})
+    for name in AGENTS.keys() - known.keys():
+        del AGENTS[name]
 
 
 def test_commands_run_in_the_readmes_order(
@@ -93,6 +97,7 @@ BENCHMARKS = {
     "scene_drawing.py": (),
     "frozen_speed.py": ("--rounds", "1"),
     "early_exit_speed.py": (),
+    "data_speed.py": ("--encoder", "small_resnet", "--num-envs", "4", "--rounds", "1"),
 }
 
 
