@@ -14,7 +14,9 @@ from agents.evaluation import EvaluationRecord
 from agents.loaded_run import LoadedRun
 from classifiers.atomic_files import write_atomically
 from classifiers.datasets.image_source import ImageSource
-from gfnet_env import GlanceFocusEnv, Task
+from classifiers.glance_focus import Glimpse
+from gfnet_env import GlanceFocusDynamics, GlanceFocusEnv, Task
+from gfnet_env.actions import to_action
 from gfnet_env.rewards import contrastive_reward
 
 
@@ -30,17 +32,22 @@ def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[
         (H', W', 3) uint8, all of one size.
     """
     env = GlanceFocusEnv(Task(source, run.classifier), run.config.stage2.episode, render_mode="rgb_array")
-    observation, _ = env.reset(options={"index": index})
-    state, finished, start = None, False, np.ones(1, dtype=bool)
+    env.reset(options={"index": index})
+    locate, state, finished = run.locator, None, False
     while True:
         frame = env.render()
         assert frame is not None
         yield frame
         if finished:
             return
-        action, state = run.agent.predict(observation, state, episode_start=start, deterministic=True)
-        observation, _, finished, _, _ = env.step(action)
-        start = np.zeros(1, dtype=bool)
+        location, state = locate(_seen(env.dynamics), state)
+        finished = env.step(to_action(location)[0])[2]
+
+
+def _seen(dynamics: GlanceFocusDynamics) -> Glimpse:
+    """What policies read of the last glimpse; the rest is empty."""
+    nothing = dynamics.hidden[:, :0]
+    return Glimpse(dynamics.features, dynamics.hidden, nothing, nothing)
 
 
 def easy_and_hard(record: EvaluationRecord, count: int) -> list[int]:

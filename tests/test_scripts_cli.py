@@ -297,3 +297,15 @@ def test_interrupted_by_the_user(finished: Path, tmp_path: Path) -> None:
     _, error = process.communicate()
     assert process.returncode == 130
     assert error.strip() == "interrupted; the same command goes on where it was"
+
+
+@pytest.mark.parametrize("agent", ["dqn", "crossq", "recurrent_ppo", "random"])
+def test_whole_runs_of_other_algorithms(agent: str, tiny: Path, tmp_path: Path) -> None:
+    sets = [part for change in (f"agent.name={agent}", "stage3.epochs=0") for part in ("--set", change)]
+
+    assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", *sets]) == 0
+    assert main(["render", str(tmp_path / "run"), "--out", str(tmp_path / "looks.png"), "--quiet"]) == 0
+
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert len(metrics["accuracy"]["learned"]) == len(metrics["accuracy"]["random"])
+    assert (tmp_path / "looks.png").is_file() and (tmp_path / "run" / "report.html").is_file()
