@@ -11,12 +11,11 @@ from sb3_contrib.common.recurrent.policies import RecurrentMultiInputActorCritic
 from sb3_contrib.crossq.policies import CrossQPolicy
 from sb3_contrib.tqc.policies import MultiInputPolicy as TQCPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.sac.policies import MultiInputPolicy as SACPolicy
 from stable_baselines3.td3.policies import MultiInputPolicy as TD3Policy
 from torch import Tensor, nn
 
-from agents.proposal_network import GlimpseExtractor, extractor_arguments, fill_std, squash_mean
+from agents.proposal_network import GlimpseExtractor, SquashedGaussian
 
 
 class FlatGlimpseExtractor(BaseFeaturesExtractor):
@@ -72,31 +71,10 @@ class GlimpseCrossQPolicy(_StartsAtCentre, CrossQPolicy):
     """CrossQ's, for flat observations."""
 
 
-class GlimpseLSTMPolicy(RecurrentMultiInputActorCriticPolicy):
-    """As `GlimpseGRUPolicy`, with sb3-contrib's LSTM (RecurrentPPO).
+class GlimpseLSTMPolicy(SquashedGaussian, RecurrentMultiInputActorCriticPolicy):
+    """As `GlimpseGRUPolicy`, with sb3-contrib's LSTM (RecurrentPPO), whose class makes the optimiser.
 
     Args:
-        *args: of the base class.
-        std: standard deviation of the location in the paper's [0, 1] units.
-        extractor: arguments of `GlimpseExtractor`, or a key of `PROPOSAL_NETWORKS`.
-        **kwargs: of the base class.
+        *args: see `SquashedGaussian`.
+        **kwargs: likewise.
     """
-
-    def __init__(
-        self, *args: Any, std: float = 0.1, extractor: dict[str, Any] | str | None = None, **kwargs: Any
-    ) -> None:
-        ours: dict[str, Any] = {
-            "net_arch": [],
-            "features_extractor_class": GlimpseExtractor,
-            "features_extractor_kwargs": extractor_arguments(extractor),
-        }
-        super().__init__(*args, **{**kwargs, **ours})
-        self.set_std(std)
-
-    def _build(self, lr_schedule: Schedule) -> None:
-        super()._build(lr_schedule)
-        squash_mean(self)  # the base class makes the optimiser afterwards
-
-    def set_std(self, std: float) -> None:
-        """Sets the standard deviation, in the paper's [0, 1] units."""
-        fill_std(self.log_std, std)

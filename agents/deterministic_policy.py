@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
@@ -16,7 +15,7 @@ from torch import Tensor
 from agents.fixed_agents import FixedAgent
 from agents.proposal_network import GlimpsePolicy
 from classifiers.glance_focus import Glimpse, Locator
-from gfnet_env.actions import grid_actions, to_location
+from gfnet_env.actions import grid_actions
 
 
 class DeterministicPolicy:
@@ -126,20 +125,12 @@ def agent_locator(agent: BaseAlgorithm | FixedAgent) -> Locator:
         The locator.
     """
     if isinstance(agent, FixedAgent):
-        return _fixed_locator(agent)
+        return agent.locate
     policy = DeterministicPolicy(agent)
 
     def locate(glimpse: Glimpse, state: Any) -> tuple[Tensor, Any]:
         policy.network.set_training_mode(False)  # it may be in training between two calls
         location, state = policy(glimpse.features, state, hidden=glimpse.hidden)
         return location.clone(), state
-
-    return locate
-
-
-def _fixed_locator(agent: FixedAgent) -> Locator:
-    def locate(glimpse: Glimpse, state: Any) -> tuple[Tensor, Any]:
-        actions, state = agent.predict({"hidden": np.zeros((len(glimpse.logits), 0))}, state)
-        return to_location(actions).to(glimpse.logits.device), state
 
     return locate

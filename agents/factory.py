@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import math
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -15,27 +17,27 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from agents.algorithm_policies import FlatGlimpseExtractor, GlimpseLSTMPolicy
-from agents.proposal_network import GlimpseExtractor, GlimpsePolicy, extractor_arguments
+from agents.algorithm_policies import FlatGlimpseExtractor
+from agents.proposal_network import GlimpseExtractor, SquashedGaussian, extractor_arguments
 from agents.recipes import AGENTS, AgentRecipe
 from agents.sb3_vec_env import FlatVecEnv, SB3VecEnv
 from agents.vector_ars import GlimpseARSPolicy
 from gfnet_env import GlanceFocusDynamics, GridAction, VectorGridAction
 
-AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv | str
-"""An id, an environment, a vector environment (autoreset SAME_STEP), or an SB3 `VecEnv`."""
+AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
+"""An environment, a vector environment (autoreset SAME_STEP), or an SB3 `VecEnv`."""
 
-_OWN_POLICIES = (GlimpsePolicy, GlimpseLSTMPolicy, GlimpseARSPolicy)  # which take `extractor` themselves
+_OWN_POLICIES = (SquashedGaussian, GlimpseARSPolicy)  # which take `extractor` themselves
 
 
 def make_agent(
-    name: str, env: AnyEnv, *, policy_kwargs: dict[str, Any] | None = None, **overrides: Any
+    name: str, env: AnyEnv | str, *, policy_kwargs: dict[str, Any] | None = None, **overrides: Any
 ) -> BaseAlgorithm:
     """An untrained agent.
 
     Args:
         name: a key of `AGENTS`.
-        env: what it acts in. Where the algorithm needs flat observations or discrete actions, it is wrapped here.
+        env: what it acts in, or its id; wrapped here where the algorithm needs flat observations or discrete actions.
         policy_kwargs: of the policy, over the recipe's.
         **overrides: of the algorithm (`seed`, `learning_rate`, `tensorboard_log`, ...), over the recipe's.
 
@@ -43,14 +45,18 @@ def make_agent(
         The SB3 algorithm; `learn`, `predict`, `save` are SB3's own.
 
     Raises:
-        ValueError: if the name is unknown or the environment does not fit.
+        ValueError: if the name or an option is unknown, or the environment does not fit.
     """
     if name not in AGENTS:
         near = difflib.get_close_matches(name, AGENTS, 1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise ValueError(f"agent {name!r} is unknown; {hint}pass one of {', '.join(AGENTS)}")
     recipe = AGENTS[name]
-    wrapped, parts = as_sb3(env, recipe.form), _parts(env)
+    if isinstance(env, str):
+        env = gymnasium.make(env)
+    parts = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
+    wrapped = as_sb3(env, recipe.form)
+    _refuse_unknown(recipe.algorithm, name, overrides)
     num_envs = wrapped.num_envs if isinstance(wrapped, VecEnv) else 1
     options = {**recipe.defaults, **overrides}
     if recipe.rollout:
@@ -84,11 +90,15 @@ def _policy_kwargs(recipe: AgentRecipe, overrides: dict[str, Any], parts: spaces
     return {**merged, "features_extractor_class": GlimpseExtractor, "features_extractor_kwargs": arguments}
 
 
-def _parts(env: AnyEnv) -> spaces.Space[Any]:
-    """The observation space of one episode, before anything is wrapped."""
-    if isinstance(env, str):
-        env = gymnasium.make(env)
-    return env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
+def _refuse_unknown(algorithm: Callable[..., BaseAlgorithm], name: str, options: dict[str, Any]) -> None:
+    """Names the near miss of the first option that an algorithm does not have."""
+    parameters = inspect.signature(algorithm).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in options.keys() - parameters.keys():
+        near = difflib.get_close_matches(key, parameters, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"agent {name!r} has no option {key!r}; {hint}it has {', '.join(parameters)}")
 
 
 def _whole_episodes(focus_steps: int, num_envs: int, rollout: int) -> int:
@@ -133,8 +143,6 @@ def as_sb3(env: AnyEnv, form: str = "plain") -> Any:
                 "environment itself"
             )
         return env
-    if isinstance(env, str):
-        env = gymnasium.make(env)
     if isinstance(env, VectorEnv):
         adapted = SB3VecEnv(VectorGridAction(env) if form == "grid" else env)
         return VecMonitor(FlatVecEnv(adapted) if form == "flat" else adapted)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import numpy as np
 import torch
+from torch import Tensor
 
 from agents.baselines import CENTRE_CORNERS
-from gfnet_env.actions import to_action
+from classifiers.glance_focus import Glimpse
 
 FIXED_AGENTS = ("random", "centre_corner")
 """Their names, beside those of `agents.recipes.AGENTS`."""
@@ -26,11 +24,19 @@ class FixedAgent:
         self.name = name
         self._generator = torch.Generator().manual_seed(seed)
 
-    def predict(self, observation: dict[str, np.ndarray], state: Any = None, **_: Any) -> tuple[np.ndarray, Any]:
-        """As an SB3 algorithm's: actions for a batch of observations, and the state: how many were taken before."""
-        count, step = len(next(iter(observation.values()))), state or 0
+    def locate(self, glimpse: Glimpse, state: int | None) -> tuple[Tensor, int]:
+        """A `classifiers.glance_focus.Locator`.
+
+        Args:
+            glimpse: of B images; only their number counts.
+            state: how many places were taken before; None for none.
+
+        Returns:
+            (B, 2) in [0, 1], (row, col), and the new state.
+        """
+        count, step = len(glimpse.hidden), state or 0
         if self.name == "random":
             location = torch.rand(count, 2, generator=self._generator)
         else:
             location = CENTRE_CORNERS[step % len(CENTRE_CORNERS)].expand(count, 2)
-        return to_action(location), step + 1
+        return location.to(glimpse.hidden.device), step + 1

@@ -2,8 +2,7 @@
 
 What is compared is how well a policy places its looks, so all of them look through the same frozen classifier. Accuracy
 is measured on the test split; learning curves, and the steps that it took to come close to the oracle, on the
-validation split. Intervals are as in Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
-Precipice" (2021): interquartile means over seeds, with percentile bootstrap.
+validation split.
 """
 
 from __future__ import annotations
@@ -25,13 +24,14 @@ from agents.evaluation import accuracy_by_step, evaluate, pointing_game
 from agents.policy_training import train_agent, whole_rollouts
 from agents.recipes import AGENTS
 from agents.results import Reporter
-from agents.run import new_agent, open_images, policy_env, save_policy
+from agents.run import new_agent, open_images, policy_env, save_policy, start_folder
 from agents.run_config import RunConfig
+from agents.seed_statistics import bootstrap_interval, interquartile_mean
 from classifiers.atomic_files import write_json, write_text
 from classifiers.checkpoints import load_classifier
 from classifiers.datasets.image_source import ImageSource
 from classifiers.frozen import FrozenClassifier, frozen
-from gfnet_env.tasks import SHIPPED_RUN, run_weights
+from gfnet_env.tasks import run_weights
 
 CURVE_POINTS = 20
 """Times that a policy is evaluated while it learns."""
@@ -166,8 +166,12 @@ class _Study:
 
     def __init__(self, config: RunConfig, folder: Path, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
-        start = SHIPPED_RUN if config.start in (None, "shipped") else Path(str(config.start))
-        self.classifier: FrozenClassifier = frozen(load_classifier(run_weights(start))[0].to(config.device))
+        if config.start is None:
+            raise ValueError(
+                "start is missing; a leaderboard needs trained networks: `start: shipped`, or a run's folder"
+            )
+        classifier = load_classifier(run_weights(start_folder(config.start)))[0]
+        self.classifier: FrozenClassifier = frozen(config.stage2.episode.sized(classifier).to(config.device))
         self._images: dict[str, ImageSource] = {}
 
     def images(self, split: str) -> ImageSource:
@@ -233,32 +237,6 @@ class _Study:
 
     def _accuracy(self, policy: Policy, split: str, steps: int) -> list[float]:
         return accuracy_by_step(evaluate(self.classifier, self.images(split), policy, num_glimpses=steps))
-
-
-def interquartile_mean(values: Sequence[float]) -> float:
-    """Mean without the smallest and the largest quarter; of all values if they are fewer than four."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    dropped = len(ordered) // 4
-    return float(ordered[dropped : len(ordered) - dropped].mean())
-
-
-def bootstrap_interval(values: Sequence[float], *, samples: int = 5000, level: float = 0.95) -> tuple[float, float]:
-    """Percentile bootstrap interval of the interquartile mean.
-
-    Args:
-        values: one for each seed.
-        samples: how often seeds are drawn with replacement.
-        level: of confidence, in (0, 1).
-
-    Returns:
-        Its lower and its upper end.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    drawn = np.sort(array[np.random.default_rng(0).integers(len(array), size=(samples, len(array)))], axis=1)
-    dropped = len(array) // 4
-    means = drawn[:, dropped : len(array) - dropped].mean(axis=1)
-    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
-    return float(low), float(high)
 
 
 def markdown_table(board: Leaderboard) -> str:

@@ -14,13 +14,13 @@ from agents.deterministic_policy import DeterministicPolicy, agent_locator
 from agents.fixed_agents import FixedAgent
 from agents.policy_cost import policy_multiply_adds
 from agents.recipes import AGENTS
-from agents.run import RunFolder, load_policy, new_agent, policy_env
+from agents.run import RunFolder, load_policy, new_agent, policy_env, start_folder
 from agents.run_config import RunConfig
 from classifiers.checkpoints import load_classifier, load_full_resolution
 from classifiers.datasets.image_source import ArrayImages
 from classifiers.frozen import FrozenClassifier, frozen
 from classifiers.glance_focus import FullResolutionNetwork, Locator
-from gfnet_env.tasks import SHIPPED_RUN, run_weights
+from gfnet_env.tasks import run_weights
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
         The networks.
     """
     files = RunFolder(folder)
-    start = folder if config.start is None else SHIPPED_RUN if config.start == "shipped" else Path(config.start)
+    start = folder if config.start is None else start_folder(config.start)
     path = run_weights(folder) if files.classifier(3).is_file() else run_weights(start)
     classifier, names = load_classifier(path)
     networks = frozen(config.stage2.episode.sized(classifier).to(config.device))

@@ -23,6 +23,7 @@ from agents.run import (
     open_training_images,
     policy_env,
     save_policy,
+    start_folder,
 )
 from agents.run_config import RunConfig
 from agents.run_log import RunLog
@@ -34,7 +35,7 @@ from classifiers.encoders import build_encoder
 from classifiers.frozen import FrozenClassifier, frozen
 from classifiers.glance_focus import FullResolutionNetwork, GlanceFocusClassifier, Locator
 from classifiers.training import FitSpec, train_full_resolution, train_sequences
-from gfnet_env.tasks import SHIPPED_RUN, run_weights
+from gfnet_env.tasks import run_weights
 
 
 class Pipeline:
@@ -103,7 +104,7 @@ class Pipeline:
         """The baseline, which f_L starts from; None if the run to start from has none."""
         path = self.files.full_resolution
         if self.config.start is not None:
-            path = RunFolder(self._start_folder()).full_resolution
+            path = RunFolder(start_folder(self.config.start)).full_resolution
             return load_full_resolution(path) if path.is_file() else None
         if path.is_file():
             return load_full_resolution(path)
@@ -132,7 +133,7 @@ class Pipeline:
 
     def stage1(self) -> GlanceFocusClassifier:
         """f_G, f_L and f_C, trained with random patches."""
-        path = self.files.classifier(1) if self.config.start is None else run_weights(self._start_folder())
+        path = self.files.classifier(1) if self.config.start is None else run_weights(start_folder(self.config.start))
         if path.is_file():
             classifier, names = load_classifier(path)
             self._refuse_other_classes(path, names)
@@ -158,7 +159,8 @@ class Pipeline:
         if path.is_file():
             return load_policy(path, agent)
         if self.config.start_stage == 3:
-            load_policy(RunFolder(self._start_folder()).policy, agent)
+            assert self.config.start is not None
+            load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
             if is_first_process():
                 save_policy(path, agent)
             return agent
@@ -253,10 +255,6 @@ class Pipeline:
 
     def _save_classifier(self, path: Path, classifier: GlanceFocusClassifier) -> None:
         save_classifier(path, classifier, self.images("train").class_names)
-
-    def _start_folder(self) -> Path:
-        assert self.config.start is not None
-        return SHIPPED_RUN if self.config.start == "shipped" else Path(self.config.start)
 
     def _refuse_other_classes(self, path: Path, names: tuple[str, ...]) -> None:
         here = self.images("train").class_names

@@ -152,30 +152,13 @@ def extractor_arguments(extractor: dict[str, Any] | str | None) -> dict[str, Any
     return PROPOSAL_NETWORKS[extractor]
 
 
-def squash_mean(policy: ActorCriticPolicy) -> None:
-    """Makes a new Gaussian policy's mean stay in [-1, 1] and start at the image's centre, and its std a given one."""
-    assert isinstance(policy.action_net, nn.Linear)
-    nn.init.zeros_(policy.action_net.bias)
-    nn.init.constant_(policy.action_net.bias[2:], math.atanh(_FIRST_STOP_MEAN))
-    policy.action_net = nn.Sequential(policy.action_net, nn.Tanh())
-    log_std = policy.log_std.detach().clone()
-    del policy.log_std
-    policy.register_buffer("log_std", log_std)  # no parameter: TRPO differentiates all of these
-
-
-def fill_std(log_std: Tensor, std: float) -> None:
-    """Sets the location's standard deviation, in the paper's [0, 1] units, and a stop's to its own."""
-    log_std[:2] = math.log(2.0 * std)  # actions span twice the locations' range
-    log_std[2:] = math.log(_STOP_STD)
-
-
 def _shape(space: spaces.Space[Any]) -> tuple[int, ...]:
     assert space.shape is not None
     return space.shape
 
 
-class GlimpsePolicy(MultiInputActorCriticPolicy):
-    """Gaussian policy with a squashed mean and a fixed standard deviation (A.2).
+class SquashedGaussian(ActorCriticPolicy):
+    """The patch proposal network in an actor-critic of SB3: a Gaussian, its mean squashed, its deviation given (A.2).
 
     Where the environment has a stop action, a third component decides on it. Its standard deviation is fixed, too, so
     that the chance to stop keeps a gradient, and its first mean below 0, so that a new policy looks rather than stops.
@@ -199,8 +182,35 @@ class GlimpsePolicy(MultiInputActorCriticPolicy):
             "features_extractor_class": GlimpseExtractor,
             "features_extractor_kwargs": extractor_arguments(extractor),
         }
+        if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
+            # SB3's epsilon; one pass over the weights, of which A.1's pi has 46 million
+            ours["optimizer_kwargs"] = {"eps": 1e-5, "fused": True, **(kwargs.get("optimizer_kwargs") or {})}
         super().__init__(*args, **{**kwargs, **ours})
         self.set_std(std)
+
+    def _build(self, lr_schedule: Schedule) -> None:
+        super()._build(lr_schedule)
+        assert isinstance(self.action_net, nn.Linear)
+        nn.init.zeros_(self.action_net.bias)  # the first mean is the image's centre
+        nn.init.constant_(self.action_net.bias[2:], math.atanh(_FIRST_STOP_MEAN))
+        self.action_net = nn.Sequential(self.action_net, nn.Tanh())
+        log_std = self.log_std.detach().clone()
+        del self.log_std
+        self.register_buffer("log_std", log_std)  # no parameter: TRPO differentiates all of these
+
+    def set_std(self, std: float) -> None:
+        """Sets the location's standard deviation, in the paper's [0, 1] units."""
+        self.log_std[:2] = math.log(2.0 * std)  # actions span twice the locations' range
+        self.log_std[2:] = math.log(_STOP_STD)
+
+
+class GlimpsePolicy(SquashedGaussian, MultiInputActorCriticPolicy):
+    """`SquashedGaussian` without memory: the last glimpse decides, and what the classifier remembers.
+
+    Args:
+        *args: see `SquashedGaussian`.
+        **kwargs: likewise.
+    """
 
     @property
     def reads_hidden(self) -> bool:
@@ -210,18 +220,11 @@ class GlimpsePolicy(MultiInputActorCriticPolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
-        self._build_output(lr_schedule)
+        self._build_memory()
+        self.optimizer = self.optimizer_class(self.parameters(), **{"lr": lr_schedule(1), **self.optimizer_kwargs})
 
-    def _build_output(self, lr_schedule: Schedule) -> None:
-        squash_mean(self)
-        options: dict[str, Any] = {"lr": lr_schedule(1), **self.optimizer_kwargs}
-        if self.optimizer_class is torch.optim.Adam:
-            options.setdefault("fused", True)  # one pass over the weights, of which A.1's pi has 46 million
-        self.optimizer = self.optimizer_class(self.parameters(), **options)
-
-    def set_std(self, std: float) -> None:
-        """Sets the location's standard deviation, in the paper's [0, 1] units."""
-        fill_std(self.log_std, std)
+    def _build_memory(self) -> None:
+        """What stands between features and outputs: here nothing."""
 
     def mean_action(self, observations: Observation, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """The deterministic action, by the shortest way through the network.
@@ -246,9 +249,8 @@ class GlimpseGRUPolicy(GlimpsePolicy):
 
     gru: nn.GRUCell
 
-    def _build_output(self, lr_schedule: Schedule) -> None:
+    def _build_memory(self) -> None:
         self.gru = nn.GRUCell(self.features_dim, self.features_dim)
-        super()._build_output(lr_schedule)
 
     def initial_state(self, batch_size: int) -> Tensor:
         """(B, units) zeros: the state before the glance."""

@@ -6,7 +6,8 @@ Your own is one entry more:
 
     AGENTS["mine"] = AgentRecipe(MyAlgorithm, "MultiInputPolicy", {"gamma": 0.7, "learning_rate": 1e-3})
 
-`make_agent("mine", env)`, `gfnet train --set stage2.agent=mine` and `gfnet benchmark mine` then work.
+`make_agent("mine", env)` then works; if that stands in `my_agents.py`, so do `gfnet benchmark mine --import my_agents`
+and `gfnet train CONFIG --import my_agents --set agent.name=mine`.
 """
 
 from __future__ import annotations

@@ -35,6 +35,7 @@ from classifiers.datasets.loading import RandomCrops
 from classifiers.datasets.scene_cache import load_scenes
 from classifiers.frozen import FrozenClassifier
 from gfnet_env import GlanceFocusVectorEnv, Task
+from gfnet_env.tasks import SHIPPED_RUN
 
 OnCount = Callable[[int, int], None]
 
@@ -150,6 +151,11 @@ def _open_files(spec: DataSpec, split: str) -> FolderImages:
     return source.first({"train": spec.num_train, "val": spec.num_val, "test": spec.num_test}[split])
 
 
+def start_folder(start: str) -> Path:
+    """The run whose networks `RunConfig.start` names."""
+    return SHIPPED_RUN if start == "shipped" else Path(start)
+
+
 def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: PolicySpec) -> GlanceFocusVectorEnv:
     """The environment that stage II trains in."""
     recipe = AGENTS.get(spec.agent)
@@ -165,9 +171,10 @@ def new_agent(
     """An untrained agent for stage II."""
     if spec.agent in FIXED_AGENTS:
         return FixedAgent(spec.agent, seed)
-    options = {"learning_rate": AGENTS[spec.agent].defaults["learning_rate"], **spec.options}
-    initial = options["learning_rate"]
-    options["learning_rate"] = lambda left: initial * (spec.final_lr_share + (1.0 - spec.final_lr_share) * left)
+    options = dict(spec.options)
+    initial = {**AGENTS[spec.agent].defaults, **options}.get("learning_rate")
+    if initial is not None:
+        options["learning_rate"] = lambda left: initial * (spec.final_lr_share + (1.0 - spec.final_lr_share) * left)
     return make_agent(
         spec.agent,
         env,

@@ -18,33 +18,19 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from endless_images import COUNT, EndlessImages
 from PIL import Image
 
 from classifiers.datasets.image_folder import FolderImages, in_memory
-from classifiers.datasets.image_source import ArrayImages, Batch, ImageSource
+from classifiers.datasets.image_source import ImageSource
 from classifiers.datasets.images_ahead import ImagesAhead
 from classifiers.frozen import frozen
 from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 
 _FILES = 512
-_TIMES = 2500  # as many images as ImageNet has: no glance is remembered
+_TIMES = COUNT // _FILES
 _SIZE = (375, 500)
-
-
-class InMemory:
-    """A few images in memory, again and again."""
-
-    def __init__(self, few: ArrayImages) -> None:
-        self._few = few
-        self.class_names, self.image_size = few.class_names, few.image_size
-
-    def __len__(self) -> int:
-        return _TIMES * len(self._few)
-
-    def fetch(self, indices: torch.Tensor) -> Batch:
-        """See `ImageSource.fetch`."""
-        return self._few.fetch(indices % len(self._few))
 
 
 def _again_and_again(few: FolderImages) -> FolderImages:
@@ -65,7 +51,7 @@ def main() -> None:
         few = FolderImages.open(_pictures(Path(folder)), (224, 224), centre_share=0.875)
         files = _again_and_again(few)
         sources: dict[str, ImageSource] = {
-            "in memory": InMemory(in_memory(few)),
+            "in memory": EndlessImages(in_memory(few)),
             "files, decoded ahead": ImagesAhead(files),
             "files, decoded when needed": files,
         }

@@ -22,12 +22,12 @@ from typing import Any
 
 import numpy as np
 import torch
+from endless_images import EndlessImages, noise_images
 from torch import Tensor
 
 from agents.config_files import load_config
 from agents.factory import make_agent
 from agents.run_config import RunConfig
-from classifiers.datasets.image_source import Batch, nameless_classes
 from classifiers.encoders import build_encoder
 from classifiers.frozen import FrozenClassifier, frozen
 from classifiers.glance_focus import GlanceFocusClassifier
@@ -52,23 +52,6 @@ CASES = {
     "mobilenetv3": Case("mobilenetv3_large_100_96", 32, 1000, 1.13, _ONE_EPOCH),
     "embedded": Case("synthetic_signs", 256, 10, None, {}),
 }
-
-
-class EndlessImages:
-    """As many images as ImageNet has, of which a few are different: no glance is seen twice, nothing is decoded."""
-
-    def __init__(self, image_size: tuple[int, int], num_classes: int) -> None:
-        self._images = torch.randint(0, 256, (512, 3, *image_size), dtype=torch.uint8)
-        self.image_size = image_size
-        self.class_names = nameless_classes(num_classes)
-
-    def __len__(self) -> int:
-        return 1_281_167
-
-    def fetch(self, indices: Tensor) -> Batch:
-        """See `ImageSource.fetch`."""
-        nothing = torch.zeros(len(indices), 4, dtype=torch.int64)
-        return Batch(self._images[indices % len(self._images)], indices % len(self.class_names), nothing)
 
 
 def main() -> None:
@@ -99,7 +82,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     classifier = frozen(
         GlanceFocusClassifier(config.classifier, case.num_classes).eval(), compile=not options.no_compile
     )
-    source = EndlessImages(config.data.image_size, case.num_classes)
+    source = EndlessImages(noise_images(config.data.image_size, case.num_classes))
     eager = build_encoder(config.classifier.encoder, case.num_classes).eval()
     side = config.classifier.patch_size
     patches = {n: torch.randn(n, 3, side, side) for n in {*options.num_envs, case.num_envs}}
@@ -108,7 +91,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     }
     for n in options.num_envs:
         sides[f"b{n}"] = (n, lambda n=n: _encode(classifier.local_encoder, _channels_last(patches[n])))  # type: ignore[misc]  # binds the loop variable
-        sides[f"c{n}"] = (n, _env_step(classifier, source, n))
+        sides[f"c{n}"] = (n, _EnvStep(classifier, source, n))
     looks = config.classifier.num_glimpses
     sides["d"] = (looks * case.num_envs, _stage2_batch(config, case, classifier, source))
     seconds = {key: statistics.median(times) for key, times in _interleaved(sides, options.rounds).items()}
@@ -147,22 +130,23 @@ def _channels_last(patches: Tensor) -> Tensor:
     return patches.to(memory_format=torch.channels_last)
 
 
-def _env_step(classifier: FrozenClassifier, source: EndlessImages, num_envs: int) -> Callable[[], object]:
-    """One step of all rows; before it, not timed, rows that are done start anew."""
-    env = GlanceFocusVectorEnv(
-        Task(source, classifier), EpisodeSpec(reward="increment"), num_envs=num_envs, autoreset_mode="DISABLED"
-    )
-    env.action_space.seed(0)
+class _EnvStep:
+    """A step of all rows."""
 
-    def step() -> object:
-        return env.step(env.action_space.sample())
+    def __init__(self, classifier: FrozenClassifier, source: EndlessImages, num_envs: int) -> None:
+        self._env = GlanceFocusVectorEnv(
+            Task(source, classifier), EpisodeSpec(reward="increment"), num_envs=num_envs, autoreset_mode="DISABLED"
+        )
+        self._env.action_space.seed(0)
+        self._is_over = True
 
-    def prepare() -> None:
-        if env._finished.any():
-            env.reset(seed=0)
+    def prepare(self) -> None:
+        """What comes before the clock starts: episodes that are over start anew."""
+        if self._is_over:
+            self._env.reset(seed=0)
 
-    step.prepare = prepare  # type: ignore[attr-defined]  # what comes before the clock starts
-    return step
+    def __call__(self) -> None:
+        self._is_over = bool(self._env.step(self._env.action_space.sample())[2].all())
 
 
 def _stage2_batch(
@@ -191,7 +175,8 @@ def _interleaved(sides: dict[str, tuple[int, Callable[[], object]]], rounds: int
     times: dict[str, list[float]] = {key: [] for key in sides}
     for _ in range(rounds + 1):
         for key, (_, run) in sides.items():
-            getattr(run, "prepare", lambda: None)()
+            if isinstance(run, _EnvStep):
+                run.prepare()
             started = time.perf_counter()
             run()
             times[key].append(time.perf_counter() - started)

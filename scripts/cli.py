@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(arguments)
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     try:
+        _import(options.imports)
         COMMANDS[options.command](options, Console(highlight=False, quiet=options.quiet))
     except KeyboardInterrupt:
         errors.print("interrupted; the same command goes on where it was")
@@ -52,12 +54,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
+def _import(modules: Sequence[str]) -> None:
+    """Imports the user's own modules, those in the present folder included."""
+    if modules:
+        sys.path.insert(0, os.getcwd())
+    for module in modules:
+        importlib.import_module(module)
+
+
 def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     parser = argparse.ArgumentParser(prog="gfnet", description="Glance and Focus Networks as a Gymnasium environment.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    common.add_argument(
+        "--import",
+        dest="imports",
+        action="append",
+        default=[],
+        metavar="MODULE",
+        help="a module of yours to import first, which adds agents or encoders of your own",
+    )
 
     def add(name: str, help: str) -> argparse.ArgumentParser:
         return commands.add_parser(name, parents=[common], help=help)

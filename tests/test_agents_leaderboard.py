@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,11 @@ from agents.leaderboard import (
     Baseline,
     Leaderboard,
     Result,
-    bootstrap_interval,
-    interquartile_mean,
     leaderboard_curves,
     markdown_table,
 )
+from agents.recipes import AGENTS
+from agents.seed_statistics import bootstrap_interval, interquartile_mean
 from scripts.cli import main
 
 SMALL = [
@@ -30,9 +31,9 @@ SMALL = [
 ]
 
 
-def _benchmark(out: Path, *names: str, steps: int = 96) -> int:
+def _benchmark(out: Path, *words: str, steps: int = 96) -> int:
     changes = [part for change in SMALL for part in ("--set", change)]
-    return main(["benchmark", *names, "--out", str(out), "--steps", str(steps), "--seeds", "2", "--quiet", *changes])
+    return main(["benchmark", *words, "--out", str(out), "--steps", str(steps), "--seeds", "2", "--quiet", *changes])
 
 
 def test_every_agent_and_seed_is_trained_once(tmp_path: Path) -> None:
@@ -60,6 +61,29 @@ def test_results_of_other_settings_are_not_mixed(tmp_path: Path, capsys: pytest.
 
     assert _benchmark(tmp_path, "ppo", steps=200) == 1
     assert "holds results of other settings" in capsys.readouterr().err
+
+
+def test_an_agent_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_agents.py").write_text(
+        "from stable_baselines3 import A2C\n"
+        "from agents.recipes import AGENTS, AgentRecipe\n"
+        "AGENTS['mine'] = AgentRecipe(A2C, 'MultiInputPolicy', {'gamma': 0.7, 'n_steps': 3})\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+
+    try:
+        assert _benchmark(tmp_path / "out", "mine", "--import", "my_agents") == 0
+    finally:
+        AGENTS.pop("mine", None)
+
+    results = json.loads((tmp_path / "out" / "leaderboard.json").read_text())["results"]
+    assert [result["agent"] for result in results] == ["mine", "mine"]
+
+
+def test_a_module_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _benchmark(tmp_path / "out", "ppo", "--import", "no_such_agents") == 1
+    assert "no_such_agents" in capsys.readouterr().err
 
 
 def test_bad_names_and_numbers_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

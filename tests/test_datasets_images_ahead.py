@@ -59,7 +59,6 @@ def test_what_is_no_longer_expected_is_forgotten(files: Counting) -> None:
     ahead.fetch(torch.tensor([1, 2, 4]))
 
     assert Counting.seen == Counter({1: 2, 2: 1, 4: 1})
-    ahead.close()
 
 
 def test_every_episode_but_the_first_was_decoded_before(files: Counting, colour_classifier: MakeClassifier) -> None:

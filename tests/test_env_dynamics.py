@@ -1,4 +1,4 @@
-"""The MDP: rewards in closed form, batch against single, determinism, what must not change."""
+"""The MDP: rewards in closed form, and what must not change."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
+from red_corner import GREY, MEAN, RED, red_probability
 
 from classifiers.datasets.image_source import ArrayImages
 from classifiers.frozen import FrozenClassifier
@@ -89,54 +90,37 @@ def test_increments_sum_to_last_minus_first(classifier: FrozenClassifier, scenes
     assert np.allclose(total, info["label_probability"] - first, atol=1e-6)
 
 
+def test_every_look_has_its_price(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+    episode = EpisodeSpec(reward="increment", step_cost=0.25)
+    env = GlanceFocusEnv(Task(red_corner_images, colour_classifier()), episode)
+    env.reset(seed=0)
+
+    first = env.step(np.ones(2, np.float32))[1]
+    second = env.step(-np.ones(2, np.float32))[1]
+
+    assert first == pytest.approx(red_probability(MEAN, RED) - red_probability(MEAN) - 0.25, abs=1e-5)
+    assert second == pytest.approx(red_probability(MEAN, RED, GREY) - red_probability(MEAN, RED) - 0.25, abs=1e-5)
+
+
 @pytest.mark.parametrize("reward", ["increment", "contrastive"])
-@pytest.mark.parametrize("exit_confidence", [None, 0.3])
-def test_batch_of_n_is_n_environments_of_one(
-    classifier: FrozenClassifier, scenes: ArrayImages, reward: str, exit_confidence: float | None
+def test_the_price_is_all_that_step_cost_changes(
+    classifier: FrozenClassifier, scenes: ArrayImages, reward: str
 ) -> None:
-    task = Task(scenes, classifier)
-    episode = EpisodeSpec(reward=reward, reward_samples=2, exit_confidence=exit_confidence)
-    together = GlanceFocusVectorEnv(task, episode, num_envs=5, autoreset_mode="DISABLED")
-    alone = [GlanceFocusEnv(task, episode) for _ in range(5)]
-    together.action_space.seed(1)
-    observation, info = together.reset(seed=40)
-    singles = [env.reset(seed=40 + row) for row, env in enumerate(alone)]
-    finished = np.zeros(5, dtype=bool)
+    free, priced = (
+        GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(reward=reward, step_cost=cost), num_envs=4)
+        for cost in (0.0, 0.1)
+    )
+    free.action_space.seed(0)
+    free.reset(seed=0)
+    priced.reset(seed=0)
 
-    for _ in range(7):
-        for row, (single, single_info) in enumerate(singles):
-            for key, value in single.items():
-                assert np.allclose(observation[key][row], value, atol=1e-4)
-            assert set(single_info) == {key for key in info if not key.startswith("_")}
-            for key, value in single_info.items():
-                assert np.allclose(info[key][row], value, atol=1e-5), key
-        if finished.any():
-            observation, info = together.reset(options={"reset_mask": finished.copy()})
-            singles = [alone[row].reset() if finished[row] else single for row, single in enumerate(singles)]
-            finished[:] = False
-            info = {key: value for key, value in info.items() if not key.startswith("_")}
-            continue
-        actions = together.action_space.sample()
-        observation, rewards, finished, _, info = together.step(actions)
-        steps = [env.step(action) for env, action in zip(alone, actions, strict=True)]
-        assert np.allclose(rewards, [step[1] for step in steps], atol=1e-5)
-        assert finished.tolist() == [step[2] for step in steps]
-        singles = [(step[0], step[4]) for step in steps]
-
-
-def test_same_seed_same_trajectory(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    def trajectory() -> list[np.ndarray]:
-        env = GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(), num_envs=4)
-        env.action_space.seed(7)
-        observation, _ = env.reset(seed=7)
-        parts = [*observation.values()]
-        for _ in range(9):
-            observation, reward, *_ = env.step(env.action_space.sample())
-            parts += [*observation.values(), reward]
-        return parts
-
-    for one, other in zip(trajectory(), trajectory(), strict=True):
-        assert np.array_equal(one, other)
+    for step in range(8):
+        actions = free.action_space.sample()
+        (one, gain, over, *_), (other, net, also_over, *_) = free.step(actions), priced.step(actions)
+        is_reset = step % 4 == 3  # of three focus steps, then one that begins anew and costs nothing
+        assert np.allclose(gain - net, 0.0 if is_reset else 0.1, atol=1e-12)
+        assert np.array_equal(over, also_over)
+        assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
 def test_the_classifier_is_never_changed(classifier: FrozenClassifier, scenes: ArrayImages) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -99,7 +99,11 @@ class FolderImages:
         Raises:
             UnreadableImageError: if a file can't be decoded.
         """
-        return _batch(np.stack(list(_map_threads(self.decode, indices.tolist()))), self.labels[indices])
+        return self.batch(list(_map_threads(self.decode, indices.tolist())), indices)
+
+    def batch(self, images: Sequence[np.ndarray], indices: Tensor) -> Batch:
+        """Decoded images, (H, W, 3) uint8 each, at their (B,) indices, as a batch."""
+        return _batch(np.stack(images), self.labels[indices])
 
     def decode(self, index: int) -> np.ndarray:
         """One image, (H, W, 3) uint8.
@@ -148,6 +152,30 @@ class FolderImages:
             if not (kept.labels == label).any():
                 raise ValueError(f"class {name!r} holds no readable image; add some or remove its folder")
         return kept
+
+
+class FolderView:
+    """A folder's images, fetched in another way.
+
+    Args:
+        source: the files.
+    """
+
+    def __init__(self, source: FolderImages) -> None:
+        self.source = source
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """See `ImageSource.class_names`."""
+        return self.source.class_names
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """See `ImageSource.image_size`."""
+        return self.source.image_size
+
+    def __len__(self) -> int:
+        return len(self.source)
 
 
 class _MapStyle(Protocol):

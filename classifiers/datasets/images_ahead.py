@@ -6,14 +6,13 @@ import os
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from classifiers.datasets.image_folder import FolderImages
+from classifiers.datasets.image_folder import FolderImages, FolderView
 from classifiers.datasets.image_source import Batch
 
 
-class ImagesAhead:
+class ImagesAhead(FolderView):
     """A folder's images, decoded by threads while the networks compute; what nobody expected is decoded when fetched.
 
     Decoding releases the interpreter lock, so threads are enough, and pixels stay bytes until the device has them.
@@ -29,22 +28,9 @@ class ImagesAhead:
     def __init__(self, source: FolderImages, num_threads: int | None = None) -> None:
         if num_threads is not None and num_threads < 1:
             raise ValueError(f"num_threads={num_threads}; pass 1 or more, or None for one for each core")
-        self.source = source
+        super().__init__(source)
         self._pool = ThreadPoolExecutor(num_threads or os.cpu_count(), thread_name_prefix="images-ahead")
         self._decoded: dict[int, Future[np.ndarray]] = {}
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `ImageSource.class_names`."""
-        return self.source.class_names
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """See `ImageSource.image_size`."""
-        return self.source.image_size
-
-    def __len__(self) -> int:
-        return len(self.source)
 
     def expect(self, indices: np.ndarray) -> None:
         """Starts to decode images that will be fetched, and drops those that were expected before and no longer are.
@@ -66,10 +52,4 @@ class ImagesAhead:
         """
         chosen = indices.tolist()
         futures = [self._decoded.get(index) or self._pool.submit(self.source.decode, index) for index in chosen]
-        pixels = np.stack([future.result() for future in futures])
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
-        return Batch(images, self.source.labels[indices], torch.zeros(len(chosen), 4, dtype=torch.int64))
-
-    def close(self) -> None:
-        """Ends the threads."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        return self.source.batch([future.result() for future in futures], indices)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 from torchvision.transforms import v2
 
-from classifiers.datasets.image_folder import FolderImages
+from classifiers.datasets.image_folder import FolderImages, FolderView
 from classifiers.datasets.image_source import Batch, ImageSource
 
 _BATCHES_AHEAD = 4  # per worker
@@ -63,38 +62,23 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-@dataclass(frozen=True)
-class RandomCrops:
+class RandomCrops(FolderView):
     """The files of a folder, each cropped anew in every epoch: torchvision's RandomResizedCrop, for training.
 
-    Attributes:
+    Args:
         source: the files.
         scale: least and largest share of the image's area that a crop keeps.
         seed: of the crops; the crop of a file depends on seed, epoch and index alone.
         epoch: which epoch this is.
     """
 
-    source: FolderImages
-    scale: tuple[float, float]
-    seed: int = 0
-    epoch: int = 0
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `ImageSource.class_names`."""
-        return self.source.class_names
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """See `ImageSource.image_size`."""
-        return self.source.image_size
-
-    def __len__(self) -> int:
-        return len(self.source)
+    def __init__(self, source: FolderImages, scale: tuple[float, float], seed: int = 0, epoch: int = 0) -> None:
+        super().__init__(source)
+        self.scale, self.seed, self.epoch = scale, seed, epoch
 
     def for_epoch(self, epoch: int) -> RandomCrops:
         """The same files, cropped otherwise."""
-        return replace(self, epoch=epoch)
+        return RandomCrops(self.source, self.scale, self.seed, epoch)
 
     def fetch(self, indices: Tensor) -> Batch:
         """See `ImageSource.fetch`.
