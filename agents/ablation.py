@@ -112,16 +112,14 @@ def share_stages(finished: RunConfig, theirs: RunFolder, config: RunConfig, ours
                 shutil.copyfile(path, target)
 
 
+def _full_resolution(config: RunConfig) -> Any:
+    spec = config.initialization
+    networks = (config.classifier.encoder, config.classifier.resize_mode)
+    return config.data, config.seed, config.start, networks, spec and (spec.weights, spec.full_resolution)
+
+
 def _initialization(config: RunConfig) -> Any:
-    """All that the full-resolution and the low-resolution networks depend on."""
-    shape = config.classifier
-    return (
-        config.data,
-        config.seed,
-        config.start,
-        config.initialization,
-        (shape.encoder, shape.glance_side, shape.resize_mode),
-    )
+    return _full_resolution(config), config.initialization, config.classifier.glance_side
 
 
 def _stage1(config: RunConfig) -> Any:
@@ -133,6 +131,7 @@ def _stage2(config: RunConfig) -> Any:
 
 
 _STAGES: tuple[tuple[Callable[[RunConfig], Any], Callable[[RunFolder], list[Path]]], ...] = (
+    (_full_resolution, lambda files: [path for path in [files.full_resolution] if path.is_file()]),
     (_initialization, lambda files: sorted((files.path / "initialization").glob("*.safetensors"))),
     (_stage1, lambda files: [path for path in [files.classifier(1)] if path.is_file()]),
     (_stage2, lambda files: [path for path in [files.policy] if path.is_file()]),
