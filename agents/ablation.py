@@ -127,7 +127,8 @@ def _stage1(config: RunConfig) -> Any:
 
 
 def _stage2(config: RunConfig) -> Any:
-    return _stage1(config), config.stage2, config.start_stage
+    before = config.stage3 if config.rounds > 1 else None
+    return _stage1(config), config.stage2, config.start_stage, config.rounds, before
 
 
 _STAGES: tuple[tuple[Callable[[RunConfig], Any], Callable[[RunFolder], list[Path]]], ...] = (

@@ -55,6 +55,7 @@ class Pipeline:
         self.files = RunFolder(folder)
         self.reporter = reporter
         self.log = RunLog(self.files.log, folder / "tensorboard")
+        self.rounds = [*map(self.files.round, range(1, config.rounds)), self.files]
         self.started = time.monotonic()
         self._images: dict[str, ImageSource] = {}
 
@@ -76,13 +77,13 @@ class Pipeline:
         config = self.config
         network = self.full_resolution()
         classifier = config.stage2.episode.sized(self.stage1())
-        agent = self.stage2(frozen(classifier))
-        locator = agent_locator(agent)
-        final = frozen(self.stage3(classifier, locator))
+        for files in self.rounds:
+            agent = self.stage2(frozen(classifier), files)
+            classifier = self.stage3(classifier, agent_locator(agent), files)
         if not is_first_process():
             return {}
         names = self.images("test").class_names
-        run = LoadedRun(config, final, agent, network, names)
+        run = LoadedRun(config, frozen(classifier), agent, network, names)
         metrics = evaluate_run(run, self.images, self.files, self.reporter)
         is_trained = not isinstance(agent, FixedAgent)
         metrics["env_steps"] = whole_rollouts(agent, config.stage2.env_steps) if is_trained else 0
@@ -149,16 +150,16 @@ class Pipeline:
         self._fit_sequences("stage I", classifier, None, self.config.stage1, path)
         return classifier
 
-    def stage2(self, classifier: FrozenClassifier) -> Any:
-        """The policy, trained on the frozen classifier."""
-        spec, path = self.config.stage2, self.files.policy
+    def stage2(self, classifier: FrozenClassifier, files: RunFolder) -> Any:
+        """The policy of a round, trained on the frozen classifier."""
+        spec, path = self.config.stage2, files.policy
         env = policy_env(classifier, self.images("train"), spec)
         agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
         if isinstance(agent, FixedAgent):
             return agent
         if path.is_file():
             return load_policy(path, agent)
-        if self.config.start_stage == 3:
+        if self.config.start_stage == 3 and files == self.rounds[0]:
             assert self.config.start is not None
             load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
             if is_first_process():
@@ -171,10 +172,11 @@ class Pipeline:
 
     def _train_policy(self, agent: Any, path: Path) -> None:
         spec = self.config.stage2
-        advance = self.reporter.track("stage II: policy")
+        stage = self._stage_name(path)
+        advance = self.reporter.track(_in_words(stage, "stage II: policy"))
 
         def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
-            self.log.add("stage2", done, figures)
+            self.log.add(stage, done, figures)
             advance(done, total, figures)
 
         checkpoint = path.parent / "training.pt"
@@ -190,9 +192,9 @@ class Pipeline:
         save_policy(path, agent)
         checkpoint.unlink(missing_ok=True)
 
-    def stage3(self, classifier: GlanceFocusClassifier, locator: Locator) -> GlanceFocusClassifier:
-        """f_G, f_L and f_C, fine-tuned with the policy's patches; as they were if there is no stage III."""
-        path = self.files.classifier(3)
+    def stage3(self, classifier: GlanceFocusClassifier, locator: Locator, files: RunFolder) -> GlanceFocusClassifier:
+        """f_G, f_L and f_C, fine-tuned with a round's policy's patches; as they were if there is no stage III."""
+        path = files.classifier(3)
         if path.is_file():
             return load_classifier(path)[0].to(self.device)
         if self.config.stage3.epochs == 0:
@@ -222,8 +224,8 @@ class Pipeline:
         save: Callable[[Path, Any], None],
     ) -> None:
         """Trains a model, writes it, and removes the checkpoint that it no longer needs."""
-        advance = self.reporter.track(title)
-        stage = path.parent.name if path.parent.name.startswith("stage") else path.stem
+        stage = self._stage_name(path)
+        advance = self.reporter.track(_in_words(stage, title))
         checkpoint = path.parent / f"{path.stem}.training.pt"
         model.to(self.device, memory_format=torch.channels_last)
 
@@ -247,6 +249,11 @@ class Pipeline:
             checkpoint.unlink(missing_ok=True)
         wait_for_all()
 
+    def _stage_name(self, path: Path) -> str:
+        """What the log calls the training that ends in this file: `stage3`, `round_1/stage2`, `low_resolution_48`."""
+        inner = path.relative_to(self.files.path)
+        return inner.stem if inner.parent.name == "initialization" else inner.parent.as_posix()
+
     def _training_images(self) -> ImageSource:
         return open_training_images(self.config.data, self.config.seed) or self.images("train")
 
@@ -262,6 +269,11 @@ class Pipeline:
             raise ValueError(
                 f"{path} knows the classes {_some(names)}, the data set has {_some(here)}; pass a run of this data set"
             )
+
+
+def _in_words(stage: str, title: str) -> str:
+    before, _, _ = stage.rpartition("/")
+    return f"{title}, {before.replace('_', ' ')}" if before else title
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -94,6 +94,10 @@ class RunFolder:
         """The classifier after stage 1 or 3."""
         return self.path / f"stage{stage}" / "classifier.safetensors"
 
+    def round(self, number: int) -> RunFolder:
+        """Where the policy and the classifier of an earlier round of stages II and III lie; the last one's lie here."""
+        return RunFolder(self.path / f"round_{number}")
+
 
 def open_training_images(spec: DataSpec, seed: int) -> ImageSource | None:
     """Random crops of the training files, if the run wants them; see `open_images` for what may go wrong."""

@@ -160,6 +160,9 @@ class RunConfig:
         stage1: training with random patches.
         stage2: training of the policy.
         stage3: training with the policy's patches; `epochs: 0` leaves it out.
+        rounds: how often stages II and III are taken. Differs from the paper, which takes them once: from the second
+            round on, a new policy learns from networks that know patches like its own, whose confidence is the better
+            reward.
         oracle_grid: locations along each axis that the oracle tries.
     """
 
@@ -171,6 +174,7 @@ class RunConfig:
     stage1: FitSpec | None = None
     start: str | None = None
     start_stage: int = 2
+    rounds: int = 1
     seed: int = 0
     device: str = "cpu"
     oracle_grid: int = 9
@@ -181,6 +185,10 @@ class RunConfig:
         if self.start_stage not in (2, 3) or (self.start_stage == 3 and self.start in (None, "shipped")):
             raise ValueError(
                 f"start_stage={self.start_stage} with start={self.start}; pass 2, or 3 and a run that has a policy"
+            )
+        if self.rounds < 1 or (self.rounds > 1 and self.stage3.epochs == 0):
+            raise ValueError(
+                f"rounds={self.rounds} with stage3.epochs={self.stage3.epochs}; pass 1 round, or more and some epochs"
             )
         if self.seed < 0 or self.oracle_grid < 2:
             raise ValueError(f"seed={self.seed}, oracle_grid={self.oracle_grid}; pass seed >= 0 and oracle_grid >= 2")

@@ -7,6 +7,7 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch._inductor import config as inductor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from classifiers.encoders import Encoder, Encoding
@@ -66,7 +67,8 @@ class CompiledEncoder(Encoder):
     """An encoder compiled for one image and for `PART_SIZE` images, as which all other batches are seen.
 
     So nothing is compiled anew when the number of images changes, as it does when episodes end at different steps, and
-    what comes out for an image does not depend on how many others there are.
+    what comes out for an image does not depend on how many others there are. The weights are constants to the compiler,
+    which lays them out once as processors' convolutions want them, not in every forward.
 
     Args:
         encoder: folded and without gradients.
@@ -81,15 +83,20 @@ class CompiledEncoder(Encoder):
     def forward(self, images: Tensor) -> Encoding:
         """See `Encoder.forward`."""
         if len(images) in (1, self.PART_SIZE):
-            return self._compiled(images)
+            return self._run(images)
         parts = [self._part(part) for part in images.split(self.PART_SIZE)]
         return Encoding(*(torch.cat(outputs) for outputs in zip(*parts, strict=True)))
 
     def _part(self, images: Tensor) -> Encoding:
         missing = self.PART_SIZE - len(images)
         filled = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
-        features, pooled = self._compiled(filled)
+        features, pooled = self._run(filled)
         return Encoding(features[: len(images)], pooled[: len(images)])
+
+    def _run(self, images: Tensor) -> Encoding:
+        with inductor.patch(freezing=images.device.type == "cpu"):  # torch.compile's own options come too late for it
+            encoding: Encoding = self._compiled(images)
+        return encoding
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:

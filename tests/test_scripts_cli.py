@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from agents.results import POLICIES
 from scripts.cli import main
@@ -117,6 +120,23 @@ def test_render_writes_pictures_and_films(finished: Path, tmp_path: Path) -> Non
         assert getattr(film, "n_frames", 1) == 4
     with Image.open(tmp_path / "a.png") as picture, Image.open(finished / "glimpses.png") as six:
         assert six.width > picture.width
+
+
+def test_a_second_round_is_a_run_started_from_the_first(finished: Path, tiny: Path, tmp_path: Path) -> None:
+    both, second = tmp_path / "both", tmp_path / "second"
+    for stage in ("initialization", "stage1"):
+        shutil.copytree(finished / stage, both / stage)
+
+    assert main(["train", str(tiny), "--out", str(both), "--quiet", "--set", "rounds=2"]) == 0
+    assert main(["train", str(tiny), "--out", str(second), "--quiet", "--set", f"start={finished}"]) == 0
+
+    for file in ("stage2/policy.safetensors", "stage3/classifier.safetensors"):
+        for ours, theirs in ((both / "round_1", finished), (both, second)):
+            left, right = load_file(ours / file), load_file(theirs / file)
+            assert all(torch.equal(left[key], right[key]) for key in left)
+    assert _figures(both)["accuracy"] == _figures(second)["accuracy"]
+    stages = {json.loads(line)["stage"] for line in (both / "metrics.jsonl").read_text().splitlines()}
+    assert {"round_1/stage2", "round_1/stage3", "stage2", "stage3"} <= stages
 
 
 def test_env_prints_spaces_and_speed(capsys: pytest.CaptureFixture[str]) -> None:
