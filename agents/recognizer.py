@@ -231,10 +231,11 @@ class Recognizer:
         """
         batch = as_batch(images, self.classifier.spec.largest_side)
         episodes = _Episodes(self, batch.to(self.classifier.normalize.scale.device))
-        new = list(torch.arange(len(batch), device=episodes.images.device).split(self.batch_size))[::-1]
-        while new or len(episodes.going_on):
-            if new and len(episodes.going_on) < self.batch_size:
-                episodes.glance(new.pop())
+        first_new = 0
+        while first_new < len(batch) or len(episodes.going_on):
+            if first_new < len(batch) and len(episodes.going_on) < self.batch_size:
+                episodes.glance(first_new, first_new + self.batch_size)
+                first_new += self.batch_size
             else:
                 episodes.focus()
         steps = episodes.steps.cpu().numpy()
@@ -265,10 +266,11 @@ class _Episodes:
         limits = [*recognizer.rule.thresholds, -np.inf]
         self._limits = torch.tensor(limits, dtype=torch.float64, device=device)
 
-    def glance(self, indices: Tensor) -> None:
-        """The first step of some episodes."""
-        glimpse = self._of.classifier.glance(self.images[indices])
-        self._settle(indices, glimpse)
+    def glance(self, start: int, stop: int) -> None:
+        """The first step of some neighbouring episodes."""
+        images = self.images[start:stop]  # not copied
+        indices = torch.arange(start, start + len(images), device=images.device)
+        self._settle(indices, self._of.classifier.glance(images))
 
     def focus(self) -> None:
         """The next step of those that have waited longest, as many as a batch holds."""

@@ -8,6 +8,7 @@ valid (the rule of the published checkpoints; Section 3.2 speaks of the patch's 
 from __future__ import annotations
 
 import functools
+import math
 
 import torch
 from torch import Tensor
@@ -68,10 +69,18 @@ def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     if tuple(images.shape[-2:]) == size:
         return images.to(dtype)
     rows, columns = resizing_matrices((images.shape[-2], images.shape[-1]), size, mode)
-    rows, columns = rows.to(images.device, dtype), columns.to(images.device, dtype)
+    bands = math.gcd(images.shape[-2], size[0]) if mode == "area" else 1  # of rows, each averaged alike by itself
+    rows = rows[: size[0] // bands, : images.shape[-2] // bands].to(images.device, dtype)
+    columns = columns.to(images.device, dtype)
+
+    def resized(part: Tensor) -> Tensor:
+        part = part.to(dtype, memory_format=torch.contiguous_format)
+        fewer_rows = rows @ part.view(-1, rows.shape[1], part.shape[3])
+        return (fewer_rows.view(-1, part.shape[3]) @ columns).view(*part.shape[:2], *size)
+
     with torch.autocast(images.device.type, enabled=False):  # pixels need their eight bits
         parts = images.split(_IN_CACHE if images.device.type == "cpu" else len(images))
-        return torch.cat([rows @ (part.to(dtype, memory_format=torch.contiguous_format) @ columns) for part in parts])
+        return torch.cat([resized(part) for part in parts])
 
 
 @functools.lru_cache(maxsize=16)

@@ -110,7 +110,7 @@ def _add_training(add: Add) -> None:
     benchmark = add("benchmark", "a leaderboard of algorithms on the embedded task")
     benchmark.add_argument("names", nargs="*", metavar="AGENT", help=f"which; all if left out: {', '.join(AGENTS)}")
     benchmark.add_argument("--out", type=Path, required=True, help="folder of the results, the table and the curves")
-    benchmark.add_argument("--steps", type=int, default=60_000, metavar="S", help="environment steps of each training")
+    benchmark.add_argument("--steps", type=int, default=50_000, metavar="S", help="environment steps of each training")
     benchmark.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
     _add_changes(benchmark)
 
