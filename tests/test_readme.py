@@ -98,6 +98,7 @@ BENCHMARKS = {
     "frozen_speed.py": ("--rounds", "1"),
     "early_exit_speed.py": (),
     "data_speed.py": ("--encoder", "small_resnet", "--num-envs", "4", "--rounds", "1"),
+    "inference.py": ("RUN", "--budget", "12e6", "--images", "12", "--batch-sizes", "4", "--rounds", "1"),
 }
 
 
@@ -106,6 +107,9 @@ BENCHMARKS = {
 def test_benchmarks_run(name: str, tmp_path: Path) -> None:
     command = [sys.executable, str(ROOT / "benchmarks" / name), *BENCHMARKS[name]]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if "RUN" in command:
+        sets = [part for change in SHRUNK["synthetic_signs"] for part in ("--set", change)]
+        assert main(["train", "synthetic_signs", "--out", str(tmp_path / "RUN"), "--quiet", *sets]) == 0
 
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
 
