@@ -220,7 +220,7 @@ def test_the_harder_preset_is_an_id_and_a_config() -> None:
     assert heights.min() >= 24 and heights.max() <= 34
     config = load_config("synthetic_signs_hard")
     assert config.data.scenes == HARD_SCENES
-    assert config.classifier == load_config("synthetic_signs").classifier
+    assert config.classifier == load_config("synthetic_signs_240x320").classifier
     assert yaml.safe_load(dump_config(config))["data"]["scenes"]["max_distractors"] == 5
     assert math.isclose(240 * 320 / 48**2, 960 * 1280 / 192**2)  # Table 4
 
