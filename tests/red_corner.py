@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
+
+from classifiers.frozen import FrozenClassifier
+
+MakeClassifier = Callable[..., FrozenClassifier]
+"""The fixture `colour_classifier`."""
 
 MEAN = (120 + 135 / 16, 120 - 120 / 16)
 """Mean (red, green) of an image with a red corner."""
@@ -13,3 +20,8 @@ def red_probability(*looks: tuple[float, float]) -> float:
     """Class 0's probability after looks at patches of these mean (red, green) pixels, logits averaged."""
     red, green = (np.mean([look[channel] for look in looks]) / 255.0 for channel in (0, 1))
     return float(1.0 / (1.0 + np.exp((green - 0.456) / 0.224 - (red - 0.485) / 0.229)))
+
+
+def action(row: float, column: float, *stop: float) -> np.ndarray:
+    """Where to look in [-1, 1], and with a stop action whether to."""
+    return np.array([row, column, *stop], np.float32)

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 import pytest
 import torch
-from red_corner import MEAN, red_probability
+from red_corner import MEAN, MakeClassifier, action, red_probability
 
 from classifiers.datasets.image_source import ArrayImages
 from classifiers.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
-
-MakeClassifier = Callable[..., FrozenClassifier]
-
-
-def _action(row: float, column: float, *stop: float) -> np.ndarray:
-    return np.array([row, column, *stop], np.float32)
 
 
 def test_patches_and_glances_have_their_sizes(
@@ -33,7 +25,7 @@ def test_patches_and_glances_have_their_sizes(
 
     _, info = env.reset(seed=0)
     assert info["label_probability"] == pytest.approx(red_probability(MEAN), abs=1e-5)
-    *_, info = env.step(_action(1, 1))
+    *_, info = env.step(action(1, 1))
 
     assert info["top_left_px"].tolist() == [16, 16] and info["patch_size"] == 16
     assert info["label_probability"] == pytest.approx(red_probability(MEAN, quarter), abs=1e-5)
@@ -48,13 +40,13 @@ def test_random_patches_of_the_reward_have_the_size_of_patches(
     env = GlanceFocusEnv(Task(red_corner_images, colour_classifier()), episode)
     env.reset(seed=0)
 
-    assert env.step(_action(1, -1))[1] == pytest.approx(0.0, abs=1e-6)
+    assert env.step(action(1, -1))[1] == pytest.approx(0.0, abs=1e-6)
 
 
 def test_multiply_adds_follow_the_sizes(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     def spent(**sizes: int) -> list[int]:
         env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec(**sizes))  # type: ignore[arg-type]  # sizes only
-        return [env.reset(seed=0)[1]["multiply_adds"], env.step(_action(0, 0))[4]["multiply_adds"]]
+        return [env.reset(seed=0)[1]["multiply_adds"], env.step(action(0, 0))[4]["multiply_adds"]]
 
     (glance, both), (small, _), (_, after_large) = spent(), spent(glance_size=24), spent(patch_size=96, glance_size=48)
     head = 3 * 16 * (96 + 16) + 16 * 10  # the GRU and its linear layer
@@ -67,7 +59,7 @@ def test_multiply_adds_follow_the_sizes(classifier: FrozenClassifier, scenes: Ar
 def test_feature_maps_have_one_shape(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec(patch_size=32, glance_size=64))
 
-    for observation in (env.reset(seed=0)[0], env.step(_action(0, 0))[0]):
+    for observation in (env.reset(seed=0)[0], env.step(action(0, 0))[0]):
         assert observation["features"].shape == (96, 8, 8)  # the glance's own
         assert observation in env.observation_space
 

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from red_corner import MakeClassifier, action
 
 from classifiers.datasets.image_source import ArrayImages
 from classifiers.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
 from gfnet_env.actions import to_decisions
-
-MakeClassifier = Callable[..., FrozenClassifier]
-
-
-def _action(row: float, column: float, *stop: float) -> np.ndarray:
-    return np.array([row, column, *stop], np.float32)
 
 
 def test_stopping_costs_nothing_and_earns_nothing(
@@ -26,10 +20,10 @@ def test_stopping_costs_nothing_and_earns_nothing(
     episode = EpisodeSpec(reward="increment", step_cost=0.25, stop_action=True)
     env = GlanceFocusEnv(Task(red_corner_images, colour_classifier()), episode)
     env.reset(seed=0)
-    observation, *_, before = env.step(_action(1, 1, 0.0))  # 0 is not above 0: it looks
+    observation, *_, before = env.step(action(1, 1, 0.0))  # 0 is not above 0: it looks
     assert before["stopped"] is False and before["top_left_px"].tolist() == [24, 24]
 
-    after, reward, terminated, truncated, info = env.step(_action(-1, -1, 1e-3))
+    after, reward, terminated, truncated, info = env.step(action(-1, -1, 1e-3))
 
     assert (reward, terminated, truncated) == (0.0, True, False)
     assert all(np.array_equal(observation[key], after[key]) for key in observation)
@@ -37,7 +31,7 @@ def test_stopping_costs_nothing_and_earns_nothing(
     for key in before.keys() - {"stopped"}:  # prediction, multiply-adds and all else as they were
         assert np.array_equal(info[key], before[key]), key
     with pytest.raises(RuntimeError, match=r"finished episode; call reset\(\) first"):
-        env.step(_action(0, 0, 0))
+        env.step(action(0, 0, 0))
     assert env.reset(seed=1)[1]["stopped"] is False
 
 
@@ -45,7 +39,7 @@ def test_an_episode_may_stop_after_the_glance(classifier: FrozenClassifier, scen
     env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec(stop_action=True))
     _, first = env.reset(seed=0)
 
-    _, reward, terminated, _, info = env.step(_action(0.3, 0.3, 1.0))
+    _, reward, terminated, _, info = env.step(action(0.3, 0.3, 1.0))
 
     assert (reward, terminated) == (0.0, True)
     assert info["multiply_adds"] == first["multiply_adds"] == env.dynamics.costs[0]
@@ -115,8 +109,8 @@ def test_actions_of_the_other_variant_are_refused(classifier: FrozenClassifier, 
     env.reset(seed=0)
 
     with pytest.raises(ValueError, match=r"actions of shape \(1, 2\); pass one \(row, col, stop\)"):
-        env.step(_action(0, 0))
+        env.step(action(0, 0))
     with pytest.raises(ValueError, match=r"is outside Box\(-1, 1, \(3,\)\); clip actions"):
-        env.step(_action(0, 0, 1.5))
+        env.step(action(0, 0, 1.5))
     with pytest.raises(ValueError, match=r"actions of shape \(1, 3\); pass one \(row, col\)"):
         to_decisions(np.zeros((1, 3)), stop_action=False)
