@@ -73,7 +73,10 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    rows = [measure(name, options) for name in options.names or CASES]
+    try:
+        rows = [measure(name, options) for name in options.names or CASES]
+    except (FileNotFoundError, ValueError) as error:
+        parser.error(str(error))
     if options.json:
         print(json.dumps(rows))
         return
@@ -175,9 +178,11 @@ def papers_sides(case: Case, count: int, device: torch.device) -> Sides:
 
 def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
     """A trained run on its own test images."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} is no folder of a run; pass one, or {', '.join(CASES)}")
     run = load_run(folder)
     if run.full_resolution is None or options.budget is None:
-        raise SystemExit(f"{folder}: pass --budget, and a run that has a full-resolution network")
+        raise ValueError(f"{folder}: pass --budget, and a run that has a full-resolution network")
     images = open_images(run.config.data, "test").fetch(torch.arange(options.images)).images.to(options.device)
 
     def ours(size: int) -> Recognizer:
