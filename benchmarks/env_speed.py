@@ -86,29 +86,31 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     eager = build_encoder(config.classifier.encoder, case.num_classes).eval()
     side = config.classifier.patch_size
     patches = {n: torch.randn(n, 3, side, side) for n in {*options.num_envs, case.num_envs}}
-    sides: dict[str, tuple[int, Callable[[], object]]] = {
-        "a": (case.num_envs, lambda: _encode(eager, patches[case.num_envs]))
-    }
+    sides: dict[str, tuple[int, Callable[[], object]]] = {}
     for n in options.num_envs:
         sides[f"b{n}"] = (n, lambda n=n: _encode(classifier.local_encoder, _channels_last(patches[n])))  # type: ignore[misc]  # binds the loop variable
         sides[f"c{n}"] = (n, _EnvStep(classifier, source, n))
     looks = config.classifier.num_glimpses
+    sides["a"] = (looks * case.num_envs, lambda: [_encode(eager, patches[case.num_envs]) for _ in range(looks)])
     sides["d"] = (looks * case.num_envs, _stage2_batch(config, case, classifier, source))
-    seconds = {key: statistics.median(times) for key, times in _interleaved(sides, options.rounds).items()}
+    times = _interleaved(sides, options.rounds)
     units = {"a": "", "d": f"of {looks} x (a); the authors' code {case.authors or 'unknown'}"}
     lines = []
-    for key, (images, _) in sides.items():
-        unit = looks * seconds["a"] if key == "d" else seconds[f"b{images}"] if key[0] == "c" else seconds["a"]
-        if key[0] == "b":
-            unit *= images / case.num_envs
+    for key in sorted(sides, key=lambda key: (key[0], sides[key][0])):
+        images = sides[key][0]
+        unit = f"b{images}" if key[0] == "c" else "a"
+        scale = sides[unit][0] / images  # what is compared is the time of an image
+        seconds = statistics.median(times[key])
         lines.append(
             {
                 "what": _titles(key, images, looks),
                 "key": key,
                 "images": images,
-                "ms": 1e3 * seconds[key],
-                "images_per_s": images / seconds[key],
-                "ratio": seconds[key] / unit,
+                "ms": 1e3 * seconds,
+                "images_per_s": images / seconds,
+                "ratio": statistics.median(
+                    scale * ours / its for ours, its in zip(times[key], times[unit], strict=True)
+                ),
                 "unit": units.get(key, "of (b)" if key[0] == "c" else "of (a), per image"),
             }
         )
@@ -171,7 +173,10 @@ def _stage2_batch(
 
 
 def _interleaved(sides: dict[str, tuple[int, Callable[[], object]]], rounds: int) -> dict[str, Sequence[float]]:
-    """Seconds of every side, round by round; the first round, which compiles, is dropped."""
+    """Seconds of every side, round by round; the first round, which compiles, is dropped.
+
+    Sides that are compared are neighbours in time: a machine whose speed drifts moves both.
+    """
     times: dict[str, list[float]] = {key: [] for key in sides}
     for _ in range(rounds + 1):
         for key, (_, run) in sides.items():

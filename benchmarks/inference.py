@@ -36,7 +36,6 @@ from classifiers.encoders import Encoder
 from classifiers.frozen import CompiledEncoder, fold_batch_norms, frozen
 from classifiers.glance_focus import GlanceFocusClassifier
 from classifiers.multiply_adds import encoder_cost
-from classifiers.normalization import Normalize
 
 NUM_CLASSES = 1000
 
@@ -206,11 +205,11 @@ def compiled(encoder: Encoder) -> Callable[[Tensor], Tensor]:
     """A network on whole images, as fast as we can make it: by the same means as the recogniser's."""
     encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
     encoder.trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
-    fast, normalize = CompiledEncoder(encoder), Normalize().to(encoder.classifier.weight.device)
+    fast = CompiledEncoder(encoder)
 
     @torch.inference_mode()
     def run(images: Tensor) -> Tensor:
-        labels: Tensor = encoder.classifier(fast(normalize(images)).pooled).argmax(dim=1)
+        labels: Tensor = encoder.classifier(fast.encode_pixels(images).pooled).argmax(dim=1)
         return labels
 
     return run

@@ -7,11 +7,15 @@ from typing import cast
 
 import torch
 from torch import Tensor, fx, nn
+from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from classifiers.encoders import Encoder, Encoding
 from classifiers.glance_focus import GlanceFocusClassifier, Glimpse
+from classifiers.normalization import Normalize
+
+_MOST_VARIANTS = 256  # the compiler counts those of all encoders of a process together, and stops at 8 by default
 
 
 class FrozenClassifier(GlanceFocusClassifier):
@@ -26,6 +30,11 @@ class FrozenClassifier(GlanceFocusClassifier):
     def focus(self, patches: Tensor, hidden: Tensor) -> Glimpse:
         """See `GlanceFocusClassifier.focus`."""
         return super().focus(patches, hidden)
+
+    def _encode(self, encoder: Encoder, inputs: Tensor, are_pixels: bool) -> Encoding:
+        if isinstance(encoder, CompiledEncoder) and are_pixels:
+            return encoder.encode_pixels(inputs)
+        return super()._encode(encoder, inputs, are_pixels)
 
     def train(self, mode: bool = True) -> FrozenClassifier:
         """Stays in evaluation mode."""
@@ -78,24 +87,45 @@ class CompiledEncoder(Encoder):
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__(encoder.trunk, encoder.pool, encoder.classifier)
-        self._compiled = torch.compile(super().forward, dynamic=False)
+        self.normalize = Normalize().to(encoder.classifier.weight.device)
+        self._compiled = torch.compile(self._encode, dynamic=False)
 
     def forward(self, images: Tensor) -> Encoding:
         """See `Encoder.forward`."""
+        return self._in_parts(images, are_pixels=False)
+
+    def encode_pixels(self, pixels: Tensor) -> Encoding:
+        """Normalises and encodes at once: bytes become a convolution's input in one pass over them.
+
+        Args:
+            pixels: (B, 3, H, W) in [0, 255], uint8 or float.
+
+        Returns:
+            What `forward` returns for them normalised.
+        """
+        return self._in_parts(pixels, are_pixels=True)
+
+    def _encode(self, images: Tensor, are_pixels: bool) -> Encoding:
+        return Encoder.forward(self, self.normalize(images) if are_pixels else images)
+
+    def _in_parts(self, images: Tensor, *, are_pixels: bool) -> Encoding:
         if len(images) in (1, self.PART_SIZE):
-            return self._run(images)
-        parts = [self._part(part) for part in images.split(self.PART_SIZE)]
+            return self._run(images, are_pixels)
+        parts = [self._part(part, are_pixels) for part in images.split(self.PART_SIZE)]
         return Encoding(*(torch.cat(outputs) for outputs in zip(*parts, strict=True)))
 
-    def _part(self, images: Tensor) -> Encoding:
+    def _part(self, images: Tensor, are_pixels: bool) -> Encoding:
         missing = self.PART_SIZE - len(images)
         filled = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
-        features, pooled = self._run(filled)
+        features, pooled = self._run(filled, are_pixels)
         return Encoding(features[: len(images)], pooled[: len(images)])
 
-    def _run(self, images: Tensor) -> Encoding:
-        with inductor.patch(freezing=images.device.type == "cpu"):  # torch.compile's own options come too late for it
-            encoding: Encoding = self._compiled(images)
+    def _run(self, images: Tensor, are_pixels: bool) -> Encoding:
+        with (
+            inductor.patch(freezing=images.device.type == "cpu"),  # torch.compile's own options come too late for it
+            dynamo.patch(recompile_limit=_MOST_VARIANTS),
+        ):
+            encoding: Encoding = self._compiled(images, are_pixels)
         return encoding
 
 

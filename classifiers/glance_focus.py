@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from classifiers.encoders import Encoder, build_encoder, check_encoder
+from classifiers.encoders import Encoder, Encoding, build_encoder, check_encoder
 from classifiers.heads import HEADS
 from classifiers.normalization import Normalize
 from classifiers.patches import RESIZE_MODES, crop, resize, top_left_px
@@ -220,10 +220,9 @@ class GlanceFocusClassifier(nn.Module):
             The first glimpse.
         """
         small = self.first_input(images)
-        inputs = self.normalize(small) if images.dtype == torch.uint8 else small
         hidden = small.new_zeros(len(images), self.hidden_size)
         reads = self.head.reads_encoder_logits in ("glance", "always")
-        glimpse = self._glimpse(self.global_encoder, inputs, hidden, reads)
+        glimpse = self._glimpse(self.global_encoder, small, images.dtype == torch.uint8, hidden, reads)
         if self.spec.glance_logits == "encoder" and not self.training:
             return glimpse._replace(logits=self.global_encoder.classifier(glimpse.pooled))
         return glimpse
@@ -238,8 +237,8 @@ class GlanceFocusClassifier(nn.Module):
         Returns:
             The next glimpse.
         """
-        inputs = self.normalize(patches) if patches.dtype == torch.uint8 else patches
-        return self._glimpse(self.local_encoder, inputs, hidden, self.head.reads_encoder_logits == "always")
+        reads = self.head.reads_encoder_logits == "always"
+        return self._glimpse(self.local_encoder, patches, patches.dtype == torch.uint8, hidden, reads)
 
     def forward(self, images: Tensor, locator: Locator) -> SequenceLogits:
         """A whole episode of T steps, differentiable in the encoders and the head, not in the locations.
@@ -261,13 +260,19 @@ class GlanceFocusClassifier(nn.Module):
             encoder_logits.append(self.local_encoder.classifier(glimpse.pooled))
         return SequenceLogits(torch.stack(logits), torch.stack(encoder_logits))
 
-    def _glimpse(self, encoder: Encoder, inputs: Tensor, hidden: Tensor, reads_encoder_logits: bool) -> Glimpse:
-        features, pooled = encoder(inputs)
+    def _glimpse(
+        self, encoder: Encoder, inputs: Tensor, are_pixels: bool, hidden: Tensor, reads_encoder_logits: bool
+    ) -> Glimpse:
+        features, pooled = self._encode(encoder, inputs, are_pixels)
         encoder_logits = encoder.classifier(pooled) if reads_encoder_logits else None
         logits, hidden = self.head(pooled, encoder_logits, hidden)
         if features.shape[1:] != self._feature_shape:
             features = functional.interpolate(features, self._feature_shape[1:], mode="bilinear", align_corners=True)
         return Glimpse(features, hidden, logits, pooled)
+
+    def _encode(self, encoder: Encoder, inputs: Tensor, are_pixels: bool) -> Encoding:
+        encoding: Encoding = encoder(self.normalize(inputs) if are_pixels else inputs)
+        return encoding
 
     @torch.no_grad()
     def _measure(self) -> tuple[int, int, int]:

@@ -67,10 +67,7 @@ class GlanceFocusDynamics:
         batch = self.source.fetch(torch.from_numpy(indices))
         images = batch.images.to(self.device, non_blocking=True)
         glimpse = self._glances.glance(torch.from_numpy(indices), images)
-        if len(rows) == self.batch_size:
-            self.images = images
-        else:
-            self.images[torch.from_numpy(rows).to(self.device)] = images
+        self.images = _with_rows(self.images, rows, images)
         trace = self.trace
         trace.index[rows], trace.label[rows] = indices, batch.labels.numpy()
         trace.box[rows] = batch.boxes.numpy()
@@ -162,8 +159,8 @@ class GlanceFocusDynamics:
         }
 
     def _record(self, rows: np.ndarray, glimpse: Glimpse, corners: np.ndarray) -> None:
-        where = torch.from_numpy(rows).to(self.device)
-        self.features[where], self.hidden[where] = glimpse.features, glimpse.hidden
+        self.features = _with_rows(self.features, rows, glimpse.features)
+        self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)
         probabilities = glimpse.logits.float().softmax(dim=1).cpu()  # (R, K)
         confidence, prediction = probabilities.max(dim=1)
         trace, step = self.trace, self.trace.steps[rows]
@@ -185,6 +182,14 @@ class GlanceFocusDynamics:
 def _rows_of(whole: Tensor, rows: np.ndarray) -> Tensor:
     """Some rows of a tensor, without a copy where they are all of them."""
     return whole if len(rows) == len(whole) else whole[torch.from_numpy(rows).to(whole.device)]
+
+
+def _with_rows(whole: Tensor, rows: np.ndarray, values: Tensor) -> Tensor:
+    """A tensor with some of its rows replaced, without a copy where they are all of them."""
+    if len(rows) == len(whole):
+        return values
+    whole[torch.from_numpy(rows).to(whole.device)] = values
+    return whole
 
 
 def _label_probability(logits: Tensor, labels: Tensor) -> Tensor:

@@ -154,6 +154,10 @@ def test_compiled_twin_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         for ours, theirs in zip(twin.glance(images[:count]), expected, strict=True):
             assert torch.allclose(ours, theirs, atol=1e-4)
     assert torch.equal(twin.glance(images[:5]).logits[2], twin.glance(images[2:9]).logits[0])
+    pixels, hidden = images[:32, :, 8:56, 20:68], torch.zeros(32, 8)
+    for patches in (pixels, original.normalize(pixels)):  # bytes are normalised in the compiled graph
+        for ours, theirs in zip(twin.focus(patches, hidden), frozen(original).focus(patches, hidden), strict=True):
+            assert torch.allclose(ours, theirs, atol=1e-4)
     assert frozen(twin, compile=True) is twin
 
 
