@@ -1,7 +1,7 @@
 """Ablations (Tables 5 and 8): the same run with one thing changed, over several seeds.
 
 Runs share what their configs train alike: a variant that changes stage III alone starts from the networks and the
-policy of a variant that is done.
+policy of a variant that is done. All seeds start from one full-resolution network, as the paper's do from ImageNet's.
 """
 
 from __future__ import annotations
@@ -115,11 +115,11 @@ def share_stages(finished: RunConfig, theirs: RunFolder, config: RunConfig, ours
 def _full_resolution(config: RunConfig) -> Any:
     spec = config.initialization
     networks = (config.classifier.encoder, config.classifier.resize_mode)
-    return config.data, config.seed, config.start, networks, spec and (spec.weights, spec.full_resolution)
+    return config.data, config.start, networks, spec and (spec.weights, spec.full_resolution)
 
 
 def _initialization(config: RunConfig) -> Any:
-    return _full_resolution(config), config.initialization, config.classifier.glance_side
+    return _full_resolution(config), config.seed, config.initialization, config.classifier.glance_side
 
 
 def _stage1(config: RunConfig) -> Any:

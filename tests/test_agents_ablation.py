@@ -82,6 +82,13 @@ def test_table_over_seeds_and_shared_stages(tmp_path: Path) -> None:
     assert (tmp_path / "ablations.md").read_text().count("±") == 4 * len(NAMES)
     policies = [load_file(tmp_path / name / "seed_0/stage2/policy.safetensors") for name in ("full", "two_stages")]
     assert all(torch.equal(policies[0][key], policies[1][key]) for key in policies[0])
+    networks = [
+        load_file(path) for path in sorted(tmp_path.glob("*/seed_*/initialization/full_resolution.safetensors"))
+    ]
+    assert len(networks) == 2 * len(NAMES)
+    assert all(torch.equal(network[key], networks[0][key]) for network in networks for key in network)
+    heads = [load_file(tmp_path / f"full/seed_{seed}/stage1/classifier.safetensors") for seed in range(2)]
+    assert not torch.equal(heads[0]["head.cell.weight_ih"], heads[1]["head.cell.weight_ih"])
     assert not (tmp_path / "two_stages/seed_0/stage3").exists()
     assert not (tmp_path / "random_policy_no_glance/seed_0/stage2/policy.safetensors").exists()
     shared = load_file(tmp_path / "single_encoder/seed_0/stage3/classifier.safetensors")
