@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from agents.config_files import CONFIGS, dump_config, load_config
-from agents.pipeline import Pipeline
+from agents.pipeline import Pipeline, read_metrics
 from agents.results import Reporter
 from agents.run import RunFolder
 from agents.run_config import RunConfig
@@ -84,13 +84,20 @@ def run_ablations(
         reporter.note(f"{name}, seed {seed}")
         for finished, theirs in done:
             share_stages(finished, theirs, config, files)
-        write_text(files.config, dump_config(config))
-        metrics[name, seed] = Pipeline(config, files.path, reporter).run()
+        metrics[name, seed] = _metrics(config, files, reporter)
         done.append((config, files))
     rows = [_row(name, [metrics[name, seed]["accuracy"]["learned"] for seed in range(seeds)]) for name in names]
     write_json(folder / "ablations.json", {row.name: dataclasses.asdict(row) for row in rows})
     write_text(folder / "ablations.md", markdown_table(rows))
     return rows
+
+
+def _metrics(config: RunConfig, files: RunFolder, reporter: Reporter) -> dict[str, Any]:
+    """Of a run that is done, or trained now."""
+    if files.metrics.is_file() and files.config.read_text(encoding="utf-8") == dump_config(config):
+        return read_metrics(files.path)
+    write_text(files.config, dump_config(config))
+    return Pipeline(config, files.path, reporter).run()
 
 
 def share_stages(finished: RunConfig, theirs: RunFolder, config: RunConfig, ours: RunFolder) -> None:

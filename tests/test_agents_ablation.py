@@ -97,6 +97,11 @@ def test_table_over_seeds_and_shared_stages(tmp_path: Path) -> None:
             assert torch.equal(value, shared[key.replace("global", "local", 1)])
     assert main(["evaluate", str(tmp_path / "centre_corner_policy/seed_0"), "--quiet"]) == 0
 
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*/seed_*/**/*.safetensors")}
+    assert _ablate(tmp_path, *NAMES) == 0  # all are done
+    assert json.loads((tmp_path / "ablations.json").read_text()) == rows
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
 
 def test_unknown_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _ablate(tmp_path, "no_glimpse") == 1
