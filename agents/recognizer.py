@@ -63,7 +63,7 @@ class Recognizer:
         centre_share: share of each side of a file that the centre crop keeps.
         calibration: record of the images that thresholds are found on; budgets need one.
         batch_size: images in a forward. The policy and f_C read their many weights once for all of these; compiled
-            encoders take them in parts of 32, which fit the caches of processors.
+            encoders take them in parts that fit the caches of processors.
 
     Raises:
         ValueError: if `batch_size` is below 1, or the calibration has another number of steps.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from typing import cast
 
 import torch
@@ -15,6 +16,7 @@ from classifiers.encoders import Encoder, Encoding
 from classifiers.glance_focus import GlanceFocusClassifier, Glimpse
 from classifiers.normalization import Normalize
 
+_PIXELS_IN_PART, _LEAST_PART, _MOST_IN_PART = 300_000, 32, 128
 _MOST_VARIANTS = 256  # the compiler counts those of all encoders of a process together, and stops at 8 by default
 
 
@@ -73,21 +75,21 @@ def _fast(encoder: Encoder, compile: bool) -> Encoder:
 
 
 class CompiledEncoder(Encoder):
-    """An encoder compiled for one image and for `PART_SIZE` images, as which all other batches are seen.
+    """An encoder compiled for parts of a batch: `part_size` images, 32 of the rest (filled up), or one alone.
 
-    So nothing is compiled anew when the number of images changes, as it does when episodes end at different steps, and
-    what comes out for an image does not depend on how many others there are. The weights are constants to the compiler,
-    which lays them out once as processors' convolutions want them, not in every forward.
+    So nothing is compiled anew when the number of images changes, as it does when episodes end at different steps. The
+    weights are constants to the compiler, which lays them out once as processors' convolutions want them, not in every
+    forward.
 
     Args:
         encoder: folded and without gradients.
+        part_size: images in a part; None takes what suits the images' size, see `best_part_size`.
     """
 
-    PART_SIZE = 32  # caches matter: on processors larger batches are slower per image
-
-    def __init__(self, encoder: Encoder) -> None:
+    def __init__(self, encoder: Encoder, part_size: int | None = None) -> None:
         super().__init__(encoder.trunk, encoder.pool, encoder.classifier)
         self.normalize = Normalize().to(encoder.classifier.weight.device)
+        self.part_size = part_size
         self._compiled = torch.compile(self._encode, dynamic=False)
 
     def forward(self, images: Tensor) -> Encoding:
@@ -109,16 +111,14 @@ class CompiledEncoder(Encoder):
         return Encoder.forward(self, self.normalize(images) if are_pixels else images)
 
     def _in_parts(self, images: Tensor, *, are_pixels: bool) -> Encoding:
-        if len(images) in (1, self.PART_SIZE):
+        most = self.part_size or best_part_size(images)
+        least = min(most, _LEAST_PART)
+        if len(images) in (1, least, most):
             return self._run(images, are_pixels)
-        parts = [self._part(part, are_pixels) for part in images.split(self.PART_SIZE)]
-        return Encoding(*(torch.cat(outputs) for outputs in zip(*parts, strict=True)))
-
-    def _part(self, images: Tensor, are_pixels: bool) -> Encoding:
-        missing = self.PART_SIZE - len(images)
-        filled = torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing else images
-        features, pooled = self._run(filled, are_pixels)
-        return Encoding(features[: len(images)], pooled[: len(images)])
+        whole, rest = divmod(len(images), most)
+        sizes = [most] * whole + [least] * (rest // least) + ([rest % least] if rest % least else [])
+        encodings = [self._run(_filled(part, least), are_pixels) for part in images.split(sizes)]
+        return Encoding(*(torch.cat(outputs)[: len(images)] for outputs in zip(*encodings, strict=True)))
 
     def _run(self, images: Tensor, are_pixels: bool) -> Encoding:
         with (
@@ -127,6 +127,30 @@ class CompiledEncoder(Encoder):
         ):
             encoding: Encoding = self._compiled(images, are_pixels)
         return encoding
+
+
+def best_part_size(images: Tensor) -> int:
+    """How many of these images are best encoded at once.
+
+    Processors are fastest when a part's activations stay in their caches and yet are many enough for a core to be
+    busy: 128 images of 48x48 pixels, 32 of 96x96, 8 of 224x224. Accelerators take what fits.
+
+    Args:
+        images: (B, 3, H, W).
+
+    Returns:
+        A power of two, 8 to 128.
+    """
+    if images.device.type != "cpu":
+        return _MOST_IN_PART
+    fitting = _PIXELS_IN_PART / (images.shape[2] * images.shape[3])
+    return min(1 << max(round(math.log2(fitting)), 3), _MOST_IN_PART)
+
+
+def _filled(images: Tensor, least: int) -> Tensor:
+    """The last image again and again, until there are enough."""
+    missing = least - len(images)
+    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:

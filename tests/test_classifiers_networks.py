@@ -145,11 +145,11 @@ def test_compiled_twin_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # a torn file in the user's own is not our matter
     spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
     original = random_classifier(spec)
-    images = torch.randint(0, 256, (67, 3, 64, 80), dtype=torch.uint8)
+    images = torch.randint(0, 256, (131, 3, 64, 80), dtype=torch.uint8)
 
     twin = frozen(original, compile=True)
 
-    for count in (1, 4, 32, 67):  # alone, filled up, whole, in parts
+    for count in (1, 4, 32, 67, 131):  # alone, filled up, whole, in parts, in parts of two sizes
         expected = frozen(original).glance(images[:count])
         for ours, theirs in zip(twin.glance(images[:count]), expected, strict=True):
             assert torch.allclose(ours, theirs, atol=1e-4)
