@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.config_files import CONFIGS, dump_config, load_config
+from agents.config_files import CONFIGS, dump_config, load_config, refuse_other_config
 from agents.pipeline import Pipeline, read_metrics
 from agents.results import Reporter
 from agents.run import RunFolder
@@ -66,38 +66,38 @@ def run_ablations(
         The table's rows, in the order of `names`.
 
     Raises:
-        ValueError: if a name is unknown or a config is wrong.
+        ValueError: if a name is unknown, a config is wrong, or the folder holds runs with other settings.
         OSError: if the folder can't be written.
     """
     unknown = [name for name in names if name not in ABLATIONS]
-    if unknown or seeds < 1:
-        raise ValueError(f"ablations {unknown}, {seeds} seeds; pass names of {', '.join(ABLATIONS)} and 1 seed or more")
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)}: no such ablation; pass names of {', '.join(ABLATIONS)}")
+    if seeds < 1:
+        raise ValueError(f"{seeds} seeds; pass 1 or more")
     configs = {
         (name, seed): load_config(str(CONFIGS / "ablations" / f"{name}.yaml"), [*changes, f"seed={seed}"])
         for name in names
         for seed in range(seeds)
     }
+    runs = {(name, seed): RunFolder(folder / name / f"seed_{seed}") for name, seed in configs}
+    for key, files in runs.items():
+        if files.config.is_file():
+            refuse_other_config(files.config, dump_config(configs[key]))
     done: list[tuple[RunConfig, RunFolder]] = []
     metrics: dict[tuple[str, int], dict[str, Any]] = {}
     for (name, seed), config in configs.items():
-        files = RunFolder(folder / name / f"seed_{seed}")
+        files = runs[name, seed]
         reporter.note(f"{name}, seed {seed}")
+        write_text(files.config, dump_config(config))
         for finished, theirs in done:
             share_stages(finished, theirs, config, files)
-        metrics[name, seed] = _metrics(config, files, reporter)
+        is_done = files.metrics.is_file()
+        metrics[name, seed] = read_metrics(files.path) if is_done else Pipeline(config, files.path, reporter).run()
         done.append((config, files))
     rows = [_row(name, [metrics[name, seed]["accuracy"]["learned"] for seed in range(seeds)]) for name in names]
     write_json(folder / "ablations.json", {row.name: dataclasses.asdict(row) for row in rows})
     write_text(folder / "ablations.md", markdown_table(rows))
     return rows
-
-
-def _metrics(config: RunConfig, files: RunFolder, reporter: Reporter) -> dict[str, Any]:
-    """Of a run that is done, or trained now."""
-    if files.metrics.is_file() and files.config.read_text(encoding="utf-8") == dump_config(config):
-        return read_metrics(files.path)
-    write_text(files.config, dump_config(config))
-    return Pipeline(config, files.path, reporter).run()
 
 
 def share_stages(finished: RunConfig, theirs: RunFolder, config: RunConfig, ours: RunFolder) -> None:

@@ -64,6 +64,35 @@ def dump_config(config: RunConfig) -> str:
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
 
 
+def refuse_other_config(path: Path, config: str) -> None:
+    """Refuses to mix two runs in one folder.
+
+    Args:
+        path: the `config.yaml` that lies there.
+        config: what is to be run, as `dump_config` writes it.
+
+    Raises:
+        ConfigError: if a setting differs; says which.
+    """
+    # read as a config, so that settings which are younger than the run are there, at their defaults
+    before, now = yaml.safe_load(dump_config(load_config(str(path)))), yaml.safe_load(config)
+    differing = _first_difference(before, now)
+    if differing is not None:
+        raise ConfigError(
+            f"{path.parent} holds a run with another {differing}; pass another --out, or the settings it began with"
+        )
+
+
+def _first_difference(before: Any, now: Any, where: str = "") -> str | None:
+    if isinstance(before, dict) and isinstance(now, dict):
+        for key in [*before, *now]:
+            found = _first_difference(before.get(key), now.get(key), f"{where}{key}.")
+            if found is not None:
+                return found
+        return None
+    return None if before == now else f"{where.rstrip('.')} ({before}, now {now})"
+
+
 def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():

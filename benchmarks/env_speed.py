@@ -62,6 +62,11 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    unknown = [name for name in options.names if name not in CASES]
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: no such network; pass names of {', '.join(CASES)}")
+    if min(*options.num_envs, options.rounds) < 1:
+        parser.error(f"N = {options.num_envs}, {options.rounds} rounds; pass 1 or more of each")
     rows = [measure(name, options) for name in options.names or CASES]
     if options.json:
         print(json.dumps(rows))

@@ -75,6 +75,8 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if min(*(options.batch_sizes or [1]), options.images, options.rounds) < 1:
+        parser.error("batch sizes, images and rounds are counts; pass 1 or more of each")
     try:
         rows = [measure(name, options) for name in options.names or CASES]
     except (FileNotFoundError, ValueError) as error:

@@ -16,7 +16,7 @@ import yaml
 from rich.console import Console
 
 from agents.ablation import ABLATIONS, markdown_table, run_ablations
-from agents.config_files import ConfigError, dump_config, load_config
+from agents.config_files import dump_config, load_config, refuse_other_config
 from agents.evaluation import load_record
 from agents.leaderboard import leaderboard_curves, run_leaderboard
 from agents.leaderboard import markdown_table as leaderboard_table
@@ -243,7 +243,7 @@ def _claimed(folder: Path, config: str) -> Iterator[None]:
         if is_new:
             write_text(path, config)
         else:
-            _refuse_other_run(folder, path, config)
+            refuse_other_config(path, config)
     try:
         yield
     except (ValueError, OSError):
@@ -252,26 +252,6 @@ def _claimed(folder: Path, config: str) -> Iterator[None]:
             if not was_there:
                 folder.rmdir()
         raise
-
-
-def _refuse_other_run(folder: Path, path: Path, config: str) -> None:
-    # read as a config, so that settings which are younger than the run are there, at their defaults
-    before, now = yaml.safe_load(dump_config(load_config(str(path)))), yaml.safe_load(config)
-    differing = _first_difference(before, now)
-    if differing is not None:
-        raise ConfigError(
-            f"{folder} holds a run with another {differing}; pass another --out, or the settings it began with"
-        )
-
-
-def _first_difference(before: Any, now: Any, where: str = "") -> str | None:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in [*before, *now]:
-            found = _first_difference(before.get(key), now.get(key), f"{where}{key}.")
-            if found is not None:
-                return found
-        return None
-    return None if before == now else f"{where.rstrip('.')} ({before}, now {now})"
 
 
 def _load_run(folder: Path, changes: list[str]) -> LoadedRun:

@@ -68,7 +68,7 @@ def _ablate(out: Path, *names: str) -> int:
 NAMES = ("full", "two_stages", "random_policy_no_glance", "single_encoder", "centre_corner_policy")
 
 
-def test_table_over_seeds_and_shared_stages(tmp_path: Path) -> None:
+def test_table_over_seeds_and_shared_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _ablate(tmp_path, *NAMES) == 0
 
     rows = json.loads((tmp_path / "ablations.json").read_text())
@@ -101,6 +101,8 @@ def test_table_over_seeds_and_shared_stages(tmp_path: Path) -> None:
     assert _ablate(tmp_path, *NAMES) == 0  # all are done
     assert json.loads((tmp_path / "ablations.json").read_text()) == rows
     assert {path: path.stat().st_mtime_ns for path in times} == times
+    assert main(["ablate", "full", "--out", str(tmp_path), "--seeds", "1", "--quiet"]) == 1  # with other settings
+    assert "holds a run with another data.scenes.height (96, now 192)" in capsys.readouterr().err
 
 
 def test_unknown_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
