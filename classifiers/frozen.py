@@ -15,6 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from classifiers.encoders import Encoder, Encoding
 from classifiers.glance_focus import GlanceFocusClassifier, Glimpse
 from classifiers.normalization import Normalize
+from classifiers.small_maps import compute_small_maps_together
 
 _PIXELS_IN_PART, _LEAST_PART, _MOST_IN_PART = 300_000, 32, 128
 _MOST_VARIANTS = 256  # the compiler counts those of all encoders of a process together, and stops at 8 by default
@@ -71,7 +72,11 @@ def frozen(classifier: GlanceFocusClassifier, *, compile: bool = False) -> Froze
 
 def _fast(encoder: Encoder, compile: bool) -> Encoder:
     encoder.trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
-    return CompiledEncoder(encoder) if compile else encoder
+    if not compile:
+        return encoder
+    if encoder.classifier.weight.device.type == "cpu":
+        compute_small_maps_together(encoder.trunk)
+    return CompiledEncoder(encoder)
 
 
 class CompiledEncoder(Encoder):
