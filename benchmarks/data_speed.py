@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error(f"{options.rounds} rounds; pass 1 or more")
     torch.manual_seed(0)
     spec = ClassifierSpec(encoder=options.encoder, patch_size=96, num_glimpses=5, hidden_size=1024)
     classifier = frozen(GlanceFocusClassifier(spec, 2).eval())

@@ -27,6 +27,8 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="also compile the twin")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error(f"{options.rounds} rounds; pass 1 or more")
     print("| encoder | patch | batch | original ms | frozen ms | ratio |\n|---|---|---|---|---|---|")
     for name, side, batch, spec in CASES:
         original = GlanceFocusClassifier(spec, 10).eval()

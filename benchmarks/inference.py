@@ -175,7 +175,7 @@ class Turns:
         try:
             self._since = time.perf_counter()
             found = ours.predict(images)
-            self._pass()
+            self._let_others_run()
         finally:
             del classifier.glance, classifier.focus
         first, second = (statistics.fmean(times) for times in self._times)
@@ -184,12 +184,12 @@ class Turns:
     def _before(self, forward: Callable[..., Glimpse]) -> Callable[..., Glimpse]:
         def run(*inputs: Tensor) -> Glimpse:
             if time.perf_counter() - self._since > 1.0:
-                self._pass()
+                self._let_others_run()
             return forward(*inputs)
 
         return run
 
-    def _pass(self) -> None:
+    def _let_others_run(self) -> None:
         """Half as long each as ours since the last time."""
         _wait(self._device)
         worked = time.perf_counter() - self._since

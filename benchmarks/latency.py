@@ -54,6 +54,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
+    if options.rounds < 1:
+        parser.error(f"{options.rounds} rounds; pass 1 or more")
     if options.run is not None:
         try:
             row = of_run(options.run, options.rounds)

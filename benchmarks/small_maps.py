@@ -16,7 +16,7 @@ from classifiers.encoders import Encoder, build_encoder
 from classifiers.frozen import CompiledEncoder, fold_batch_norms
 from classifiers.small_maps import compute_small_maps_together
 
-CASES = {"resnet50": (32, 96), "densenet121": (32, 96), "mobilenetv3_large_100": (32, 96), "small_resnet": (128, 48)}
+CASES = {"resnet50": (32, 96), "mobilenetv3_large_100": (32, 96), "small_resnet": (128, 48)}
 
 
 def main() -> None:
@@ -25,8 +25,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     options = parser.parse_args()
     unknown = [name for name in options.encoders if name not in CASES]
-    if unknown or options.rounds < 1:
-        parser.error(f"{unknown}, {options.rounds} rounds; pass encoders of {', '.join(CASES)} and 1 round or more")
+    if unknown:
+        parser.error(f"{', '.join(unknown)}: no such encoder; pass names of {', '.join(CASES)}")
+    if options.rounds < 1:
+        parser.error(f"{options.rounds} rounds; pass 1 or more")
     print("| encoder | images | one by one, ms | together, ms | ratio |\n|---|---|---|---|---|")
     for name in options.encoders or CASES:
         count, side = CASES[name]

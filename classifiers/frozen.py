@@ -74,8 +74,7 @@ def _fast(encoder: Encoder, compile: bool) -> Encoder:
     encoder.trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
     if not compile:
         return encoder
-    if encoder.classifier.weight.device.type == "cpu":
-        compute_small_maps_together(encoder.trunk)
+    compute_small_maps_together(encoder.trunk)
     return CompiledEncoder(encoder)
 
 

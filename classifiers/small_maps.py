@@ -11,14 +11,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SIDE_OF_SMALL, _SIDE_FOR_COLUMNS = 6, 3  # pixels; above, the whole is no faster (benchmarks/small_maps.py)
+_SIDE_OF_SMALL, _SIDE_FOR_COLUMNS = 6, 3  # pixels; larger maps are no faster together
 
 
 def compute_small_maps_together(module: nn.Module) -> nn.Module:
     """Makes every convolution of a module a `BatchedConv2d` that can be one; in place, the weights stay as they are.
 
     Args:
-        module: any, for inference on a processor with channels-last weights.
+        module: any, for inference, with channels-last weights.
 
     Returns:
         The module.
@@ -41,7 +41,8 @@ class BatchedConv2d(nn.Conv2d):
     """A convolution of 1x1 or of 3x3 with a margin of 1 that computes small maps of all images of a batch as one map.
 
     Pointwise it is given all rows of all images below each other. Of 3x3 it is a pointwise one of nine times the
-    channels, a pixel's neighbours side by side: that costs copies, and pays for the smallest maps only.
+    channels, a pixel's neighbours side by side: that costs copies, and pays for the smallest maps only. For an image
+    alone, and on accelerators, it is the plain convolution.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -56,7 +57,8 @@ class BatchedConv2d(nn.Conv2d):
         count, _, *sides = input.shape
         rows, columns = ((side - 1) // stride + 1 for side, stride in zip(sides, self.stride, strict=True))
         is_pointwise = self.kernel_size == (1, 1)
-        if count == 1 or max(rows, columns) > (_SIDE_OF_SMALL if is_pointwise else _SIDE_FOR_COLUMNS):
+        is_small = max(rows, columns) <= (_SIDE_OF_SMALL if is_pointwise else _SIDE_FOR_COLUMNS)
+        if input.device.type != "cpu" or count == 1 or not is_small:
             return super().forward(input)
         pixels = input.permute(0, 2, 3, 1)  # the order in which channels-last maps lie in memory
         if is_pointwise:
