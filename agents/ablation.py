@@ -21,6 +21,7 @@ from agents.results import Reporter
 from agents.run import RunFolder
 from agents.run_config import RunConfig
 from classifiers.atomic_files import write_json, write_text
+from classifiers.training import NotANumberError
 
 ABLATIONS = tuple(path.stem for path in sorted((CONFIGS / "ablations").glob("*.yaml")))
 """Names of the shipped ablations."""
@@ -32,15 +33,17 @@ class AblationRow:
 
     Attributes:
         name: of the ablation.
-        mean: accuracy after each step, averaged over the seeds.
+        mean: accuracy after each step, averaged over the seeds; empty if no run converged.
         spread: its standard deviation over the seeds (of a sample; 0 for one seed).
         seeds: how many seeds.
+        diverged: seeds whose loss stopped being a number; they don't count in mean and spread.
     """
 
     name: str
     mean: tuple[float, ...]
     spread: tuple[float, ...]
     seeds: int
+    diverged: int = 0
 
 
 def run_ablations(
@@ -92,9 +95,16 @@ def run_ablations(
         for finished, theirs in done:
             share_stages(finished, theirs, config, files)
         is_done = files.metrics.is_file()
-        metrics[name, seed] = read_metrics(files.path) if is_done else Pipeline(config, files.path, reporter).run()
+        try:
+            metrics[name, seed] = read_metrics(files.path) if is_done else Pipeline(config, files.path, reporter).run()
+        except NotANumberError as error:
+            reporter.note(f"{name}, seed {seed}: {error}")
+            continue
         done.append((config, files))
-    rows = [_row(name, [metrics[name, seed]["accuracy"]["learned"] for seed in range(seeds)]) for name in names]
+    reached = {key: found["accuracy"]["learned"] for key, found in metrics.items()}
+    rows = [
+        _row(name, [reached[name, seed] for seed in range(seeds) if (name, seed) in reached], seeds) for name in names
+    ]
     write_json(folder / "ablations.json", {row.name: dataclasses.asdict(row) for row in rows})
     write_text(folder / "ablations.md", markdown_table(rows))
     return rows
@@ -146,20 +156,24 @@ _STAGES: tuple[tuple[Callable[[RunConfig], Any], Callable[[RunFolder], list[Path
 )
 
 
-def _row(name: str, accuracies: list[list[float]]) -> AblationRow:
-    values = np.array(accuracies)  # (seeds, T)
+def _row(name: str, accuracies: list[list[float]], seeds: int) -> AblationRow:
+    if not accuracies:
+        return AblationRow(name, (), (), seeds, diverged=seeds)
+    values = np.array(accuracies)  # (seeds that converged, T)
     spread = values.std(axis=0, ddof=1) if len(values) > 1 else np.zeros(values.shape[1])
-    return AblationRow(name, tuple(values.mean(axis=0).tolist()), tuple(spread.tolist()), len(values))
+    return AblationRow(name, tuple(values.mean(axis=0).tolist()), tuple(spread.tolist()), seeds, seeds - len(values))
 
 
 def markdown_table(rows: Sequence[AblationRow]) -> str:
     """The rows as a Markdown table: mean and standard deviation over the seeds."""
-    steps = range(1, len(rows[0].mean) + 1)
+    steps = range(1, max(len(row.mean) for row in rows) + 1)
     lines = [
         f"| ablation ({rows[0].seeds} seeds) | {' | '.join(f't={step}' for step in steps)} |",
         f"|---|{'---|' * len(steps)}",
     ]
     for row in rows:
         cells = [f"{mean:.3f} ± {spread:.3f}" for mean, spread in zip(row.mean, row.spread, strict=True)]
-        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+        cells += ["diverged"] * (len(steps) - len(cells))
+        name = f"{row.name} ({row.diverged} diverged)" if row.diverged else row.name
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

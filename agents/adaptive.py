@@ -23,7 +23,7 @@ from classifiers.early_exit import (
 )
 
 METHODS = ("geometric", "best")
-"""How thresholds are found: the paper's geometric shares, or the most accurate ones of all for the budget."""
+"""How thresholds are found: the paper's geometric shares, or the most accurate ones on a fine grid for the budget."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +172,8 @@ def adaptive_figures(
     Returns:
         `curves`, by criterion with the geometric shares, and `best`, with the most accurate thresholds on the
         confidence; `match`, the cheapest rule that is as accurate as the full-resolution network on the calibration
-        images: its thresholds (None lets nobody out), what it gives on the reported ones, and how many times cheaper
-        it is.
+        images: its thresholds (0 lets everybody out, None nobody), what it gives on the reported ones, and how many
+        times cheaper it is.
     """
     curves = {
         criterion: vars(budget_curve(calibration, record, criterion=criterion))
@@ -186,7 +186,7 @@ def adaptive_figures(
         if rule is not None:
             figures = apply_exit_rule(record, rule)
             match = {
-                "thresholds": [threshold if np.isfinite(threshold) else None for threshold in rule.thresholds],
+                "thresholds": [None if threshold == np.inf else max(threshold, 0.0) for threshold in rule.thresholds],
                 "accuracy": figures.accuracy,
                 "full_resolution_accuracy": full_resolution[1],
                 "multiply_adds": figures.cost,

@@ -35,7 +35,7 @@ def load_config(name_or_path: str, changes: list[str] | None = None) -> RunConfi
         changes: `key.subkey=value` each, the value as YAML.
 
     Returns:
-        The checked config.
+        The checked config; paths in it (`data.root`, `start`) are absolute, so that a run can be used from anywhere.
 
     Raises:
         ConfigError: if there is none, or a key or value is wrong; says which, and names a near miss.
@@ -43,7 +43,10 @@ def load_config(name_or_path: str, changes: list[str] | None = None) -> RunConfi
     tree = _read_whole(_find(name_or_path))
     for change in changes or []:
         _apply(tree, change)
-    return parse_config(tree)
+    config = parse_config(tree)
+    root = config.data.root and str(Path(config.data.root).absolute())
+    start = config.start if config.start in (None, "shipped") else str(Path(config.start).absolute())
+    return dataclasses.replace(config, start=start, data=dataclasses.replace(config.data, root=root))
 
 
 def parse_config(tree: dict[str, Any]) -> RunConfig:

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
 from agents.fixed_agents import FixedAgent
@@ -58,24 +59,31 @@ class DeterministicPolicy:
         Raises:
             ValueError: if the policy reads the hidden state and got none.
         """
+        with torch.autocast(features.device.type, enabled=False):  # places need more than eight bits
+            return self._decide(features.float(), state, None if hidden is None else hidden.float())
+
+    def _decide(self, features: Tensor, state: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if hidden is None:
             if self.reads_hidden:
                 raise ValueError("this policy also reads the classifier's hidden state; pass hidden=glimpse.hidden")
             hidden = features.new_zeros(len(features), 0)
-        observation = {"features": features, "hidden": hidden}
-        if self._normalizer is not None:
-            shown = _observed(self.network.observation_space, observation)
-            assert isinstance(shown, dict)
-            arrays = {key: value.cpu().numpy() for key, value in shown.items()}
-            normalised = self._normalizer.normalize_obs(arrays)
-            assert isinstance(normalised, dict)
-            observation = {key: torch.as_tensor(value, device=features.device) for key, value in normalised.items()}
-        return decide(self.network, observation, state)
+        shown = _observed(self.network.observation_space, {"features": features, "hidden": hidden})
+        return _decide(self.network, shown if self._normalizer is None else _normalised(self._normalizer, shown), state)
+
+
+def _normalised(normalizer: VecNormalize, shown: dict[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:
+    if isinstance(shown, Tensor):
+        return torch.as_tensor(normalizer.normalize_obs(shown.cpu().numpy()), device=shown.device)
+    normalised = normalizer.normalize_obs({key: value.cpu().numpy() for key, value in shown.items()})
+    return {key: torch.as_tensor(normalised[key], device=value.device) for key, value in shown.items()}
 
 
 def decide(network: BasePolicy, observation: dict[str, Tensor], state: Tensor | None) -> tuple[Tensor, Tensor | None]:
     """One deterministic decision; see `DeterministicPolicy`, whose shapes these are."""
-    seen: Any = _observed(network.observation_space, observation)
+    return _decide(network, _observed(network.observation_space, observation), state)
+
+
+def _decide(network: BasePolicy, seen: Any, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
     if isinstance(network, GlimpsePolicy):
         action, state = network.mean_action(seen, state)
     elif isinstance(network, RecurrentActorCriticPolicy):

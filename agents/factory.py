@@ -55,6 +55,8 @@ def make_agent(
     if isinstance(env, str):
         env = gymnasium.make(env)
     parts = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
+    if isinstance(env, VecEnv):
+        parts = getattr(env, "parts", parts)  # `FlatVecEnv`'s, however wrapped
     wrapped = as_sb3(env, recipe.form)
     _refuse_unknown(recipe.algorithm, name, overrides)
     num_envs = wrapped.num_envs if isinstance(wrapped, VecEnv) else 1

@@ -21,7 +21,7 @@ from agents.baselines import Policy, oracle_policy, random_policy
 from agents.config_files import dump_config, load_config
 from agents.deterministic_policy import agent_locator
 from agents.evaluation import accuracy_by_step, evaluate, pointing_game
-from agents.policy_training import train_agent, whole_rollouts
+from agents.policy_training import train_agent
 from agents.recipes import AGENTS
 from agents.results import Reporter
 from agents.run import new_agent, open_images, policy_env, save_policy, start_folder
@@ -50,7 +50,7 @@ class Result:
         accuracy: after each of the T steps, on the test split.
         pointing_game: share of test images whose first focus finds what decides the label; None without boxes.
         curve: (environment steps, share of the oracle's gain at t=2 on the validation split), along the training.
-        env_steps: steps learnt from.
+        env_steps: steps learnt from: what was asked for, rounded up to whole rollouts (of ARS, whole populations).
         seconds: of training, evaluations left out.
     """
 
@@ -228,7 +228,7 @@ class _Study:
             accuracy=tuple(accuracy_by_step(record)),
             pointing_game=None if found_first is None else found_first[0],
             curve=tuple(curve_points),
-            env_steps=whole_rollouts(agent, steps),
+            env_steps=agent.num_timesteps,
             seconds=seconds,
         )
         save_policy(folder / "policy.safetensors", agent)

@@ -127,29 +127,30 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     steps = range(2, recognizer.num_glimpses + 1)
     focus_graphs = [f"focus_{step}.onnx" if is_cascade else "focus.onnx" for step in steps]
     outputs = ("features", "hidden_out", "logits")
-    written = []
-    for step, name in zip(steps, focus_graphs, strict=True):
-        if out / name not in written:
-            focus = _Focus(classifier, step if is_cascade else None)
-            written.append(_write(out / name, focus, {"patches": patch, "hidden": hidden}, outputs))
     inputs = {"features": torch.zeros_like(glimpse.features), "hidden": hidden}
     with torch.no_grad():
         state = decide(network, inputs, None)[1]
     if state is not None:
         inputs["state"] = torch.zeros_like(state)
-    policy_outputs = ("location",) if state is None else ("location", "state_out")
-    written.append(_write(out / "policy.onnx", _Policy(network), inputs, policy_outputs))
     facts = {
         "criterion": recognizer.rule.criterion,
         "thresholds": [str(threshold) for threshold in recognizer.rule.thresholds],  # JSON has no infinity
         "patch_size": side,
         "image_size": list(recognizer.image_size),
         "centre_share": recognizer.centre_share,
+        "interpolation": recognizer.interpolation,
         "class_names": list(recognizer.class_names),
         "multiply_adds": recognizer.cumulative_multiply_adds.tolist(),
         "focus_graphs": focus_graphs,
         "state_shape": [1, 0] if state is None else list(state.shape),
     }
+    written = []
+    for step, name in zip(steps, focus_graphs, strict=True):
+        if out / name not in written:
+            focus = _Focus(classifier, step if is_cascade else None)
+            written.append(_write(out / name, focus, {"patches": patch, "hidden": hidden}, outputs, facts))
+    policy_outputs = ("location",) if state is None else ("location", "state_out")
+    written.append(_write(out / "policy.onnx", _Policy(network), inputs, policy_outputs, facts))
     glance = _Glance(classifier, recognizer.image_size)
     written.append(
         _write(out / "glance.onnx", glance, {"images": image}, outputs, facts)

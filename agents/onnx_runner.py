@@ -93,10 +93,16 @@ class OnnxRecognizer:
 
         height, width = self.facts["image_size"]
         border = 0.5 * (1.0 - self.facts["centre_share"])
+        how = Image.Resampling[self.facts["interpolation"].upper()]
         with Image.open(path) as file:
             file.draft("RGB", (2 * width, 2 * height))
-            fitted = ImageOps.fit(file.convert("RGB"), (width, height), Image.Resampling.BILINEAR, bleed=border)
-        return np.asarray(fitted)
+            image: Any = file
+            if "A" in file.getbands() or "transparency" in file.info:  # lies on white
+                rgba = file.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
+            elif file.mode.startswith("I"):  # 16 or 32 bits a pixel
+                image = Image.fromarray((np.asarray(file).clip(0, 65535) // 256).astype(np.uint8))
+            return np.asarray(ImageOps.fit(image.convert("RGB"), (width, height), how, bleed=border))
 
 
 if __name__ == "__main__":

@@ -11,12 +11,15 @@ from typing import Any
 import torch
 
 from agents.deterministic_policy import agent_locator
+from agents.evaluation import accuracy_by_step, evaluate
 from agents.fixed_agents import FixedAgent
 from agents.loaded_run import LoadedRun
+from agents.policy_choice import BestPolicy
 from agents.policy_training import train_agent, whole_rollouts
-from agents.results import Reporter, evaluate_run
+from agents.results import CALIBRATION_IMAGES, Reporter, evaluate_run
 from agents.run import (
     RunFolder,
+    calibration_split,
     load_policy,
     new_agent,
     open_images,
@@ -79,7 +82,8 @@ class Pipeline:
         classifier = config.stage2.episode.sized(self.stage1())
         for files in self.rounds:
             agent = self.stage2(frozen(classifier), files)
-            classifier = self.stage3(classifier, agent_locator(agent), files)
+            is_random = isinstance(agent, FixedAgent) and agent.name == "random"  # stage III draws and repeats its own
+            classifier = self.stage3(classifier, None if is_random else agent_locator(agent), files)
         if not is_first_process():
             return {}
         names = self.images("test").class_names
@@ -153,7 +157,7 @@ class Pipeline:
     def stage2(self, classifier: FrozenClassifier, files: RunFolder) -> Any:
         """The policy of a round, trained on the frozen classifier."""
         spec, path = self.config.stage2, files.policy
-        env = policy_env(classifier, self.images("train"), spec)
+        env = policy_env(classifier, self._training_images(), spec)
         agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
         if isinstance(agent, FixedAgent):
             return agent
@@ -166,18 +170,27 @@ class Pipeline:
                 save_policy(path, agent)
             return agent
         if is_first_process():
-            self._train_policy(agent, path)
+            self._train_policy(agent, path, classifier)
         wait_for_all()
         return load_policy(path, agent)
 
-    def _train_policy(self, agent: Any, path: Path) -> None:
+    def _train_policy(self, agent: Any, path: Path, classifier: FrozenClassifier) -> None:
         spec = self.config.stage2
         stage = self._stage_name(path)
         advance = self.reporter.track(_in_words(stage, "stage II: policy"))
 
+        def accuracy() -> float:
+            source = self.images(calibration_split(self.config.data, "test"))
+            record = evaluate(classifier, source, lambda batch: agent_locator(agent), max_images=CALIBRATION_IMAGES)
+            return accuracy_by_step(record)[-1]
+
+        best = BestPolicy(agent, path.parent, accuracy, spec.evaluations) if spec.evaluations else None
+
         def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
             self.log.add(stage, done, figures)
             advance(done, total, figures)
+            if best is not None:
+                best.ask(done, total)
 
         checkpoint = path.parent / "training.pt"
         train_agent(
@@ -189,10 +202,14 @@ class Pipeline:
             on_rollout=on_rollout,
         )
         self.log.write()
+        if best is not None:
+            best.take()
         save_policy(path, agent)
         checkpoint.unlink(missing_ok=True)
 
-    def stage3(self, classifier: GlanceFocusClassifier, locator: Locator, files: RunFolder) -> GlanceFocusClassifier:
+    def stage3(
+        self, classifier: GlanceFocusClassifier, locator: Locator | None, files: RunFolder
+    ) -> GlanceFocusClassifier:
         """f_G, f_L and f_C, fine-tuned with a round's policy's patches; as they were if there is no stage III."""
         path = files.classifier(3)
         if path.is_file():

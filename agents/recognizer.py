@@ -22,7 +22,7 @@ from classifiers.frozen import FrozenClassifier, frozen
 from classifiers.glance_focus import Glimpse
 from classifiers.patches import crop, top_left_px
 
-_CHUNK = 256  # files that are decoded at once
+_BYTES_AT_ONCE = 1 << 29  # of decoded files; the last batches of each lot are not full
 
 Images = Tensor | np.ndarray | Sequence[Any]
 """(N, 3, H, W) tensors, uint8 or normalised float32; (N, H, W, 3) uint8 arrays; or a sequence of single images as
@@ -61,6 +61,7 @@ class Recognizer:
         class_names: names of the K classes, by label.
         image_size: (H, W) in pixels of the images that it was trained on; others work, as far as they look alike.
         centre_share: share of each side of a file that the centre crop keeps.
+        interpolation: how files are scaled, `"bilinear"` or `"bicubic"`.
         calibration: record of the images that thresholds are found on; budgets need one.
         batch_size: images in a forward. The policy and f_C read their many weights once for all of these; compiled
             encoders take them in parts that fit the caches of processors.
@@ -79,6 +80,7 @@ class Recognizer:
         class_names: tuple[str, ...] = (),
         image_size: tuple[int, int] | None = None,
         centre_share: float = 1.0,
+        interpolation: str = "bilinear",
         calibration: EvaluationRecord | None = None,
         batch_size: int = 128,
     ) -> None:
@@ -95,6 +97,7 @@ class Recognizer:
         self.class_names = class_names
         self.image_size = image_size
         self.centre_share = centre_share
+        self.interpolation = interpolation
         self.calibration = calibration
         self.batch_size = batch_size
         self.num_glimpses = steps
@@ -143,6 +146,7 @@ class Recognizer:
             class_names=run.class_names,
             image_size=run.config.data.image_size,
             centre_share=run.config.data.centre_share,
+            interpolation=run.config.data.interpolation,
             calibration=load_record(path) if path.is_file() or budget is not None else None,
             batch_size=batch_size,
         )
@@ -207,14 +211,32 @@ class Recognizer:
             UnreadableImageError: if a file can't be decoded.
             ValueError: if there is no file, or the size of the training images is not known.
         """
-        if self.image_size is None or not paths:
-            raise ValueError(f"{len(paths)} files, image_size={self.image_size}; pass a file or more, and a size")
-        size, share = self.image_size, self.centre_share
+        if not paths:
+            raise ValueError("paths is empty; pass a file or more")
+        first = self.decode(paths[0])
+        lot = max(self.batch_size, _BYTES_AT_ONCE // first.nbytes)
         parts = [
-            self.predict(np.stack([decode_image(path, size, share) for path in paths[start : start + _CHUNK]]))
-            for start in range(0, len(paths), _CHUNK)
+            self.predict(np.stack([self.decode(path) for path in paths[start : start + lot]]))
+            for start in range(0, len(paths), lot)
         ]
         return Recognition(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
+    def decode(self, path: Path) -> np.ndarray:
+        """Reads an image file as those that the networks were trained on.
+
+        Args:
+            path: the file.
+
+        Returns:
+            (H, W, 3) uint8.
+
+        Raises:
+            UnreadableImageError: if it can't be decoded.
+            ValueError: if the size of the training images is not known.
+        """
+        if self.image_size is None:
+            raise ValueError("image_size is not known; pass it to the recogniser, or images to `predict`")
+        return decode_image(path, self.image_size, self.centre_share, self.interpolation)
 
     @torch.inference_mode()
     def predict(self, images: Images) -> Recognition:
@@ -362,4 +384,7 @@ def _stacked(images: Sequence[Any]) -> Tensor:
     sizes = sorted({tuple(image.shape) for image in singles})
     if len(sizes) > 1:
         raise ValueError(f"images have several shapes, {sizes[0]} and {sizes[1]}; pass those of one size per call")
+    types = sorted({str(image.dtype).removeprefix("torch.") for image in singles})
+    if len(types) > 1:
+        raise ValueError(f"images have several types, {types[0]} and {types[1]}; pass those of one type per call")
     return torch.stack(singles) if singles else torch.zeros(0)

@@ -151,6 +151,7 @@ def _open_files(spec: DataSpec, split: str) -> FolderImages:
         (spec.height, spec.width),
         unreadable=spec.unreadable,
         centre_share=spec.centre_share,
+        interpolation=spec.interpolation,
     )
     return source.first({"train": spec.num_train, "val": spec.num_val, "test": spec.num_test}[split])
 
@@ -164,7 +165,7 @@ def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: PolicySp
     """The environment that stage II trains in."""
     recipe = AGENTS.get(spec.agent)
     num_envs = spec.num_envs or (1 if recipe is None else recipe.num_envs)
-    if isinstance(source, FolderImages):
+    if isinstance(source, FolderImages | RandomCrops):
         source = ImagesAhead(source)
     return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
@@ -191,7 +192,16 @@ def new_agent(
 
 
 def save_policy(path: Path, agent: BaseAlgorithm) -> None:
-    """Writes a policy's weights, whole or not at all."""
+    """Writes a policy's weights, whole or not at all.
+
+    Raises:
+        ValueError: if the agent sees normalised observations, whose statistics are not among the weights.
+    """
+    if (normalizer := agent.get_vec_normalize_env()) is not None and normalizer.norm_obs:
+        raise ValueError(
+            "the agent sees observations that a VecNormalize has normalised, and weights alone would look elsewhere; "
+            "keep agent.save() and VecNormalize.save(), or make it with norm_obs=False"
+        )
     write_atomically(path, lambda temporary: save_model(agent.policy, str(temporary), {"kind": "gfnet-policy"}))
 
 

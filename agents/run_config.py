@@ -7,7 +7,7 @@ from typing import Any
 
 from agents.fixed_agents import FIXED_AGENTS
 from agents.recipes import AGENTS
-from classifiers.datasets.image_folder import UNREADABLE
+from classifiers.datasets.image_folder import INTERPOLATIONS, UNREADABLE
 from classifiers.datasets.synthetic_signs import SceneSpec
 from classifiers.glance_focus import ClassifierSpec
 from classifiers.training import FitSpec
@@ -32,10 +32,11 @@ class DataSpec:
         height: `image_folder`: images are brought to this height, in pixels.
         width: likewise.
         centre_share: `image_folder`: share of each side that the centre crop keeps.
+        interpolation: `image_folder`: how files are scaled, `"bilinear"` or `"bicubic"`.
         unreadable: `image_folder`: `"refuse"` or `"skip"` files that can't be decoded.
-        train_crop: `image_folder`: stages I and III and the initialisation see random crops of the files, as
-            torchvision's RandomResizedCrop makes them, that keep between these shares of the area; None shows them the
-            images that the policy sees.
+        train_crop: `image_folder`: training sees random crops of the files, as torchvision's RandomResizedCrop makes
+            them, that keep between these shares of the area, new ones in every epoch of the networks, one of each image
+            in stage II; None shows it the images that evaluation sees.
     """
 
     kind: str
@@ -47,6 +48,7 @@ class DataSpec:
     height: int = 224
     width: int = 224
     centre_share: float = 1.0
+    interpolation: str = "bilinear"
     unreadable: str = "refuse"
     train_crop: tuple[float, float] | None = None
 
@@ -62,6 +64,10 @@ class DataSpec:
             raise ValueError(f"kind={self.kind!r} is unknown; pass one of {', '.join(DATA_KINDS)}")
         if self.unreadable not in UNREADABLE:
             raise ValueError(f"unreadable={self.unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"interpolation={self.interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}"
+            )
         if self.train_crop is not None and not 0 < self.train_crop[0] <= self.train_crop[1] <= 1:
             raise ValueError(f"train_crop={list(self.train_crop)}; pass two shares with 0 < least <= largest <= 1")
         if self.train_crop is not None and self.kind != "image_folder":
@@ -114,6 +120,8 @@ class PolicySpec:
             given numbers, and its recogniser stops by its confidence.
         options: arguments of the algorithm, over the recipe's.
         policy_options: arguments of its policy, over the recipe's.
+        evaluations: how often the policy is evaluated while it learns, on the images that thresholds are found on; the
+            one with the highest accuracy at t = T is kept (A.2). 0 keeps the last.
         final_lr_share: the learning rate falls linearly to this share of itself.
         stds: the policy's standard deviation at the start and at the end, in the paper's [0, 1] units. Differs from the
             paper, which fixes it at 0.1: looks must first be wide to meet a small sign at all, then precise.
@@ -125,6 +133,7 @@ class PolicySpec:
     episode: EpisodeSpec = field(default_factory=EpisodeSpec)
     options: dict[str, Any] = field(default_factory=dict)
     policy_options: dict[str, Any] = field(default_factory=dict)
+    evaluations: int = 0
     final_lr_share: float = 0.1
     stds: tuple[float, float] = (0.25, 0.04)
 
@@ -138,6 +147,8 @@ class PolicySpec:
                 "episode.stop_action is not for runs, which stop by confidence; leave it out, or train the agent by "
                 "agents.make_agent in an environment with stop_action=True"
             )
+        if self.evaluations < 0:
+            raise ValueError(f"evaluations={self.evaluations}; pass 0 or more")
         if min(self.stds) <= 0:
             raise ValueError(f"stds={list(self.stds)}; pass two numbers above 0")
         if not 0 <= self.final_lr_share <= 1:

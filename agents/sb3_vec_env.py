@@ -96,10 +96,14 @@ class FlatVecEnv(VecEnvWrapper):
 
     Args:
         venv: an SB3 `VecEnv` with Dict observations.
+
+    Attributes:
+        parts: their space.
     """
 
     def __init__(self, venv: VecEnv) -> None:
         assert isinstance(venv.observation_space, spaces.Dict)
+        self.parts = venv.observation_space
         super().__init__(venv, flatten_space(venv.observation_space))
 
     def reset(self) -> VecEnvObs:

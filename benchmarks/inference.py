@@ -232,7 +232,10 @@ def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
     run = load_run(folder)
     if run.full_resolution is None or options.budget is None:
         raise ValueError(f"{folder}: pass --budget, and a run that has a full-resolution network")
-    images = open_images(run.config.data, "test").fetch(torch.arange(options.images)).images.to(options.device)
+    if options.device != run.config.device:
+        raise ValueError(f"{folder} is a run on {run.config.device}; pass --device {run.config.device}")
+    source = open_images(run.config.data, "test")
+    images = source.fetch(torch.arange(min(options.images, len(source)))).images.to(options.device)
     encoder = run.full_resolution.encoder
     network_cost = encoder_cost(encoder, run.config.data.image_size, with_classifier=True)
     ours = Recognizer.load(folder, budget=options.budget, method="best", compile=True)

@@ -237,9 +237,10 @@ class ParetoFront:
         Raises:
             ValueError: if even the cheapest cost more.
         """
-        if budget < self.cost[0]:
+        affordable = int(np.searchsorted(self.cost, budget * (1.0 + 1e-9), side="right"))  # averages are rounded
+        if affordable == 0:
             raise ValueError(f"budget={budget:.6g} is out of range; pass {self.cost[0]:.6g} (a glance alone) or more")
-        thresholds: np.ndarray = self.thresholds[np.searchsorted(self.cost, budget, side="right") - 1]
+        thresholds: np.ndarray = self.thresholds[affordable - 1]
         return thresholds
 
 

@@ -39,6 +39,7 @@ class PublishedModel:
         resize_mode: how the image is resized for the glance.
         image_size: side of the square images in pixels.
         centre_share: share of each side of an image that the centre crop keeps.
+        interpolation: how image files are scaled.
         proposal_network: a key of `agents.proposal_network.PROPOSAL_NETWORKS`.
         glance_logits: whose prediction the first one is.
     """
@@ -48,6 +49,7 @@ class PublishedModel:
     resize_mode: str
     image_size: int = 224
     centre_share: float = 0.875
+    interpolation: str = "bilinear"
     proposal_network: str = "conv1x1_32"
     glance_logits: str = "head"
 
@@ -66,8 +68,10 @@ PUBLISHED: dict[str, PublishedModel] = {
     "regnety_1.6g": _REGNET,
     "mobilenetv3_large_100": _MOBILENET,
     "mobilenetv3_large_125": _MOBILENET,
-    "efficientnet_b2": PublishedModel("cascade", 4, "bicubic", image_size=260),
-    "efficientnet_b3": PublishedModel("cascade", 4, "bicubic", image_size=300, centre_share=0.904),
+    "efficientnet_b2": PublishedModel("cascade", 4, "bicubic", image_size=260, interpolation="bicubic"),
+    "efficientnet_b3": PublishedModel(
+        "cascade", 4, "bicubic", image_size=300, centre_share=0.904, interpolation="bicubic"
+    ),
 }
 """The published models by `model_name`, which is also the encoder's name here."""
 
@@ -108,7 +112,9 @@ def read_published(path: Path) -> PublishedCheckpoint:
     missing = [name for name in ("model_name", "patch_size", *STATE_DICTS) if name not in content]
     if missing:
         raise CheckpointError(f"{path} is no published GFNet: it holds no {', '.join(missing)}; pass one of the 14")
-    name, patch_size = str(content["model_name"]), int(content["patch_size"])
+    name, patch_size = str(content["model_name"]), content["patch_size"]
+    if not isinstance(patch_size, int):
+        raise CheckpointError(f"{path}: patch_size is {patch_size!r}, not a number of pixels; the file is damaged")
     if name not in PUBLISHED:
         raise CheckpointError(f"{path} is of model_name {name!r}; known are {', '.join(PUBLISHED)}")
     model = PUBLISHED[name]

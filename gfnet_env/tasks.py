@@ -147,6 +147,7 @@ def image_folder_task(
     split: str = "train",
     image_size: int | tuple[int, int] = 224,
     centre_share: float = 1.0,
+    interpolation: str = "bilinear",
     unreadable: str = "refuse",
     num_classes: int | None = None,
     decode_threads: int | None = None,
@@ -162,6 +163,7 @@ def image_folder_task(
         split: which folder of the tree.
         image_size: pixels to which images are resized and centre-cropped, one side or (height, width).
         centre_share: share of each side that the centre crop keeps.
+        interpolation: how the tree's files are scaled, `"bilinear"` or `"bicubic"`.
         unreadable: `"refuse"` or `"skip"` files that can't be decoded.
         num_classes: K that the tree must have; None takes what it has.
         decode_threads: threads that decode the tree's files ahead of need; None takes one for each core.
@@ -189,7 +191,13 @@ def image_folder_task(
         source = DatasetImages(dataset, size)
     else:
         assert root is not None
-        files = FolderImages.open(Path(root) / split, size, unreadable=unreadable, centre_share=centre_share)
+        files = FolderImages.open(
+            Path(root) / split,
+            size,
+            unreadable=unreadable,
+            centre_share=centre_share,
+            interpolation=interpolation,
+        )
         source = ImagesAhead(files, decode_threads)
     count = len(source.class_names)
     if num_classes is not None and count != num_classes:

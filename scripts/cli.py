@@ -122,6 +122,12 @@ def _add_use_of_runs(add: Add) -> None:
         command.add_argument("run", type=Path, help="the run's folder")
         command.add_argument("--split", choices=("train", "val", "test"), default="test")
         _add_changes(command)
+    evaluate.add_argument(
+        "--budget",
+        type=_multiply_adds,
+        metavar="B",
+        help="also print what stopping early gives for so many, as Table 7",
+    )
     render.add_argument("--images", type=int, nargs="+", metavar="I", help="which images; else six easy and hard ones")
     render.add_argument("--out", type=Path, help="a .png or .gif file, RUN/glimpses.png if left out")
 
@@ -161,7 +167,12 @@ def _add_tools(add: Add) -> None:
 def _add_stop(command: argparse.ArgumentParser) -> None:
     stop = command.add_mutually_exclusive_group()
     stop.add_argument("--budget", type=_multiply_adds, metavar="B", help="multiply-adds per image, such as 12M or 1.5G")
-    stop.add_argument("--thresholds", type=float, nargs="+", metavar="E", help="when to stop at each step but the last")
+    stop.add_argument(
+        "--thresholds",
+        type=_numbers,
+        metavar="E,E,...",
+        help="when to stop at each step but the last: least confidence, or most negative entropy (--thresholds=-1,-.5)",
+    )
     stop.add_argument("--num-glimpses", type=int, metavar="T", help="always so many steps; all of them if left out")
     command.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
     command.add_argument("--method", choices=METHODS, default="geometric", help="how thresholds are found for a budget")
@@ -175,6 +186,14 @@ def _multiply_adds(text: str) -> float:
         return float(text) if unit is None else unit * float(text[:-1])
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of multiply-adds; pass one such as 12M") from None
+
+
+def _numbers(text: str) -> list[float]:
+    """`0.9,0.8,-inf`."""
+    try:
+        return [float(part) for part in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} are no numbers; pass some such as 0.9,0.8,0.7") from None
 
 
 def _add_changes(command: argparse.ArgumentParser) -> None:

@@ -30,7 +30,7 @@ from agents.results import evaluate_run
 from agents.run import RunFolder, open_images
 from agents.run_config import RunConfig
 from agents.run_cost import run_cost
-from classifiers.atomic_files import write_text
+from classifiers.atomic_files import write_json, write_text
 from classifiers.datasets.image_source import ImageSource, are_same_classes
 from classifiers.datasets.signs import CLASS_NAMES
 from classifiers.distributed import is_first_process, process_group
@@ -39,7 +39,7 @@ from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_
 from scripts.plots import leaderboard_plot, save_figure, save_plots
 from scripts.predictions import image_files, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
-from scripts.report import cost_table, summary_lines, terminal_table, write_report
+from scripts.report import budget_table, cost_table, summary_lines, terminal_table, write_report
 
 
 def demo(options: argparse.Namespace, console: Console) -> None:
@@ -68,12 +68,18 @@ def train(options: argparse.Namespace, console: Console) -> None:
 
 def evaluate(options: argparse.Namespace, console: Console) -> None:
     """Evaluates a run's policy beside the baselines on a split, and prints the table."""
-    run = _load_run(options.run, options.set)
+    run, files = _load_run(options.run, options.set), RunFolder(options.run)
+    if options.budget is not None and options.split != "test":
+        raise ValueError(f"--budget with --split {options.split}; leave one of them out: budgets are judged on test")
     with TerminalReporter(console, quiet=options.quiet) as reporter:
-        metrics = evaluate_run(
-            run, lambda split: _images(run, split), RunFolder(options.run), reporter, split=options.split
-        )
+        metrics = evaluate_run(run, lambda split: _images(run, split), files, reporter, split=options.split)
+    if options.split == "test":
+        before = json.loads(files.metrics.read_text(encoding="utf-8")) if files.metrics.is_file() else {}
+        write_json(files.metrics, {**before, **metrics})
     console.print(terminal_table(metrics))
+    if options.budget is not None:
+        calibration, record = load_record(files.record("calibration")), load_record(files.record("learned"))
+        console.print(budget_table(calibration, record, options.budget))
 
 
 def render(options: argparse.Namespace, console: Console) -> None:

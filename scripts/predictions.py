@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from rich.table import Table
 
 from agents.recognizer import Recognition, Recognizer
-from classifiers.datasets.image_folder import EXTENSIONS, decode_image
+from classifiers.datasets.image_folder import EXTENSIONS
 from classifiers.patches import top_left_px
 from gfnet_env.rendering import draw_patch, font
 from scripts.episodes import save_png
@@ -89,10 +89,9 @@ def save_pictures(folder: Path, recognizer: Recognizer, files: list[Path], found
     Raises:
         OSError: if the folder can't be written.
     """
-    assert recognizer.image_size is not None
     folder.mkdir(parents=True, exist_ok=True)
     for row, (file, result) in enumerate(zip(files, prediction_rows(recognizer, files, found), strict=True)):
-        pixels = decode_image(file, recognizer.image_size, recognizer.centre_share)
+        pixels = recognizer.decode(file)
         caption = f"{result['class']}  {100 * result['confidence']:.0f}%  {result['multiply_adds'] / 1e6:.1f} M"
         picture = _picture(pixels, result["locations"], recognizer.classifier.spec.patch_size, caption)
         save_png(folder / f"{row + 1:04}_{file.stem}.png", picture)

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from agents.evaluation import load_record
+from agents.adaptive import apply_exit_rule, fit_exit_rule
+from agents.evaluation import EvaluationRecord, load_record
 from agents.loaded_run import LoadedRun
 from agents.pipeline import read_metrics
 from agents.results import POLICIES
@@ -21,6 +22,7 @@ from agents.run_cost import RunCost
 from agents.run_log import curve
 from classifiers.atomic_files import write_text
 from classifiers.datasets.image_source import ImageSource
+from classifiers.early_exit import CRITERIA
 from classifiers.multiply_adds import glimpse_costs
 from scripts import plots
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, reward_map, save_png
@@ -45,6 +47,31 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
     table.add_column("first focus finds it", justify="right")
     for name, cells in _policy_rows(metrics):
         table.add_row(name, *cells)
+    return table
+
+
+def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget: float) -> Table:
+    """What stopping early gives for a budget: the criteria of Table 7, and the most accurate thresholds.
+
+    Args:
+        calibration: the record that thresholds are found on.
+        record: the record that they are judged on.
+        budget: multiply-adds per image on average.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: if the budget is out of range.
+    """
+    table = Table(title=f"stopping early for {_mega(budget)} multiply-adds")
+    for column in ("thresholds", "by", "accuracy", "spent", "steps"):
+        table.add_column(column, justify="left" if column in ("thresholds", "by") else "right")
+    ways = [("geometric", criterion) for criterion in CRITERIA] + [("best", "confidence")]
+    for method, criterion in ways:
+        rule = fit_exit_rule(calibration, budget, criterion=criterion, method=method)
+        found = apply_exit_rule(record, rule)
+        table.add_row(method, criterion, f"{found.accuracy:.4f}", _mega(found.cost), f"{found.expected_length:.2f}")
     return table
 
 
@@ -144,12 +171,13 @@ def _adaptive_part(metrics: dict[str, Any]) -> list[str]:
     if not adaptive:
         return []
     named = {"learned": metrics}
-    length = plots.compare_runs(named, "expected_length")
+    length, latency = plots.compare_runs(named, "expected_length"), plots.compare_runs(named, "latency")
     return [
         "<h2>Stopping early</h2>",
         f"<p class=note>Thresholds were found on {adaptive['calibration_images']} other images.</p>",
         f"<div class=row>{_image(plots.accuracy_by_budget(metrics))}{_image(length)}</div>",
         f"<div class=row>{_image(plots.exits_by_step(metrics))}{_criteria_table(adaptive['curves'])}</div>",
+        *([] if latency is None else [_image(latency)]),
     ]
 
 
@@ -220,5 +248,5 @@ def _image(figure: Any) -> str:
     return f"<img src='{plots.as_data_uri(figure)}' alt=''>"
 
 
-def _mega(cost: int) -> str:
+def _mega(cost: float) -> str:
     return f"{cost / 1e6:.1f} M"

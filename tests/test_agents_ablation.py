@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -11,7 +12,9 @@ from safetensors.torch import load_file
 
 from agents.ablation import ABLATIONS, AblationRow, markdown_table
 from agents.config_files import CONFIGS, dump_config, load_config
+from agents.pipeline import Pipeline
 from agents.run_config import RunConfig
+from classifiers.training import NotANumberError
 from scripts.cli import main
 
 SMALL = [
@@ -115,3 +118,21 @@ def test_markdown_of_one_seed_has_no_spread() -> None:
     table = markdown_table([AblationRow("full", (0.5, 0.75), (0.0, 0.0), 1)])
 
     assert table.splitlines()[-1] == "| full | 0.500 ± 0.000 | 0.750 ± 0.000 |"
+
+
+def test_a_diverged_run_leaves_the_table_standing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Pipeline.run
+
+    def run(pipeline: Pipeline) -> dict[str, Any]:
+        name, seed = pipeline.files.path.parts[-2:]
+        if name == "lr_tenfold" or (name, seed) == ("lambda_5", "seed_1"):
+            raise NotANumberError("the loss became nan in epoch 1, step 1")
+        return whole(pipeline)
+
+    monkeypatch.setattr(Pipeline, "run", run)
+
+    assert _ablate(tmp_path, "full", "lambda_5", "lr_tenfold") == 0
+
+    rows = (tmp_path / "ablations.md").read_text().splitlines()[-2:]
+    assert rows[0].startswith("| lambda_5 (1 diverged) | 0.") and rows[0].count("±") == 4
+    assert rows[1] == "| lr_tenfold (2 diverged) | diverged | diverged | diverged | diverged |"

@@ -187,3 +187,44 @@ def test_observations_normalised_by_sb3_are_normalised_in_evaluation(
     assert isinstance(observation, dict)
     assert torch.allclose(location, to_location(expected), atol=1e-6)
     assert not torch.allclose(location, to_location(agent.predict(raw, deterministic=True)[0]), atol=1e-4)
+
+
+def test_flat_observations_may_be_normalised_too(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    venv = VecNormalize(as_sb3(_env(classifier, scenes), "flat"), norm_reward=False)
+    agent = small_agent("crossq", venv)
+    agent.learn(24)
+    venv.training = False
+    glance = classifier.glance(scenes.images[:4])
+    raw = torch.cat([glance.features.flatten(1), glance.hidden], dim=1).numpy()
+
+    location, _ = DeterministicPolicy(agent)(glance.features, hidden=glance.hidden)
+
+    expected = agent.predict(venv.normalize_obs(raw), deterministic=True)[0]  # type: ignore[arg-type]  # flat observations
+    assert torch.allclose(location, to_location(expected), atol=1e-6)
+
+
+def test_weights_alone_are_not_written_of_agents_that_need_more(
+    classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    agent = small_agent("ppo", VecNormalize(as_sb3(_env(classifier, scenes)), norm_reward=False))
+
+    with pytest.raises(ValueError, match="observations that a VecNormalize has normalised"):
+        save_policy(tmp_path / "policy.safetensors", agent)
+
+    assert not list(tmp_path.iterdir())
+    save_policy(
+        tmp_path / "policy.safetensors",
+        small_agent("ppo", VecNormalize(as_sb3(_env(classifier, scenes)), norm_obs=False)),
+    )
+
+
+def test_places_are_not_rounded_by_mixed_precision(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    policy = DeterministicPolicy(small_agent("ppo_gru", _env(classifier, scenes)))
+    glance = classifier.glance(scenes.images[:4])
+    expected, _ = policy(glance.features, hidden=glance.hidden)
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found, state = policy(glance.features, hidden=glance.hidden)
+
+    assert found.dtype == torch.float32 and state is not None and state.dtype == torch.float32
+    assert torch.equal(found, expected)

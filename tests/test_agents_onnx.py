@@ -117,14 +117,23 @@ def test_export_command_and_its_program(tmp_path: Path, scenes: ArrayImages) -> 
     run = tmp_path / "run"
     assert main(["demo", "--out", str(run), "--quiet", *[p for c in changes for p in ("--set", c)]]) == 0
     assert main(["export", str(run), "--num-glimpses", "2", "--quiet"]) == 0
-    picture = tmp_path / "scene.png"
-    Image.fromarray(scenes.images[0].permute(1, 2, 0).numpy()).save(picture)
+    scene = scenes.images[0].permute(1, 2, 0).numpy()
+    glassy = np.dstack([scene, np.tile(np.linspace(0, 255, scene.shape[1]).astype(np.uint8), (len(scene), 1))])
+    kinds = {"opaque.png": scene, "transparent.png": glassy, "deep.png": scene[:, :, 0].astype(np.uint16) * 256}
+    for name, pixels in kinds.items():
+        Image.fromarray(pixels).save(tmp_path / name)
+    pictures = [tmp_path / name for name in kinds]
 
-    program = [sys.executable, str(run / "onnx" / "onnx_runner.py"), str(picture)]
+    program = [sys.executable, str(run / "onnx" / "onnx_runner.py"), *map(str, pictures)]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
 
-    found = json.loads(done.stdout)
-    assert found["steps"] == 2 and found["file"] == str(picture)
-    expected = Recognizer.load(run, num_glimpses=2).predict_files([picture])
-    assert found["label"] == expected.label[0]
-    assert found["confidence"] == pytest.approx(expected.confidence[0], abs=1e-4)
+    expected = Recognizer.load(run, num_glimpses=2).predict_files(pictures)
+    for row, line in enumerate(done.stdout.splitlines()):
+        found = json.loads(line)
+        assert found["steps"] == 2 and found["file"] == str(pictures[row])
+        assert found["label"] == expected.label[row]
+        assert found["confidence"] == pytest.approx(expected.confidence[row], abs=1e-4)
+    for graph in (run / "onnx").glob("*.onnx"):
+        session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
+        facts = json.loads(session.get_modelmeta().custom_metadata_map["gfnet"])
+        assert facts["thresholds"] == ["inf", "-inf", "-inf"] and facts["interpolation"] == "bilinear"

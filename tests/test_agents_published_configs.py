@@ -51,6 +51,7 @@ def test_settings_are_those_of_appendix_a(name: str) -> None:
     assert head == published.head == ("cascade" if is_cascade else "gru")
     assert config.classifier.resize_mode == published.resize_mode
     assert (config.data.height, config.data.centre_share) == (published.image_size, published.centre_share)
+    assert config.data.interpolation == published.interpolation
     assert config.stage2.policy_options["extractor"] == published.proposal_network
     assert config.stage2.stds == (0.1, 0.1) and config.stage2.options["gamma"] == 0.7
     assert config.stage2.env_steps == 15 * 1_281_167 * (config.classifier.num_glimpses - 1)
@@ -98,6 +99,7 @@ def test_config_runs_through_every_stage(name: str, tree: Path, tmp_path: Path) 
         f"stage2.options.batch_size={2 * steps}",
         f"stage3.epochs={min(1, config.stage3.epochs)}",
         "oracle_grid=2",
+        *(f"{stage}.num_workers=0" for stage in ("initialization.low_resolution", "stage1", "stage3")),
     ]
     if config.stage2.policy_options["extractor"] == "fc_1024":
         changes.append("stage2.policy_options.extractor=conv1x1_32")

@@ -68,7 +68,7 @@ def test_prefix_of_data_parallel_may_be_missing(published: Path, imported: Path,
     content = torch.load(published, weights_only=False)
     for entry in ("model_prime_state_dict", "model_state_dict"):
         content[entry] = {key.removeprefix("module."): value for key, value in content[entry].items()}
-    torch.save(content, tmp_path / "plain.pth.tar")
+    torch.save(content, tmp_path / "plain.pth.tar", _use_new_zipfile_serialization=False)  # as PyTorch 1.3 did
 
     run = import_checkpoint(tmp_path / "plain.pth.tar", tmp_path / "run").run
 
@@ -90,6 +90,7 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "weight": (lambda content: content["model_state_dict"].pop("module.bn1.bias"), "has no trunk.bn1.bias"),
     "foreign": (lambda content: content["policy"].update(extra=torch.zeros(2)), "holds a foreign extra"),
     "shape": (_with_other_shape, "classifiers.0.weight is"),
+    "patch size": (lambda content: content.update(patch_size=[96, 96]), r"patch_size is \[96, 96\], not a number"),
     "no tensors": (lambda content: content.update(policy=[1, 2]), "policy is no state dict"),
 }
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from conftest import SMALL_SCENES, random_classifier
 from PIL import Image
 
 import agents
-from agents.adaptive import apply_exit_rule, budget_curve, cheapest_rule, fit_exit_rule
+from agents.adaptive import adaptive_figures, apply_exit_rule, budget_curve, cheapest_rule, fit_exit_rule
 from agents.deterministic_policy import DeterministicPolicy, agent_locator
 from agents.evaluation import EvaluationRecord, evaluate
 from agents.policy_cost import policy_multiply_adds
@@ -137,6 +139,7 @@ BAD_IMAGES = {
     "small": (torch.zeros(1, 3, 96, 40, dtype=torch.uint8), "96x40, smaller than the 48x48 patches"),
     "grey": (torch.zeros(1, 1, 96, 96, dtype=torch.uint8), r"shape \(1, 1, 96, 96\)"),
     "one": (torch.zeros(3, 96, 96, dtype=torch.uint8), r"shape \(3, 96, 96\)"),
+    "types": ([torch.zeros(3, 96, 96), torch.zeros(3, 96, 96, dtype=torch.uint8)], "several types, float32 and uint8"),
     "mixed": ([np.zeros((96, 96, 3), np.uint8), np.zeros((96, 80, 3), np.uint8)], "several shapes"),
     "words": (["photo.jpg"], "images hold a str"),
 }
@@ -262,6 +265,23 @@ def test_recognizer_of_a_run(run: Path, scenes: ArrayImages) -> None:
     assert set(metrics["adaptive"]["curves"]) == {"confidence", "entropy", "random", "best"}
 
 
+def test_evaluate_writes_its_figures_and_judges_a_budget(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, tmp_path / "copy")
+    before = json.loads((run / "metrics.json").read_text())
+    (tmp_path / "copy" / "metrics.json").unlink()
+
+    assert main(["evaluate", str(tmp_path / "copy"), "--budget", "15M"]) == 0
+
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "geometric" in line or "best" in line]
+    assert [row[3] for row in rows] == ["confidence", "entropy", "random", "confidence"]
+    after = json.loads((tmp_path / "copy" / "metrics.json").read_text())
+    assert after["accuracy"] == before["accuracy"] and after["adaptive"] == before["adaptive"]
+    assert main(["evaluate", str(run), "--split", "val", "--budget", "15M"]) == 1
+    assert "budgets are judged on test" in capsys.readouterr().err
+
+
 def test_predict_prints_json_and_draws(
     run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -288,6 +308,7 @@ def test_predict_says_what_is_wrong(
         ([str(tmp_path / "absent.png")], "does not exist"),
         ([str(tmp_path / "broken.png")], "can't be decoded"),
         ([str(pictures), "--thresholds", "0.5"], "1 thresholds for 4 steps; pass 3"),
+        ([str(pictures), "--thresholds=nan,0,0"], "hold NaN"),
     ):
         assert main(["predict", str(run), *arguments]) == 1
         error = capsys.readouterr().err
@@ -295,6 +316,40 @@ def test_predict_says_what_is_wrong(
     with pytest.raises(SystemExit):
         main(["predict", str(run), str(pictures), "--budget", "much"])
     assert "'much' is no number of multiply-adds" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["predict", str(run), str(pictures), "--thresholds", "high"])
+    assert "'high' are no numbers; pass some such as 0.9,0.8,0.7" in capsys.readouterr().err
+
+
+def test_thresholds_may_be_negative(run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for thresholds, steps in (("inf,-1e9,0", 2), ("-inf,0,0", 1)):
+        options = ["--criterion", "entropy", f"--thresholds={thresholds}", "--json"]
+        assert main(["predict", str(run), str(pictures), *options]) == 0
+        assert {row["steps"] for row in json.loads(capsys.readouterr().out)} == {steps}
+
+
+def test_lots_of_files_are_recognised_as_one(run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = sorted(pictures.iterdir())
+    recognizer = Recognizer.load(run, budget=15e6, batch_size=1)
+    whole = recognizer.predict_files(files)
+
+    monkeypatch.setattr(agents.recognizer, "_BYTES_AT_ONCE", 1)  # a file at a time
+    for together, alone in zip(whole, recognizer.predict_files(files), strict=True):
+        assert np.allclose(together, alone, atol=1e-5, equal_nan=True)
+    with pytest.raises(ValueError, match="paths is empty"):
+        recognizer.predict_files([])
+
+
+def test_the_rule_that_matches_the_full_resolution_network_is_written_whole(scenes: ArrayImages) -> None:
+    _, record = _recognizer(scenes)
+    sure = dataclasses.replace(record, prediction=np.repeat(record.label[:, None], 4, axis=1))
+
+    match = adaptive_figures(sure, record, (0.5, 0.5), 10**9)["match"]
+
+    assert match["exits"] == [1.0, 0.0, 0.0, 0.0]
+    assert match["thresholds"][0] == 0.0  # everybody out
+    assert match["times_fewer"] == pytest.approx(1e9 / record.multiply_adds[0])
+    assert adaptive_figures(record, record, (1.1, 1.1), 10**9)["match"] is None
 
 
 def test_predict_wants_a_run_with_policy_and_evaluation(
@@ -319,6 +374,11 @@ def test_plots_of_several_runs(run: Path, tmp_path: Path, capsys: pytest.Capture
     written = {path.name for path in (tmp_path / "plots").iterdir()}
     assert written == {"budgeted.png", "expected_length.png", "anytime.png", "exits_small.png"}
     assert "Stopping early" in (run / "report.html").read_text()
+    measured = {"cumulative_ms": [1.0, 2.0, 3.0, 4.0], "full_resolution_ms": 5.0}
+    (run / "latency.json").write_text(json.dumps(measured))
+    assert main(["plot", str(run), "--out", str(tmp_path / "with_latency")]) == 0
+    assert (tmp_path / "with_latency" / "latency.png").is_file()
+    (run / "latency.json").unlink()
     capsys.readouterr()
     assert main(["plot", str(run), str(run), "--out", str(tmp_path)]) == 1
     assert "folders of one name" in capsys.readouterr().err

@@ -164,3 +164,13 @@ def test_rules_refuse_what_is_none() -> None:
         ExitRule("margin", (0.5,))
     with pytest.raises(ValueError, match="NaN"):
         ExitRule("confidence", (0.5, float("nan")))
+
+
+@pytest.mark.parametrize("count", [7, 71, 600, 4999])
+def test_the_cheapest_budget_is_a_glance_whatever_the_rounding(count: int) -> None:
+    costs = np.array([6455552.0, 13402112.0, 20348672.0])
+    scores, is_right = _record(count, 3)
+
+    thresholds = best_thresholds(scores, is_right, costs).within(costs[0])
+
+    assert (exit_steps(scores, thresholds) == 1).all()

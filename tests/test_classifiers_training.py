@@ -189,3 +189,30 @@ def test_torchvision_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.Monk
 def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         FitSpec(**arguments)
+
+
+def test_mixed_precision_and_workers_learn_the_same_task(scenes: ArrayImages) -> None:
+    losses: dict[str, list[float]] = {"float32": [], "bfloat16": []}
+    for precision, curve in losses.items():
+        spec = FitSpec(
+            epochs=2,
+            batch_size=12,
+            optimizer="adamw",
+            lr=1e-3,
+            precision=precision,
+            num_workers=precision == "bfloat16",
+        )
+        torch.manual_seed(0)
+        classifier = _new_classifier()
+        train_sequences(
+            classifier,
+            None,
+            scenes,
+            spec,
+            seed=0,
+            on_epoch=lambda epoch, figures, curve=curve: curve.append(figures["loss"]),  # type: ignore[misc]  # binds the loop variable
+        )
+        assert all(parameter.dtype == torch.float32 for parameter in classifier.parameters())
+
+    assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
+    assert losses["bfloat16"] != losses["float32"]

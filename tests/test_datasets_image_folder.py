@@ -201,3 +201,19 @@ def test_torchvisions_own_image_folder_fits(tree: Path) -> None:
     assert theirs.class_names == ours.class_names
     everything = torch.arange(6)
     assert torch.equal(theirs.fetch(everything).images, ours.fetch(everything).images)
+
+
+def test_files_are_scaled_as_asked(tree: Path) -> None:
+    rng = np.random.default_rng(0)
+    _save(tree / "cat" / "0.png", Image.fromarray(rng.integers(0, 256, (30, 30, 3), dtype=np.uint8)))
+
+    soft, sharp = (
+        FolderImages.open(tree, (20, 20), interpolation=name).fetch(torch.tensor([0])).images
+        for name in ("bilinear", "bicubic")
+    )
+
+    with Image.open(tree / "cat" / "0.png") as image:
+        expected = np.asarray(image.resize((20, 20), Image.Resampling.BICUBIC))
+    assert np.array_equal(sharp[0].permute(1, 2, 0).numpy(), expected) and not torch.equal(soft, sharp)
+    with pytest.raises(ValueError, match="interpolation='nearest' is unknown; pass one of bilinear, bicubic"):
+        FolderImages.open(tree, (20, 20), interpolation="nearest")

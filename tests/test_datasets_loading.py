@@ -10,7 +10,8 @@ import torch
 from PIL import Image
 
 from classifiers.datasets.image_folder import FolderImages, UnreadableImageError
-from classifiers.datasets.loading import RandomCrops, fetch_ahead
+from classifiers.datasets.images_ahead import ImagesAhead
+from classifiers.datasets.loading import RandomCrops, _random_box, fetch_ahead
 
 
 @pytest.fixture(scope="module")
@@ -63,3 +64,26 @@ def test_unreadable_file_is_named(folder: FolderImages, tmp_path: Path) -> None:
 
     with pytest.raises(UnreadableImageError, match=r"broken\.png can't be decoded"):
         RandomCrops(FolderImages.open(tmp_path, (32, 32)), (0.5, 1.0)).fetch(torch.tensor([0]))
+
+
+def test_threads_crop_ahead_what_a_fetch_would(folder: FolderImages) -> None:
+    crops = RandomCrops(folder, (0.2, 1.0), seed=3)
+    expected = crops.fetch(torch.arange(6))
+
+    ahead = ImagesAhead(crops, num_threads=3)
+    ahead.expect(np.array([0, 2, 4]))
+
+    assert torch.equal(ahead.fetch(torch.arange(6)).images, expected.images)
+    assert ahead.class_names == folder.class_names and len(ahead) == 6
+
+
+def test_crops_keep_their_share_and_ratio_and_lie_inside() -> None:
+    rng = np.random.default_rng(0)
+    boxes = np.array([_random_box(200, 300, (0.25, 0.5), rng) for _ in range(500)])
+    top, left, height, width = boxes.T
+
+    shares, ratios = height * width / (200 * 300), width / height
+    assert (boxes >= 0).all() and (top + height <= 200).all() and (left + width <= 300).all()
+    assert 0.24 < shares.min() < 0.26 and 0.49 < shares.max() < 0.51
+    assert 0.74 < ratios.min() < 0.80 and 1.27 < ratios.max() < 1.35
+    assert _random_box(10, 1000, (1.0, 1.0), rng) == (0, 493, 10, 13)  # none fits: the centre

@@ -35,7 +35,14 @@ SHRUNK = {
     "synthetic_signs": [*_SCENES, *_EPOCHS, "stage3.epochs=1", *_POLICY],
     "image_folder": ["data.height=96", "data.width=128", *_EPOCHS, "stage3.epochs=1", *_POLICY],
     "mobilenetv3_large_100_96": [
-        *("data.height=112", "data.width=112", "data.num_train=8", "data.num_test=4", "stage3.epochs=1"),
+        *(
+            "data.height=112",
+            "data.width=112",
+            "data.num_train=8",
+            "data.num_test=4",
+            "stage3.epochs=1",
+            "stage3.num_workers=0",
+        ),
         *("stage2.num_envs=4", "stage2.env_steps=8", "stage2.options.batch_size=8", "oracle_grid=2"),
     ],
 }
@@ -61,6 +68,9 @@ def test_commands_run_in_the_readmes_order(
         sets = [part for change in SHRUNK.get(config, []) for part in ("--set", change)]
         if arguments[0] == "benchmark":
             sets = ["--steps", "48", "--seeds", "1", *(part for change in SHRUNK["demo"] for part in ("--set", change))]
+        elif arguments[0] == "ablate":
+            changes = SHRUNK["synthetic_signs"]
+            sets = ["--seeds", "1", *(part for change in changes for part in ("--set", change))]
         places = {
             "TREE": str(picture_tree),
             "FILE.pth.tar": str(published),

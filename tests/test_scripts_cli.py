@@ -19,6 +19,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from agents.evaluation import accuracy_by_step, load_record
 from agents.results import POLICIES
 from scripts.cli import main
 
@@ -173,14 +174,31 @@ def test_pictures_of_ones_own(picture_tree: Path, tiny: Path, tmp_path: Path) ->
     assert metrics["images"] == 12 and metrics["pointing_game"] is None
 
 
-def test_start_from_another_run(finished: Path, tiny: Path, tmp_path: Path) -> None:
-    options = ["--set", f"start={finished}", "--set", "seed=7", "--set", "stage3.epochs=0"]
+def test_start_from_another_run_and_use_it_from_anywhere(
+    finished: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ["--set", f"start={finished.name}", "--set", "seed=7", "--set", "stage3.epochs=0"]
+    monkeypatch.chdir(finished.parent)
 
     assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", *options]) == 0
 
     metrics, theirs = _figures(tmp_path / "run"), _figures(finished)
     assert metrics["full_resolution_accuracy"] == theirs["full_resolution_accuracy"]
     assert not (tmp_path / "run" / "stage1").exists()
+    monkeypatch.chdir("/")
+    assert main(["evaluate", str(tmp_path / "run"), "--quiet"]) == 0
+
+
+def test_the_best_policy_is_kept(tiny: Path, tmp_path: Path) -> None:
+    """Learning rates that ruin a policy: with a choice, it ends no worse than any that it went through."""
+    ruin = ["--set", "stage2.options.learning_rate=0.3", "--set", "stage2.env_steps=192", "--set", "stage3.epochs=0"]
+    for name, evaluations in (("last", 0), ("best", 8)):
+        options = [*ruin, "--set", f"stage2.evaluations={evaluations}"]
+        assert main(["train", str(tiny), "--out", str(tmp_path / name), "--quiet", *options]) == 0
+
+    last, best = (load_record(tmp_path / name / "evaluation" / "calibration.safetensors") for name in ("last", "best"))
+    assert accuracy_by_step(best)[-1] >= accuracy_by_step(last)[-1]
+    assert sorted(path.name for path in (tmp_path / "best" / "stage2").iterdir()) == ["policy.safetensors"]
 
 
 def _bad_tree(tmp_path: Path) -> Path:

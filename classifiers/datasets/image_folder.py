@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 from torch import Tensor
+from torch.utils.data import get_worker_info
 
 from classifiers.datasets.image_source import ArrayImages, Batch
 
@@ -23,6 +24,9 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm"
 
 UNREADABLE = ("refuse", "skip")
 """What to do with a file that can't be decoded: stop and name it, or leave it out and count it."""
+
+INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+"""How files are scaled, by name."""
 
 
 class UnreadableImageError(ValueError):
@@ -41,6 +45,7 @@ class FolderImages:
         class_names: folder names in alphabetical order, as torchvision's ImageFolder numbers them.
         image_size: (H, W) in pixels.
         centre_share: share of each side that the centre crop keeps; 0.875 is ImageNet's (224 of 256).
+        interpolation: how files are scaled, one of `INTERPOLATIONS`.
         num_skipped: unreadable files that were left out.
     """
 
@@ -49,6 +54,7 @@ class FolderImages:
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     centre_share: float = 1.0
+    interpolation: str = "bilinear"
     num_skipped: int = 0
 
     @classmethod
@@ -59,6 +65,7 @@ class FolderImages:
         *,
         unreadable: str = "refuse",
         centre_share: float = 1.0,
+        interpolation: str = "bilinear",
         on_progress: Callable[[int, int], None] | None = None,
     ) -> FolderImages:
         """Finds the images of a tree.
@@ -69,6 +76,7 @@ class FolderImages:
             unreadable: `"refuse"`: a file that can't be decoded raises when it is fetched; `"skip"`: all files are
                 decoded now, and those that can't be are left out and counted.
             centre_share: see the class.
+            interpolation: see the class.
             on_progress: told of (files checked, files in all) if `unreadable` is `"skip"`.
 
         Returns:
@@ -80,6 +88,8 @@ class FolderImages:
         """
         if unreadable not in UNREADABLE:
             raise ValueError(f"unreadable={unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation={interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}")
         if min(image_size) < 1 or not 0 < centre_share <= 1:
             raise ValueError(
                 f"image_size={image_size}, centre_share={centre_share}; pass positive pixels and a share in (0, 1]"
@@ -87,7 +97,7 @@ class FolderImages:
         by_class = _images_by_class(root)
         files = tuple(file for of_class in by_class.values() for file in of_class)
         labels = [label for label, of_class in enumerate(by_class.values()) for _ in of_class]
-        source = cls(files, torch.tensor(labels), tuple(by_class), image_size, centre_share)
+        source = cls(files, torch.tensor(labels), tuple(by_class), image_size, centre_share, interpolation)
         return source._without_unreadable(on_progress) if unreadable == "skip" else source
 
     def __len__(self) -> int:
@@ -99,7 +109,7 @@ class FolderImages:
         Raises:
             UnreadableImageError: if a file can't be decoded.
         """
-        return self.batch(list(_map_threads(self.decode, indices.tolist())), indices)
+        return self.batch(list(map_threads(self.decode, indices.tolist())), indices)
 
     def batch(self, images: Sequence[np.ndarray], indices: Tensor) -> Batch:
         """Decoded images, (H, W, 3) uint8 each, at their (B,) indices, as a batch."""
@@ -111,7 +121,7 @@ class FolderImages:
         Raises:
             UnreadableImageError: if the file can't be decoded.
         """
-        return decode_image(self.files[index], self.image_size, self.centre_share)
+        return decode_image(self.files[index], self.image_size, self.centre_share, self.interpolation)
 
     def open_rgb(self, index: int) -> Image.Image:
         """One image in RGB at the size that it has on disk.
@@ -137,7 +147,7 @@ class FolderImages:
             return True
 
         good = []
-        for index, readable in enumerate(_map_threads(is_readable, range(len(self)))):
+        for index, readable in enumerate(map_threads(is_readable, range(len(self)))):
             if readable:
                 good.append(index)
             if on_progress is not None:
@@ -209,7 +219,7 @@ class DatasetImages:
     def fetch(self, indices: Tensor) -> Batch:
         """See `classifiers.datasets.image_source.ImageSource.fetch`."""
         items = [self.dataset[i] for i in indices.tolist()]
-        images = np.stack([_fit(_as_pil(image), self.image_size, 1.0) for image, _ in items])
+        images = np.stack([_fit(_as_pil(image), self.image_size, 1.0, "bilinear") for image, _ in items])
         labels = torch.tensor([int(label) for _, label in items])
         if ((labels < 0) | (labels >= len(self.class_names))).any():
             raise ValueError(
@@ -259,19 +269,35 @@ def _images_by_class(root: Path) -> dict[str, list[Path]]:
     return by_class
 
 
-def _map_threads(function: Callable[[int], Any], indices: Iterable[int]) -> Iterable[Any]:
-    """Decoding releases the interpreter lock, so threads are enough."""
+def map_threads(function: Callable[[int], Any], indices: Iterable[int]) -> Iterable[Any]:
+    """The function's results, in order, computed by one thread for each core; in a worker process by that alone.
+
+    Decoding releases the interpreter lock, so threads are enough.
+
+    Args:
+        function: of an index; must not touch what threads share.
+        indices: in the order of the results.
+
+    Yields:
+        The results.
+    """
+    if get_worker_info() is not None:
+        yield from map(function, indices)
+        return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(function, indices)
 
 
-def decode_image(path: Path, size: tuple[int, int], centre_share: float = 1.0) -> np.ndarray:
+def decode_image(
+    path: Path, size: tuple[int, int], centre_share: float = 1.0, interpolation: str = "bilinear"
+) -> np.ndarray:
     """Reads an image file in RGB: scaled to cover the size, then cropped.
 
     Args:
         path: the file.
         size: (H, W) in pixels.
         centre_share: share of each side that the centre crop keeps.
+        interpolation: how it is scaled, one of `INTERPOLATIONS`.
 
     Returns:
         (H, W, 3) uint8.
@@ -282,7 +308,7 @@ def decode_image(path: Path, size: tuple[int, int], centre_share: float = 1.0) -
 
     def fit(image: Image.Image) -> np.ndarray:
         image.draft("RGB", (2 * size[1], 2 * size[0]))  # lets JPEG skip detail that the scaling would drop
-        return _fit(image, size, centre_share)
+        return _fit(image, size, centre_share, interpolation)
 
     return _opened(path, fit)
 
@@ -297,11 +323,11 @@ def _opened(path: Path, use: Callable[[Image.Image], _T]) -> _T:
         ) from error
 
 
-def _fit(image: Image.Image, size: tuple[int, int], centre_share: float) -> np.ndarray:
+def _fit(image: Image.Image, size: tuple[int, int], centre_share: float, interpolation: str) -> np.ndarray:
     """(H, W, 3) uint8: scaled to cover, centre-cropped."""
     rgb = _to_rgb(image)
     border = 0.5 * (1.0 - centre_share)
-    return np.asarray(ImageOps.fit(rgb, (size[1], size[0]), Image.Resampling.BILINEAR, bleed=border))
+    return np.asarray(ImageOps.fit(rgb, (size[1], size[0]), INTERPOLATIONS[interpolation], bleed=border))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from classifiers.datasets.image_folder import FolderImages, FolderView
 from classifiers.datasets.image_source import Batch
+from classifiers.datasets.loading import RandomCrops
 
 
 class ImagesAhead(FolderView):
@@ -18,17 +19,18 @@ class ImagesAhead(FolderView):
     Decoding releases the interpreter lock, so threads are enough, and pixels stay bytes until the device has them.
 
     Args:
-        source: the files.
+        source: the files, or random crops of them.
         num_threads: threads that decode; None takes one for each core.
 
     Raises:
         ValueError: if there is no thread.
     """
 
-    def __init__(self, source: FolderImages, num_threads: int | None = None) -> None:
+    def __init__(self, source: FolderImages | RandomCrops, num_threads: int | None = None) -> None:
         if num_threads is not None and num_threads < 1:
             raise ValueError(f"num_threads={num_threads}; pass 1 or more, or None for one for each core")
-        super().__init__(source)
+        super().__init__(source.source if isinstance(source, RandomCrops) else source)
+        self._decode, self._batch = source.decode, self.source.batch
         self._pool = ThreadPoolExecutor(num_threads or os.cpu_count(), thread_name_prefix="images-ahead")
         self._decoded: dict[int, Future[np.ndarray]] = {}
 
@@ -42,7 +44,7 @@ class ImagesAhead(FolderView):
         for index in self._decoded.keys() - wanted:
             self._decoded.pop(index).cancel()
         for index in wanted - self._decoded.keys():
-            self._decoded[index] = self._pool.submit(self.source.decode, index)
+            self._decoded[index] = self._pool.submit(self._decode, index)
 
     def fetch(self, indices: Tensor) -> Batch:
         """See `ImageSource.fetch`.
@@ -51,5 +53,5 @@ class ImagesAhead(FolderView):
             UnreadableImageError: if a file can't be decoded.
         """
         chosen = indices.tolist()
-        futures = [self._decoded.get(index) or self._pool.submit(self.source.decode, index) for index in chosen]
-        return self.source.batch([future.result() for future in futures], indices)
+        futures = [self._decoded.get(index) or self._pool.submit(self._decode, index) for index in chosen]
+        return self._batch([future.result() for future in futures], indices)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -9,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
-from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
-from classifiers.datasets.image_folder import FolderImages, FolderView
+from classifiers.datasets.image_folder import FolderImages, FolderView, map_threads
 from classifiers.datasets.image_source import Batch, ImageSource
 
 _BATCHES_AHEAD = 4  # per worker
@@ -62,8 +63,14 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
+_RATIOS = (3.0 / 4.0, 4.0 / 3.0)  # width over height of a crop, torchvision's
+_TRIES = 10  # for a crop that lies inside the image, likewise
+
+
 class RandomCrops(FolderView):
-    """The files of a folder, each cropped anew in every epoch: torchvision's RandomResizedCrop, for training.
+    """The files of a folder, each cropped anew in every epoch as torchvision's RandomResizedCrop does, for training.
+
+    Crops are drawn from generators of their own, not from torch's, so that threads may decode side by side.
 
     Args:
         source: the files.
@@ -86,12 +93,33 @@ class RandomCrops(FolderView):
         Raises:
             UnreadableImageError: if a file can't be decoded.
         """
-        crop = v2.RandomResizedCrop(self.image_size, scale=self.scale, antialias=True)
-        images = []
-        for index in indices.tolist():
-            image = v2.functional.pil_to_tensor(self.source.open_rgb(index))
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(int(np.random.SeedSequence([self.seed, self.epoch, index]).generate_state(1)[0]))
-                images.append(crop(image))
-        labels = self.source.labels[indices]
-        return Batch(torch.stack(images), labels, torch.zeros(len(labels), 4, dtype=torch.int64))
+        return self.source.batch(list(map_threads(self.decode, indices.tolist())), indices)
+
+    def decode(self, index: int) -> np.ndarray:
+        """One image's crop of this epoch, (H, W, 3) uint8.
+
+        Raises:
+            UnreadableImageError: if the file can't be decoded.
+        """
+        image = functional.pil_to_tensor(self.source.open_rgb(index))
+        box = _random_box(
+            image.shape[1], image.shape[2], self.scale, np.random.default_rng([self.seed, self.epoch, index])
+        )
+        crop = functional.resized_crop(image, *box, size=list(self.image_size), antialias=True)
+        pixels: np.ndarray = crop.permute(1, 2, 0).numpy()
+        return pixels
+
+
+def _random_box(
+    height: int, width: int, scale: tuple[float, float], rng: np.random.Generator
+) -> tuple[int, int, int, int]:
+    """(top, left, height, width) in pixels: a share of the area and a ratio at random; the centre if none fits."""
+    for _ in range(_TRIES):
+        area = height * width * rng.uniform(*scale)
+        ratio = math.exp(rng.uniform(math.log(_RATIOS[0]), math.log(_RATIOS[1])))
+        rows, columns = round(math.sqrt(area / ratio)), round(math.sqrt(area * ratio))
+        if 0 < rows <= height and 0 < columns <= width:
+            return int(rng.integers(height - rows + 1)), int(rng.integers(width - columns + 1)), rows, columns
+    rows = min(height, round(width / _RATIOS[0]))
+    columns = min(width, round(height * _RATIOS[1]))
+    return (height - rows) // 2, (width - columns) // 2, rows, columns
