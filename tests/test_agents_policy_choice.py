@@ -31,7 +31,7 @@ class _Agent:
 
     def accuracy(self) -> float:
         self.asked += 1
-        return float(self._value.bias)
+        return self._value.bias.item()
 
 
 @pytest.mark.parametrize(("path", "kept"), [((0.2, 0.75, 0.5, 0.25), 0.75), ((0.2, 0.25, 0.5, 0.75), 0.75)])

@@ -174,6 +174,7 @@ def test_training_goes_on_from_an_imported_run(
         "stage2.options.batch_size=8",
         "stage3.epochs=1",
         "stage3.batch_size=4",
+        "stage3.num_workers=0",
     ]
     arguments = ["train", "mobilenetv3_large_100_96", "--out", str(tmp_path / "run"), "--quiet"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,7 +25,7 @@ def fetch_ahead(source: ImageSource, plan: Sequence[Tensor], num_workers: int, d
     Args:
         source: the images.
         plan: indices of each batch.
-        num_workers: processes that fetch ahead; 0 fetches each batch when it is asked for.
+        num_workers: processes that fetch ahead, as far as there are cores; 0 fetches each batch when it is asked for.
         device: where the batches will go; those for a GPU come in pinned memory.
 
     Returns:
@@ -36,7 +37,9 @@ def fetch_ahead(source: ImageSource, plan: Sequence[Tensor], num_workers: int, d
         _Fetcher(source),
         batch_sampler=[indices.tolist() for indices in plan],
         collate_fn=_as_it_is,
-        num_workers=num_workers,
+        num_workers=min(
+            num_workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        ),
         prefetch_factor=_BATCHES_AHEAD,
         pin_memory=device.type == "cuda",
         multiprocessing_context="forkserver",
