@@ -23,8 +23,9 @@ from agents.run_config import RunConfig
 from classifiers.atomic_files import write_json, write_text
 from classifiers.training import NotANumberError
 
-ABLATIONS = tuple(path.stem for path in sorted((CONFIGS / "ablations").glob("*.yaml")))
-"""Names of the shipped ablations."""
+_FILES = (CONFIGS / "ablations").glob("*.yaml")
+ABLATIONS = tuple(sorted((path.stem for path in _FILES), key=lambda name: (name != "full", name)))
+"""Names of the shipped ablations, what all others change first."""
 
 
 @dataclass(frozen=True)

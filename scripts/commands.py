@@ -158,7 +158,7 @@ def ablate(options: argparse.Namespace, console: Console) -> None:
         rows = run_ablations(
             options.names or list(ABLATIONS), options.out, seeds=options.seeds, changes=options.set, reporter=reporter
         )
-    console.print(markdown_table(rows))
+    console.print(markdown_table(rows), soft_wrap=True)
     console.print(f"Look at {options.out / 'ablations.md'}")
 
 
@@ -174,7 +174,7 @@ def benchmark(options: argparse.Namespace, console: Console) -> None:
             reporter=reporter,
         )
     save_figure(options.out / "leaderboard.png", leaderboard_plot(leaderboard_curves(board)))
-    console.print(leaderboard_table(board))
+    console.print(leaderboard_table(board), soft_wrap=True)
     console.print(f"Look at {options.out / 'leaderboard.md'} and {options.out / 'leaderboard.png'}")
 
 

@@ -111,7 +111,7 @@ def test_table_over_seeds_and_shared_stages(tmp_path: Path, capsys: pytest.Captu
 def test_unknown_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _ablate(tmp_path, "no_glimpse") == 1
 
-    assert "pass names of centre_corner_policy" in capsys.readouterr().err
+    assert "pass names of full, centre_corner_policy" in capsys.readouterr().err
 
 
 def test_markdown_of_one_seed_has_no_spread() -> None:
@@ -131,7 +131,7 @@ def test_a_diverged_run_leaves_the_table_standing(tmp_path: Path, monkeypatch: p
 
     monkeypatch.setattr(Pipeline, "run", run)
 
-    assert _ablate(tmp_path, "full", "lambda_5", "lr_tenfold") == 0
+    assert _ablate(tmp_path, "lambda_5", "lr_tenfold") == 0
 
     rows = (tmp_path / "ablations.md").read_text().splitlines()[-2:]
     assert rows[0].startswith("| lambda_5 (1 diverged) | 0.") and rows[0].count("±") == 4

@@ -195,8 +195,8 @@ def test_mixed_precision_and_workers_learn_the_same_task(scenes: ArrayImages) ->
     losses: dict[str, list[float]] = {"float32": [], "bfloat16": []}
     for precision, curve in losses.items():
         spec = FitSpec(
-            epochs=2,
-            batch_size=12,
+            epochs=1,
+            batch_size=4,
             optimizer="adamw",
             lr=1e-3,
             precision=precision,
@@ -207,7 +207,7 @@ def test_mixed_precision_and_workers_learn_the_same_task(scenes: ArrayImages) ->
         train_sequences(
             classifier,
             None,
-            scenes,
+            _few_images(scenes),
             spec,
             seed=0,
             on_epoch=lambda epoch, figures, curve=curve: curve.append(figures["loss"]),  # type: ignore[misc]  # binds the loop variable
