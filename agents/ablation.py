@@ -141,7 +141,7 @@ def _initialization(config: RunConfig) -> Any:
 
 
 def _stage1(config: RunConfig) -> Any:
-    return _initialization(config), config.classifier, config.stage1
+    return _initialization(config), config.classifier, config.start_stage, config.stage1
 
 
 def _stage2(config: RunConfig) -> Any:

@@ -99,7 +99,8 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     """
     files = RunFolder(folder)
     start = folder if config.start is None else start_folder(config.start)
-    path = run_weights(folder) if files.classifier(3).is_file() else run_weights(start)
+    is_trained = files.classifier(3).is_file() or config.start_stage == 1
+    path = run_weights(folder if is_trained else start)
     classifier, names = load_classifier(path)
     networks = frozen(config.stage2.episode.sized(classifier).to(config.device))
     agent = blank_agent(config, networks, names)

@@ -138,20 +138,30 @@ class Pipeline:
 
     def stage1(self) -> GlanceFocusClassifier:
         """f_G, f_L and f_C, trained with random patches."""
-        path = self.files.classifier(1) if self.config.start is None else run_weights(start_folder(self.config.start))
-        if path.is_file():
-            classifier, names = load_classifier(path)
-            self._refuse_other_classes(path, names)
-            return classifier.to(self.device)
-        assert self.config.stage1 is not None
-        torch.manual_seed(self.config.seed)
+        config, path = self.config, self.files.classifier(1)
+        start = None if config.start is None else run_weights(start_folder(config.start))
+        known = start if start is not None and config.start_stage > 1 else path
+        if known.is_file():
+            return self._known_classifier(known)
+        assert config.stage1 is not None
+        torch.manual_seed(config.seed)
+        classifier = self._new_classifier() if start is None else self._known_classifier(start)
+        self._fit_sequences("stage I", classifier, None, config.stage1, path)
+        return classifier
+
+    def _known_classifier(self, path: Path) -> GlanceFocusClassifier:
+        classifier, names = load_classifier(path)
+        self._refuse_other_classes(path, names)
+        return classifier.to(self.device)
+
+    def _new_classifier(self) -> GlanceFocusClassifier:
+        """f_G and f_L initialised from the networks that were trained before (Section 3.4)."""
         classifier = GlanceFocusClassifier(self.config.classifier, len(self.images("train").class_names))
         full = self.full_resolution()
         assert full is not None
         if not self.config.classifier.shares_encoder:
             classifier.global_encoder.load_state_dict(self.low_resolution().encoder.state_dict())
         classifier.local_encoder.load_state_dict(full.encoder.state_dict())
-        self._fit_sequences("stage I", classifier, None, self.config.stage1, path)
         return classifier
 
     def stage2(self, classifier: FrozenClassifier, files: RunFolder) -> Any:

@@ -165,8 +165,9 @@ class RunConfig:
         data: which images.
         classifier: the networks' shape.
         start: a run's folder, or `"shipped"`, whose networks are taken instead of training any up to stage I; then
-            `initialization` and `stage1` are not used.
-        start_stage: the first stage to train of a run with `start`: 2, or 3 to take its policy as well.
+            `initialization` is not used, nor `stage1` unless it is where the training starts.
+        start_stage: the first stage to train of a run with `start`: 1 to train its networks on with random patches,
+            2, or 3 to take its policy as well.
         initialization: what the encoders start from.
         stage1: training with random patches.
         stage2: training of the policy.
@@ -193,10 +194,12 @@ class RunConfig:
     def __post_init__(self) -> None:
         if self.start is None and (self.initialization is None or self.stage1 is None):
             raise ValueError("initialization or stage1 is missing; give both, or `start: RUN` to take a run's networks")
-        if self.start_stage not in (2, 3) or (self.start_stage == 3 and self.start in (None, "shipped")):
+        if self.start_stage not in (1, 2, 3) or (self.start_stage == 3 and self.start in (None, "shipped")):
             raise ValueError(
-                f"start_stage={self.start_stage} with start={self.start}; pass 2, or 3 and a run that has a policy"
+                f"start_stage={self.start_stage} with start={self.start}; pass 1, 2, or 3 and a run that has a policy"
             )
+        if self.start_stage == 1 and self.stage1 is None:
+            raise ValueError("start_stage=1 without stage1; say how long and how fast stage I trains")
         if self.rounds < 1 or (self.rounds > 1 and self.stage3.epochs == 0):
             raise ValueError(
                 f"rounds={self.rounds} with stage3.epochs={self.stage3.epochs}; pass 1 round, or more and some epochs"

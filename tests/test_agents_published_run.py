@@ -160,7 +160,7 @@ def test_imported_run_is_evaluated(imported: Path, imagenet_tree: Path, capsys: 
     assert "learned" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("first_stage", [pytest.param(2, marks=pytest.mark.slow), 3])  # the README test starts at 2
+@pytest.mark.parametrize("first_stage", [1, pytest.param(2, marks=pytest.mark.slow), 3])  # the README test starts at 2
 def test_training_goes_on_from_an_imported_run(
     first_stage: int, imported: Path, imagenet_tree: Path, tmp_path: Path
 ) -> None:
@@ -169,6 +169,9 @@ def test_training_goes_on_from_an_imported_run(
         f"data.root={imagenet_tree}",
         f"start={imported}",
         f"start_stage={first_stage}",
+        "stage1.epochs=1",
+        "stage1.batch_size=4",
+        "stage1.num_workers=0",
         "stage2.num_envs=4",
         "stage2.env_steps=8",
         "stage2.options.batch_size=8",
@@ -185,3 +188,4 @@ def test_training_goes_on_from_an_imported_run(
     assert torch.equal(*weights) == (first_stage == 3)
     glances = [run.classifier.head.state_dict()["classifiers.0.weight"] for run in (before, after)]
     assert not torch.equal(*glances)
+    assert (tmp_path / "run" / "stage1" / "classifier.safetensors").is_file() == (first_stage == 1)
