@@ -160,7 +160,7 @@ def test_imported_run_is_evaluated(imported: Path, imagenet_tree: Path, capsys: 
     assert "learned" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("first_stage", [1, pytest.param(2, marks=pytest.mark.slow), 3])  # the README test starts at 2
+@pytest.mark.parametrize("first_stage", [*(pytest.param(stage, marks=pytest.mark.slow) for stage in (1, 2)), 3])
 def test_training_goes_on_from_an_imported_run(
     first_stage: int, imported: Path, imagenet_tree: Path, tmp_path: Path
 ) -> None:
