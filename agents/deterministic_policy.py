@@ -59,16 +59,15 @@ class DeterministicPolicy:
         Raises:
             ValueError: if the policy reads the hidden state and got none.
         """
-        with torch.autocast(features.device.type, enabled=False):  # places need more than eight bits
-            return self._decide(features.float(), state, None if hidden is None else hidden.float())
-
-    def _decide(self, features: Tensor, state: Tensor | None, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         if hidden is None:
             if self.reads_hidden:
                 raise ValueError("this policy also reads the classifier's hidden state; pass hidden=glimpse.hidden")
             hidden = features.new_zeros(len(features), 0)
-        shown = _observed(self.network.observation_space, {"features": features, "hidden": hidden})
-        return _decide(self.network, shown if self._normalizer is None else _normalised(self._normalizer, shown), state)
+        seen = _observed(self.network.observation_space, {"features": features.float(), "hidden": hidden.float()})
+        if self._normalizer is not None:
+            seen = _normalised(self._normalizer, seen)
+        with torch.autocast(features.device.type, enabled=False):  # places need more than eight bits
+            return _decide(self.network, seen, state)
 
 
 def _normalised(normalizer: VecNormalize, shown: dict[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:

@@ -2,8 +2,8 @@
 exits, against the full-resolution network (Fig. 8).
 
 Without a run: random weights, exits at which the multiply-adds fall by the speed-up that the paper measured on a phone.
-With one: its own networks; writes the milliseconds to each step into `latency.json` there, which `gfnet plot` and the
-report weigh by the exits of every budget.
+With one: its own networks; writes the milliseconds to each step into `latency.json` there, which `gfnet plot`, and
+the report when the run's `gfnet train` is given again, weigh by the exits of every budget.
 
 python benchmarks/latency.py [RUN] [--json]
 """

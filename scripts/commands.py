@@ -78,6 +78,8 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
         write_json(files.metrics, {**before, **metrics})
     console.print(terminal_table(metrics))
     if options.budget is not None:
+        if metrics["adaptive"] is None:
+            raise ValueError("--budget without images that thresholds are found on; restore the run's train/ or val/")
         calibration, record = load_record(files.record("calibration")), load_record(files.record("learned"))
         console.print(budget_table(calibration, record, options.budget))
 

@@ -278,6 +278,7 @@ def test_evaluate_writes_its_figures_and_judges_a_budget(
     assert [row[3] for row in rows] == ["confidence", "entropy", "random", "confidence"]
     after = json.loads((tmp_path / "copy" / "metrics.json").read_text())
     assert after["accuracy"] == before["accuracy"] and after["adaptive"] == before["adaptive"]
+    assert main(["plot", str(tmp_path / "copy"), "--out", str(tmp_path / "plots")]) == 0
     assert main(["evaluate", str(run), "--split", "val", "--budget", "15M"]) == 1
     assert "budgets are judged on test" in capsys.readouterr().err
 

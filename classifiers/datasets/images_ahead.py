@@ -30,7 +30,7 @@ class ImagesAhead(FolderView):
         if num_threads is not None and num_threads < 1:
             raise ValueError(f"num_threads={num_threads}; pass 1 or more, or None for one for each core")
         super().__init__(source.source if isinstance(source, RandomCrops) else source)
-        self._decode, self._batch = source.decode, self.source.batch
+        self._decode = source.decode
         self._pool = ThreadPoolExecutor(num_threads or os.cpu_count(), thread_name_prefix="images-ahead")
         self._decoded: dict[int, Future[np.ndarray]] = {}
 
@@ -54,4 +54,4 @@ class ImagesAhead(FolderView):
         """
         chosen = indices.tolist()
         futures = [self._decoded.get(index) or self._pool.submit(self._decode, index) for index in chosen]
-        return self._batch([future.result() for future in futures], indices)
+        return self.source.batch([future.result() for future in futures], indices)

@@ -37,13 +37,16 @@ def fetch_ahead(source: ImageSource, plan: Sequence[Tensor], num_workers: int, d
         _Fetcher(source),
         batch_sampler=[indices.tolist() for indices in plan],
         collate_fn=_as_it_is,
-        num_workers=min(
-            num_workers, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        ),
+        num_workers=min(num_workers, _cores()),
         prefetch_factor=_BATCHES_AHEAD,
         pin_memory=device.type == "cuda",
         multiprocessing_context="forkserver",
     )
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Fetcher(Dataset[Batch]):
