@@ -139,6 +139,11 @@ def run_leaderboard(
             "seeds and steps"
         )
     config = load_config("demo", [*changes, f"stage2.env_steps={env_steps}"])
+    if config.stage2.evaluations:
+        raise ValueError(
+            f"stage2.evaluations={config.stage2.evaluations}; a leaderboard compares what trainings end with, leave it "
+            "out"
+        )
     _claim(folder, config)
     study = _Study(config, folder, reporter)
     results = []

@@ -91,8 +91,11 @@ def test_a_module_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.Capt
 def test_bad_names_and_numbers_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _benchmark(tmp_path / "out", "pppo") == 1
     assert _benchmark(tmp_path / "out", "ppo", steps=0) == 1
+    assert _benchmark(tmp_path / "out", "ppo", "--set", "stage2.evaluations=3") == 1
 
-    assert "agents ['pppo'], 2 seeds, 96 steps; pass names of ppo" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "agents ['pppo'], 2 seeds, 96 steps; pass names of ppo" in said
+    assert "stage2.evaluations=3; a leaderboard compares what trainings end with" in said
     assert not (tmp_path / "out").exists()
 
 

@@ -15,15 +15,17 @@ import agents
 from agents.adaptive import adaptive_figures, apply_exit_rule, budget_curve, cheapest_rule, fit_exit_rule
 from agents.deterministic_policy import DeterministicPolicy, agent_locator
 from agents.evaluation import EvaluationRecord, evaluate
+from agents.loaded_run import load_run
 from agents.policy_cost import policy_multiply_adds
 from agents.recognizer import Recognizer, as_batch
-from agents.run import new_agent, policy_env
+from agents.run import new_agent, open_images, policy_env
 from agents.run_config import PolicySpec
 from classifiers.datasets.image_source import ArrayImages
 from classifiers.early_exit import ExitRule, exit_scores, exit_steps
 from classifiers.frozen import frozen
 from classifiers.glance_focus import ClassifierSpec
 from scripts.cli import main
+from scripts.report import write_report
 
 HEADS = ("gru", "cascade", "average")
 
@@ -374,11 +376,15 @@ def test_plots_of_several_runs(run: Path, tmp_path: Path, capsys: pytest.Capture
 
     written = {path.name for path in (tmp_path / "plots").iterdir()}
     assert written == {"budgeted.png", "expected_length.png", "anytime.png", "exits_small.png"}
-    assert "Stopping early" in (run / "report.html").read_text()
+    report = (run / "report.html").read_text()
+    assert "Stopping early" in report
     measured = {"cumulative_ms": [1.0, 2.0, 3.0, 4.0], "full_resolution_ms": 5.0}
     (run / "latency.json").write_text(json.dumps(measured))
     assert main(["plot", str(run), "--out", str(tmp_path / "with_latency")]) == 0
     assert (tmp_path / "with_latency" / "latency.png").is_file()
+    loaded = load_run(run)
+    write_report(loaded, open_images(loaded.config.data, "test"), run)
+    assert (run / "report.html").read_text().count("<img") == report.count("<img") + 1
     (run / "latency.json").unlink()
     capsys.readouterr()
     assert main(["plot", str(run), str(run), "--out", str(tmp_path)]) == 1
