@@ -1,19 +1,20 @@
 """Policies: learned with Stable-Baselines3, baselines to judge them by, and the pipeline that trains a whole run."""
 
-from agents.adaptive import fit_exit_rule
-from agents.baselines import centre_corner_policy, oracle_policy, random_policy
-from agents.deterministic_policy import DeterministicPolicy, agent_locator
-from agents.evaluation import EvaluationRecord, evaluate, load_record
-from agents.factory import as_sb3, make_agent
-from agents.loaded_run import LoadedRun, load_run
-from agents.pipeline import Pipeline
-from agents.ppo_gru import PPOGRU
-from agents.published_run import import_checkpoint
-from agents.recipes import AGENTS, AgentRecipe
-from agents.recognizer import Recognition, Recognizer
-from agents.run import load_policy, save_policy
-from agents.run_config import RunConfig
-from agents.sb3_vec_env import SB3VecEnv
+from agents.algorithms.make_agent import as_sb3, make_agent
+from agents.algorithms.ppo_gru import PPOGRU
+from agents.algorithms.registry import AGENTS, AgentRecipe
+from agents.algorithms.sb3_vec_env import SB3VecEnv
+from agents.evaluation.budgets import fit_exit_rule
+from agents.evaluation.record import EvaluationRecord, load_record
+from agents.evaluation.rollout import evaluate
+from agents.policies.baselines import centre_corner_policy, oracle_policy, random_policy
+from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.weights import load_policy, save_policy
+from agents.recognition.recognizer import Recognition, Recognizer
+from agents.runs.config import RunConfig
+from agents.runs.import_published import import_checkpoint
+from agents.runs.loaded import LoadedRun, load_run
+from agents.runs.pipeline import Pipeline
 
 __all__ = [
     "AGENTS",

@@ -21,11 +21,12 @@ import torch
 from endless_images import COUNT, EndlessImages
 from PIL import Image
 
-from classifiers.datasets.image_folder import FolderImages, in_memory
-from classifiers.datasets.image_source import ImageSource
-from classifiers.datasets.images_ahead import ImagesAhead
-from classifiers.frozen import frozen
-from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
+from classifiers.data.folder import FolderImages, in_memory
+from classifiers.data.prefetch import Prefetcher
+from classifiers.data.source import ImageSource
+from classifiers.inference.frozen import frozen
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 
 _FILES = 512
@@ -50,11 +51,11 @@ def main() -> None:
     spec = ClassifierSpec(encoder=options.encoder, patch_size=96, num_glimpses=5, hidden_size=1024)
     classifier = frozen(GlanceFocusClassifier(spec, 2).eval())
     with tempfile.TemporaryDirectory() as folder:
-        few = FolderImages.open(_pictures(Path(folder)), (224, 224), centre_share=0.875)
+        few = FolderImages.open(_pictures(Path(folder)), (224, 224), crop_pct=0.875)
         files = _again_and_again(few)
         sources: dict[str, ImageSource] = {
             "in memory": EndlessImages(in_memory(few)),
-            "files, decoded ahead": ImagesAhead(files),
+            "files, decoded ahead": Prefetcher(files),
             "files, decoded when needed": files,
         }
         envs = {

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from classifiers.early_exit import ExitFigures, best_thresholds, exit_figures, quota_thresholds, shares_for_budget
+from agents.evaluation.stopping import ExitFigures, exit_figures
+from agents.evaluation.threshold_search import best_thresholds, quota_thresholds, shares_for_budget
 
 T = TypeVar("T")
 COSTS = np.array([0.76e9, 1.57e9, 2.38e9, 3.18e9, 3.99e9])  # ResNet-50 at 96x96, policy and classifier counted

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from classifiers.datasets.image_source import ArrayImages, Batch, nameless_classes
+from classifiers.data.source import ArrayImages, Batch, nameless_classes
 
 COUNT = 1_281_167
 """Images of ImageNet's training set."""

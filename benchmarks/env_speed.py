@@ -25,12 +25,12 @@ import torch
 from endless_images import EndlessImages, noise_images
 from torch import Tensor
 
-from agents.config_files import load_config
-from agents.factory import make_agent
-from agents.run_config import RunConfig
-from classifiers.encoders import build_encoder
-from classifiers.frozen import FrozenClassifier, frozen
-from classifiers.glance_focus import GlanceFocusClassifier
+from agents.algorithms.make_agent import make_agent
+from agents.runs.config import RunConfig
+from agents.runs.config_files import load_config
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.glance_focus import GlanceFocusClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 
 

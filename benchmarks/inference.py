@@ -27,18 +27,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from agents.config_files import load_config
-from agents.deterministic_policy import DeterministicPolicy, agent_locator
-from agents.evaluation import evaluate
-from agents.loaded_run import blank_agent, load_run
-from agents.policy_cost import policy_multiply_adds
-from agents.recognizer import Recognition, Recognizer
-from agents.run import open_images
-from classifiers.datasets.image_source import ArrayImages, nameless_classes
-from classifiers.encoders import Encoder
-from classifiers.frozen import CompiledEncoder, fold_batch_norms, frozen
-from classifiers.glance_focus import GlanceFocusClassifier, Glimpse
-from classifiers.multiply_adds import encoder_cost
+from agents.evaluation.rollout import evaluate
+from agents.policies.cost import policy_multiply_adds
+from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.recognition.recognizer import Recognition, Recognizer
+from agents.runs.config_files import load_config
+from agents.runs.images import open_images
+from agents.runs.loaded import blank_agent, load_run
+from classifiers.data.source import ArrayImages, nameless_classes
+from classifiers.inference.compiled import CompiledEncoder
+from classifiers.inference.fold_batch_norms import fold_batch_norms
+from classifiers.inference.frozen import frozen
+from classifiers.networks.costs import encoder_cost
+from classifiers.networks.encoders import Encoder
+from classifiers.networks.glance_focus import GlanceFocusClassifier, Glimpse
 
 NUM_CLASSES = 1000
 
@@ -238,7 +240,7 @@ def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
     images = source.fetch(torch.arange(min(options.images, len(source)))).images.to(options.device)
     encoder = run.full_resolution.encoder
     network_cost = encoder_cost(encoder, run.config.data.image_size, with_classifier=True)
-    ours = Recognizer.load(folder, budget=options.budget, method="best", compile=True)
+    ours = Recognizer.load(folder, budget=options.budget, method="grid_search", compile=True)
     return Sides(encoder, network_cost, ours, images)
 
 

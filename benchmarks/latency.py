@@ -24,21 +24,22 @@ import onnxruntime
 import torch
 from inference import NUM_CLASSES
 
-from agents.config_files import load_config
-from agents.deterministic_policy import DeterministicPolicy
-from agents.loaded_run import blank_agent, load_run
-from agents.onnx_export import export_full_resolution, export_onnx
-from agents.onnx_runner import OnnxRecognizer
-from agents.policy_cost import policy_multiply_adds
-from agents.recognizer import Recognizer
-from agents.run import RunFolder
-from classifiers.atomic_files import write_json
-from classifiers.datasets.image_source import nameless_classes
-from classifiers.early_exit import shares_for_budget
-from classifiers.encoders import build_encoder
-from classifiers.frozen import frozen
-from classifiers.glance_focus import FullResolutionNetwork, GlanceFocusClassifier
-from classifiers.multiply_adds import encoder_cost
+from agents.evaluation.threshold_search import shares_for_budget
+from agents.policies.cost import policy_multiply_adds
+from agents.policies.protocol import DeterministicPolicy
+from agents.recognition.onnx_export import export_full_resolution, export_onnx
+from agents.recognition.onnx_runner import OnnxRecognizer
+from agents.recognition.recognizer import Recognizer
+from agents.runs.config_files import load_config
+from agents.runs.folder import RunFolder
+from agents.runs.loaded import blank_agent, load_run
+from classifiers.data.source import nameless_classes
+from classifiers.files import write_json
+from classifiers.inference.frozen import frozen
+from classifiers.networks.costs import encoder_cost
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.glance_focus import GlanceFocusClassifier
 
 CASES = (
     ("mobilenetv3_large_100_128", 1.3, None),

@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from classifiers.datasets.scenery import draw_scenery, photograph
+from classifiers.data.synthetic_signs.scenery import draw_scenery, photograph
 
 
 def main() -> None:

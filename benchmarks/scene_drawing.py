@@ -8,7 +8,7 @@ from __future__ import annotations
 import statistics
 import time
 
-from classifiers.datasets.synthetic_signs import SceneSpec, draw_scene
+from classifiers.data.synthetic_signs.scenes import SceneSpec, draw_scene
 
 
 def main() -> None:

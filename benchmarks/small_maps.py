@@ -12,9 +12,10 @@ import time
 
 import torch
 
-from classifiers.encoders import Encoder, build_encoder
-from classifiers.frozen import CompiledEncoder, fold_batch_norms
-from classifiers.small_maps import compute_small_maps_together
+from classifiers.inference.compiled import CompiledEncoder
+from classifiers.inference.fold_batch_norms import fold_batch_norms
+from classifiers.inference.small_maps import compute_small_maps_together
+from classifiers.networks.encoders import Encoder, build_encoder
 
 CASES = {"resnet50": (32, 96), "mobilenetv3_large_100": (32, 96), "small_resnet": (128, 48)}
 
@@ -44,7 +45,7 @@ def main() -> None:
 
 @torch.inference_mode()
 def _in_turn(before: Encoder, after: Encoder, images: torch.Tensor, rounds: int) -> list[list[float]]:
-    sides = [CompiledEncoder(encoder, part_size=len(images)) for encoder in (before, after)]
+    sides = [CompiledEncoder(encoder, micro_batch_size=len(images)) for encoder in (before, after)]
     times: list[list[float]] = [[], []]
     for _ in range(rounds + 1):
         for side, measured in zip(sides, times, strict=True):

@@ -1,13 +1,17 @@
 """GFNet's networks: encoders, heads, the glance-and-focus classifier, and how they are trained."""
 
 from classifiers.checkpoints import CheckpointError, load_classifier, save_classifier
-from classifiers.encoders import ENCODERS, Encoder, build_encoder
-from classifiers.frozen import FrozenClassifier, frozen
-from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork, GlanceFocusClassifier, Glimpse, Locator
-from classifiers.heads import HEADS
-from classifiers.losses import sequence_loss
-from classifiers.multiply_adds import glimpse_costs
-from classifiers.training import FitSpec, NotANumberError, train_full_resolution, train_sequences
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.costs import glimpse_costs
+from classifiers.networks.encoders import ENCODERS, Encoder, build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.glance_focus import GlanceFocusClassifier, Glimpse, Locator
+from classifiers.networks.heads import HEADS
+from classifiers.networks.spec import ClassifierSpec
+from classifiers.training.fit_spec import FitSpec
+from classifiers.training.loop import NotANumberError
+from classifiers.training.losses import sequence_loss
+from classifiers.training.stages import train_full_resolution, train_sequences
 
 __all__ = [
     "ENCODERS",

@@ -12,9 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from classifiers.atomic_files import write_atomically
-from classifiers.encoders import build_encoder
-from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork, GlanceFocusClassifier
+from classifiers.files import write_atomically
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.spec import ClassifierSpec
 
 _CLASSIFIER, _FULL_RESOLUTION = "gfnet-classifier", "gfnet-full-resolution"
 

@@ -20,8 +20,9 @@ from numpy._core import multiarray
 from torch import Tensor, nn
 
 from classifiers.checkpoints import CheckpointError
-from classifiers.encoders import Encoder
-from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
+from classifiers.networks.encoders import Encoder
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.spec import ClassifierSpec
 
 STATE_DICTS = ("model_prime_state_dict", "model_state_dict", "fc", "policy")
 """What a checkpoint must hold, beside `model_name` and `patch_size`."""
@@ -34,13 +35,13 @@ class PublishedModel:
     """What a checkpoint does not say about itself (Table 9, Appendix A, and the authors' code).
 
     Attributes:
-        head: a key of `classifiers.heads.HEADS`.
+        head: a key of `classifiers.networks.heads.HEADS`.
         num_glimpses: T.
         resize_mode: how the image is resized for the glance.
         image_size: side of the square images in pixels.
-        centre_share: share of each side of an image that the centre crop keeps.
+        crop_pct: share of each side of an image that the centre crop keeps.
         interpolation: how image files are scaled.
-        proposal_network: a key of `agents.proposal_network.PROPOSAL_NETWORKS`.
+        proposal_network: a key of `agents.policies.extractor.PROPOSAL_NETWORKS`.
         glance_logits: whose prediction the first one is.
     """
 
@@ -48,7 +49,7 @@ class PublishedModel:
     num_glimpses: int
     resize_mode: str
     image_size: int = 224
-    centre_share: float = 0.875
+    crop_pct: float = 0.875
     interpolation: str = "bilinear"
     proposal_network: str = "conv1x1_32"
     glance_logits: str = "head"
@@ -69,9 +70,7 @@ PUBLISHED: dict[str, PublishedModel] = {
     "mobilenetv3_large_100": _MOBILENET,
     "mobilenetv3_large_125": _MOBILENET,
     "efficientnet_b2": PublishedModel("cascade", 4, "bicubic", image_size=260, interpolation="bicubic"),
-    "efficientnet_b3": PublishedModel(
-        "cascade", 4, "bicubic", image_size=300, centre_share=0.904, interpolation="bicubic"
-    ),
+    "efficientnet_b3": PublishedModel("cascade", 4, "bicubic", image_size=300, crop_pct=0.904, interpolation="bicubic"),
 }
 """The published models by `model_name`, which is also the encoder's name here."""
 

@@ -8,15 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classifiers.datasets.image_source import ImageSource
-from classifiers.datasets.images_ahead import ImagesAhead
-from classifiers.frozen import FrozenClassifier
-from classifiers.glance_focus import Glimpse
-from classifiers.multiply_adds import glimpse_costs
-from classifiers.patches import crop, top_left_px
+from classifiers.data.prefetch import Prefetcher
+from classifiers.data.source import ImageSource
+from classifiers.inference.frozen import FrozenClassifier
+from classifiers.networks.costs import glimpse_costs
+from classifiers.networks.geometry import crop, top_left_px
+from classifiers.networks.glance_focus import Glimpse
 from gfnet_env.actions import Decisions
 from gfnet_env.episode import OBSERVATION_KEYS, EpisodeSpec
-from gfnet_env.glance_memory import GlanceMemory
+from gfnet_env.glance_cache import GlanceCache
 from gfnet_env.rewards import contrastive_reward, increment_reward
 from gfnet_env.trace import Trace
 
@@ -49,7 +49,7 @@ class GlanceFocusDynamics:
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device)
         self.trace = Trace.empty(batch_size, self.num_glimpses)
-        self._glances = GlanceMemory(classifier, len(source), batch_size)
+        self._glances = GlanceCache(classifier, len(source), batch_size)
 
     @property
     def patch_size(self) -> int:
@@ -76,7 +76,7 @@ class GlanceFocusDynamics:
 
     def expect(self, indices: np.ndarray) -> None:
         """Says which images the next episodes will show, so that files are decoded while the networks compute."""
-        if isinstance(self.source, ImagesAhead):
+        if isinstance(self.source, Prefetcher):
             self.source.expect(indices)
 
     @torch.inference_mode()

@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import TypeVar
 
-from classifiers.glance_focus import LEAST_SIDE, GlanceFocusClassifier
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.spec import LEAST_SIDE
 from gfnet_env.rewards import REWARDS
 
 OBSERVATION_KEYS = ("features", "hidden")

@@ -10,15 +10,17 @@ from typing import Any
 import torch
 
 from classifiers.checkpoints import load_classifier
-from classifiers.datasets.image_folder import DatasetImages, FolderImages
-from classifiers.datasets.image_source import ImageSource
-from classifiers.datasets.images_ahead import ImagesAhead
-from classifiers.datasets.scene_cache import load_scenes
-from classifiers.datasets.signs import CLASS_NAMES
-from classifiers.datasets.synthetic_signs import SceneSpec
-from classifiers.encoders import build_encoder
-from classifiers.frozen import FrozenClassifier, frozen
-from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
+from classifiers.data.folder import FolderImages
+from classifiers.data.map_style import DatasetImages
+from classifiers.data.prefetch import Prefetcher
+from classifiers.data.source import ImageSource
+from classifiers.data.synthetic_signs.cache import load_scenes
+from classifiers.data.synthetic_signs.scenes import SceneSpec
+from classifiers.data.synthetic_signs.signs import CLASS_NAMES
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.spec import ClassifierSpec
 
 ClassifierLike = GlanceFocusClassifier | str | Path
 """A classifier, or where one is: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained network
@@ -146,9 +148,9 @@ def image_folder_task(
     classifier: ClassifierLike | None = None,
     split: str = "train",
     image_size: int | tuple[int, int] = 224,
-    centre_share: float = 1.0,
+    crop_pct: float = 1.0,
     interpolation: str = "bilinear",
-    unreadable: str = "refuse",
+    unreadable: str = "raise",
     num_classes: int | None = None,
     decode_threads: int | None = None,
     device: str = "cpu",
@@ -162,9 +164,9 @@ def image_folder_task(
         classifier: the networks, or where they are; needed.
         split: which folder of the tree.
         image_size: pixels to which images are resized and centre-cropped, one side or (height, width).
-        centre_share: share of each side that the centre crop keeps.
+        crop_pct: share of each side that the centre crop keeps.
         interpolation: how the tree's files are scaled, `"bilinear"` or `"bicubic"`.
-        unreadable: `"refuse"` or `"skip"` files that can't be decoded.
+        unreadable: `"raise"` or `"skip"` files that can't be decoded.
         num_classes: K that the tree must have; None takes what it has.
         decode_threads: threads that decode the tree's files ahead of need; None takes one for each core.
         device: where the classifier runs.
@@ -195,10 +197,10 @@ def image_folder_task(
             Path(root) / split,
             size,
             unreadable=unreadable,
-            centre_share=centre_share,
+            crop_pct=crop_pct,
             interpolation=interpolation,
         )
-        source = ImagesAhead(files, decode_threads)
+        source = Prefetcher(files, decode_threads)
     count = len(source.class_names)
     if num_classes is not None and count != num_classes:
         raise ValueError(
@@ -210,7 +212,7 @@ def image_folder_task(
 
 def imagenet_task(**kwargs: Any) -> Task:
     """ImageNet: `image_folder_task` that insists on 1,000 classes; 224 of 256 pixels, patches of 96, T = 5."""
-    return image_folder_task(num_classes=1000, **{"centre_share": 0.875, **kwargs})
+    return image_folder_task(num_classes=1000, **{"crop_pct": 0.875, **kwargs})
 
 
 def _task(source: ImageSource, classifier: GlanceFocusClassifier, device: str, compile: bool) -> Task:

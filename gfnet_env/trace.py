@@ -14,7 +14,7 @@ class Trace:
     Attributes:
         index: (B,) int64, which image of the source.
         label: (B,) int64.
-        box: (B, 4) int64, see `classifiers.datasets.image_source.Batch`.
+        box: (B, 4) int64, see `classifiers.data.source.Batch`.
         steps: (B,) int64, glimpses taken, the glance counted; 0 before the first reset.
         top_left_px: (B, T, 2) int64 patch corners, (-1, -1) for the glance.
         prediction: (B, T) int64.

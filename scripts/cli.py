@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from agents.ablation import ABLATIONS
-from agents.adaptive import METHODS
-from agents.config_files import shipped_configs
-from agents.recipes import AGENTS
+from agents.algorithms.registry import AGENTS
+from agents.evaluation.budgets import METHODS
+from agents.runs.config_files import shipped_configs
+from agents.studies.ablation import ABLATIONS
 from scripts.commands import COMMANDS
 
 

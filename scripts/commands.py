@@ -15,25 +15,26 @@ import gymnasium
 import yaml
 from rich.console import Console
 
-from agents.ablation import ABLATIONS, markdown_table, run_ablations
-from agents.config_files import dump_config, load_config, refuse_other_config
-from agents.evaluation import load_record
-from agents.leaderboard import leaderboard_curves, run_leaderboard
-from agents.leaderboard import markdown_table as leaderboard_table
-from agents.loaded_run import LoadedRun, load_networks
-from agents.onnx_export import export_onnx
-from agents.pipeline import Pipeline, read_metrics
-from agents.published_run import import_checkpoint
-from agents.recipes import AGENTS
-from agents.recognizer import Recognizer
-from agents.results import evaluate_run
-from agents.run import RunFolder, open_images
-from agents.run_config import RunConfig
-from agents.run_cost import run_cost
-from classifiers.atomic_files import write_json, write_text
-from classifiers.datasets.image_source import ImageSource, are_same_classes
-from classifiers.datasets.signs import CLASS_NAMES
-from classifiers.distributed import is_first_process, process_group
+from agents.algorithms.registry import AGENTS
+from agents.evaluation.record import load_record
+from agents.recognition.onnx_export import export_onnx
+from agents.recognition.recognizer import Recognizer
+from agents.runs.config import RunConfig
+from agents.runs.config_files import check_same_config, dump_config, load_config
+from agents.runs.cost import run_cost
+from agents.runs.folder import RunFolder
+from agents.runs.images import open_images
+from agents.runs.import_published import import_checkpoint
+from agents.runs.loaded import LoadedRun, load_networks
+from agents.runs.pipeline import Pipeline, read_metrics
+from agents.runs.results import evaluate_run
+from agents.studies.ablation import ABLATIONS, markdown_table, run_ablations
+from agents.studies.leaderboard import leaderboard_curves, run_leaderboard
+from agents.studies.leaderboard import markdown_table as leaderboard_table
+from classifiers.data.source import ImageSource, are_same_classes
+from classifiers.data.synthetic_signs.signs import CLASS_NAMES
+from classifiers.files import write_json, write_text
+from classifiers.training.distributed import is_first_process, process_group
 from gfnet_env import TASKS
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
 from scripts.plots import leaderboard_plot, save_figure, save_plots
@@ -251,7 +252,7 @@ def _claimed(folder: Path, config: str) -> Iterator[None]:
         if is_new:
             write_text(path, config)
         else:
-            refuse_other_config(path, config)
+            check_same_config(path, config)
     try:
         yield
     except (ValueError, OSError):

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from PIL import Image
 
-from agents.baselines import encode_places, grid_locations, label_chances
-from agents.evaluation import EvaluationRecord
-from agents.loaded_run import LoadedRun
-from classifiers.atomic_files import write_atomically
-from classifiers.datasets.image_source import ImageSource
-from classifiers.glance_focus import Glimpse
+from agents.evaluation.record import EvaluationRecord
+from agents.policies.baselines import encode_places, grid_locations, label_chances
+from agents.runs.loaded import LoadedRun
+from classifiers.data.source import ImageSource
+from classifiers.files import write_atomically
+from classifiers.networks.glance_focus import Glimpse
 from gfnet_env import GlanceFocusDynamics, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
 from gfnet_env.rewards import contrastive_reward

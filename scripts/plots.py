@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from classifiers.atomic_files import write_atomically
+from classifiers.files import write_atomically
 
 COLOURS = {"random": "#9aa0a6", "centre_corner": "#c58b2a", "learned": "#1967d2", "oracle": "#188038"}
 """One colour for each policy, the same in every plot."""
@@ -48,7 +48,7 @@ CURVES = {
     "confidence": ("#1967d2", "o-"),
     "entropy": ("#c58b2a", "s-"),
     "random": ("#9aa0a6", "^-"),
-    "best": ("#188038", "-"),
+    "grid_search": ("#188038", "-"),
 }
 """Colour and style of each way of leaving early."""
 
@@ -58,7 +58,7 @@ def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
     figure, axes = _axes("multiply-adds per image", "accuracy")
     for name, curve in metrics["adaptive"]["curves"].items():
         colour, style = CURVES[name]
-        label = "most accurate thresholds" if name == "best" else name
+        label = "most accurate thresholds" if name == "grid_search" else name
         axes.plot(curve["costs"], curve["accuracies"], style, color=colour, markersize=3, label=label)
     _full_resolution_line(axes, metrics)
     axes.legend()
@@ -199,7 +199,7 @@ def leaderboard_plot(curves: dict[str, Any]) -> Figure:
     """Share of the oracle's gain over random along the training of each algorithm, with intervals over seeds.
 
     Args:
-        curves: of `agents.leaderboard.leaderboard_curves`.
+        curves: of `agents.studies.leaderboard.leaderboard_curves`.
 
     Returns:
         The figure.

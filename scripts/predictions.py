@@ -10,9 +10,9 @@ import torch
 from PIL import Image, ImageDraw
 from rich.table import Table
 
-from agents.recognizer import Recognition, Recognizer
-from classifiers.datasets.image_folder import EXTENSIONS
-from classifiers.patches import top_left_px
+from agents.recognition.recognizer import Recognition, Recognizer
+from classifiers.data.decoding import EXTENSIONS
+from classifiers.networks.geometry import top_left_px
 from gfnet_env.rendering import draw_patch, font
 from scripts.episodes import save_png
 

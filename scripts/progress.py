@@ -39,7 +39,7 @@ class TerminalReporter:
         self._progress.stop()
 
     def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
-        """See `agents.results.Reporter.track`; the line appears with its first news."""
+        """See `agents.runs.results.Reporter.track`; the line appears with its first news."""
         task = None
         means: dict[str, float] = {}
 
@@ -55,5 +55,5 @@ class TerminalReporter:
         return advance
 
     def note(self, text: str) -> None:
-        """See `agents.results.Reporter.note`."""
+        """See `agents.runs.results.Reporter.note`."""
         self._console.print(text)

@@ -12,18 +12,18 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from agents.adaptive import apply_exit_rule, fit_exit_rule
-from agents.evaluation import EvaluationRecord, load_record
-from agents.loaded_run import LoadedRun
-from agents.pipeline import read_metrics
-from agents.results import POLICIES
-from agents.run import RunFolder
-from agents.run_cost import RunCost
-from agents.run_log import curve
-from classifiers.atomic_files import write_text
-from classifiers.datasets.image_source import ImageSource
-from classifiers.early_exit import CRITERIA
-from classifiers.multiply_adds import glimpse_costs
+from agents.evaluation.budgets import apply_exit_rule, fit_exit_rule
+from agents.evaluation.record import EvaluationRecord, load_record
+from agents.evaluation.stopping import CRITERIA
+from agents.runs.cost import RunCost
+from agents.runs.folder import RunFolder
+from agents.runs.loaded import LoadedRun
+from agents.runs.log import curve
+from agents.runs.pipeline import read_metrics
+from agents.runs.results import POLICIES
+from classifiers.data.source import ImageSource
+from classifiers.files import write_text
+from classifiers.networks.costs import glimpse_costs
 from scripts import plots
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, reward_map, save_png
 
@@ -67,7 +67,7 @@ def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget
     table = Table(title=f"stopping early for {_mega(budget)} multiply-adds")
     for column in ("thresholds", "by", "accuracy", "spent", "steps"):
         table.add_column(column, justify="left" if column in ("thresholds", "by") else "right")
-    ways = [("geometric", criterion) for criterion in CRITERIA] + [("best", "confidence")]
+    ways = [("geometric", criterion) for criterion in CRITERIA] + [("grid_search", "confidence")]
     for method, criterion in ways:
         rule = fit_exit_rule(calibration, budget, criterion=criterion, method=method)
         found = apply_exit_rule(record, rule)

@@ -11,12 +11,13 @@ from PIL import Image
 from published_weights import checkpoint, recorded
 from torch import Tensor, nn
 
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.datasets.scene_cache import load_scenes
-from classifiers.datasets.synthetic_signs import SceneSpec
-from classifiers.encoders import ENCODERS, Encoder
-from classifiers.frozen import FrozenClassifier, frozen
-from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
+from classifiers.data.source import ArrayImages
+from classifiers.data.synthetic_signs.cache import load_scenes
+from classifiers.data.synthetic_signs.scenes import SceneSpec
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.encoders import ENCODERS, Encoder
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.spec import ClassifierSpec
 
 torch.set_num_threads(1)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from classifiers.frozen import FrozenClassifier
+from classifiers.inference.frozen import FrozenClassifier
 
 MakeClassifier = Callable[..., FrozenClassifier]
 """The fixture `colour_classifier`."""

@@ -10,11 +10,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from agents.ablation import ABLATIONS, AblationRow, markdown_table
-from agents.config_files import CONFIGS, dump_config, load_config
-from agents.pipeline import Pipeline
-from agents.run_config import RunConfig
-from classifiers.training import NotANumberError
+from agents.runs.config import RunConfig
+from agents.runs.config_files import CONFIGS, dump_config, load_config
+from agents.runs.pipeline import Pipeline
+from agents.studies.ablation import ABLATIONS, AblationRow, markdown_table
+from classifiers.training.loop import NotANumberError
 from scripts.cli import main
 
 SMALL = [

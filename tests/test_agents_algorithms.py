@@ -17,16 +17,16 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from agents.deterministic_policy import DeterministicPolicy, agent_locator
-from agents.evaluation import evaluate
-from agents.factory import as_sb3, make_agent
-from agents.policy_cost import policy_multiply_adds
-from agents.policy_training import set_std, train_agent
-from agents.recipes import AGENTS, AgentRecipe
-from agents.run import load_policy, save_policy
-from agents.sb3_vec_env import SB3VecEnv
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.frozen import FrozenClassifier
+from agents.algorithms.make_agent import as_sb3, make_agent
+from agents.algorithms.registry import AGENTS, AgentRecipe
+from agents.algorithms.sb3_vec_env import SB3VecEnv
+from agents.algorithms.stage2 import set_std, train_agent
+from agents.evaluation.rollout import evaluate
+from agents.policies.cost import policy_multiply_adds
+from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.weights import load_policy, save_policy
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 from gfnet_env.actions import to_location
 
@@ -52,7 +52,7 @@ def _env(classifier: FrozenClassifier, source: ArrayImages, num_envs: int = 4) -
 def test_same_seed_same_learning_curve_and_weights(
     name: str, classifier: FrozenClassifier, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agents.policy_training._STEPS_BETWEEN_REPORTS", 24)
+    monkeypatch.setattr("agents.algorithms.stage2._STEPS_BETWEEN_REPORTS", 24)
     curves: list[list[tuple[int, float]]] = [[], []]
     weights = []
     for number, curve in enumerate(curves):
@@ -62,7 +62,7 @@ def test_same_seed_same_learning_curve_and_weights(
             agent,
             96,
             seed=5,
-            stds=(0.2, 0.1),
+            action_std_schedule=(0.2, 0.1),
             on_rollout=lambda done, total, figures, curve=curve: curve.append((done, figures["reward"])),  # type: ignore[misc]  # binds the loop variable
         )
         weights.append(agent.policy.state_dict())

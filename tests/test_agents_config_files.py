@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agents.config_files import ConfigError, dump_config, load_config, parse_config, shipped_configs
+from agents.runs.config_files import ConfigError, dump_config, load_config, parse_config, shipped_configs
 
 
 @pytest.mark.parametrize("name", shipped_configs())

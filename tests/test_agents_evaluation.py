@@ -7,23 +7,16 @@ import numpy as np
 import pytest
 import torch
 
-from agents.baselines import centre_corner_policy, grid_locations, oracle_policy, random_policy
-from agents.evaluation import (
-    EvaluationRecord,
-    accuracy_by_step,
-    confidence_by_step,
-    evaluate,
-    full_resolution_accuracy,
-    load_record,
-    pointing_game,
-    save_record,
-)
-from agents.results import multiply_adds
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.encoders import build_encoder
-from classifiers.frozen import FrozenClassifier
-from classifiers.glance_focus import FullResolutionNetwork
-from classifiers.multiply_adds import encoder_cost, glimpse_costs
+from agents.evaluation.metrics import accuracy_by_step, confidence_by_step, pointing_game
+from agents.evaluation.record import EvaluationRecord, load_record, save_record
+from agents.evaluation.rollout import evaluate, full_resolution_accuracy
+from agents.policies.baselines import centre_corner_policy, grid_locations, oracle_policy, random_policy
+from agents.runs.results import multiply_adds
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
+from classifiers.networks.costs import encoder_cost, glimpse_costs
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
 

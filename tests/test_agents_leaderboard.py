@@ -10,15 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from agents.leaderboard import (
-    Baseline,
-    Leaderboard,
-    Result,
-    leaderboard_curves,
-    markdown_table,
-)
-from agents.recipes import AGENTS
-from agents.seed_statistics import bootstrap_interval, interquartile_mean
+from agents.algorithms.registry import AGENTS
+from agents.evaluation.statistics import bootstrap_interval, interquartile_mean
+from agents.studies.leaderboard import Baseline, Leaderboard, Result, leaderboard_curves, markdown_table
 from scripts.cli import main
 
 SMALL = [
@@ -68,7 +62,7 @@ def test_results_of_other_settings_are_not_mixed(tmp_path: Path, capsys: pytest.
 def test_an_agent_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "my_agents.py").write_text(
         "from stable_baselines3 import A2C\n"
-        "from agents.recipes import AGENTS, AgentRecipe\n"
+        "from agents.algorithms.registry import AGENTS, AgentRecipe\n"
         "AGENTS['mine'] = AgentRecipe(A2C, 'MultiInputPolicy', {'gamma': 0.7, 'n_steps': 3})\n"
     )
     monkeypatch.chdir(tmp_path)

@@ -14,19 +14,21 @@ from conftest import SMALL_SCENES
 from stable_baselines3 import A2C, PPO, SAC, TD3
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from agents.deterministic_policy import agent_locator
-from agents.evaluation import evaluate, pointing_game
-from agents.factory import as_sb3, make_agent
-from agents.policy_cost import policy_multiply_adds
-from agents.policy_training import train_agent
-from agents.ppo_gru import PPOGRU
-from agents.proposal_network import GlimpseGRUPolicy, GlimpsePolicy
-from agents.recipes import AGENTS
-from agents.run import load_policy, save_policy
-from agents.sb3_vec_env import SB3VecEnv
+from agents.algorithms.make_agent import as_sb3, make_agent
+from agents.algorithms.ppo_gru import PPOGRU
+from agents.algorithms.registry import AGENTS
+from agents.algorithms.sb3_vec_env import SB3VecEnv
+from agents.algorithms.stage2 import train_agent
+from agents.evaluation.metrics import pointing_game
+from agents.evaluation.rollout import evaluate
+from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.cost import policy_multiply_adds
+from agents.policies.gru import GlimpseGRUPolicy
+from agents.policies.protocol import agent_locator
+from agents.policies.weights import load_policy, save_policy
 from classifiers.checkpoints import CheckpointError
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.frozen import FrozenClassifier
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 
 MakeClassifier = Callable[..., FrozenClassifier]
@@ -71,7 +73,7 @@ def test_agents_learn_where_the_one_good_place_is(
 def test_cut_off_training_ends_with_the_same_policy(
     name: str, classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("agents.policy_training._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr("agents.algorithms.stage2._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
 
     def new_agent() -> Any:
         options = {} if name == "a2c" else {"batch_size": 24}
@@ -116,7 +118,7 @@ def test_standard_deviation_can_be_lowered(classifier: FrozenClassifier, scenes:
     agent = make_agent("ppo", _env(classifier, scenes), seed=0, n_steps=3, batch_size=24, policy_kwargs=SMALL_UNITS)
     assert isinstance(agent.policy, GlimpsePolicy)
 
-    train_agent(agent, 24 * 4, seed=0, stds=(0.2, 0.05))
+    train_agent(agent, 24 * 4, seed=0, action_std_schedule=(0.2, 0.05))
 
     last_rollout = 0.2 * (0.05 / 0.2) ** (3 / 4)
     assert agent.policy.log_std.exp().tolist() == pytest.approx([2 * last_rollout] * 2, rel=1e-4)
@@ -250,7 +252,7 @@ def test_unknown_agents_are_refused() -> None:
 
 @pytest.mark.parametrize(("num_envs", "n_steps"), [(256, 3), (8, 96), (1000, 3)])
 def test_rollouts_are_whole_episodes_whatever_the_number_of_environments(num_envs: int, n_steps: int) -> None:
-    from agents.factory import _whole_episodes
+    from agents.algorithms.make_agent import _whole_episodes
 
     assert _whole_episodes(focus_steps=3, num_envs=num_envs, rollout=768) == n_steps
 

@@ -14,17 +14,18 @@ import torch
 from conftest import SMALL_SCENES, random_classifier
 from PIL import Image
 
-from agents.deterministic_policy import DeterministicPolicy, agent_locator
-from agents.evaluation import evaluate
-from agents.onnx_export import export_full_resolution, export_onnx
-from agents.policy_cost import policy_multiply_adds
-from agents.recognizer import Recognizer
-from agents.run import new_agent, policy_env
-from agents.run_config import PolicySpec
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.encoders import build_encoder
-from classifiers.frozen import frozen
-from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork
+from agents.evaluation.rollout import evaluate
+from agents.policies.cost import policy_multiply_adds
+from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.recognition.onnx_export import export_full_resolution, export_onnx
+from agents.recognition.recognizer import Recognizer
+from agents.runs.config import Stage2Spec
+from agents.runs.new_agent import new_agent, policy_env
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import frozen
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.spec import ClassifierSpec
 from scripts.cli import main
 
 onnxruntime = pytest.importorskip("onnxruntime")
@@ -34,7 +35,7 @@ SIZE = (SMALL_SCENES.height, SMALL_SCENES.width)
 def _recognizer(scenes: ArrayImages, head: str, agent: str, shape: dict[str, Any]) -> Recognizer:
     spec = ClassifierSpec(encoder="small_resnet", head=head, patch_size=48, num_glimpses=4, hidden_size=16, **shape)
     classifier = frozen(random_classifier(spec))
-    policy_spec = PolicySpec(env_steps=1, agent=agent, num_envs=2)
+    policy_spec = Stage2Spec(env_steps=1, agent=agent, num_envs=2)
     model = new_agent(policy_env(classifier, scenes, policy_spec), policy_spec, 0)
     if agent in ("ppo", "ppo_gru"):
         torch.nn.init.normal_(model.policy.action_net[0].weight, std=2.0)  # looks that differ from image to image

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.config_files import load_config, shipped_configs
+from agents.runs.config_files import load_config, shipped_configs
 from classifiers.published import PUBLISHED
 from scripts.cli import main
 
@@ -50,10 +50,10 @@ def test_settings_are_those_of_appendix_a(name: str) -> None:
 
     assert head == published.head == ("cascade" if is_cascade else "gru")
     assert config.classifier.resize_mode == published.resize_mode
-    assert (config.data.height, config.data.centre_share) == (published.image_size, published.centre_share)
+    assert (config.data.height, config.data.crop_pct) == (published.image_size, published.crop_pct)
     assert config.data.interpolation == published.interpolation
     assert config.stage2.policy_options["extractor"] == published.proposal_network
-    assert config.stage2.stds == (0.1, 0.1) and config.stage2.options["gamma"] == 0.7
+    assert config.stage2.action_std_schedule == (0.1, 0.1) and config.stage2.options["gamma"] == 0.7
     assert config.stage2.env_steps == 15 * 1_281_167 * (config.classifier.num_glimpses - 1)
     assert config.stage1.regularization == (5.0 if is_cascade else 1.0)
     assert (config.stage1.global_lr == 0) == is_cascade

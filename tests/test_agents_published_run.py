@@ -14,9 +14,9 @@ import torch
 from published_weights import NAMES, checkpoint, make_input, recorded
 
 from agents import load_run
-from agents.published_run import import_checkpoint
+from agents.runs.import_published import import_checkpoint
 from classifiers.checkpoints import CheckpointError
-from classifiers.patches import crop, top_left_px
+from classifiers.networks.geometry import crop, top_left_px
 from scripts.cli import main
 
 SMALL = "mobilenetv3_large_100"

@@ -12,18 +12,20 @@ from conftest import SMALL_SCENES, random_classifier
 from PIL import Image
 
 import agents
-from agents.adaptive import adaptive_figures, apply_exit_rule, budget_curve, cheapest_rule, fit_exit_rule
-from agents.deterministic_policy import DeterministicPolicy, agent_locator
-from agents.evaluation import EvaluationRecord, evaluate
-from agents.loaded_run import load_run
-from agents.policy_cost import policy_multiply_adds
-from agents.recognizer import Recognizer, as_batch
-from agents.run import new_agent, open_images, policy_env
-from agents.run_config import PolicySpec
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.early_exit import ExitRule, exit_scores, exit_steps
-from classifiers.frozen import frozen
-from classifiers.glance_focus import ClassifierSpec
+from agents.evaluation.budgets import adaptive_figures, apply_exit_rule, budget_curve, cheapest_rule, fit_exit_rule
+from agents.evaluation.record import EvaluationRecord
+from agents.evaluation.rollout import evaluate
+from agents.evaluation.stopping import ExitRule, exit_scores, exit_steps
+from agents.policies.cost import policy_multiply_adds
+from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.recognition.recognizer import Recognizer, as_batch
+from agents.runs.config import Stage2Spec
+from agents.runs.images import open_images
+from agents.runs.loaded import load_run
+from agents.runs.new_agent import new_agent, policy_env
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import frozen
+from classifiers.networks.spec import ClassifierSpec
 from scripts.cli import main
 from scripts.report import write_report
 
@@ -35,7 +37,7 @@ def _recognizer(
 ) -> tuple[Recognizer, EvaluationRecord]:
     spec = ClassifierSpec(encoder="small_resnet", head=head, patch_size=48, num_glimpses=4, hidden_size=16)
     classifier = frozen(random_classifier(spec))
-    policy_spec = PolicySpec(env_steps=1, agent=agent, num_envs=2)
+    policy_spec = Stage2Spec(env_steps=1, agent=agent, num_envs=2)
     model = new_agent(policy_env(classifier, scenes, policy_spec), policy_spec, 0)
     torch.manual_seed(1)
     torch.nn.init.normal_(model.policy.action_net[0].weight, std=2.0)  # looks that differ from image to image
@@ -167,7 +169,7 @@ def test_bad_settings_are_refused(scenes: ArrayImages) -> None:
         ({"num_glimpses": 5}, "pass 1 to 4"),
         ({"thresholds": [0.5]}, "1 thresholds for 4 steps; pass 3"),
         ({"criterion": "random"}, "pass 'confidence' or 'entropy'"),
-        ({"budget": float(costs.mean()), "method": "luck"}, "pass one of geometric, best"),
+        ({"budget": float(costs.mean()), "method": "luck"}, "pass one of geometric, grid_search"),
     ):
         with pytest.raises(ValueError, match=reason):
             recognizer.use(**settings)  # type: ignore[arg-type]  # on purpose
@@ -205,7 +207,7 @@ def test_budget_curves_rank_the_criteria_as_table_7_does() -> None:
         criterion: budget_curve(calibration, record, criterion=criterion, num_budgets=9)
         for criterion in ("confidence", "entropy", "random")
     }
-    best = budget_curve(calibration, record, method="best", num_budgets=9)
+    best = budget_curve(calibration, record, method="grid_search", num_budgets=9)
 
     inner = slice(2, 7)
     confidence, entropy, chance = (np.array(curves[name].accuracies)[inner] for name in curves)
@@ -264,7 +266,7 @@ def test_recognizer_of_a_run(run: Path, scenes: ArrayImages) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["multiply_adds"]["cumulative"] == record.multiply_adds.tolist()
     assert metrics["adaptive"]["calibration_images"] == 20
-    assert set(metrics["adaptive"]["curves"]) == {"confidence", "entropy", "random", "best"}
+    assert set(metrics["adaptive"]["curves"]) == {"confidence", "entropy", "random", "grid_search"}
 
 
 def test_evaluate_writes_its_figures_and_judges_a_budget(
@@ -276,7 +278,9 @@ def test_evaluate_writes_its_figures_and_judges_a_budget(
 
     assert main(["evaluate", str(tmp_path / "copy"), "--budget", "15M"]) == 0
 
-    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "geometric" in line or "best" in line]
+    rows = [
+        line.split() for line in capsys.readouterr().out.splitlines() if "geometric" in line or "grid_search" in line
+    ]
     assert [row[3] for row in rows] == ["confidence", "entropy", "random", "confidence"]
     after = json.loads((tmp_path / "copy" / "metrics.json").read_text())
     assert after["accuracy"] == before["accuracy"] and after["adaptive"] == before["adaptive"]
@@ -336,7 +340,7 @@ def test_lots_of_files_are_recognised_as_one(run: Path, pictures: Path, monkeypa
     recognizer = Recognizer.load(run, budget=15e6, batch_size=1)
     whole = recognizer.predict_files(files)
 
-    monkeypatch.setattr(agents.recognizer, "_BYTES_AT_ONCE", 1)  # a file at a time
+    monkeypatch.setattr(agents.recognition.recognizer, "_BYTES_AT_ONCE", 1)  # a file at a time
     for together, alone in zip(whole, recognizer.predict_files(files), strict=True):
         assert np.allclose(together, alone, atol=1e-5, equal_nan=True)
     with pytest.raises(ValueError, match="paths is empty"):

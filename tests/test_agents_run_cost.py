@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from agents.config_files import load_config
-from agents.proposal_network import PROPOSAL_NETWORKS
-from agents.run_cost import run_cost
+from agents.policies.extractor import PROPOSAL_NETWORKS
+from agents.runs.config_files import load_config
+from agents.runs.cost import run_cost
 from scripts.cli import main
 
 TABLE_6 = {

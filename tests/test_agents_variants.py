@@ -14,20 +14,20 @@ import torch
 import yaml
 from conftest import SMALL_SCENES, random_classifier
 
-from agents.config_files import ConfigError, dump_config, load_config
-from agents.deterministic_policy import DeterministicPolicy, agent_locator
-from agents.evaluation import evaluate
-from agents.factory import make_agent
-from agents.loaded_run import load_run
-from agents.policy_cost import policy_multiply_adds
-from agents.policy_training import train_agent
-from agents.proposal_network import GlimpsePolicy
-from agents.recognizer import Recognizer
-from agents.run import load_policy, save_policy
+from agents.algorithms.make_agent import make_agent
+from agents.algorithms.stage2 import train_agent
+from agents.evaluation.rollout import evaluate
+from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.cost import policy_multiply_adds
+from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.weights import load_policy, save_policy
+from agents.recognition.recognizer import Recognizer
+from agents.runs.config_files import ConfigError, dump_config, load_config
+from agents.runs.loaded import load_run
 from classifiers.checkpoints import load_classifier
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.frozen import FrozenClassifier
-from classifiers.glance_focus import ClassifierSpec
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
+from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
 from gfnet_env.tasks import HARD_SCENES, SHIPPED_HARD_RUN
 from scripts.cli import main
@@ -105,7 +105,7 @@ def test_agents_learn_when_to_stop(name: str, colour_classifier: MakeClassifier)
     options: dict[str, Any] = {"n_steps": 2, "batch_size": 128, "learning_rate": 5e-3, "policy_kwargs": SMALL_UNITS}
     agent = make_agent(name, env, seed=0, **options)
 
-    train_agent(agent, 128 * 50, seed=0, stds=(0.35, 0.1))  # type: ignore[arg-type]  # on-policy
+    train_agent(agent, 128 * 50, seed=0, action_std_schedule=(0.35, 0.1))  # type: ignore[arg-type]  # on-policy
 
     looks = []
     for index in (0, 2):

@@ -8,7 +8,6 @@ import torch
 from conftest import random_classifier
 from safetensors.torch import save_file
 
-from classifiers.atomic_files import write_atomically, write_json, write_text
 from classifiers.checkpoints import (
     CheckpointError,
     load_classifier,
@@ -16,8 +15,10 @@ from classifiers.checkpoints import (
     save_classifier,
     save_full_resolution,
 )
-from classifiers.encoders import build_encoder
-from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork
+from classifiers.files import write_atomically, write_json, write_text
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.spec import ClassifierSpec
 
 SPEC = ClassifierSpec(encoder="small_resnet", head="cascade", patch_size=48, num_glimpses=3)
 

@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.distributed import process_count, process_index
-from classifiers.encoders import build_encoder
-from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork, GlanceFocusClassifier
-from classifiers.training import FitSpec, train_full_resolution, train_sequences
+from classifiers.data.source import ArrayImages
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.spec import ClassifierSpec
+from classifiers.training.distributed import process_count, process_index
+from classifiers.training.fit_spec import FitSpec
+from classifiers.training.stages import train_full_resolution, train_sequences
 
 _SCRIPT = """
 import sys
@@ -24,7 +27,7 @@ from pathlib import Path
 import torch
 torch.set_num_threads(1)
 from test_classifiers_distributed import train_both
-from classifiers.distributed import is_first_process, process_group
+from classifiers.training.distributed import is_first_process, process_group
 with process_group():
     weights = train_both(Path({folder!r}))
     if is_first_process():
@@ -39,7 +42,7 @@ def train_both(folder: Path) -> dict[str, Tensor]:
     images = torch.randint(0, 256, (20, 3, 64, 64), dtype=torch.uint8, generator=generator)
     labels = torch.randint(0, 3, (20,), generator=generator)
     source = ArrayImages(images, labels, torch.zeros(20, 4, dtype=torch.int64), ("a", "b", "c"))
-    spec = FitSpec(epochs=2, batch_size=8, part_size=4, lr=0.01, shift_px=4, flip=True)
+    spec = FitSpec(epochs=2, batch_size=8, micro_batch_size=4, lr=0.01, shift_px=4, flip=True)
     network = FullResolutionNetwork(build_encoder("timm:convnext_atto", 3))
     train_full_resolution(network, source, spec, seed=0, checkpoint=folder / "network.pt")
     torch.manual_seed(0)  # training leaves torch's generator where its last part left it
@@ -82,10 +85,10 @@ def test_parts_add_up_to_the_whole_step() -> None:
     images = torch.randint(0, 256, (12, 3, 64, 64), dtype=torch.uint8)
     source = ArrayImages(images, torch.arange(12) % 3, torch.zeros(12, 4, dtype=torch.int64), ("a", "b", "c"))
     weights = []
-    for part_size in (None, 4, 3):
+    for micro_batch_size in (None, 4, 3):
         torch.manual_seed(0)
         network = FullResolutionNetwork(build_encoder("timm:convnext_atto", 3))
-        spec = FitSpec(epochs=1, batch_size=8, part_size=part_size, lr=0.01)
+        spec = FitSpec(epochs=1, batch_size=8, micro_batch_size=micro_batch_size, lr=0.01)
         train_full_resolution(network, source, spec, seed=0)
         weights.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
 
@@ -94,11 +97,11 @@ def test_parts_add_up_to_the_whole_step() -> None:
 
 
 def test_steps_that_can_not_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("classifiers.training.process_count", lambda: 2)
+    monkeypatch.setattr("classifiers.training.loop.process_count", lambda: 2)
     network = FullResolutionNetwork(build_encoder("small_resnet", 3))
     source = ArrayImages(
         torch.zeros(9, 3, 32, 32, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64), torch.zeros(9, 4), ("a", "b")
     )
 
     with pytest.raises(ValueError, match="3 parts can't be shared by 2 processes"):
-        train_full_resolution(network, source, FitSpec(epochs=1, batch_size=9, part_size=3), seed=0)
+        train_full_resolution(network, source, FitSpec(epochs=1, batch_size=9, micro_batch_size=3), seed=0)

@@ -7,11 +7,13 @@ import torch
 from conftest import random_classifier
 from torch import nn
 
-from classifiers.encoders import ENCODERS, build_encoder
-from classifiers.frozen import FrozenClassifier, frozen
-from classifiers.glance_focus import ClassifierSpec, FullResolutionNetwork, GlanceFocusClassifier
-from classifiers.heads import AverageHead, CascadeHead, GRUHead
-from classifiers.multiply_adds import encoder_cost, glimpse_costs
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.costs import encoder_cost, glimpse_costs
+from classifiers.networks.encoders import ENCODERS, build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.heads import AverageHead, CascadeHead, GRUHead
+from classifiers.networks.spec import ClassifierSpec
 
 
 @pytest.mark.parametrize("head", ["gru", "cascade", "average"])

@@ -12,15 +12,17 @@ from conftest import random_classifier
 from safetensors.torch import save_file
 from torch.nn import functional
 
-from agents.config_files import load_config
-from agents.run_cost import run_cost
+from agents.runs.config_files import load_config
+from agents.runs.cost import run_cost
 from classifiers.checkpoints import load_classifier, save_classifier
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.frozen import FrozenClassifier, frozen
-from classifiers.glance_focus import ClassifierSpec, GlanceFocusClassifier
-from classifiers.multiply_adds import encoder_cost, glimpse_costs
-from classifiers.patches import crop, resize
-from classifiers.training import FitSpec, random_locator, train_sequences
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.costs import encoder_cost, glimpse_costs
+from classifiers.networks.geometry import crop, resize
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.spec import ClassifierSpec
+from classifiers.training.fit_spec import FitSpec
+from classifiers.training.stages import random_locator, train_sequences
 from scripts.report import cost_table
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from classifiers.small_maps import BatchedConv2d, compute_small_maps_together
+from classifiers.inference.small_maps import BatchedConv2d, compute_small_maps_together
 
 
 @pytest.mark.parametrize("sides", [(1, 1), (2, 3), (3, 3), (5, 4), (6, 6), (7, 3), (12, 12)])

@@ -9,17 +9,15 @@ import torch
 import torchvision
 from torch import Tensor
 
-from classifiers.datasets.image_source import ArrayImages, Batch
-from classifiers.encoders import build_encoder
-from classifiers.glance_focus import (
-    ClassifierSpec,
-    FullResolutionNetwork,
-    GlanceFocusClassifier,
-    Glimpse,
-    SequenceLogits,
-)
-from classifiers.losses import sequence_loss
-from classifiers.training import FitSpec, NotANumberError, fit, train_full_resolution, train_sequences
+from classifiers.data.source import ArrayImages, Batch
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.glance_focus import GlanceFocusClassifier, Glimpse, SequenceLogits
+from classifiers.networks.spec import ClassifierSpec
+from classifiers.training.fit_spec import FitSpec
+from classifiers.training.loop import NotANumberError, fit
+from classifiers.training.losses import sequence_loss
+from classifiers.training.stages import train_full_resolution, train_sequences
 
 SHAPE = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
 

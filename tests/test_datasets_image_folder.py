@@ -8,7 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
-from classifiers.datasets.image_folder import DatasetImages, FolderImages, UnreadableImageError, in_memory
+from classifiers.data.decoding import UnreadableImageError
+from classifiers.data.folder import FolderImages, in_memory
+from classifiers.data.map_style import DatasetImages
 
 ALL = torch.arange(3)
 
@@ -52,12 +54,12 @@ def test_images_are_scaled_to_cover_and_centre_cropped(tree: Path) -> None:
     assert (batch.images == 255).all()
 
 
-def test_centre_share_crops_as_imagenet_does(tree: Path) -> None:
+def test_crop_pct_crops_as_imagenet_does(tree: Path) -> None:
     framed = Image.new("RGB", (256, 256), (0, 0, 0))
     framed.paste((255, 255, 255), (16, 16, 240, 240))
     _save(tree / "cat" / "0.png", framed)
 
-    batch = FolderImages.open(tree, (224, 224), centre_share=0.875).fetch(torch.tensor([0]))
+    batch = FolderImages.open(tree, (224, 224), crop_pct=0.875).fetch(torch.tensor([0]))
 
     assert (batch.images == 255).all()
 
@@ -95,7 +97,7 @@ def test_what_is_missing_is_said(tree: Path, tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(ValueError, match="holds 0 class folders; pass a tree with one folder per class, two or more"):
         FolderImages.open(empty, (8, 8))
-    with pytest.raises(ValueError, match="unreadable='ignore' is unknown; pass one of refuse, skip"):
+    with pytest.raises(ValueError, match="unreadable='ignore' is unknown; pass one of raise, skip"):
         FolderImages.open(tree, (8, 8), unreadable="ignore")
 
 

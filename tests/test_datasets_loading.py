@@ -9,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 
-from classifiers.datasets.image_folder import FolderImages, UnreadableImageError
-from classifiers.datasets.images_ahead import ImagesAhead
-from classifiers.datasets.loading import RandomCrops, _random_box, fetch_ahead
+from classifiers.data.decoding import UnreadableImageError
+from classifiers.data.folder import FolderImages
+from classifiers.data.loader import prefetch_batches
+from classifiers.data.prefetch import Prefetcher
+from classifiers.data.random_crops import RandomCrops, _random_box
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +34,8 @@ PLAN = [torch.tensor([5, 0]), torch.tensor([2]), torch.tensor([1, 3, 4])]
 def test_workers_bring_what_the_process_itself_would(folder: FolderImages, crops: bool) -> None:
     source = RandomCrops(folder, (0.2, 1.0), seed=3) if crops else folder
 
-    alone = list(fetch_ahead(source, PLAN, 0, torch.device("cpu")))
-    ahead = list(fetch_ahead(source, PLAN, 2, torch.device("cpu")))
+    alone = list(prefetch_batches(source, PLAN, 0, torch.device("cpu")))
+    ahead = list(prefetch_batches(source, PLAN, 2, torch.device("cpu")))
 
     assert [len(batch.images) for batch in ahead] == [2, 1, 3]
     for one, other in zip(alone, ahead, strict=True):
@@ -70,7 +72,7 @@ def test_threads_crop_ahead_what_a_fetch_would(folder: FolderImages) -> None:
     crops = RandomCrops(folder, (0.2, 1.0), seed=3)
     expected = crops.fetch(torch.arange(6))
 
-    ahead = ImagesAhead(crops, num_threads=3)
+    ahead = Prefetcher(crops, num_threads=3)
     ahead.expect(np.array([0, 2, 4]))
 
     assert torch.equal(ahead.fetch(torch.arange(6)).images, expected.images)

@@ -8,10 +8,10 @@ import pytest
 import torch
 from conftest import SMALL_SCENES
 
-from classifiers.datasets.image_source import batches
-from classifiers.datasets.scene_cache import SHARD_SIZE, load_scenes
-from classifiers.datasets.signs import CLASS_NAMES, DISTRACTORS
-from classifiers.datasets.synthetic_signs import SPLITS, SceneSpec, draw_scene
+from classifiers.data.source import batches
+from classifiers.data.synthetic_signs.cache import SHARD_SIZE, load_scenes
+from classifiers.data.synthetic_signs.scenes import SPLITS, SceneSpec, draw_scene
+from classifiers.data.synthetic_signs.signs import CLASS_NAMES, DISTRACTORS
 
 
 def test_scenes_are_deterministic_and_splits_differ() -> None:
@@ -60,7 +60,7 @@ def test_the_box_holds_the_sign() -> None:
 
 
 def test_distractors_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    from classifiers.datasets import synthetic_signs
+    from classifiers.data.synthetic_signs import scenes as synthetic_signs
 
     kinds: list[str] = []
     draw_sign = synthetic_signs.draw_sign

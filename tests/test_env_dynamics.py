@@ -11,11 +11,11 @@ import pytest
 import torch
 from red_corner import GREY, MEAN, RED, red_probability
 
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.frozen import FrozenClassifier
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
 from gfnet_env.actions import to_action, to_location
-from gfnet_env.glance_memory import GlanceMemory
+from gfnet_env.glance_cache import GlanceCache
 from gfnet_env.rewards import contrastive_reward, increment_reward
 
 MakeClassifier = Callable[..., FrozenClassifier]
@@ -234,8 +234,8 @@ def test_parts_that_do_not_fit_are_refused(
 def test_glances_are_remembered(
     classifier: FrozenClassifier, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch, most_bytes: int
 ) -> None:
-    monkeypatch.setattr("gfnet_env.glance_memory._MOST_BYTES", most_bytes)
-    memory = GlanceMemory(classifier, len(scenes), num_rows=2)
+    monkeypatch.setattr("gfnet_env.glance_cache._MOST_BYTES", most_bytes)
+    memory = GlanceCache(classifier, len(scenes), num_rows=2)
     taken: list[int] = []
     glance = classifier.glance
     monkeypatch.setattr(classifier, "glance", lambda images: taken.append(len(images)) or glance(images))
@@ -251,7 +251,7 @@ def test_glances_are_remembered(
 def test_a_glance_does_not_depend_on_what_was_remembered_before(
     classifier: FrozenClassifier, scenes: ArrayImages
 ) -> None:
-    one, other = (GlanceMemory(classifier, len(scenes), num_rows=16) for _ in range(2))
+    one, other = (GlanceCache(classifier, len(scenes), num_rows=16) for _ in range(2))
     everything = torch.arange(12)
     one.glance(torch.tensor([7]), scenes.images[[7]])
     one.glance(torch.tensor([5, 1, 7]), scenes.images[[5, 1, 7]])

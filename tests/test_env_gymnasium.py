@@ -19,9 +19,9 @@ from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
 from classifiers.checkpoints import save_classifier
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.frozen import FrozenClassifier
-from classifiers.glance_focus import ClassifierSpec
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
+from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
 
 SIGNS = "GFNet-SyntheticSigns-v0"

@@ -14,9 +14,9 @@ from conftest import SMALL_SCENES, random_classifier
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.frozen import FrozenClassifier, frozen
-from classifiers.glance_focus import ClassifierSpec
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
 
 SIGNS = "GFNet-SyntheticSigns-v0"

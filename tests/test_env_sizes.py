@@ -10,8 +10,8 @@ import pytest
 import torch
 from red_corner import MEAN, MakeClassifier, action, red_probability
 
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.frozen import FrozenClassifier
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
 
 

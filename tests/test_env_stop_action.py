@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from red_corner import MakeClassifier, action
 
-from classifiers.datasets.image_source import ArrayImages
-from classifiers.frozen import FrozenClassifier
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
 from gfnet_env.actions import to_decisions
 

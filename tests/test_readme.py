@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from conftest import SMALL_SCENES
 
-from agents.config_files import shipped_configs
-from agents.recipes import AGENTS
+from agents.algorithms.registry import AGENTS
+from agents.runs.config_files import shipped_configs
 from scripts.cli import main
 
 ROOT = Path(__file__).parent.parent

@@ -19,9 +19,10 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import agents.pipeline
-from agents.evaluation import EvaluationRecord, accuracy_by_step, load_record
-from agents.results import POLICIES
+import agents.runs.pipeline
+from agents.evaluation.metrics import accuracy_by_step
+from agents.evaluation.record import EvaluationRecord, load_record
+from agents.runs.results import POLICIES
 from scripts.cli import main
 
 TINY = """
@@ -197,7 +198,7 @@ def test_the_best_policy_is_kept(finished: Path, tiny: Path, tmp_path: Path, mon
         found.append(accuracy_by_step(record)[-1])
         return accuracy_by_step(record)
 
-    monkeypatch.setattr(agents.pipeline, "accuracy_by_step", noting)
+    monkeypatch.setattr(agents.runs.pipeline, "accuracy_by_step", noting)
     options = [f"start={finished}", "stage2.options.learning_rate=0.3", "stage2.options.n_steps=3"]
     options += ["stage2.evaluations=4", "stage3.epochs=0"]
     sets = [part for option in options for part in ("--set", option)]
@@ -296,7 +297,7 @@ def test_a_read_only_place_is_one_sentence(finished: Path, capsys: pytest.Captur
 def _gfnet(*arguments: str) -> Any:
     """Starts the command in a process of its own, from a server that has imported all of it before."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scripts.cli", "agents.pipeline"])
+    context.set_forkserver_preload(["scripts.cli", "agents.runs.pipeline"])
     process = context.Process(target=_run_and_exit, args=arguments)
     process.start()
     return process

@@ -1,0 +1,1 @@
+"""Algorithms of Stable-Baselines3 on our environments, by name."""

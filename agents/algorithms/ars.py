@@ -1,0 +1,64 @@
+"""Augmented random search on vector environments."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from sb3_contrib import ARS
+from sb3_contrib.ars.policies import ARSPolicy
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from torch import nn
+
+from agents.policies.extractor import GlimpseExtractor, extractor_arguments
+
+
+class VectorARS(ARS):
+    """ARS that counts a step of each environment once; sb3-contrib's counts it once for every environment."""
+
+    def _trigger_callback(
+        self, _locals: dict[str, Any], _globals: dict[str, Any], callback: BaseCallback, n_envs: int
+    ) -> None:
+        super()._trigger_callback(_locals, _globals, callback, 1)  # it is called for each environment by itself
+
+
+class GlimpseARSPolicy(ARSPolicy):
+    """The patch proposal network with weights that a random search moves.
+
+    Args:
+        observation_space: the environment's.
+        action_space: the environment's.
+        extractor: arguments of `GlimpseExtractor`, or a key of `PROPOSAL_NETWORKS`.
+    """
+
+    def __init__(
+        self,
+        observation_space: spaces.Dict,
+        action_space: spaces.Box,
+        extractor: dict[str, Any] | str | None = None,
+    ) -> None:
+        self._extractor = extractor_arguments(extractor)
+        super().__init__(observation_space, action_space, net_arch=[])
+        last = self.action_net[0]
+        assert isinstance(last, nn.Linear)
+        nn.init.zeros_(last.bias)  # the first look is at the image's centre
+
+    def make_features_extractor(self) -> BaseFeaturesExtractor:
+        """The patch proposal network's; SB3 calls this while it builds the policy."""
+        assert isinstance(self.observation_space, spaces.Dict)
+        return GlimpseExtractor(self.observation_space, **self._extractor)
+
+    def load_from_vector(self, vector: np.ndarray) -> None:
+        """Takes all weights from one vector; each then owns its memory, without which it can't be saved."""
+        super().load_from_vector(vector)
+        for parameter in self.parameters():
+            parameter.data = parameter.data.clone()
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        return {
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "extractor": self._extractor,
+        }

@@ -1,0 +1,154 @@
+"""Agents by name."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import math
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import VectorEnv
+from gymnasium.wrappers import FlattenObservation
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.vec_env import VecEnv, VecMonitor
+
+from agents.algorithms.ars import GlimpseARSPolicy
+from agents.algorithms.registry import AGENTS, AgentRecipe
+from agents.algorithms.sb3_vec_env import FlatVecEnv, SB3VecEnv
+from agents.policies.actor_critic import SquashedMeanGaussian
+from agents.policies.extractor import GlimpseExtractor, extractor_arguments
+from agents.policies.off_policy import FlatGlimpseExtractor
+from gfnet_env import GlanceFocusDynamics, GridAction, VectorGridAction
+
+AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
+"""An environment, a vector environment (autoreset SAME_STEP), or an SB3 `VecEnv`."""
+
+_OWN_POLICIES = (SquashedMeanGaussian, GlimpseARSPolicy)  # which take `extractor` themselves
+
+
+def make_agent(
+    name: str, env: AnyEnv | str, *, policy_kwargs: dict[str, Any] | None = None, **overrides: Any
+) -> BaseAlgorithm:
+    """An untrained agent.
+
+    Args:
+        name: a key of `AGENTS`.
+        env: what it acts in, or its id; wrapped here where the algorithm needs flat observations or discrete actions.
+        policy_kwargs: of the policy, over the recipe's.
+        **overrides: of the algorithm (`seed`, `learning_rate`, `tensorboard_log`, ...), over the recipe's.
+
+    Returns:
+        The SB3 algorithm; `learn`, `predict`, `save` are SB3's own.
+
+    Raises:
+        ValueError: if the name or an option is unknown, or the environment does not fit.
+    """
+    if name not in AGENTS:
+        near = difflib.get_close_matches(name, AGENTS, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"agent {name!r} is unknown; {hint}pass one of {', '.join(AGENTS)}")
+    recipe = AGENTS[name]
+    if isinstance(env, str):
+        env = gymnasium.make(env)
+    parts = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space
+    if isinstance(env, VecEnv):
+        parts = getattr(env, "parts", parts)  # `FlatVecEnv`'s, however wrapped
+    wrapped = as_sb3(env, recipe.form)
+    _refuse_unknown(recipe.algorithm, name, overrides)
+    num_envs = wrapped.num_envs if isinstance(wrapped, VecEnv) else 1
+    options = {**recipe.defaults, **overrides}
+    if recipe.rollout:
+        options.setdefault("n_steps", _whole_episodes(_focus_steps(wrapped), num_envs, recipe.rollout))
+    if recipe.batches:
+        rollout = options["n_steps"] * num_envs
+        options.setdefault("batch_size", rollout // next(n for n in range(recipe.batches, 0, -1) if rollout % n == 0))
+    if recipe.updates_per_step:
+        options.setdefault("gradient_steps", max(1, round(recipe.updates_per_step * num_envs)))
+    if recipe.noise:
+        size = wrapped.action_space.shape
+        options.setdefault("action_noise", NormalActionNoise(np.zeros(size), np.full(size, 2.0 * recipe.noise)))
+    return recipe.algorithm(
+        recipe.policy, wrapped, policy_kwargs=_policy_kwargs(recipe, policy_kwargs or {}, parts), **options
+    )
+
+
+def _policy_kwargs(recipe: AgentRecipe, overrides: dict[str, Any], parts: spaces.Space[Any]) -> dict[str, Any]:
+    """The policy's arguments; SB3's own policies get the extractor as a class and its arguments."""
+    merged = {**recipe.policy_kwargs, **overrides}
+    is_ours = isinstance(recipe.policy, type) and issubclass(recipe.policy, _OWN_POLICIES)
+    if is_ours or "extractor" not in merged or not isinstance(parts, spaces.Dict):
+        return merged
+    arguments = extractor_arguments(merged.pop("extractor"))
+    if recipe.form == "flat":
+        return {
+            **merged,
+            "features_extractor_class": FlatGlimpseExtractor,
+            "features_extractor_kwargs": {**arguments, "parts": parts},
+        }
+    return {**merged, "features_extractor_class": GlimpseExtractor, "features_extractor_kwargs": arguments}
+
+
+def _refuse_unknown(algorithm: Callable[..., BaseAlgorithm], name: str, options: dict[str, Any]) -> None:
+    """Names the near miss of the first option that an algorithm does not have."""
+    parameters = inspect.signature(algorithm).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    for key in options.keys() - parameters.keys():
+        near = difflib.get_close_matches(key, parameters, 1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise ValueError(f"agent {name!r} has no option {key!r}; {hint}it has {', '.join(parameters)}")
+
+
+def _whole_episodes(focus_steps: int, num_envs: int, rollout: int) -> int:
+    """Steps of one environment in a rollout: the fewest whole episodes that make so many steps in all."""
+    return focus_steps * max(1, math.ceil(rollout / (focus_steps * num_envs)))
+
+
+def _focus_steps(env: Any) -> int:
+    """T - 1 of an environment of ours, however wrapped; 1 of any other."""
+    if isinstance(env, VecEnv):
+        try:
+            dynamics = env.get_attr("dynamics")[0]
+        except AttributeError:
+            return 1
+    else:
+        dynamics = getattr(env.unwrapped, "dynamics", None)
+    return dynamics.num_glimpses - 1 if isinstance(dynamics, GlanceFocusDynamics) else 1
+
+
+def as_sb3(env: AnyEnv, form: str = "plain") -> Any:
+    """What SB3 accepts as environment: a vector environment gets an adapter and an episode monitor.
+
+    Args:
+        env: the environment.
+        form: one of `agents.algorithms.registry.FORMS`.
+
+    Returns:
+        A Gymnasium environment or an SB3 `VecEnv`.
+
+    Raises:
+        ValueError: if an SB3 `VecEnv` is not in that form already.
+    """
+    if isinstance(env, VecEnv):
+        fits = {
+            "plain": True,
+            "flat": isinstance(env.observation_space, spaces.Box),
+            "grid": isinstance(env.action_space, spaces.Discrete),
+        }
+        if not fits[form]:
+            raise ValueError(
+                f"this algorithm needs the environment in {form!r} form, which can't be made of a VecEnv; pass the "
+                "environment itself"
+            )
+        return env
+    if isinstance(env, VectorEnv):
+        adapted = SB3VecEnv(VectorGridAction(env) if form == "grid" else env)
+        return VecMonitor(FlatVecEnv(adapted) if form == "flat" else adapted)
+    if form == "flat":
+        return FlattenObservation(env)
+    return GridAction(env) if form == "grid" else env

@@ -1,0 +1,1 @@
+"""Where to look next: learned policies, and baselines to judge them by."""

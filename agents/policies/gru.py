@@ -1,0 +1,57 @@
+"""The paper's own pi: the patch proposal network with a GRU (Section 3.2, Fig. 4)."""
+
+from __future__ import annotations
+
+import torch
+from stable_baselines3.common.distributions import Distribution
+from torch import Tensor, nn
+
+from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.extractor import Observation
+
+
+class GlimpseGRUPolicy(GlimpsePolicy):
+    """The paper's own pi: as `GlimpsePolicy`, with a GRU of its own between features and outputs.
+
+    Args:
+        *args: of the base class.
+        **kwargs: of the base class.
+    """
+
+    gru: nn.GRUCell
+
+    def _build_memory(self) -> None:
+        self.gru = nn.GRUCell(self.features_dim, self.features_dim)
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        """(B, units) zeros: the state before the glance."""
+        return torch.zeros(batch_size, self.features_dim, device=self.device)
+
+    def recur(self, observations: Observation, state: Tensor, episode_start: Tensor) -> Tensor:
+        """One step of the GRU.
+
+        Args:
+            observations: of B environments.
+            state: (B, units) after the step before.
+            episode_start: (B,) 1.0 where this is the first observation of an episode, else 0.0.
+
+        Returns:
+            (B, units) the new state h^pi.
+        """
+        return self.remember(self.extract_features(observations), state, episode_start)  # type: ignore[arg-type]  # Dict observations
+
+    def remember(self, vectors: Tensor, state: Tensor, episode_start: Tensor) -> Tensor:
+        """The GRU's part of `recur`, on (B, features_dim) vectors that were extracted before."""
+        new_state: Tensor = self.gru(vectors, state * (1.0 - episode_start)[:, None])
+        return new_state
+
+    def mean_action(self, observations: Observation, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """See `GlimpsePolicy.mean_action`."""
+        if state is None:
+            state = self.initial_state(len(next(iter(observations.values()))))
+        state = self.recur(observations, state, state.new_zeros(len(state)))
+        return self.action_net(state), state
+
+    def outputs(self, state: Tensor) -> tuple[Distribution, Tensor]:
+        """The action's distribution and the value (B,) that a state stands for."""
+        return self._get_action_dist_from_latent(state), self.value_net(state).flatten()

@@ -1,0 +1,81 @@
+"""The patch proposal network inside policies of algorithms that are not PPO."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.policies import RecurrentMultiInputActorCriticPolicy
+from sb3_contrib.crossq.policies import CrossQPolicy
+from sb3_contrib.tqc.policies import MultiInputPolicy as TQCPolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.sac.policies import MultiInputPolicy as SACPolicy
+from stable_baselines3.td3.policies import MultiInputPolicy as TD3Policy
+from torch import Tensor, nn
+
+from agents.policies.actor_critic import SquashedMeanGaussian
+from agents.policies.extractor import GlimpseExtractor
+
+
+class FlatGlimpseExtractor(BaseFeaturesExtractor):
+    """`GlimpseExtractor` for observations that were flattened, for algorithms that know no others (CrossQ).
+
+    Args:
+        observation_space: the flat one.
+        parts: what was flattened, by `gymnasium.wrappers.FlattenObservation`.
+        **arguments: of `GlimpseExtractor`.
+    """
+
+    def __init__(self, observation_space: spaces.Box, parts: spaces.Dict, **arguments: Any) -> None:
+        extractor = GlimpseExtractor(parts, **arguments)
+        super().__init__(observation_space, extractor.features_dim)
+        self.extractor = extractor
+        self._shapes = {key: part.shape or () for key, part in parts.items()}  # a Dict space is sorted by key
+
+    def forward(self, flat: Tensor) -> Tensor:
+        """(B, C h w + F_h) -> (B, features_dim)."""
+        sizes = [math.prod(shape) for shape in self._shapes.values()]
+        parts = flat.split(sizes, dim=1)
+        named = {key: part.unflatten(1, shape) for (key, shape), part in zip(self._shapes.items(), parts, strict=True)}
+        vector: Tensor = self.extractor(named)
+        return vector
+
+
+class _StartsAtCentre:
+    """Before it has learnt anything, an actor looks at the centre: a squashed mean far out would hardly learn."""
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        """The actor, its last layer close to zero; SB3 calls this while it builds the policy."""
+        actor = super().make_actor(features_extractor)  # type: ignore[misc]  # of the policy that this is mixed into
+        last = [module for module in actor.mu.modules() if isinstance(module, nn.Linear)][-1]
+        with torch.no_grad():
+            last.weight.mul_(0.01)
+            last.bias.zero_()
+        return actor
+
+
+class GlimpseSACPolicy(_StartsAtCentre, SACPolicy):
+    """SAC's."""
+
+
+class GlimpseTD3Policy(_StartsAtCentre, TD3Policy):
+    """TD3's and DDPG's."""
+
+
+class GlimpseTQCPolicy(_StartsAtCentre, TQCPolicy):
+    """TQC's."""
+
+
+class GlimpseCrossQPolicy(_StartsAtCentre, CrossQPolicy):
+    """CrossQ's, for flat observations."""
+
+
+class GlimpseLSTMPolicy(SquashedMeanGaussian, RecurrentMultiInputActorCriticPolicy):
+    """As `GlimpseGRUPolicy`, with sb3-contrib's LSTM (RecurrentPPO), whose class makes the optimiser.
+
+    Args:
+        *args: see `SquashedMeanGaussian`.
+        **kwargs: likewise.
+    """

@@ -1,0 +1,1 @@
+"""Trained runs in use: recognition under a budget, and export."""

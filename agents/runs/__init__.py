@@ -1,0 +1,1 @@
+"""A whole training, from a config to a folder of results."""

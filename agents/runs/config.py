@@ -1,0 +1,211 @@
+"""Everything that decides a run, as data: what `config.yaml` holds and `gfnet train` accepts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from agents.algorithms.registry import AGENTS
+from agents.policies.fixed_agents import FIXED_AGENTS
+from classifiers.data.decoding import INTERPOLATIONS
+from classifiers.data.folder import UNREADABLE
+from classifiers.data.synthetic_signs.scenes import SceneSpec
+from classifiers.networks.spec import ClassifierSpec
+from classifiers.training.fit_spec import FitSpec
+from gfnet_env import EpisodeSpec
+
+DATA_KINDS = ("synthetic_signs", "image_folder")
+"""What a run's images may be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSpec:
+    """Which images.
+
+    Attributes:
+        kind: one of `DATA_KINDS`.
+        scenes: what the scenes of `synthetic_signs` look like.
+        num_train: scenes, or at most so many files, to train on; None takes all files.
+        num_val: likewise, to choose by.
+        num_test: likewise, to report on.
+        root: `image_folder`: a tree with `train/` and `val/` (and `test/`, else `val/` is reported on), each with one
+            folder per class.
+        height: `image_folder`: images are brought to this height, in pixels.
+        width: likewise.
+        crop_pct: `image_folder`: share of each side that the centre crop keeps.
+        interpolation: `image_folder`: how files are scaled, `"bilinear"` or `"bicubic"`.
+        unreadable: `image_folder`: `"raise"` or `"skip"` files that can't be decoded.
+        train_crop: `image_folder`: training sees random crops of the files, as torchvision's RandomResizedCrop makes
+            them, that keep between these shares of the area, new ones in every epoch of the networks, one of each image
+            in stage II; None shows it the images that evaluation sees.
+    """
+
+    kind: str
+    scenes: SceneSpec = field(default_factory=SceneSpec)
+    num_train: int | None = None
+    num_val: int | None = None
+    num_test: int | None = None
+    root: str | None = None
+    height: int = 224
+    width: int = 224
+    crop_pct: float = 1.0
+    interpolation: str = "bilinear"
+    unreadable: str = "raise"
+    train_crop: tuple[float, float] | None = None
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels of the images that networks and policy see."""
+        if self.kind == "synthetic_signs":
+            return self.scenes.height, self.scenes.width
+        return self.height, self.width
+
+    def __post_init__(self) -> None:
+        if self.kind not in DATA_KINDS:
+            raise ValueError(f"kind={self.kind!r} is unknown; pass one of {', '.join(DATA_KINDS)}")
+        if self.unreadable not in UNREADABLE:
+            raise ValueError(f"unreadable={self.unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
+        if self.interpolation not in INTERPOLATIONS:
+            raise ValueError(
+                f"interpolation={self.interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}"
+            )
+        if self.train_crop is not None and not 0 < self.train_crop[0] <= self.train_crop[1] <= 1:
+            raise ValueError(f"train_crop={list(self.train_crop)}; pass two shares with 0 < least <= largest <= 1")
+        if self.train_crop is not None and self.kind != "image_folder":
+            raise ValueError(f"train_crop does not go with kind={self.kind!r}; leave it out")
+        counts = {"num_train": self.num_train, "num_val": self.num_val, "num_test": self.num_test}
+        for name, count in counts.items():
+            if count is not None and count < 1:
+                raise ValueError(f"{name}={count}; pass 1 or more")
+            if count is None and self.kind == "synthetic_signs":
+                raise ValueError(f"{name} is missing; say how many scenes to draw")
+        if min(self.height, self.width) < 8 or not 0 < self.crop_pct <= 1:
+            raise ValueError(
+                f"height={self.height}, width={self.width}, crop_pct={self.crop_pct}; pass at least 8 pixels "
+                "and a share in (0, 1]"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitializationSpec:
+    """What f_L and f_G start from (Section 3.4).
+
+    Attributes:
+        full_resolution: training of the network on the images' own size, where f_L starts and the baseline ends.
+        low_resolution: fine-tuning of it on images resized to the glance's size, where f_G starts.
+        low_resolution_sides: sides in pixels, from large to small, at which the network is fine-tuned on the way down
+            to the glance's; each takes the epochs of `low_resolution`. Small things are lost to a network that is put
+            before images several times smaller at once.
+        weights: name of torchvision weights to start from (`"DEFAULT"`); None starts at random.
+    """
+
+    full_resolution: FitSpec
+    low_resolution: FitSpec
+    low_resolution_sides: tuple[int, ...] = ()
+    weights: str | None = None
+
+    def __post_init__(self) -> None:
+        if any(side < 8 for side in self.low_resolution_sides):
+            raise ValueError(f"low_resolution_sides={list(self.low_resolution_sides)}; pass sides of at least 8 pixels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage2Spec:
+    """Stage II.
+
+    Attributes:
+        agent: a key of `agents.algorithms.registry.AGENTS`, or of `agents.policies.fixed_agents.FIXED_AGENTS`, which
+            skip the training.
+        env_steps: focus steps to learn from; rounded up to whole rollouts.
+        num_envs: episodes side by side; None takes what the agent learns well from.
+        episode: the environment's rules, all but `stop_action`: a run's evaluation, budgets and stage III take looks of
+            given numbers, and its recogniser stops by its confidence.
+        options: arguments of the algorithm, over the recipe's.
+        policy_options: arguments of its policy, over the recipe's.
+        evaluations: how often the policy is evaluated while it learns, on the images that thresholds are found on; the
+            one with the highest accuracy at t = T is kept (A.2). 0 keeps the last.
+        final_lr_fraction: the learning rate decays linearly to this fraction of its initial value.
+        action_std_schedule: the standard deviation of actions at the start and at the end, in the paper's [0, 1] units.
+            Differs from the paper, which fixes it at 0.1: looks must first be wide to meet a small sign at all, then
+            precise.
+    """
+
+    env_steps: int
+    agent: str = "ppo"
+    num_envs: int | None = None
+    episode: EpisodeSpec = field(default_factory=EpisodeSpec)
+    options: dict[str, Any] = field(default_factory=dict)
+    policy_options: dict[str, Any] = field(default_factory=dict)
+    evaluations: int = 0
+    final_lr_fraction: float = 0.1
+    action_std_schedule: tuple[float, float] = (0.25, 0.04)
+
+    def __post_init__(self) -> None:
+        if self.agent not in (*AGENTS, *FIXED_AGENTS):
+            raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join((*AGENTS, *FIXED_AGENTS))}")
+        if self.env_steps < 1 or (self.num_envs is not None and self.num_envs < 1):
+            raise ValueError(f"env_steps={self.env_steps}, num_envs={self.num_envs}; pass 1 or more of each")
+        if self.episode.stop_action:
+            raise ValueError(
+                "episode.stop_action is not for runs, which stop by confidence; leave it out, or train the agent by "
+                "agents.make_agent in an environment with stop_action=True"
+            )
+        if self.evaluations < 0:
+            raise ValueError(f"evaluations={self.evaluations}; pass 0 or more")
+        if min(self.action_std_schedule) <= 0:
+            raise ValueError(f"action_std_schedule={list(self.action_std_schedule)}; pass two numbers above 0")
+        if not 0 <= self.final_lr_fraction <= 1:
+            raise ValueError(f"final_lr_fraction={self.final_lr_fraction}; pass a share in [0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig:
+    """A whole run.
+
+    Attributes:
+        seed: of everything random.
+        device: where networks run: `"cpu"`, `"cuda"`, ...
+        data: which images.
+        classifier: the networks' shape.
+        start: a run's folder, or `"shipped"`, whose networks are taken instead of training any up to stage I; then
+            `initialization` is not used, nor `stage1` unless it is where the training starts.
+        start_stage: the first stage to train of a run with `start`: 1 to train its networks on with random patches,
+            2, or 3 to take its policy as well.
+        initialization: what the encoders start from.
+        stage1: training with random patches.
+        stage2: training of the policy.
+        stage3: training with the policy's patches; `epochs: 0` leaves it out.
+        rounds: how often stages II and III are taken. Differs from the paper, which takes them once: from the second
+            round on, a new policy learns from networks that know patches like its own, whose confidence is the better
+            reward.
+        oracle_grid: locations along each axis that the oracle tries.
+    """
+
+    data: DataSpec
+    classifier: ClassifierSpec
+    stage2: Stage2Spec
+    stage3: FitSpec
+    initialization: InitializationSpec | None = None
+    stage1: FitSpec | None = None
+    start: str | None = None
+    start_stage: int = 2
+    rounds: int = 1
+    seed: int = 0
+    device: str = "cpu"
+    oracle_grid: int = 9
+
+    def __post_init__(self) -> None:
+        if self.start is None and (self.initialization is None or self.stage1 is None):
+            raise ValueError("initialization or stage1 is missing; give both, or `start: RUN` to take a run's networks")
+        if self.start_stage not in (1, 2, 3) or (self.start_stage == 3 and self.start in (None, "shipped")):
+            raise ValueError(
+                f"start_stage={self.start_stage} with start={self.start}; pass 1, 2, or 3 and a run that has a policy"
+            )
+        if self.start_stage == 1 and self.stage1 is None:
+            raise ValueError("start_stage=1 without stage1; say how long and how fast stage I trains")
+        if self.rounds < 1 or (self.rounds > 1 and self.stage3.epochs == 0):
+            raise ValueError(
+                f"rounds={self.rounds} with stage3.epochs={self.stage3.epochs}; pass 1 round, or more and some epochs"
+            )
+        if self.seed < 0 or self.oracle_grid < 2:
+            raise ValueError(f"seed={self.seed}, oracle_grid={self.oracle_grid}; pass seed >= 0 and oracle_grid >= 2")

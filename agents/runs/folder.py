@@ -1,0 +1,82 @@
+"""A run's folder: what lies where.
+
+    config.yaml                                   everything that decides the run
+    initialization/full_resolution.safetensors    the baseline, where f_L starts
+    initialization/low_resolution_*.safetensors   the way down to the glance's size, where f_G starts
+    stage1/classifier.safetensors                 f_G, f_L, f_C after random patches
+    stage2/policy.safetensors                     pi
+    stage3/classifier.safetensors                 f_G, f_L, f_C after pi's patches
+    evaluation/*.safetensors                      per image and step, by policy
+    metrics.json, metrics.jsonl, report.html, ... results
+
+`*/training.pt` holds an unfinished stage's state and goes when the stage is done.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from gfnet_env.tasks import SHIPPED_RUN
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """Where a run's files lie.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        return self.path / "config.yaml"
+
+    @property
+    def full_resolution(self) -> Path:
+        """The baseline network."""
+        return self.path / "initialization" / "full_resolution.safetensors"
+
+    def low_resolution(self, side: int) -> Path:
+        """The network fine-tuned on images of this side; f_G starts from the one of the glance's."""
+        return self.path / "initialization" / f"low_resolution_{side}.safetensors"
+
+    @property
+    def policy(self) -> Path:
+        """The policy's weights."""
+        return self.path / "stage2" / "policy.safetensors"
+
+    @property
+    def metrics(self) -> Path:
+        """The results."""
+        return self.path / "metrics.json"
+
+    @property
+    def latency(self) -> Path:
+        """Milliseconds of one image at a time, where they were measured."""
+        return self.path / "latency.json"
+
+    @property
+    def log(self) -> Path:
+        """One line for each epoch and rollout."""
+        return self.path / "metrics.jsonl"
+
+    def record(self, policy: str) -> Path:
+        """The evaluation record of a policy."""
+        return self.path / "evaluation" / f"{policy}.safetensors"
+
+    def classifier(self, stage: int) -> Path:
+        """The classifier after stage 1 or 3."""
+        return self.path / f"stage{stage}" / "classifier.safetensors"
+
+    def round(self, number: int) -> RunFolder:
+        """Where the policy and the classifier of an earlier round of stages II and III lie; the last one's lie here."""
+        return RunFolder(self.path / f"round_{number}")
+
+
+def start_folder(start: str) -> Path:
+    """The run whose networks `RunConfig.start` names."""
+    return SHIPPED_RUN if start == "shipped" else Path(start)

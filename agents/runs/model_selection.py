@@ -1,0 +1,63 @@
+"""Which policy of a training is kept: the last, or the best on images that nothing is reported on (A.2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.policies.weights import load_policy, save_policy
+from classifiers.files import write_json
+
+
+class BestPolicy:
+    """Keeps the most accurate of the policies that an agent goes through; of equals, the first.
+
+    What it has seen lies in files, so that a training that was cut off ends with the same choice.
+
+    Args:
+        agent: while it learns.
+        folder: for the files.
+        accuracy: of the agent as it is now.
+        times: how often to ask, evenly spread over the training.
+    """
+
+    def __init__(self, agent: BaseAlgorithm, folder: Path, accuracy: Callable[[], float], times: int) -> None:
+        self._agent, self._accuracy, self._times = agent, accuracy, times
+        self._weights, self._facts = folder / "best.safetensors", folder / "best.json"
+        self._asked, self._best = 0, -1.0
+        if self._facts.is_file():
+            facts = json.loads(self._facts.read_text(encoding="utf-8"))
+            self._asked, self._best = int(facts["asked"]), float(facts["accuracy"])
+
+    def ask(self, done: int, total: int) -> None:
+        """Looks at the agent if it is time to.
+
+        Args:
+            done: environment steps so far.
+            total: in all.
+        """
+        due = done * self._times // total
+        if due <= self._asked:
+            return
+        accuracy = self._accuracy()
+        if accuracy > self._best:
+            save_policy(self._weights, self._agent)
+            self._best = accuracy
+        self._asked = due
+        write_json(self._facts, {"asked": due, "accuracy": self._best})
+
+    def take(self) -> float:
+        """Gives the agent the best weights, its last ones included, and removes the files.
+
+        Returns:
+            Their accuracy.
+        """
+        last = self._accuracy()
+        if self._best > last:
+            load_policy(self._weights, self._agent)
+        for path in (self._facts, self._weights):
+            path.unlink(missing_ok=True)
+        return max(self._best, last)

@@ -1,0 +1,50 @@
+"""An untrained agent for stage II, and the environment that it trains in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.algorithms.make_agent import make_agent
+from agents.algorithms.registry import AGENTS
+from agents.policies.fixed_agents import FIXED_AGENTS, FixedAgent
+from agents.runs.config import Stage2Spec
+from classifiers.data.folder import FolderImages
+from classifiers.data.prefetch import Prefetcher
+from classifiers.data.random_crops import RandomCrops
+from classifiers.data.source import ImageSource
+from classifiers.inference.frozen import FrozenClassifier
+from gfnet_env import GlanceFocusVectorEnv, Task
+
+
+def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Spec) -> GlanceFocusVectorEnv:
+    """The environment that stage II trains in."""
+    recipe = AGENTS.get(spec.agent)
+    num_envs = spec.num_envs or (1 if recipe is None else recipe.num_envs)
+    if isinstance(source, FolderImages | RandomCrops):
+        source = Prefetcher(source)
+    return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
+
+
+def new_agent(
+    env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, tensorboard: Path | None = None
+) -> BaseAlgorithm | FixedAgent:
+    """An untrained agent for stage II."""
+    if spec.agent in FIXED_AGENTS:
+        return FixedAgent(spec.agent, seed)
+    options = dict(spec.options)
+    initial = {**AGENTS[spec.agent].defaults, **options}.get("learning_rate")
+    if initial is not None:
+        options["learning_rate"] = lambda left: (
+            initial * (spec.final_lr_fraction + (1.0 - spec.final_lr_fraction) * left)
+        )
+    return make_agent(
+        spec.agent,
+        env,
+        policy_kwargs=spec.policy_options,
+        seed=seed,
+        device=str(env.task.classifier.normalize.scale.device),
+        tensorboard_log=None if tensorboard is None else str(tensorboard),
+        **options,
+    )

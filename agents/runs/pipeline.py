@@ -1,0 +1,318 @@
+"""The whole training of a run, stage by stage; started again after any interruption, it goes on where it was."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from agents.algorithms.stage2 import train_agent, whole_rollouts
+from agents.evaluation.metrics import accuracy_by_step
+from agents.evaluation.rollout import evaluate
+from agents.policies.fixed_agents import FixedAgent
+from agents.policies.protocol import agent_locator
+from agents.policies.weights import load_policy, save_policy
+from agents.runs.config import RunConfig
+from agents.runs.folder import RunFolder, start_folder
+from agents.runs.images import calibration_split, open_images, open_training_images
+from agents.runs.loaded import LoadedRun
+from agents.runs.log import RunLog
+from agents.runs.model_selection import BestPolicy
+from agents.runs.new_agent import new_agent, policy_env
+from agents.runs.results import CALIBRATION_IMAGES, Reporter, evaluate_run
+from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
+from classifiers.data.source import ImageSource, are_same_classes
+from classifiers.files import write_json
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.glance_focus import GlanceFocusClassifier, Locator
+from classifiers.training.distributed import is_first_process, local_device, wait_for_all
+from classifiers.training.fit_spec import FitSpec
+from classifiers.training.stages import train_full_resolution, train_sequences
+from gfnet_env.tasks import run_weights
+
+
+class Pipeline:
+    """Trains a run: initialisation, stages I, II and III (Section 3.3), then the evaluation on held-out images.
+
+    Each stage's result is a file; a stage whose file is there is not trained again.
+
+    Args:
+        config: everything that decides the run.
+        folder: where it lies.
+        reporter: shows progress.
+    """
+
+    def __init__(self, config: RunConfig, folder: Path, reporter: Reporter) -> None:
+        self.config = config
+        self.device = local_device(config.device)
+        self.files = RunFolder(folder)
+        self.reporter = reporter
+        self.log = RunLog(self.files.log, folder / "tensorboard")
+        self.rounds = [*map(self.files.round, range(1, config.rounds)), self.files]
+        self.started = time.monotonic()
+        self._images: dict[str, ImageSource] = {}
+
+    def run(self) -> dict[str, Any]:
+        """Trains what is not trained yet and evaluates.
+
+        Under `torchrun`, the processes share the training of the networks; the first one alone trains the policy,
+        evaluates and writes.
+
+        Returns:
+            The metrics, also written to `metrics.json`; empty in processes other than the first.
+
+        Raises:
+            ValueError: if config and data don't fit each other.
+            FileNotFoundError: if data or the run to start from are missing.
+            NotANumberError: if a loss stops being a number.
+            OSError: if the folder can't be written.
+        """
+        config = self.config
+        network = self.full_resolution()
+        classifier = config.stage2.episode.sized(self.stage1())
+        for files in self.rounds:
+            agent = self.stage2(frozen(classifier), files)
+            is_random = isinstance(agent, FixedAgent) and agent.name == "random"  # stage III draws and repeats its own
+            classifier = self.stage3(classifier, None if is_random else agent_locator(agent), files)
+        if not is_first_process():
+            return {}
+        names = self.images("test").class_names
+        run = LoadedRun(config, frozen(classifier), agent, network, names)
+        metrics = evaluate_run(run, self.images, self.files, self.reporter)
+        is_trained = not isinstance(agent, FixedAgent)
+        metrics["env_steps"] = whole_rollouts(agent, config.stage2.env_steps) if is_trained else 0
+        metrics["seconds"] = self.log.add_seconds("total", time.monotonic() - self.started)
+        write_json(self.files.metrics, metrics)
+        return metrics
+
+    def images(self, split: str) -> ImageSource:
+        """A split of the images, opened once."""
+        if split not in self._images:
+            advance = self.reporter.track(f"{split} images")
+            source = open_images(self.config.data, split, lambda done, total: advance(done, total, {}))
+            if skipped := getattr(source, "num_skipped", 0):
+                self.reporter.note(f"{skipped} unreadable images of {split} were left out")
+            self._images[split] = source
+        return self._images[split]
+
+    def full_resolution(self) -> FullResolutionNetwork | None:
+        """The baseline, which f_L starts from; None if the run to start from has none."""
+        path = self.files.full_resolution
+        if self.config.start is not None:
+            path = RunFolder(start_folder(self.config.start)).full_resolution
+            return load_full_resolution(path) if path.is_file() else None
+        if path.is_file():
+            return load_full_resolution(path)
+        assert self.config.initialization is not None
+        encoder = self._new_encoder(self.config.initialization.weights)
+        network = FullResolutionNetwork(encoder, resize_mode=self.config.classifier.resize_mode)
+        spec = self.config.initialization.full_resolution
+        self._fit("full-resolution network", network, spec, path, train_full_resolution, self._save_network)
+        return network
+
+    def low_resolution(self) -> FullResolutionNetwork:
+        """The full-resolution network fine-tuned on images of the glance's size, which f_G starts from."""
+        assert self.config.initialization is not None
+        spec, target = self.config.initialization.low_resolution, self.config.classifier.glance_side
+        network = self.full_resolution()
+        assert network is not None
+        for side in (*self.config.initialization.low_resolution_sides, target):
+            path = self.files.low_resolution(side)
+            if path.is_file():
+                network = load_full_resolution(path)
+                continue
+            network = FullResolutionNetwork(network.encoder, (side, side), self.config.classifier.resize_mode)
+            title = f"low-resolution network, {side}"
+            self._fit(title, network, spec, path, train_full_resolution, self._save_network)
+        return network
+
+    def stage1(self) -> GlanceFocusClassifier:
+        """f_G, f_L and f_C, trained with random patches."""
+        config, path = self.config, self.files.classifier(1)
+        start = None if config.start is None else run_weights(start_folder(config.start))
+        known = start if start is not None and config.start_stage > 1 else path
+        if known.is_file():
+            return self._known_classifier(known)
+        assert config.stage1 is not None
+        torch.manual_seed(config.seed)
+        classifier = self._new_classifier() if start is None else self._known_classifier(start)
+        self._fit_sequences("stage I", classifier, None, config.stage1, path)
+        return classifier
+
+    def _known_classifier(self, path: Path) -> GlanceFocusClassifier:
+        classifier, names = load_classifier(path)
+        self._refuse_other_classes(path, names)
+        return classifier.to(self.device)
+
+    def _new_classifier(self) -> GlanceFocusClassifier:
+        """f_G and f_L initialised from the networks that were trained before (Section 3.4)."""
+        classifier = GlanceFocusClassifier(self.config.classifier, len(self.images("train").class_names))
+        full = self.full_resolution()
+        assert full is not None
+        if not self.config.classifier.shares_encoder:
+            classifier.global_encoder.load_state_dict(self.low_resolution().encoder.state_dict())
+        classifier.local_encoder.load_state_dict(full.encoder.state_dict())
+        return classifier
+
+    def stage2(self, classifier: FrozenClassifier, files: RunFolder) -> Any:
+        """The policy of a round, trained on the frozen classifier."""
+        spec, path = self.config.stage2, files.policy
+        env = policy_env(classifier, self._training_images(), spec)
+        agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
+        if isinstance(agent, FixedAgent):
+            return agent
+        if path.is_file():
+            return load_policy(path, agent)
+        if self.config.start_stage == 3 and files == self.rounds[0]:
+            assert self.config.start is not None
+            load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
+            if is_first_process():
+                save_policy(path, agent)
+            return agent
+        if is_first_process():
+            self._train_policy(agent, path, classifier)
+        wait_for_all()
+        return load_policy(path, agent)
+
+    def _train_policy(self, agent: Any, path: Path, classifier: FrozenClassifier) -> None:
+        spec = self.config.stage2
+        stage = self._stage_name(path)
+        advance = self.reporter.track(_in_words(stage, "stage II: policy"))
+
+        def accuracy() -> float:
+            source = self.images(calibration_split(self.config.data, "test"))
+            record = evaluate(classifier, source, lambda batch: agent_locator(agent), max_images=CALIBRATION_IMAGES)
+            return accuracy_by_step(record)[-1]
+
+        best = BestPolicy(agent, path.parent, accuracy, spec.evaluations) if spec.evaluations else None
+
+        def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
+            self.log.add(stage, done, figures)
+            advance(done, total, figures)
+            if best is not None:
+                best.ask(done, total)
+
+        checkpoint = path.parent / "training.pt"
+        train_agent(
+            agent,
+            spec.env_steps,
+            seed=self.config.seed,
+            action_std_schedule=spec.action_std_schedule,
+            checkpoint=checkpoint,
+            on_rollout=on_rollout,
+        )
+        self.log.write()
+        if best is not None:
+            best.take()
+        save_policy(path, agent)
+        checkpoint.unlink(missing_ok=True)
+
+    def stage3(
+        self, classifier: GlanceFocusClassifier, locator: Locator | None, files: RunFolder
+    ) -> GlanceFocusClassifier:
+        """f_G, f_L and f_C, fine-tuned with a round's policy's patches; as they were if there is no stage III."""
+        path = files.classifier(3)
+        if path.is_file():
+            return load_classifier(path)[0].to(self.device)
+        if self.config.stage3.epochs == 0:
+            return classifier
+        self._fit_sequences("stage III", classifier, locator, self.config.stage3, path)
+        return classifier
+
+    def _new_encoder(self, weights: str | None) -> Any:
+        torch.manual_seed(self.config.seed)
+        return build_encoder(self.config.classifier.encoder, len(self.images("train").class_names), weights)
+
+    def _fit_sequences(
+        self, title: str, classifier: GlanceFocusClassifier, locator: Any, spec: FitSpec, path: Path
+    ) -> None:
+        def train(model: GlanceFocusClassifier, source: ImageSource, spec: FitSpec, **loop: Any) -> object:
+            return train_sequences(model, locator, source, spec, **loop)
+
+        self._fit(title, classifier, spec, path, train, self._save_classifier)
+
+    def _fit(
+        self,
+        title: str,
+        model: Any,
+        spec: FitSpec,
+        path: Path,
+        train: Callable[..., object],
+        save: Callable[[Path, Any], None],
+    ) -> None:
+        """Trains a model, writes it, and removes the checkpoint that it no longer needs."""
+        stage = self._stage_name(path)
+        advance = self.reporter.track(_in_words(stage, title))
+        checkpoint = path.parent / f"{path.stem}.training.pt"
+        model.to(self.device, memory_format=torch.channels_last)
+
+        def on_epoch(epoch: int, figures: dict[str, float]) -> None:
+            self.log.add(stage, epoch, figures)
+            self.log.write()
+
+        started = time.monotonic()
+        train(
+            model,
+            self._training_images(),
+            spec,
+            seed=self.config.seed,
+            checkpoint=checkpoint,
+            on_progress=advance,
+            on_epoch=on_epoch,
+        )
+        if is_first_process():
+            self.log.add_seconds(stage, time.monotonic() - started)
+            save(path, model)
+            checkpoint.unlink(missing_ok=True)
+        wait_for_all()
+
+    def _stage_name(self, path: Path) -> str:
+        """What the log calls the training that ends in this file: `stage3`, `round_1/stage2`, `low_resolution_48`."""
+        inner = path.relative_to(self.files.path)
+        return inner.stem if inner.parent.name == "initialization" else inner.parent.as_posix()
+
+    def _training_images(self) -> ImageSource:
+        return open_training_images(self.config.data, self.config.seed) or self.images("train")
+
+    def _save_network(self, path: Path, network: FullResolutionNetwork) -> None:
+        save_full_resolution(path, network, self.config.classifier.encoder)
+
+    def _save_classifier(self, path: Path, classifier: GlanceFocusClassifier) -> None:
+        save_classifier(path, classifier, self.images("train").class_names)
+
+    def _refuse_other_classes(self, path: Path, names: tuple[str, ...]) -> None:
+        here = self.images("train").class_names
+        if not are_same_classes(names, here):
+            raise ValueError(
+                f"{path} knows the classes {_some(names)}, the data set has {_some(here)}; pass a run of this data set"
+            )
+
+
+def _in_words(stage: str, title: str) -> str:
+    before, _, _ = stage.rpartition("/")
+    return f"{title}, {before.replace('_', ' ')}" if before else title
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''} ({len(names)})"
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The results of a finished run, with `latency` where that was measured.
+
+    Raises:
+        FileNotFoundError: if the run has none yet.
+    """
+    path = RunFolder(folder).metrics
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} has no metrics.json; pass the folder of a finished run")
+    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    if RunFolder(folder).latency.is_file():
+        metrics["latency"] = json.loads(RunFolder(folder).latency.read_text(encoding="utf-8"))
+    return metrics

@@ -1,0 +1,207 @@
+"""The figures of a run: what `metrics.json` holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any, NamedTuple, Protocol
+
+from agents.evaluation.budgets import adaptive_figures
+from agents.evaluation.metrics import accuracy_by_step, confidence_by_step, pointing_game
+from agents.evaluation.record import EvaluationRecord, save_record
+from agents.evaluation.rollout import cumulative_multiply_adds, evaluate, full_resolution_accuracy
+from agents.policies.baselines import Policy, centre_corner_policy, oracle_policy, random_policy
+from agents.runs.folder import RunFolder
+from agents.runs.images import calibration_split
+from agents.runs.loaded import LoadedRun
+from classifiers.data.source import ImageSource
+from classifiers.inference.frozen import FrozenClassifier
+from classifiers.networks.costs import encoder_cost
+from classifiers.networks.full_resolution import FullResolutionNetwork
+
+POLICIES = ("random", "centre_corner", "learned", "oracle")
+"""Policies that are compared, in the order of the table."""
+
+
+class Reporter(Protocol):
+    """Shows what a long job is doing; `agents` itself prints nothing."""
+
+    def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
+        """A new line of progress: the result is called with (done, in all, figures to show)."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Something worth a line."""
+        ...
+
+
+CALIBRATION_IMAGES = 5000
+"""Images that thresholds are found on, at most."""
+
+
+def evaluate_run(
+    run: LoadedRun, images: Callable[[str], ImageSource], files: RunFolder, reporter: Reporter, split: str = "test"
+) -> dict[str, Any]:
+    """Evaluates a run's policy beside the baselines, and what leaving early gives; writes the records of `"test"`.
+
+    Args:
+        run: the networks.
+        images: opens a split of the run's images.
+        files: where the records go.
+        reporter: shows progress.
+        split: the images to report on.
+
+    Returns:
+        The figures of `summarize`, and `adaptive` as `agents.evaluation.budgets.adaptive_figures` makes it (None if
+        there are no images to find thresholds on).
+
+    Raises:
+        ValueError: if data and networks don't fit each other.
+        FileNotFoundError: if data are missing.
+        OSError: if the folder can't be written.
+    """
+    source = images(split)
+    records = compare_policies(run, source, reporter)
+    metrics = summarize(records, run.classifier, run.policy_cost, run.full_resolution, source)
+    calibration = _calibrate(run, images, calibration_split(run.config.data, split), reporter)
+    metrics["adaptive"] = None
+    if calibration is not None:
+        there, here = calibration.full_resolution_accuracy, metrics["full_resolution_accuracy"]
+        metrics["adaptive"] = adaptive_figures(
+            calibration.record,
+            records["learned"],
+            None if there is None else (there, here),
+            metrics["multiply_adds"]["full_resolution"],
+        )
+        records["calibration"] = calibration.record
+    if split == "test":
+        for name, record in records.items():
+            save_record(files.record(name), record)
+    return metrics
+
+
+class _Calibration(NamedTuple):
+    record: EvaluationRecord
+    full_resolution_accuracy: float | None
+
+
+def _calibrate(
+    run: LoadedRun, images: Callable[[str], ImageSource], split: str, reporter: Reporter
+) -> _Calibration | None:
+    """Looks at the images that thresholds are found on; None if there are none."""
+    try:
+        source = images(split)
+    except FileNotFoundError as error:
+        reporter.note(f"{error}; no thresholds are sought")
+        return None
+    if split == "train":
+        reporter.note(
+            "thresholds are found on training images, which look easier than others: budgets will be overrun; add a "
+            "test/ folder to have val/ for them"
+        )
+    record = _evaluate(
+        run, source, "calibration", lambda batch: run.locator, run.policy_cost, reporter, CALIBRATION_IMAGES
+    )
+    network = run.full_resolution
+    return _Calibration(
+        record,
+        None if network is None else full_resolution_accuracy(network, source, max_images=CALIBRATION_IMAGES),
+    )
+
+
+def compare_policies(run: LoadedRun, source: ImageSource, reporter: Reporter) -> dict[str, EvaluationRecord]:
+    """Evaluates a run's policy beside the baselines, on the same images.
+
+    Args:
+        run: the networks.
+        source: held-out images.
+        reporter: shows progress.
+
+    Returns:
+        A record for each of `POLICIES`.
+    """
+    policies: dict[str, tuple[Policy, int]] = {
+        "random": (random_policy(run.config.seed), 0),
+        "centre_corner": (centre_corner_policy(), 0),
+        "learned": (lambda batch: run.locator, run.policy_cost),
+        "oracle": (oracle_policy(run.classifier, run.config.oracle_grid), 0),
+    }
+    return {name: _evaluate(run, source, name, *policies[name], reporter) for name in POLICIES}
+
+
+def _evaluate(
+    run: LoadedRun,
+    source: ImageSource,
+    title: str,
+    policy: Policy,
+    policy_cost: int,
+    reporter: Reporter,
+    max_images: int | None = None,
+) -> EvaluationRecord:
+    advance = reporter.track(f"evaluating: {title.replace('_', '-')}")
+    return evaluate(
+        run.classifier,
+        source,
+        policy,
+        num_glimpses=run.num_glimpses,
+        policy_cost=policy_cost,
+        max_images=max_images,
+        on_progress=lambda done, total: advance(done, total, {}),
+    )
+
+
+def summarize(
+    records: dict[str, EvaluationRecord],
+    classifier: FrozenClassifier,
+    policy_cost: int,
+    network: FullResolutionNetwork | None,
+    source: ImageSource,
+) -> dict[str, Any]:
+    """The figures of an evaluation.
+
+    Args:
+        records: for each policy.
+        classifier: the frozen networks.
+        policy_cost: multiply-adds of one decision of the learned policy.
+        network: the full-resolution network, if there is one.
+        source: the images of the records.
+
+    Returns:
+        `accuracy` and `confidence` by policy and step, `pointing_game` (the learned policy's first focus; None without
+        boxes) and `pointing_game_by_policy` (within the first 1, ..., T - 1 focuses), `multiply_adds`,
+        `full_resolution_accuracy` and the number of images.
+    """
+    pointing = {name: pointing_game(record) for name, record in records.items()}
+    learned = pointing["learned"]
+    steps = records["learned"].prediction.shape[1]
+    return {
+        "accuracy": {name: accuracy_by_step(record) for name, record in records.items()},
+        "confidence": {name: confidence_by_step(record) for name, record in records.items()},
+        "pointing_game": None if learned is None else learned[0],
+        "pointing_game_by_policy": pointing,
+        "multiply_adds": multiply_adds(classifier, policy_cost, network, source.image_size, steps),
+        "full_resolution_accuracy": None if network is None else full_resolution_accuracy(network, source),
+        "images": len(source),
+    }
+
+
+def multiply_adds(
+    classifier: FrozenClassifier,
+    policy_cost: int,
+    network: FullResolutionNetwork | None,
+    image_size: tuple[int, int],
+    steps: int,
+) -> dict[str, Any]:
+    """Multiply-adds of each part, of the first 1 to T steps together, and of the full-resolution network.
+
+    Step t needs t looks and t - 1 decisions of the policy.
+    """
+    looks = cumulative_multiply_adds(classifier, 0, steps)
+    return {
+        "glance": looks[0],
+        "focus": looks[1] - looks[0],
+        "per_step": [looks[0], *(after - before for before, after in pairwise(looks))],
+        "policy": policy_cost,
+        "cumulative": cumulative_multiply_adds(classifier, policy_cost, steps),
+        "full_resolution": None if network is None else encoder_cost(network.encoder, image_size, with_classifier=True),
+    }

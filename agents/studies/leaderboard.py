@@ -1,0 +1,305 @@
+"""A table of algorithms that means something: the same steps for each, several seeds, and intervals.
+
+What is compared is how well a policy places its looks, so all of them look through the same frozen classifier. Accuracy
+is measured on the test split; learning curves, and the steps that it took to come close to the oracle, on the
+validation split.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.algorithms.registry import AGENTS
+from agents.algorithms.stage2 import train_agent
+from agents.evaluation.metrics import accuracy_by_step, pointing_game
+from agents.evaluation.rollout import evaluate
+from agents.evaluation.statistics import bootstrap_interval, interquartile_mean
+from agents.policies.baselines import Policy, oracle_policy, random_policy
+from agents.policies.protocol import agent_locator
+from agents.policies.weights import save_policy
+from agents.runs.config import RunConfig
+from agents.runs.config_files import dump_config, load_config
+from agents.runs.folder import start_folder
+from agents.runs.images import open_images
+from agents.runs.new_agent import new_agent, policy_env
+from agents.runs.results import Reporter
+from classifiers.checkpoints import load_classifier
+from classifiers.data.source import ImageSource
+from classifiers.files import write_json, write_text
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from gfnet_env.tasks import run_weights
+
+CURVE_POINTS = 20
+"""Times that a policy is evaluated while it learns."""
+
+CLOSE = 0.9
+"""Share of the oracle's gain over random at which a policy counts as close to it."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one training reached.
+
+    Attributes:
+        agent: its name.
+        seed: of everything random.
+        accuracy: after each of the T steps, on the test split.
+        pointing_game: share of test images whose first focus finds what decides the label; None without boxes.
+        curve: (environment steps, share of the oracle's gain at t=2 on the validation split), along the training.
+        env_steps: steps learnt from: what was asked for, rounded up to whole rollouts (of ARS, whole populations).
+        seconds: of training, evaluations left out.
+    """
+
+    agent: str
+    seed: int
+    accuracy: tuple[float, ...]
+    pointing_game: float | None
+    curve: tuple[tuple[int, float], ...]
+    env_steps: int
+    seconds: float
+
+    @property
+    def steps_to_close(self) -> int | None:
+        """Environment steps after which `CLOSE` was reached; None if it never was."""
+        return next((steps for steps, share in self.curve if share >= CLOSE), None)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Accuracy after each step of those that nobody trains.
+
+    Attributes:
+        random: of random places.
+        oracle: of the oracle.
+    """
+
+    random: tuple[float, ...]
+    oracle: tuple[float, ...]
+
+    def share_of_gain(self, accuracy: float, step: int) -> float:
+        """(accuracy - random) / (oracle - random) after a step, counted from 1."""
+        random, oracle = self.random[step - 1], self.oracle[step - 1]
+        return (accuracy - random) / max(oracle - random, 1e-9)
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """All results, and what they are measured against on the test split."""
+
+    baseline: Baseline
+    results: tuple[Result, ...]
+
+    def of(self, agent: str) -> list[Result]:
+        """An agent's results, by seed."""
+        return [result for result in self.results if result.agent == agent]
+
+    @property
+    def agents(self) -> list[str]:
+        """Names, the most accurate at t=2 first."""
+        names = {result.agent for result in self.results}
+        return sorted(names, key=lambda name: -interquartile_mean([r.accuracy[1] for r in self.of(name)]))
+
+
+def run_leaderboard(
+    names: Sequence[str],
+    folder: Path,
+    *,
+    env_steps: int,
+    seeds: int,
+    changes: Sequence[str],
+    reporter: Reporter,
+) -> Leaderboard:
+    """Trains every agent with every seed on the embedded task and writes `leaderboard.json` and `leaderboard.md`.
+
+    Started again, it goes on after the last training that was done.
+
+    Args:
+        names: of `agents.algorithms.registry.AGENTS`.
+        folder: where the results lie, `NAME/seed_S` each.
+        env_steps: environment steps of each training.
+        seeds: how many seeds, from 0.
+        changes: `key=value` changes to the config `demo`.
+        reporter: shows progress.
+
+    Returns:
+        The results.
+
+    Raises:
+        ValueError: if a name is unknown, a number is out of range, or the folder holds results of other settings.
+        OSError: if the folder can't be written.
+    """
+    unknown = [name for name in names if name not in AGENTS]
+    if unknown or seeds < 1 or env_steps < 1:
+        raise ValueError(
+            f"agents {unknown}, {seeds} seeds, {env_steps} steps; pass names of {', '.join(AGENTS)}, and 1 or more "
+            "seeds and steps"
+        )
+    config = load_config("demo", [*changes, f"stage2.env_steps={env_steps}"])
+    if config.stage2.evaluations:
+        raise ValueError(
+            f"stage2.evaluations={config.stage2.evaluations}; a leaderboard compares what trainings end with, leave it "
+            "out"
+        )
+    _claim(folder, config)
+    study = _Study(config, folder, reporter)
+    results = []
+    for name in names:
+        for seed in range(seeds):
+            reporter.note(f"{name}, seed {seed}")
+            results.append(study.result(name, seed, changes))
+    board = Leaderboard(study.baseline("test", config.classifier.num_glimpses), tuple(results))
+    write_json(
+        folder / "leaderboard.json", {"baseline": asdict(board.baseline), "results": [asdict(r) for r in results]}
+    )
+    write_text(folder / "leaderboard.md", markdown_table(board))
+    return board
+
+
+def _claim(folder: Path, config: RunConfig) -> None:
+    path, settings = folder / "config.yaml", dump_config(config)
+    if path.is_file() and path.read_text(encoding="utf-8") != settings:
+        raise ValueError(f"{folder} holds results of other settings ({path}); pass another --out")
+    write_text(path, settings)
+
+
+class _Study:
+    """One classifier, its images, and trainings on them."""
+
+    def __init__(self, config: RunConfig, folder: Path, reporter: Reporter) -> None:
+        self.config, self.folder, self.reporter = config, folder, reporter
+        if config.start is None:
+            raise ValueError(
+                "start is missing; a leaderboard needs trained networks: `start: shipped`, or a run's folder"
+            )
+        classifier = load_classifier(run_weights(start_folder(config.start)))[0]
+        self.classifier: FrozenClassifier = frozen(config.stage2.episode.sized(classifier).to(config.device))
+        self._images: dict[str, ImageSource] = {}
+
+    def images(self, split: str) -> ImageSource:
+        if split not in self._images:
+            advance = self.reporter.track(f"{split} images")
+            self._images[split] = open_images(self.config.data, split, lambda done, total: advance(done, total, {}))
+        return self._images[split]
+
+    def baseline(self, split: str, steps: int) -> Baseline:
+        """The baselines on a split, computed once."""
+        path = self.folder / f"baseline_{split}.json"
+        if not path.is_file():
+            policies: dict[str, Policy] = {
+                "random": random_policy(0),
+                "oracle": oracle_policy(self.classifier, self.config.oracle_grid),
+            }
+            write_json(path, {name: self._accuracy(policy, split, steps) for name, policy in policies.items()})
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return Baseline(tuple(found["random"]), tuple(found["oracle"]))
+
+    def result(self, name: str, seed: int, changes: Sequence[str]) -> Result:
+        """One training, unless it is done."""
+        folder = self.folder / name / f"seed_{seed}"
+        path = folder / "result.json"
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            curve = tuple((int(steps), float(share)) for steps, share in found["curve"])
+            return Result(**{**found, "accuracy": tuple(found["accuracy"]), "curve": curve})
+        config = load_config("demo", [*changes, f"stage2.agent={name}", f"seed={seed}"])
+        spec, steps = config.stage2, self.config.stage2.env_steps
+        agent = new_agent(policy_env(self.classifier, self.images("train"), spec), spec, seed)
+        assert isinstance(agent, BaseAlgorithm)
+        advance, baseline = self.reporter.track(f"{name}, seed {seed}"), self.baseline("val", 2)
+        curve_points: list[tuple[int, float]] = []
+        not_training = 0.0
+
+        def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
+            nonlocal not_training
+            advance(done, total, figures)
+            if done * CURVE_POINTS // total > len(curve_points):
+                started = time.monotonic()
+                accuracy = self._accuracy(lambda batch: agent_locator(agent), "val", 2)[1]
+                curve_points.append((done, baseline.share_of_gain(accuracy, 2)))
+                not_training += time.monotonic() - started
+
+        started = time.monotonic()
+        train_agent(agent, steps, seed=seed, action_std_schedule=spec.action_std_schedule, on_rollout=on_rollout)
+        seconds = time.monotonic() - started - not_training
+        record = evaluate(self.classifier, self.images("test"), lambda batch: agent_locator(agent))
+        found_first = pointing_game(record)
+        result = Result(
+            agent=name,
+            seed=seed,
+            accuracy=tuple(accuracy_by_step(record)),
+            pointing_game=None if found_first is None else found_first[0],
+            curve=tuple(curve_points),
+            env_steps=agent.num_timesteps,
+            seconds=seconds,
+        )
+        save_policy(folder / "policy.safetensors", agent)
+        write_json(path, asdict(result))
+        return result
+
+    def _accuracy(self, policy: Policy, split: str, steps: int) -> list[float]:
+        return accuracy_by_step(evaluate(self.classifier, self.images(split), policy, num_glimpses=steps))
+
+
+def markdown_table(board: Leaderboard) -> str:
+    """The leaderboard as a Markdown table: interquartile means over the seeds with 95 % intervals."""
+    seeds, last = len(board.of(board.agents[0])), len(board.baseline.random)
+    lines = [
+        f"| agent ({seeds} seeds) | t=2 | t={last} | share of the oracle's gain at t=2 | first focus finds it "
+        f"| steps to {CLOSE:.0%} of the gain | training |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for name in board.agents:
+        results = board.of(name)
+        shares = [board.baseline.share_of_gain(result.accuracy[1], 2) for result in results]
+        found = [result.pointing_game for result in results if result.pointing_game is not None]
+        cells = [
+            name,
+            _cell([result.accuracy[1] for result in results]),
+            _cell([result.accuracy[-1] for result in results]),
+            _cell(shares),
+            _cell(found) if found else "",
+            _steps_cell(results),
+            f"{interquartile_mean([result.seconds for result in results]):.0f} s",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    for name, accuracy in (("*random*", board.baseline.random), ("*oracle*", board.baseline.oracle)):
+        share = 0 if name == "*random*" else 1
+        lines.append(f"| {name} | {accuracy[1]:.3f} | {accuracy[-1]:.3f} | {share} | | | |")
+    return "\n".join(lines) + "\n"
+
+
+def _cell(values: Sequence[float]) -> str:
+    low, high = bootstrap_interval(values)
+    return f"{interquartile_mean(values):.3f} [{low:.3f}, {high:.3f}]"
+
+
+def _steps_cell(results: Sequence[Result]) -> str:
+    reached = [result.steps_to_close for result in results if result.steps_to_close is not None]
+    if not reached:
+        return "not reached"
+    steps = f"{np.median(reached):,.0f}"
+    return steps if len(reached) == len(results) else f"{steps} ({len(reached)} of {len(results)} seeds)"
+
+
+def leaderboard_curves(board: Leaderboard) -> dict[str, Any]:
+    """Learning curves by agent: `steps`, `mean`, `low` and `high` of the share of the oracle's gain."""
+    curves: dict[str, Any] = {}
+    for name in board.agents:
+        points = list(zip(*(result.curve for result in board.of(name)), strict=False))
+        shares = [[share for _, share in column] for column in points]
+        bounds = [bootstrap_interval(column) for column in shares]
+        curves[name] = {
+            "steps": [column[0][0] for column in points],
+            "mean": [interquartile_mean(column) for column in shares],
+            "low": [low for low, _ in bounds],
+            "high": [high for _, high in bounds],
+        }
+    return curves

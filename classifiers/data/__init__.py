@@ -1,0 +1,1 @@
+"""Where images come from, by index, as bytes of one size."""

@@ -1,0 +1,223 @@
+"""Images from the user's own data: a tree with one folder per class, or any map-style torch data set."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from classifiers.data.decoding import (
+    EXTENSIONS,
+    INTERPOLATIONS,
+    UnreadableImageError,
+    _opened,
+    _to_rgb,
+    decode_image,
+    map_threads,
+)
+from classifiers.data.map_style import DatasetImages
+from classifiers.data.source import ArrayImages, Batch, batch_without_boxes
+
+UNREADABLE = ("raise", "skip")
+"""What to do with a file that can't be decoded: stop and name it, or leave it out and count it."""
+
+
+@dataclass(frozen=True)
+class FolderImages:
+    """A tree with one folder per class; images are decoded when they are fetched, by one thread per core.
+
+    Greyscale, palette, CMYK and transparent images become RGB. Each is scaled to cover the wanted size, then cropped.
+
+    Attributes:
+        files: paths of the images, class by class.
+        labels: (N,) int64.
+        class_names: folder names in alphabetical order, as torchvision's ImageFolder numbers them.
+        image_size: (H, W) in pixels.
+        crop_pct: share of each side that the centre crop keeps; 0.875 is ImageNet's (224 of 256).
+        interpolation: how files are scaled, one of `INTERPOLATIONS`.
+        num_skipped: unreadable files that were left out.
+    """
+
+    files: tuple[Path, ...]
+    labels: Tensor
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    crop_pct: float = 1.0
+    interpolation: str = "bilinear"
+    num_skipped: int = 0
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        image_size: tuple[int, int],
+        *,
+        unreadable: str = "raise",
+        crop_pct: float = 1.0,
+        interpolation: str = "bilinear",
+        on_progress: Callable[[int, int], None] | None = None,
+    ) -> FolderImages:
+        """Finds the images of a tree.
+
+        Args:
+            root: folder with one folder per class.
+            image_size: (H, W) in pixels to which images are brought.
+            unreadable: `"raise"`: a file that can't be decoded raises when it is fetched; `"skip"`: all files are
+                decoded now, and those that can't be are left out and counted.
+            crop_pct: see the class.
+            interpolation: see the class.
+            on_progress: told of (files checked, files in all) if `unreadable` is `"skip"`.
+
+        Returns:
+            The images.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+            ValueError: if it holds fewer than two classes, or a class without an image.
+        """
+        if unreadable not in UNREADABLE:
+            raise ValueError(f"unreadable={unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
+        if interpolation not in INTERPOLATIONS:
+            raise ValueError(f"interpolation={interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}")
+        if min(image_size) < 1 or not 0 < crop_pct <= 1:
+            raise ValueError(
+                f"image_size={image_size}, crop_pct={crop_pct}; pass positive pixels and a share in (0, 1]"
+            )
+        by_class = _images_by_class(root)
+        files = tuple(file for of_class in by_class.values() for file in of_class)
+        labels = [label for label, of_class in enumerate(by_class.values()) for _ in of_class]
+        source = cls(files, torch.tensor(labels), tuple(by_class), image_size, crop_pct, interpolation)
+        return source._without_unreadable(on_progress) if unreadable == "skip" else source
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def fetch(self, indices: Tensor) -> Batch:
+        """See `classifiers.data.source.ImageSource.fetch`.
+
+        Raises:
+            UnreadableImageError: if a file can't be decoded.
+        """
+        return self.batch(list(map_threads(self.decode, indices.tolist())), indices)
+
+    def batch(self, images: Sequence[np.ndarray], indices: Tensor) -> Batch:
+        """Decoded images, (H, W, 3) uint8 each, at their (B,) indices, as a batch."""
+        return batch_without_boxes(np.stack(images), self.labels[indices])
+
+    def decode(self, index: int) -> np.ndarray:
+        """One image, (H, W, 3) uint8.
+
+        Raises:
+            UnreadableImageError: if the file can't be decoded.
+        """
+        return decode_image(self.files[index], self.image_size, self.crop_pct, self.interpolation)
+
+    def open_rgb(self, index: int) -> Image.Image:
+        """One image in RGB at the size that it has on disk.
+
+        Raises:
+            UnreadableImageError: if the file can't be decoded.
+        """
+        return _opened(self.files[index], _to_rgb)
+
+    def first(self, count: int | None) -> FolderImages:
+        """At most `count` of the images, spread evenly over the classes; all of them if None."""
+        if count is None or count >= len(self):
+            return self
+        kept = torch.linspace(0, len(self) - 1, count).round().long()
+        return replace(self, files=tuple(self.files[i] for i in kept.tolist()), labels=self.labels[kept])
+
+    def _without_unreadable(self, on_progress: Callable[[int, int], None] | None) -> FolderImages:
+        def is_readable(index: int) -> bool:
+            try:
+                self.decode(index)
+            except UnreadableImageError:
+                return False
+            return True
+
+        good = []
+        for index, readable in enumerate(map_threads(is_readable, range(len(self)))):
+            if readable:
+                good.append(index)
+            if on_progress is not None:
+                on_progress(index + 1, len(self))
+        kept = replace(
+            self,
+            files=tuple(self.files[i] for i in good),
+            labels=self.labels[good],
+            num_skipped=len(self) - len(good),
+        )
+        for label, name in enumerate(self.class_names):
+            if not (kept.labels == label).any():
+                raise ValueError(f"class {name!r} holds no readable image; add some or remove its folder")
+        return kept
+
+
+class FolderView:
+    """A folder's images, fetched in another way.
+
+    Args:
+        source: the files.
+    """
+
+    def __init__(self, source: FolderImages) -> None:
+        self.source = source
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """See `ImageSource.class_names`."""
+        return self.source.class_names
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """See `ImageSource.image_size`."""
+        return self.source.image_size
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+
+def in_memory(
+    source: FolderImages | DatasetImages, on_progress: Callable[[int, int], None] | None = None
+) -> ArrayImages:
+    """Decodes a source once and keeps the pixels.
+
+    Args:
+        source: the images.
+        on_progress: told of (images done, images in all).
+
+    Returns:
+        The same images in memory.
+
+    Raises:
+        UnreadableImageError: if a file can't be decoded.
+    """
+    parts = []
+    for indices in torch.arange(len(source)).split(256):
+        parts.append(source.fetch(indices))
+        if on_progress is not None:
+            on_progress(int(indices[-1]) + 1, len(source))
+    images, labels, boxes = (torch.cat([getattr(part, name) for part in parts]) for name in Batch._fields)
+    return ArrayImages(images, labels, boxes, source.class_names)
+
+
+def _images_by_class(root: Path) -> dict[str, list[Path]]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
+    classes = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    if len(classes) < 2:
+        raise ValueError(
+            f"{root} holds {len(classes)} class folders; pass a tree with one folder per class, two or more"
+        )
+    by_class = {path.name: sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS) for path in classes}
+    for name, files in by_class.items():
+        if not files:
+            raise ValueError(
+                f"class folder {root / name} holds no image; add some ({', '.join(sorted(EXTENSIONS))}) or remove it"
+            )
+    return by_class

@@ -1,0 +1,1 @@
+"""SyntheticSigns: road scenes that are drawn, with one speed-limit sign each."""

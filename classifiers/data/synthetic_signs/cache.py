@@ -1,0 +1,129 @@
+"""Drawn scenes kept on disk, so that each is drawn once on a machine.
+
+Scenes lie in shards of 500 in the user's cache folder (or `$GFNET_CACHE`), each written whole or not at all and holding
+a checksum of its content: a partial, corrupt or foreign shard is drawn anew, never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import os
+import zlib
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import PIL
+import platformdirs
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from classifiers.data.source import ArrayImages
+from classifiers.data.synthetic_signs import scenery, signs
+from classifiers.data.synthetic_signs import scenes as synthetic_signs
+from classifiers.data.synthetic_signs.scenes import SceneSpec, draw_scene
+from classifiers.files import write_atomically
+
+SHARD_SIZE = 500
+"""Scenes in a shard."""
+
+_Arrays = dict[str, np.ndarray]
+
+
+def load_scenes(
+    spec: SceneSpec,
+    split: str,
+    num_scenes: int,
+    *,
+    cache_dir: Path | None = None,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ArrayImages:
+    """The first scenes of a split, drawn where the cache does not hold them.
+
+    A cache folder that can't be written is done without: the scenes are drawn into memory only.
+
+    Args:
+        spec: what the scenes look like.
+        split: one of `synthetic_signs.SPLITS`.
+        num_scenes: how many, N.
+        cache_dir: where shards lie; the user's cache folder or `$GFNET_CACHE` if None.
+        on_progress: called with (scenes done, N) after every shard that had to be drawn.
+
+    Returns:
+        N scenes in memory: 147 kB each at 192x256.
+
+    Raises:
+        ValueError: if `num_scenes` is not positive or `split` unknown.
+    """
+    if num_scenes < 1:
+        raise ValueError(f"num_scenes={num_scenes}; pass 1 or more")
+    folder = (cache_dir or default_cache_dir()) / _fingerprint(spec)
+    images = torch.empty(num_scenes, 3, spec.height, spec.width, dtype=torch.uint8)
+    labels, boxes = torch.empty(num_scenes, dtype=torch.int64), torch.empty(num_scenes, 4, dtype=torch.int64)
+    for start in range(0, num_scenes, SHARD_SIZE):
+        path = folder / f"{split}-{start // SHARD_SIZE:05d}.safetensors"
+        # a shard's first scenes can be asked for alone; only whole shards are kept
+        wanted = min(SHARD_SIZE, num_scenes - start)
+        shard = _read(path, spec)
+        if shard is None:
+            shard = _draw(spec, split, range(start, start + wanted))
+            if wanted == SHARD_SIZE:
+                _try_to_keep(path, shard)
+            if on_progress is not None:
+                on_progress(start + wanted, num_scenes)
+        images[start : start + wanted] = torch.from_numpy(shard["images"][:wanted])
+        labels[start : start + wanted] = torch.from_numpy(shard["labels"][:wanted])
+        boxes[start : start + wanted] = torch.from_numpy(shard["boxes"][:wanted])
+    return ArrayImages(images, labels, boxes, signs.CLASS_NAMES)
+
+
+def default_cache_dir() -> Path:
+    """Where scenes are kept: `$GFNET_CACHE`, else the user's cache folder."""
+    return Path(os.environ.get("GFNET_CACHE") or platformdirs.user_cache_dir("gfnet-gym")) / "synthetic_signs"
+
+
+def _fingerprint(spec: SceneSpec) -> str:
+    """Changes with the spec, with the code that draws and with Pillow's version."""
+    digest = hashlib.sha256(repr((sorted(asdict(spec).items()), PIL.__version__)).encode())
+    for module in (scenery, signs, synthetic_signs):
+        digest.update(inspect.getsource(module).encode())
+    return digest.hexdigest()[:16]
+
+
+def _draw(spec: SceneSpec, split: str, indices: range) -> _Arrays:
+    scenes = [draw_scene(spec, split, index) for index in indices]
+    return {
+        "images": np.ascontiguousarray(np.stack([scene.image for scene in scenes]).transpose(0, 3, 1, 2)),
+        "labels": np.array([scene.label for scene in scenes], dtype=np.int64),
+        "boxes": np.stack([scene.box for scene in scenes]),
+    }
+
+
+def _checksum(shard: _Arrays) -> str:
+    value = 0
+    for name in ("images", "labels", "boxes"):
+        value = zlib.crc32(np.ascontiguousarray(shard[name]).data, value)
+    return f"{value:08x}"
+
+
+def _try_to_keep(path: Path, shard: _Arrays) -> None:
+    try:
+        write_atomically(path, lambda temporary: save_file(shard, temporary, {"crc32": _checksum(shard)}))
+    except OSError:
+        return  # a cache that can't be kept costs time, nothing else
+
+
+def _read(path: Path, spec: SceneSpec) -> _Arrays | None:
+    """A shard, or None where there is none that can be trusted."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            shard = {name: file.get_tensor(name) for name in ("images", "labels", "boxes")}
+            checksum = (file.metadata() or {}).get("crc32")
+    except (OSError, SafetensorError):
+        return None
+    if shard["images"].shape != (SHARD_SIZE, 3, spec.height, spec.width) or _checksum(shard) != checksum:
+        return None
+    return shard

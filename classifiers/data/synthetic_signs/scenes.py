@@ -1,0 +1,131 @@
+"""SyntheticSigns: road scenes in which one small speed-limit sign decides the class.
+
+The paper's traffic-sign experiment (Table 4: 960x1280 scenes, 192x192 patches, a scene 33 times the patch) made
+small enough to learn on two processor cores. The sign can be found in a low-resolution glance but read only in a
+full-resolution patch. Ground-truth boxes come with the scenes, so that looking in the right place can be measured too.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from classifiers.data.synthetic_signs.scenery import draw_pole, draw_scenery, photograph
+from classifiers.data.synthetic_signs.signs import CLASS_NAMES, DISTRACTORS, SPEED_LIMITS, draw_sign
+
+SPLITS = ("train", "val", "test")
+"""Names of the splits; their scenes are drawn from disjoint random streams."""
+
+
+class Scene(NamedTuple):
+    """One drawn scene.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        label: index into `CLASS_NAMES`.
+        box: (4,) int64, the speed-limit sign's (top, left, bottom, right) in pixels, bottom and right exclusive; all
+            zero where there is none.
+    """
+
+    image: np.ndarray
+    label: int
+    box: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class SceneSpec:
+    """What the scenes look like; equal specs draw equal scenes.
+
+    Attributes:
+        height: image height in pixels.
+        width: image width in pixels.
+        min_sign_px: smallest diameter of a sign, in pixels.
+        max_sign_px: largest diameter of a sign, in pixels.
+        max_distractors: at most so many signs that are no speed limit stand in a scene.
+        seed: another seed draws other scenes.
+    """
+
+    height: int = 192
+    width: int = 256
+    min_sign_px: int = 28
+    max_sign_px: int = 40
+    max_distractors: int = 2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 4 <= self.min_sign_px <= self.max_sign_px:
+            raise ValueError(
+                f"min_sign_px={self.min_sign_px}, max_sign_px={self.max_sign_px}: pass 4 <= min_sign_px <= max_sign_px"
+            )
+        if min(self.height, self.width) < 2 * self.max_sign_px:
+            raise ValueError(
+                f"a {self.height}x{self.width} scene is too small for signs of {self.max_sign_px} pixels; "
+                f"pass height and width of at least {2 * self.max_sign_px}"
+            )
+        if self.max_distractors < 0 or self.seed < 0:
+            raise ValueError(
+                f"max_distractors={self.max_distractors}, seed={self.seed}: neither may be negative; pass 0 or more"
+            )
+
+
+def draw_scene(spec: SceneSpec, split: str, index: int) -> Scene:
+    """Draws one scene; the same arguments always draw the same scene.
+
+    Args:
+        spec: what the scenes look like.
+        split: one of `SPLITS`.
+        index: which scene of the split, from 0.
+
+    Returns:
+        The scene, its label and its sign's box.
+
+    Raises:
+        ValueError: if `split` is not one of `SPLITS`.
+    """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r} is not one of {', '.join(SPLITS)}; pass one of these")
+    rng = random.Random(f"{spec.seed}/{split}/{index}")
+    label = rng.randrange(len(CLASS_NAMES))
+    scene = draw_scenery(rng, spec.height, spec.width)
+    draw = ImageDraw.Draw(scene)
+    taken: list[tuple[int, int, int, int]] = []
+    standing: list[Image.Image] = []
+    box = np.zeros(4, dtype=np.int64)
+    signs = [("speed_limit", SPEED_LIMITS[label - 1])] if label else []
+    for _ in range(rng.randint(0, spec.max_distractors)):
+        signs.append((rng.choice(DISTRACTORS), rng.choice(SPEED_LIMITS)))
+    for kind, number in signs:
+        sign = draw_sign(rng, kind, rng.uniform(spec.min_sign_px, spec.max_sign_px), number)
+        place = _free_place(rng, spec, sign.height, sign.width, taken)
+        if place is None:
+            continue
+        taken.append(place)
+        standing.append(sign)
+        if kind == "speed_limit":
+            box[:] = place
+    for top, left, bottom, right in taken:  # all poles behind all signs: none crosses a number
+        draw_pole(draw, (left + right) // 2, bottom - 2, min(spec.height, 3 * bottom - 2 * top), 1)
+    for sign, (top, left, _, _) in zip(standing, taken, strict=True):
+        scene.paste(sign, (left, top), sign)
+    return Scene(photograph(rng, scene), label, box)
+
+
+def _free_place(
+    rng: random.Random, spec: SceneSpec, height: int, width: int, taken: list[tuple[int, int, int, int]]
+) -> tuple[int, int, int, int] | None:
+    """A (top, left, bottom, right) clear of the others; the first sign always gets one, a distractor perhaps not."""
+    for _ in range(8):
+        top = rng.randrange(spec.height // 16, int(0.8 * spec.height) - height)
+        left = rng.randrange(2, spec.width - width - 2)
+        place = (top, left, top + height, left + width)
+        if all(_apart(place, other) for other in taken):
+            return place
+    return None
+
+
+def _apart(one: tuple[int, int, int, int], other: tuple[int, int, int, int]) -> bool:
+    return one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] or other[3] <= one[1]

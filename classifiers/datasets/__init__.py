@@ -1,1 +1,0 @@
-"""Where images come from: generated road scenes, the user's own files, any torch data set."""

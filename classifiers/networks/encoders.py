@@ -1,0 +1,184 @@
+"""The encoders f_G and f_L by name: image networks seen as feature maps, a pooled vector and a classifier of their own.
+
+The paper's own (Tables 4 and 9) have short names, which say whose network it is; any other classifier of torchvision or
+timm is `torchvision:NAME` or `timm:NAME`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torchvision
+from torch import Tensor, nn
+
+from classifiers.networks.fx_split import split_network
+from classifiers.networks.small_resnet import small_resnet_parts
+
+
+class Encoding(NamedTuple):
+    """What an encoder makes of a batch of images.
+
+    Attributes:
+        features: (B, C, h, w) feature maps e_t (Section 3.2), which the patch proposal network reads.
+        pooled: (B, F) feature vectors, which the classifier reads.
+    """
+
+    features: Tensor
+    pooled: Tensor
+
+
+class Encoder(nn.Module):
+    """An image network cut into its trunk, its pooling and its own classifier.
+
+    Args:
+        trunk: (B, 3, H, W) -> (B, C, h, w).
+        pool: (B, C, h, w) -> (B, F).
+        classifier: (B, F) -> (B, K), the network's own last layer.
+    """
+
+    def __init__(self, trunk: nn.Module, pool: nn.Module, classifier: nn.Linear) -> None:
+        super().__init__()
+        self.trunk = trunk
+        self.pool = pool
+        self.classifier = classifier
+
+    @property
+    def pooled_size(self) -> int:
+        """Length F of the pooled vector."""
+        return self.classifier.in_features
+
+    @property
+    def num_classes(self) -> int:
+        """Number K of classes of its own classifier."""
+        return self.classifier.out_features
+
+    def forward(self, images: Tensor) -> Encoding:
+        """Encodes normalised images.
+
+        Args:
+            images: (B, 3, H, W) float32, normalised.
+
+        Returns:
+            The feature maps and the pooled vectors.
+        """
+        features = self.trunk(images)
+        return Encoding(features, self.pool(features))
+
+
+Builder = Callable[[int, str | None], Encoder]
+"""`builder(num_classes, weights)`."""
+
+
+def _small_resnet(num_classes: int, weights: str | None) -> Encoder:
+    if weights is not None:
+        raise ValueError(
+            f"encoder 'small_resnet' has no weights {weights!r}; leave weights out, it is trained from scratch"
+        )
+    trunk, pool, size = small_resnet_parts()
+    return Encoder(trunk, pool, nn.Linear(size, num_classes))
+
+
+def _from_torchvision(name: str) -> Builder:
+    def build(num_classes: int, weights: str | None) -> Encoder:
+        return _cut(torchvision.models.get_model(name, weights=weights), f"torchvision:{name}", num_classes)
+
+    return build
+
+
+def _from_timm(name: str) -> Builder:
+    def build(num_classes: int, weights: str | None) -> Encoder:
+        if weights not in (None, "DEFAULT"):
+            raise ValueError(f"weights={weights!r}: timm's are part of the name; pass weights='DEFAULT'")
+        return _cut(_timm(name).create_model(name, pretrained=weights is not None), f"timm:{name}", num_classes)
+
+    return build
+
+
+def _wide_mobilenet(num_classes: int, weights: str | None) -> Encoder:
+    if weights is not None:
+        raise ValueError("encoder 'mobilenetv3_large_125' has no published weights; leave weights out")
+    models = _timm("mobilenetv3_large_125").models  # which names the widths 0.75 and 1.0, and builds any
+    return _cut(
+        models.mobilenetv3._gen_mobilenet_v3("mobilenetv3_large_100", 1.25), "mobilenetv3_large_125", num_classes
+    )
+
+
+def _cut(network: nn.Module, name: str, num_classes: int) -> Encoder:
+    trunk, pool, classifier = split_network(network, name)
+    if classifier.out_features != num_classes:
+        classifier = nn.Linear(classifier.in_features, num_classes)
+    return Encoder(trunk, pool, classifier)
+
+
+ENCODERS: dict[str, Builder] = {
+    "small_resnet": _small_resnet,
+    "resnet18": _from_torchvision("resnet18"),
+    "resnet50": _from_torchvision("resnet50"),
+    "densenet121": _from_torchvision("densenet121"),
+    "densenet169": _from_torchvision("densenet169"),
+    "densenet201": _from_torchvision("densenet201"),
+    "regnety_600m": _from_timm("regnety_006.pycls_in1k"),
+    "regnety_800m": _from_timm("regnety_008.pycls_in1k"),
+    "regnety_1.6g": _from_timm("regnety_016.pycls_in1k"),
+    "mobilenetv3_large_100": _from_timm("mobilenetv3_large_100"),
+    "mobilenetv3_large_125": _wide_mobilenet,
+    "efficientnet_b2": _from_timm("efficientnet_b2"),
+    "efficientnet_b3": _from_timm("efficientnet_b3"),
+}
+"""Builders by name; add your own with one entry."""
+
+
+def check_encoder(name: str) -> None:
+    """Refuses a name that `build_encoder` does not know.
+
+    Raises:
+        ValueError: if there is no such encoder, or the library that has it is not installed.
+    """
+    _builder(name)
+
+
+def build_encoder(name: str, num_classes: int, weights: str | None = None) -> Encoder:
+    """Builds an encoder.
+
+    Args:
+        name: a key of `ENCODERS`, `torchvision:NAME` or `timm:NAME`.
+        num_classes: number K of classes of its own classifier.
+        weights: published weights, downloaded once: `"DEFAULT"`, or torchvision's name of them (`"IMAGENET1K_V2"`);
+            which of timm's, its name says (`timm:convnext_tiny.fb_in22k`). None for random ones.
+
+    Returns:
+        The encoder, in training mode.
+
+    Raises:
+        ValueError: if there is no such encoder or no such weights, or the network has no feature map.
+    """
+    return _builder(name)(num_classes, weights)
+
+
+def _builder(name: str) -> Builder:
+    if name in ENCODERS:
+        return ENCODERS[name]
+    library, _, network = name.partition(":")
+    if library == "torchvision" and network in (known := torchvision.models.list_models(module=torchvision.models)):
+        return _from_torchvision(network)
+    if library == "timm" and network.split(".")[0] in (known := _timm(name).list_models()):
+        return _from_timm(network)
+    if library in ("torchvision", "timm"):
+        near = difflib.get_close_matches(network, known, 1)
+        hint = f"did you mean {library}:{near[0]}? " if near else ""
+        raise ValueError(f"encoder={name!r}: {library} has no such model; {hint}{library}'s list_models() names all")
+    near = difflib.get_close_matches(name, ENCODERS, 1)
+    raise ValueError(
+        f"encoder={name!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}one of {', '.join(ENCODERS)}, "
+        "or torchvision:NAME or timm:NAME"
+    )
+
+
+def _timm(encoder: str) -> Any:
+    try:
+        import timm
+    except ImportError as error:
+        raise ValueError(f"encoder={encoder!r} needs timm; run `pip install 'gfnet-gym[timm]'`") from error
+    return timm

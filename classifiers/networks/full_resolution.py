@@ -1,0 +1,35 @@
+"""An ordinary classification network on whole images: the baseline, and where f_L and f_G start."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from classifiers.networks.encoders import Encoder
+from classifiers.networks.geometry import resize
+from classifiers.networks.preprocessing import Normalize
+
+
+class FullResolutionNetwork(nn.Module):
+    """An encoder and its own classifier on whole images: where f_L and f_G start from, and the baseline to beat.
+
+    Args:
+        encoder: the network.
+        size: (H', W') to which images are resized first; None leaves them as they are.
+        resize_mode: one of `classifiers.networks.geometry.RESIZE_MODES`.
+    """
+
+    def __init__(self, encoder: Encoder, size: tuple[int, int] | None = None, resize_mode: str = "bicubic") -> None:
+        super().__init__()
+        self.normalize = Normalize()
+        self.encoder = encoder
+        self.size = size
+        self.resize_mode = resize_mode
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W), uint8 pixels or normalised floats, -> (B, K) logits."""
+        inputs = images if self.size is None else resize(images, self.size, self.resize_mode)
+        if images.dtype == torch.uint8:
+            inputs = self.normalize(inputs)
+        logits: Tensor = self.encoder.classifier(self.encoder(inputs).pooled)
+        return logits

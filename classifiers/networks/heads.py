@@ -1,0 +1,113 @@
+"""The classifier f_C: three interchangeable ways to sum up all that was seen (Section 3.2, Appendix A.1).
+
+A head keeps nothing inside. Its hidden state is an explicit (B, F_h) float32 tensor, zero before the glance.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from classifiers.networks.wide_linear import WideLinear
+
+
+class Head(nn.Module):
+    """What every head offers.
+
+    Attributes:
+        hidden_size: length F_h of the hidden state.
+        reads_encoder_logits: when `forward` uses `encoder_logits`, the encoder's own (B, K) prediction: `"never"`, at
+            the `"glance"` only, or `"always"`.
+    """
+
+    hidden_size: int
+    reads_encoder_logits: str = "never"
+
+    def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """One step of Eq. (1), before the softmax.
+
+        Args:
+            pooled: (B, F) pooled feature vectors of this step's input.
+            encoder_logits: (B, K) the encoder's own prediction; None where the head does not read it.
+            hidden: (B, F_h) hidden state after the step before; zeros at the first.
+
+        Returns:
+            logits (B, K) and the new hidden state (B, F_h).
+        """
+        raise TypeError("Head is a base class; build one of HEADS instead")
+
+
+class GRUHead(Head):
+    """A gated recurrent unit and a linear classifier (Appendix A.1: ResNets, DenseNets, RegNets)."""
+
+    def __init__(self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.cell = nn.GRUCell(pooled_size, hidden_size)
+        self.classifier = nn.Linear(hidden_size, num_classes)
+
+    def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Head.forward`."""
+        hidden = self.cell(pooled, hidden)
+        return self.classifier(hidden), hidden
+
+
+class CascadeHead(Head):
+    """T linear classifiers on the concatenation of all vectors so far (Appendix A.1: MobileNets-V3, EfficientNets).
+
+    The hidden state holds the T - 1 vectors seen so far, zeros where none was, and the number of steps taken.
+
+    Differs from the paper: step 1 uses the global encoder's own classifier, as the authors' code does.
+    """
+
+    reads_encoder_logits = "glance"
+
+    def __init__(self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int) -> None:
+        super().__init__()
+        self.pooled_size, self.num_classes = pooled_size, num_classes
+        self.hidden_size = pooled_size * num_glimpses + 1
+        self.classifiers = nn.ModuleList(WideLinear(t * pooled_size, num_classes) for t in range(2, num_glimpses + 1))
+
+    def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Head.forward`; rows may be at different steps, but not some at the first and others past it."""
+        steps = hidden[:, -1].long()  # (B,) steps taken before this one
+        slots = hidden[:, :-1].unflatten(1, (-1, self.pooled_size))  # (B, T, F)
+        is_now = torch.arange(slots.shape[1], device=hidden.device) == steps[:, None]  # (B, T)
+        seen = torch.where(is_now[..., None], pooled[:, None], slots).flatten(1)  # (B, T * F)
+        if encoder_logits is not None:
+            logits = encoder_logits
+        else:
+            logits = pooled.new_zeros(len(pooled), self.num_classes)
+            for step in steps.unique().tolist():
+                of_step = self.classifiers[step - 1](seen[:, : (step + 1) * self.pooled_size])
+                logits = torch.where((steps == step)[:, None], of_step, logits)
+        return logits, torch.cat([seen, hidden[:, -1:] + 1], dim=1)
+
+
+class AverageHead(Head):
+    """The running mean of the encoders' own logits: no parameters, so any pretrained network needs no stage I.
+
+    The hidden state holds the sum of the logits so far and their number. Not in the paper.
+    """
+
+    reads_encoder_logits = "always"
+
+    def __init__(self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int) -> None:
+        super().__init__()
+        self.hidden_size = num_classes + 1
+
+    def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Head.forward`."""
+        assert encoder_logits is not None
+        total, count = hidden[:, :-1] + encoder_logits, hidden[:, -1:] + 1
+        return total / count, torch.cat([total, count], dim=1)
+
+
+HEADS: dict[str, Callable[[int, int, int, int], Head]] = {
+    "gru": GRUHead,
+    "cascade": CascadeHead,
+    "average": AverageHead,
+}
+"""Builders by name: `HEADS[name](pooled_size, num_classes, num_glimpses, hidden_size)`."""

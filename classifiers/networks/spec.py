@@ -1,0 +1,82 @@
+"""Everything that decides a classifier's shape."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+
+from classifiers.networks.encoders import check_encoder
+from classifiers.networks.geometry import RESIZE_MODES
+from classifiers.networks.heads import HEADS
+
+GLANCE_LOGITS = ("head", "encoder")
+"""Whose prediction the first one may be."""
+
+FIRST_LOOKS = ("glance", "centre")
+"""What the first step may see."""
+
+LEAST_SIDE = 8
+"""Pixels that a glance or a patch must have along each side."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierSpec:
+    """Everything that decides a classifier's shape but its number of classes.
+
+    Attributes:
+        encoder: a name that `classifiers.networks.encoders.build_encoder` knows.
+        head: a key of `classifiers.networks.heads.HEADS`.
+        patch_size: side P of the patches, in pixels (the paper's H' = W').
+        glance_size: side of the glance, in pixels; None takes `patch_size`, as the paper does except in Table 3.
+        num_glimpses: longest sequence T, the glance counted.
+        hidden_size: units of the `gru` head; the others ignore it.
+        resize_mode: how the image is resized for the glance, one of `classifiers.networks.geometry.RESIZE_MODES`.
+        glance_logits: whose the prediction after the glance is in evaluation: `"head"`, or `"encoder"`, f_G's own
+            classifier (the published RegNets; a `cascade` always does so).
+        first_look: what the first step sees: `"glance"`, the whole image made small, or `"centre"`, the patch at its
+            centre (Table 5, without the Glance Step).
+        shares_encoder: whether f_G and f_L are one network (Table 5, without the global encoder).
+    """
+
+    encoder: str
+    head: str = "gru"
+    patch_size: int = 96
+    num_glimpses: int = 5
+    hidden_size: int = 1024
+    resize_mode: str = "bicubic"
+    glance_logits: str = "head"
+    first_look: str = "glance"
+    shares_encoder: bool = False
+    glance_size: int | None = None
+
+    @property
+    def glance_side(self) -> int:
+        """Side of the glance, in pixels."""
+        return self.patch_size if self.glance_size is None else self.glance_size
+
+    @property
+    def largest_side(self) -> int:
+        """The larger of the glance's side and the patch's, in pixels: what an image must measure at least."""
+        return max(self.glance_side, self.patch_size)
+
+    def __post_init__(self) -> None:
+        check_encoder(self.encoder)
+        choices = {
+            "head": tuple(HEADS),
+            "resize_mode": RESIZE_MODES,
+            "glance_logits": GLANCE_LOGITS,
+            "first_look": FIRST_LOOKS,
+        }
+        for field, known in choices.items():
+            value = getattr(self, field)
+            if value not in known:
+                near = difflib.get_close_matches(str(value), known, 1)
+                raise ValueError(
+                    f"{field}={value!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}"
+                    f"one of {', '.join(known)}"
+                )
+        for field, least in (("patch_size", LEAST_SIDE), ("num_glimpses", 2), ("hidden_size", 1)):
+            if getattr(self, field) < least:
+                raise ValueError(f"{field}={getattr(self, field)} is too small; pass {least} or more")
+        if self.glance_size is not None and self.glance_size < LEAST_SIDE:
+            raise ValueError(f"glance_size={self.glance_size} is too small; pass {LEAST_SIDE} or more, or None")

@@ -1,0 +1,79 @@
+"""How long and how fast a network is trained, as data."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
+    "sgd": lambda groups, decay: torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay),
+    "adamw": lambda groups, decay: torch.optim.AdamW(groups, weight_decay=decay),
+}
+"""Optimisers by name; the paper's is `sgd` with Nesterov momentum 0.9 (A.3)."""
+
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+"""Number formats that a network can be trained in, by name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FitSpec:
+    """How long and how fast to train; the learning rates follow a cosine to zero (A.3).
+
+    Attributes:
+        epochs: times through the training images; 0 skips the training.
+        batch_size: images in a step.
+        lr: initial learning rate of the encoders.
+        head_lr: initial learning rate of the head f_C; None takes `lr`.
+        global_lr: initial learning rate of f_G; None takes `lr`, 0 leaves f_G as it is.
+        weight_decay: L2 coefficient (decoupled for `adamw`).
+        optimizer: a key of `OPTIMIZERS`.
+        regularization: lambda of Eq. (6).
+        warmup: share of all steps over which the learning rates rise linearly.
+        shift_px: images are shifted by up to so many pixels each way; the border is filled by reflection.
+        flip: half of the images are mirrored left to right.
+        micro_batch_size: images that go through the network at once, at most; gradients are accumulated over a step's
+            micro-batches. None takes the batch, shared evenly by the processes.
+        precision: `"float32"`, or `"bfloat16"` for mixed precision.
+        num_workers: processes that load images ahead; 0 loads them in turn, which is best for images in memory.
+    """
+
+    epochs: int
+    batch_size: int = 256
+    lr: float = 0.01
+    head_lr: float | None = None
+    global_lr: float | None = None
+    weight_decay: float = 1e-4
+    optimizer: str = "sgd"
+    regularization: float = 1.0
+    warmup: float = 0.0
+    shift_px: int = 0
+    flip: bool = False
+    micro_batch_size: int | None = None
+    precision: str = "float32"
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(f"precision={self.precision!r} is unknown; pass one of {', '.join(PRECISIONS)}")
+        if self.num_workers < 0 or (self.micro_batch_size is not None and self.micro_batch_size < 1):
+            raise ValueError(
+                f"num_workers={self.num_workers}, micro_batch_size={self.micro_batch_size}; "
+                "pass num_workers >= 0, micro_batch_size >= 1"
+            )
+        if self.optimizer not in OPTIMIZERS:
+            raise ValueError(f"optimizer={self.optimizer!r} is unknown; pass one of {', '.join(OPTIMIZERS)}")
+        if self.epochs < 0 or self.batch_size < 1:
+            raise ValueError(f"epochs={self.epochs}, batch_size={self.batch_size}; pass epochs >= 0, batch_size >= 1")
+        for name in ("lr", "head_lr", "global_lr", "weight_decay", "regularization"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < math.inf:
+                raise ValueError(f"{name}={value}; pass a number of at least 0")
+        if self.shift_px < 0:
+            raise ValueError(f"shift_px={self.shift_px}; pass 0 or more pixels")
+        if not 0 <= self.warmup < 1:
+            raise ValueError(f"warmup={self.warmup}; pass a share of all steps, from 0 to below 1")

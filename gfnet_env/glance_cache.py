@@ -1,0 +1,70 @@
+"""Glances that were taken before: the classifier is frozen, so an image's glance never changes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from classifiers.inference.frozen import FrozenClassifier
+from classifiers.networks.glance_focus import Glimpse
+
+_MOST_BYTES = 1 << 29
+_MOST_AT_ONCE = 32
+
+
+class GlanceCache:
+    """Remembers glances by image index, within half a gibibyte.
+
+    Resizing a scene and encoding it costs more than a patch does, and training visits each image many times.
+
+    The last digits of an encoding may depend on how many images are encoded together. Here it is always the same
+    number, so that a glance does not depend on what was remembered before: a training cut off and taken up again, with
+    an empty memory, ends with the same policy.
+
+    Args:
+        classifier: the frozen networks.
+        num_images: how many images there are.
+        num_rows: how many images may be asked for at once.
+    """
+
+    def __init__(self, classifier: FrozenClassifier, num_images: int, num_rows: int) -> None:
+        self._classifier = classifier
+        self._num_images = num_images
+        self._at_once = min(_MOST_AT_ONCE, num_rows)
+        self._fits: bool | None = None
+        self._kept: list[Tensor] | None = None
+        self._is_kept = torch.zeros(num_images, dtype=torch.bool)
+
+    def glance(self, indices: Tensor, images: Tensor) -> Glimpse:
+        """The glimpses of some images.
+
+        Args:
+            indices: (R,) int64, which images of the source these are.
+            images: (R, 3, H, W) uint8.
+
+        Returns:
+            What `classifier.glance(images)` returns.
+        """
+        if self._kept is None and not self._make_room(images[:1]):
+            return self._classifier.glance(images)
+        assert self._kept is not None
+        new = torch.nonzero(~self._is_kept[indices])[:, 0]
+        for start in range(0, len(new), self._at_once):
+            part = new[start : start + self._at_once]
+            same_number = part[torch.arange(self._at_once).clamp(max=len(part) - 1)]  # the last one again and again
+            glimpse = self._classifier.glance(images[same_number.to(images.device)])
+            for kept, values in zip(self._kept, glimpse, strict=True):
+                kept[indices[part].to(kept.device)] = values[: len(part)]
+            self._is_kept[indices[part]] = True
+        where = indices.to(images.device)
+        return Glimpse(*(kept[where] for kept in self._kept))
+
+    def _make_room(self, image: Tensor) -> bool:
+        """Whether all glances fit; asks the first time only, with (1, 3, H, W) as an example."""
+        if self._fits is None:
+            example = self._classifier.glance(image)
+            bytes_each = sum(part.numel() * part.element_size() for part in example)
+            self._fits = bytes_each * self._num_images <= _MOST_BYTES
+            if self._fits:
+                self._kept = [part.new_empty(self._num_images, *part.shape[1:]) for part in example]
+        return self._fits

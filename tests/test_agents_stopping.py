@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from agents.evaluation.stopping import CRITERIA, ExitRule, exit_figures, exit_scores, exit_steps
+from agents.evaluation.threshold_search import best_thresholds, geometric_shares, quota_thresholds, shares_for_budget
+
+COSTS = np.array([10.0, 30.0, 50.0, 80.0])
+
+
+def _record(count: int = 400, steps: int = 4, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that rise from step to step, and predictions that are right the more often the higher they are."""
+    rng = np.random.default_rng(seed)
+    scores = np.sort(rng.random((count, steps)), axis=1).astype(np.float32)
+    return scores, rng.random((count, steps)) < scores
+
+
+@pytest.mark.parametrize("budget", [10.0, 10.5, 25.0, 42.5, 60.0, 79.0, 80.0])
+def test_shares_are_geometric_and_cost_the_budget(budget: float) -> None:
+    shares = shares_for_budget(COSTS, budget)
+
+    assert shares.sum() == pytest.approx(1.0)
+    assert shares @ COSTS == pytest.approx(budget, rel=1e-6)
+    if 10.5 < budget < 79.0:
+        assert shares[1:] / shares[:-1] == pytest.approx(shares[1] / shares[0])
+
+
+def test_shares_below_the_uniform_distribution_are_the_papers() -> None:
+    q = 0.3
+    shares = geometric_shares(1 - q, 5)
+
+    weights = [(1 - q) ** t * q for t in range(5)]
+    assert shares == pytest.approx(np.array(weights) / sum(weights))
+
+
+@pytest.mark.parametrize("budget", [9.9, 80.1, np.nan])
+def test_budgets_out_of_range_name_the_range(budget: float) -> None:
+    with pytest.raises(ValueError, match=r"pass 10 \(a glance alone\) to 80 \(all 4 steps\)"):
+        shares_for_budget(COSTS, budget)
+
+
+def test_an_image_leaves_at_the_first_threshold_that_it_reaches() -> None:
+    scores = np.array([[0.9, 0.1, 0.1], [0.1, 0.7, 0.9], [0.1, 0.1, 0.0], [0.5, 0.9, 0.9]])
+
+    assert exit_steps(scores, np.array([0.5, 0.7])).tolist() == [1, 2, 3, 1]
+    assert exit_steps(scores, np.array([np.inf, -np.inf])).tolist() == [2, 2, 2, 2]
+
+
+def test_quotas_are_filled_by_the_most_confident_of_those_who_wait() -> None:
+    scores, is_right = _record()
+    shares = shares_for_budget(COSTS, 40.0)
+
+    thresholds = quota_thresholds(scores, shares)
+
+    figures = exit_figures(scores, is_right, COSTS, thresholds)
+    assert figures.exits == pytest.approx(shares, abs=1 / 400 + 1e-9)
+    assert 39.0 < figures.cost <= 40.0
+    assert figures.expected_length == pytest.approx(figures.exits @ [1, 2, 3, 4])
+    steps, waiting = exit_steps(scores, thresholds), np.ones(400, bool)
+    for step in range(3):  # as a plain loop would choose
+        leaves = steps == step + 1
+        assert scores[leaves, step].min() > scores[waiting & ~leaves, step].max()
+        waiting &= ~leaves
+
+
+def test_ties_never_overshoot_the_quota() -> None:
+    scores = np.array([[1.0, 0.2], [1.0, 0.3], [1.0, 0.4], [0.5, 0.6]], np.float32)
+    shares = np.array([0.5, 0.5])
+
+    assert exit_steps(scores, quota_thresholds(scores, shares)).tolist() == [2, 2, 2, 2]
+    three = exit_steps(scores, quota_thresholds(scores, np.array([0.75, 0.25])))
+    assert three.tolist() == [1, 1, 1, 2]
+
+
+def test_what_ties_left_open_may_leave_a_step_later() -> None:
+    scores = np.array([[1.0, 0.2, 0.0], [1.0, 0.3, 0.0], [1.0, 0.4, 0.0], [0.5, 0.6, 0.0]], np.float32)
+
+    steps = exit_steps(scores, quota_thresholds(scores, np.array([0.5, 0.25, 0.25])))
+
+    assert steps.tolist() == [3, 2, 2, 2]
+
+
+def test_all_equal_scores_never_leave_early_but_for_the_whole() -> None:
+    scores = np.ones((10, 3), np.float32)
+
+    assert (exit_steps(scores, quota_thresholds(scores, np.array([0.4, 0.3, 0.3]))) == 3).all()
+    assert (exit_steps(scores, quota_thresholds(scores, np.array([1.0, 0.0, 0.0]))) == 1).all()
+
+
+def test_thresholds_lie_between_two_scores_whatever_their_last_digits() -> None:
+    scores, _ = _record()
+    thresholds = quota_thresholds(scores, np.full(4, 0.25))
+
+    noisy = scores + np.random.default_rng(1).uniform(-1e-7, 1e-7, scores.shape).astype(np.float32)
+
+    assert (exit_steps(noisy, thresholds) == exit_steps(scores, thresholds)).all()
+
+
+def test_best_thresholds_are_the_best_of_every_combination() -> None:
+    scores, is_right = _record(count=12, steps=3)
+    costs = COSTS[:3]
+
+    front = best_thresholds(scores, is_right, costs)
+
+    candidates = [np.concatenate([[-np.inf], np.sort(scores[:, t]), [np.inf]]) for t in range(2)]
+    every = [exit_figures(scores, is_right, costs, np.array(pair)) for pair in itertools.product(*candidates)]
+    for budget in np.linspace(10, 50, 41):
+        best = max(figures.accuracy for figures in every if figures.cost <= budget + 1e-9)
+        chosen = exit_figures(scores, is_right, costs, front.within(budget + 1e-9))
+        assert chosen.accuracy == pytest.approx(best)
+        assert chosen.cost <= budget + 1e-6
+
+
+def test_the_front_says_what_its_thresholds_give() -> None:
+    scores, is_right = _record(count=1000)
+
+    front = best_thresholds(scores, is_right, COSTS)
+
+    assert (np.diff(front.cost) > 0).all() and (np.diff(front.accuracy) > 0).all()
+    for row in range(0, len(front.cost), 25):
+        figures = exit_figures(scores, is_right, COSTS, front.thresholds[row])
+        assert figures.accuracy == pytest.approx(front.accuracy[row])
+        assert figures.cost == pytest.approx(front.cost[row])
+    with pytest.raises(ValueError, match="pass 10 "):
+        front.within(9.0)
+
+
+def test_best_thresholds_are_at_least_as_good_as_geometric_ones() -> None:
+    scores, is_right = _record(count=2000)
+    front = best_thresholds(scores, is_right, COSTS)
+
+    for budget in (15.0, 30.0, 45.0, 60.0):
+        geometric = quota_thresholds(scores, shares_for_budget(COSTS, budget))
+        of_shares = exit_figures(scores, is_right, COSTS, geometric)
+        best = exit_figures(scores, is_right, COSTS, front.within(budget))
+        assert best.accuracy >= of_shares.accuracy - 0.005  # the grid holds 100 quantiles per step
+
+
+def test_criteria_rank_predictions() -> None:
+    confidence, entropy = np.array([[0.9, 0.6]], np.float32), np.array([[0.2, 0.7]], np.float32)
+
+    assert exit_scores("confidence", confidence, entropy).tolist() == confidence.tolist()
+    assert exit_scores("entropy", confidence, entropy).tolist() == (-entropy).tolist()
+    chance = exit_scores("random", confidence, entropy, seed=3)
+    assert chance.shape == (1, 2) and (chance == exit_scores("random", confidence, entropy, seed=3)).all()
+    with pytest.raises(ValueError, match=f"pass one of {', '.join(CRITERIA)}"):
+        exit_scores("margin", confidence, entropy)
+
+
+def test_rules_refuse_what_is_none() -> None:
+    with pytest.raises(ValueError, match="criterion='margin' is unknown"):
+        ExitRule("margin", (0.5,))
+    with pytest.raises(ValueError, match="NaN"):
+        ExitRule("confidence", (0.5, float("nan")))
+
+
+@pytest.mark.parametrize("count", [7, 71, 600, 4999])
+def test_the_cheapest_budget_is_a_glance_whatever_the_rounding(count: int) -> None:
+    costs = np.array([6455552.0, 13402112.0, 20348672.0])
+    scores, is_right = _record(count, 3)
+
+    thresholds = best_thresholds(scores, is_right, costs).within(costs[0])
+
+    assert (exit_steps(scores, thresholds) == 1).all()
