@@ -102,19 +102,33 @@ AGENTS: dict[str, AgentRecipe] = {
     "a2c": AgentRecipe(
         A2C,
         GlimpsePolicy,
-        {**_RETURNS, "learning_rate": 7e-4, "vf_coef": 0.5, "ent_coef": 0.0, "normalize_advantage": True},
+        {**_RETURNS, "learning_rate": 3e-3, "vf_coef": 0.5, "ent_coef": 0.0, "normalize_advantage": True},
         _GAUSSIAN,
         rollout=192,
         num_envs=64,
     ),
     "trpo": AgentRecipe(
-        TRPO, GlimpsePolicy, {**_RETURNS, "learning_rate": 2e-3, "n_critic_updates": 10}, _GAUSSIAN, _ROLLOUT, 3
+        TRPO,
+        GlimpsePolicy,
+        # The curvature is estimated from a batch of hundreds: little damping follows its noise, and hardly learns.
+        {
+            **_RETURNS,
+            "learning_rate": 2e-3,
+            "n_critic_updates": 10,
+            "target_kl": 0.2,
+            "cg_damping": 30.0,
+            "cg_max_steps": 5,
+        },
+        _GAUSSIAN,
+        _ROLLOUT,
+        3,
     ),
     "sac": _replay(SAC, GlimpseSACPolicy, tau=0.02, **_ENTROPY),
-    "td3": replace(_replay(TD3, GlimpseTD3Policy, tau=0.02), noise=0.15),
-    "ddpg": replace(_replay(DDPG, GlimpseTD3Policy, tau=0.02), noise=0.15),
+    # Faster than that, and a deterministic actor runs into the ends of its tanh, where there is no gradient.
+    "td3": replace(_replay(TD3, GlimpseTD3Policy, tau=0.02, learning_rate=3e-4), noise=0.15),
+    "ddpg": replace(_replay(DDPG, GlimpseTD3Policy, tau=0.02, learning_rate=3e-4), noise=0.15),
     "tqc": _replay(TQC, GlimpseTQCPolicy, tau=0.02, **_ENTROPY),
-    "crossq": _replay(CrossQ, GlimpseCrossQPolicy, "flat", **_ENTROPY),
+    "crossq": _replay(CrossQ, GlimpseCrossQPolicy, "flat", learning_rate=3e-3, **_ENTROPY),
     "dqn": AgentRecipe(
         DQN,
         "MultiInputPolicy",
