@@ -7,8 +7,9 @@ from agents.algorithms.sb3_vec_env import SB3VecEnv
 from agents.evaluation.budgets import fit_exit_rule
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import evaluate
-from agents.policies.baselines import centre_corner_policy, oracle_policy, random_policy
-from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.baselines import CentreCornerPolicy, OraclePolicy, RandomPolicy
+from agents.policies.deterministic import DeterministicPolicy
+from agents.policies.protocol import LookPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config import RunConfig
@@ -20,17 +21,19 @@ __all__ = [
     "AGENTS",
     "PPOGRU",
     "AgentRecipe",
+    "CentreCornerPolicy",
     "DeterministicPolicy",
     "EvaluationRecord",
     "LoadedRun",
+    "LookPolicy",
+    "OraclePolicy",
     "Pipeline",
+    "RandomPolicy",
     "Recognition",
     "Recognizer",
     "RunConfig",
     "SB3VecEnv",
-    "agent_locator",
     "as_sb3",
-    "centre_corner_policy",
     "evaluate",
     "fit_exit_rule",
     "import_checkpoint",
@@ -38,7 +41,5 @@ __all__ = [
     "load_record",
     "load_run",
     "make_agent",
-    "oracle_policy",
-    "random_policy",
     "save_policy",
 ]

@@ -28,8 +28,7 @@ import torch
 from torch import Tensor, nn
 
 from agents.evaluation.rollout import evaluate
-from agents.policies.cost import policy_multiply_adds
-from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config_files import load_config
 from agents.runs.images import open_images
@@ -214,14 +213,13 @@ def papers_sides(case: Case, count: int, device: torch.device) -> Sides:
     classifier = GlanceFocusClassifier(config.classifier, NUM_CLASSES).eval().to(device)
     images = varied_images(count, config.data.image_size).to(device)
     agent = blank_agent(config, frozen(classifier), nameless_classes(NUM_CLASSES))
-    cost, locate = policy_multiply_adds(agent), agent_locator(agent)
+    agent.policy.to(device)
     some = images[:256].cpu()  # for the thresholds
     nothing = torch.zeros(len(some), 5, dtype=torch.int64)
     source = ArrayImages(some, nothing[:, 0], nothing[:, 1:], nameless_classes(NUM_CLASSES))
-    twin = frozen(classifier, compile=True)
-    calibration = evaluate(twin, source, lambda batch: locate, policy_cost=cost, batch_size=32)
-    policy = DeterministicPolicy(agent.policy.to(device).eval())  # type: ignore[union-attr]  # not a fixed agent
-    ours = Recognizer(twin, policy, policy_cost=cost, calibration=calibration)
+    twin, policy = frozen(classifier, compile=True, small_maps=device.type == "cpu"), DeterministicPolicy(agent)
+    calibration = evaluate(twin, source, policy, batch_size=32)
+    ours = Recognizer(twin, policy, calibration=calibration)
     ours.use(budget=case.budget)
     network_cost = encoder_cost(classifier.local_encoder, config.data.image_size, with_classifier=True)
     return Sides(classifier.local_encoder, network_cost, ours, images)

@@ -25,8 +25,7 @@ import torch
 from inference import NUM_CLASSES
 
 from agents.evaluation.threshold_search import shares_for_budget
-from agents.policies.cost import policy_multiply_adds
-from agents.policies.protocol import DeterministicPolicy
+from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.onnx_export import export_full_resolution, export_onnx
 from agents.recognition.onnx_runner import OnnxRecognizer
 from agents.recognition.recognizer import Recognizer
@@ -92,8 +91,7 @@ def of_config(name: str, speed_up: float, extractor: str | None, rounds: int) ->
     agent = blank_agent(config, classifier, nameless_classes(NUM_CLASSES))
     recognizer = Recognizer(
         classifier,
-        DeterministicPolicy(agent.policy.eval()),  # type: ignore[union-attr]  # not a fixed agent
-        policy_cost=policy_multiply_adds(agent),
+        DeterministicPolicy(agent),
         image_size=config.data.image_size,
     )
     network = FullResolutionNetwork(build_encoder(config.classifier.encoder, NUM_CLASSES))

@@ -14,7 +14,7 @@ import torch
 
 from classifiers.inference.compiled import CompiledEncoder
 from classifiers.inference.fold_batch_norms import fold_batch_norms
-from classifiers.inference.small_maps import compute_small_maps_together
+from classifiers.inference.small_maps import batch_small_maps
 from classifiers.networks.encoders import Encoder, build_encoder
 
 CASES = {"resnet50": (32, 96), "mobilenetv3_large_100": (32, 96), "small_resnet": (128, 48)}
@@ -36,7 +36,7 @@ def main() -> None:
         one_by_one = build_encoder(name, 1000).eval().requires_grad_(False)
         one_by_one.trunk = fold_batch_norms(one_by_one.trunk).to(memory_format=torch.channels_last)
         together = copy.deepcopy(one_by_one)
-        compute_small_maps_together(together.trunk)
+        batch_small_maps(together.trunk)
         before, after = _in_turn(one_by_one, together, torch.rand(count, 3, side, side), options.rounds)
         ratio = statistics.median(new / old for old, new in zip(before, after, strict=True))
         medians = " | ".join(f"{1e3 * statistics.median(times):.1f}" for times in (before, after))

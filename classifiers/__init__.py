@@ -5,8 +5,11 @@ from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.encoders import ENCODERS, Encoder, build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.glance_focus import GlanceFocusClassifier, Glimpse, Locator
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.glimpse import Glimpse, Policy, View
 from classifiers.networks.heads import HEADS
+from classifiers.networks.preprocessing import Preprocessing
+from classifiers.networks.readout import Readout, read_out
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.loop import NotANumberError
@@ -24,12 +27,16 @@ __all__ = [
     "FullResolutionNetwork",
     "GlanceFocusClassifier",
     "Glimpse",
-    "Locator",
     "NotANumberError",
+    "Policy",
+    "Preprocessing",
+    "Readout",
+    "View",
     "build_encoder",
     "frozen",
     "glimpse_costs",
     "load_classifier",
+    "read_out",
     "save_classifier",
     "sequence_loss",
     "train_full_resolution",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from classifiers.files import write_atomically
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.spec import ClassifierSpec
 
 _CLASSIFIER, _FULL_RESOLUTION = "gfnet-classifier", "gfnet-full-resolution"
@@ -36,7 +37,12 @@ def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: 
     Raises:
         OSError: if the file can't be written.
     """
-    header = {"spec": asdict(classifier.spec), "class_names": class_names}
+    header = {
+        "spec": asdict(classifier.spec),
+        "preprocessing": asdict(classifier.preprocessing),
+        "class_names": class_names,
+        "most_glimpses": classifier.head.most_glimpses,
+    }
     _save(path, classifier, _CLASSIFIER, header)
 
 
@@ -55,8 +61,13 @@ def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]
     """
     header, weights = _load(path, _CLASSIFIER)
     try:
-        classifier = GlanceFocusClassifier(ClassifierSpec(**header["spec"]), len(header["class_names"]))
+        spec = ClassifierSpec(**header["spec"])
+        trained = replace(spec, num_glimpses=header.get("most_glimpses") or spec.num_glimpses)
+        classifier = GlanceFocusClassifier(trained, len(header["class_names"]))
         classifier.load_state_dict(weights)
+        for encoder in (classifier.global_encoder, classifier.local_encoder):
+            encoder.use_preprocessing(_preprocessing(header))
+        classifier = classifier.with_spec(num_glimpses=spec.num_glimpses)
     except (TypeError, ValueError, KeyError, RuntimeError) as error:
         raise CheckpointError(f"{path} does not fit this version: {_first_line(error)}; train it anew") from error
     return classifier.eval(), tuple(header["class_names"])
@@ -64,8 +75,14 @@ def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]
 
 def save_full_resolution(path: Path, network: FullResolutionNetwork, encoder_name: str) -> None:
     """Writes a full-resolution network; see `save_classifier`."""
-    header = {"encoder": encoder_name, "size": network.size, "resize_mode": network.resize_mode}
-    _save(path, network, _FULL_RESOLUTION, {**header, "num_classes": network.encoder.num_classes})
+    header = {
+        "encoder": encoder_name,
+        "preprocessing": asdict(network.encoder.preprocessing),
+        "size": network.size,
+        "resize_mode": network.resize_mode,
+        "num_classes": network.encoder.num_classes,
+    }
+    _save(path, network, _FULL_RESOLUTION, header)
 
 
 def load_full_resolution(path: Path) -> FullResolutionNetwork:
@@ -75,7 +92,17 @@ def load_full_resolution(path: Path) -> FullResolutionNetwork:
     encoder = build_encoder(header["encoder"], header["num_classes"])
     network = FullResolutionNetwork(encoder, None if size is None else (size[0], size[1]), header["resize_mode"])
     network.load_state_dict(weights)
+    encoder.use_preprocessing(_preprocessing(header))
     return network.eval()
+
+
+def _preprocessing(header: dict[str, Any]) -> Preprocessing:
+    """What a file says of its preprocessing; files from before it was recorded were all trained with ImageNet's."""
+    kept: dict[str, Any] = header.get("preprocessing") or {}
+    as_written: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()
+    }
+    return Preprocessing(**as_written)
 
 
 def _save(path: Path, module: nn.Module, kind: str, header: dict[str, Any]) -> None:

@@ -12,11 +12,13 @@ from classifiers.data.prefetch import Prefetcher
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import glimpse_costs
-from classifiers.networks.geometry import crop, top_left_px
-from classifiers.networks.glance_focus import Glimpse
+from classifiers.networks.geometry import top_left_px
+from classifiers.networks.glimpse import Glimpse, View
+from classifiers.networks.readout import read_out
 from gfnet_env.actions import Decisions
-from gfnet_env.episode import OBSERVATION_KEYS, EpisodeSpec
+from gfnet_env.episode import EpisodeSpec
 from gfnet_env.glance_cache import GlanceCache
+from gfnet_env.observation import observe
 from gfnet_env.rewards import contrastive_reward, increment_reward
 from gfnet_env.trace import Trace
 
@@ -25,31 +27,31 @@ class GlanceFocusDynamics:
     """B episodes side by side, each on an image of its own.
 
     Args:
-        classifier: the frozen networks, on the device where everything is computed; the rules may change their sizes.
+        classifier: the frozen networks, on the device where everything is computed.
         source: the images.
         spec: the rules.
         batch_size: number B of rows.
-
-    Raises:
-        ValueError: if classifier, images and rules don't fit each other.
     """
 
     def __init__(self, classifier: FrozenClassifier, source: ImageSource, spec: EpisodeSpec, batch_size: int) -> None:
-        classifier = spec.sized(classifier)
-        _check_fit(classifier, source, spec)
         self.classifier = classifier
         self.source = source
         self.spec = spec
         self.batch_size = batch_size
-        self.num_glimpses = spec.num_glimpses or classifier.spec.num_glimpses
-        costs = glimpse_costs(classifier)
-        self.costs = np.array([*costs, *[costs[-1]] * self.num_glimpses])  # multiply-adds of step t, at least T of them
-        self.device = classifier.normalize.scale.device
+        self.costs = np.array(glimpse_costs(classifier))  # (T,) multiply-adds of step t
+        self.device = classifier.device
         self.images = torch.zeros(batch_size, 3, *source.image_size, dtype=torch.uint8, device=self.device)
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device)
+        self.glance = torch.zeros_like(self.features)
+        self.locations = torch.zeros(batch_size, self.num_glimpses - 1, 2, device=self.device)
         self.trace = Trace.empty(batch_size, self.num_glimpses)
         self._glances = GlanceCache(classifier, len(source), batch_size)
+
+    @property
+    def num_glimpses(self) -> int:
+        """Longest sequence T, the glance counted."""
+        return self.classifier.spec.num_glimpses
 
     @property
     def patch_size(self) -> int:
@@ -72,7 +74,9 @@ class GlanceFocusDynamics:
         trace.index[rows], trace.label[rows] = indices, batch.labels.numpy()
         trace.box[rows] = batch.boxes.numpy()
         trace.steps[rows], trace.multiply_adds[rows], trace.stopped[rows] = 0, 0, False
-        self._record(rows, glimpse, np.full((len(rows), 2), -1))
+        self.glance = _with_rows(self.glance, rows, glimpse.features.clone())  # features are written to
+        self.locations = _with_rows(self.locations, rows, torch.zeros_like(self.locations[: len(rows)]))
+        self._record(rows, glimpse, None)
 
     def expect(self, indices: np.ndarray) -> None:
         """Says which images the next episodes will show, so that files are decoded while the networks compute."""
@@ -107,34 +111,40 @@ class GlanceFocusDynamics:
 
     def _look(self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """What a patch is worth in some rows, (R,) float64; the reward's random crops share the forward pass."""
-        images, hidden = _rows_of(self.images, rows), _rows_of(self.hidden, rows)
-        size = (images.shape[2], images.shape[3])
+        taken = len(rows)
         is_contrastive = self.spec.reward == "contrastive"
         samples = self.spec.reward_samples if is_contrastive else 0
         random = np.stack([rng.random((samples, 2), dtype=np.float32) for rng in rngs], axis=1)  # (S, R, 2)
         locations = torch.cat([location.float(), torch.from_numpy(random).flatten(0, 1)])  # ((1 + S) R, 2)
-        corners = top_left_px(locations, size, self.patch_size)
-        repeats = 1 + samples
-        patches = torch.cat([crop(images, part.to(self.device), self.patch_size) for part in corners.chunk(repeats)])
-        glimpse = self.classifier.focus(patches, hidden.repeat(repeats, 1))
+        which = torch.from_numpy(rows).to(self.device).repeat(1 + samples)
+        glimpse = self.classifier.look(self.images, locations, self.hidden[which], which)
         before = self.trace.label_probability[rows, self.trace.steps[rows] - 1]
-        taken = len(rows)
-        labels = torch.from_numpy(self.trace.label[rows])
-        probability = _label_probability(glimpse.logits, labels.repeat(repeats)).view(repeats, taken)
-        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), corners[:taken].numpy())
+        labels = torch.from_numpy(self.trace.label[rows]).repeat(1 + samples)
+        probability = read_out(glimpse.logits, labels).label_probability
+        assert probability is not None
+        by_sample = probability.cpu().view(1 + samples, taken)
+        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), location)
         if is_contrastive:
-            reward = contrastive_reward(probability[0], probability[1:])
+            reward = contrastive_reward(by_sample[0], by_sample[1:])
         else:
-            reward = increment_reward(probability[0], torch.from_numpy(before))
+            reward = increment_reward(by_sample[0], torch.from_numpy(before))
         return reward.numpy().astype(np.float64)
+
+    def view(self) -> View:
+        """What there is to see in all rows; logits and pooled vectors are left out."""
+        nothing = self.hidden[:, :0]
+        step = torch.from_numpy(self.trace.steps).to(self.device)
+        labels = torch.from_numpy(self.trace.label).to(self.device)
+        glimpse = Glimpse(self.features, self.hidden, nothing, nothing)
+        return View(glimpse, self.glance, self.locations, step, self.images, labels)
 
     def observation(self) -> dict[str, np.ndarray]:
         """All rows' observations, as arrays of the caller's own: no later step changes them, nor they a later step.
 
         Returns:
-            `features` (B, C, h, w) and `hidden` (B, F_h), float32, as far as the rules let them be observed.
+            What `gfnet_env.observation.observe` returns for the keys of the rules, as arrays.
         """
-        return {key: getattr(self, key).cpu().numpy().copy() for key in OBSERVATION_KEYS if key in self.spec.observe}
+        return {key: value.cpu().numpy().copy() for key, value in observe(self.view(), self.spec.observe).items()}
 
     def info(self) -> dict[str, np.ndarray]:
         """All rows' labels, predictions and costs after their last step.
@@ -158,16 +168,25 @@ class GlanceFocusDynamics:
             "stopped": trace.stopped.copy(),
         }
 
-    def _record(self, rows: np.ndarray, glimpse: Glimpse, corners: np.ndarray) -> None:
+    def _record(self, rows: np.ndarray, glimpse: Glimpse, location: Tensor | None) -> None:
+        """Notes a glimpse of some rows and where it was taken; None for the glance."""
+        trace, step = self.trace, self.trace.steps[rows]
         self.features = _with_rows(self.features, rows, glimpse.features)
         self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)
-        probabilities = glimpse.logits.float().softmax(dim=1).cpu()  # (R, K)
-        confidence, prediction = probabilities.max(dim=1)
-        trace, step = self.trace, self.trace.steps[rows]
-        labels = torch.from_numpy(trace.label[rows])
-        trace.top_left_px[rows, step] = corners
-        trace.prediction[rows, step], trace.confidence[rows, step] = prediction.numpy(), confidence.numpy()
-        trace.label_probability[rows, step] = probabilities.gather(1, labels[:, None])[:, 0].numpy()
+        if location is not None:
+            size = (self.images.shape[-2], self.images.shape[-1])
+            trace.location[rows, step] = location.cpu().numpy()
+            trace.top_left_px[rows, step] = top_left_px(location, size, self.patch_size).cpu().numpy()
+            where = torch.from_numpy(rows).to(self.device), torch.from_numpy(step - 1).to(self.device)
+            self.locations[where] = location.to(self.locations)
+        else:
+            trace.location[rows, step], trace.top_left_px[rows, step] = np.nan, -1
+        found = read_out(glimpse.logits, torch.from_numpy(trace.label[rows]))
+        assert found.label_probability is not None
+        trace.prediction[rows, step] = found.prediction.cpu().numpy()
+        trace.confidence[rows, step] = found.confidence.cpu().numpy()
+        trace.entropy[rows, step] = found.entropy.cpu().numpy()
+        trace.label_probability[rows, step] = found.label_probability.cpu().numpy()
         trace.steps[rows] += 1
         trace.multiply_adds[rows] += self.costs[step]
 
@@ -179,40 +198,9 @@ class GlanceFocusDynamics:
         return done
 
 
-def _rows_of(whole: Tensor, rows: np.ndarray) -> Tensor:
-    """Some rows of a tensor, without a copy where they are all of them."""
-    return whole if len(rows) == len(whole) else whole[torch.from_numpy(rows).to(whole.device)]
-
-
 def _with_rows(whole: Tensor, rows: np.ndarray, values: Tensor) -> Tensor:
     """A tensor with some of its rows replaced, without a copy where they are all of them."""
     if len(rows) == len(whole):
         return values
     whole[torch.from_numpy(rows).to(whole.device)] = values
     return whole
-
-
-def _label_probability(logits: Tensor, labels: Tensor) -> Tensor:
-    return logits.float().softmax(dim=1).cpu().gather(1, labels[:, None])[:, 0]
-
-
-def _check_fit(classifier: FrozenClassifier, source: ImageSource, spec: EpisodeSpec) -> None:
-    shape, names = classifier.spec, source.class_names
-    if len(source) == 0:
-        raise ValueError("the data set holds no image; pass one with at least one")
-    if len(names) != classifier.num_classes:
-        raise ValueError(
-            f"the classifier knows {classifier.num_classes} classes, the data set has {len(names)}; "
-            "pass a classifier that was trained on these classes"
-        )
-    height, width = source.image_size
-    for field, side in (("patch_size", shape.patch_size), ("glance_size", shape.glance_side)):
-        if side > min(height, width):
-            raise ValueError(
-                f"{field}={side} exceeds the {height}x{width} image; pass a smaller {field} or a larger image_size"
-            )
-    if shape.head == "cascade" and (spec.num_glimpses or 0) > shape.num_glimpses:
-        raise ValueError(
-            f"num_glimpses={spec.num_glimpses} exceeds the cascade's {shape.num_glimpses} classifiers; "
-            f"pass at most {shape.num_glimpses}"
-        )

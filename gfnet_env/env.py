@@ -36,9 +36,12 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | key | shape | what |
     |---|---|---|
     | `features` | (C, h, w) float32 | feature maps of the last input |
-    | `hidden` | (F_h,) float32 | the classifier's recurrent state, which sums up all that was seen: Markov |
+    | `hidden` | (F_h,) float32 | the classifier's hidden state, which sums up all inputs so far |
+    | `locations` | (T - 1, 2) float32 in [0, 1] | (row, col) of the looks so far; zeros where none was taken |
+    | `progress` | (T,) float32 | one-hot of the number of glimpses so far |
+    | `glance` | (C, h, w) float32 | feature maps of the glance; only by request |
 
-    `observe` may leave one of them out.
+    `observe` chooses among them; the default is all but `glance`.
 
     ## Rewards
     `contrastive`: the true label's probability less its mean over random patches, Eq. (8). `increment`: less its value
@@ -78,7 +81,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         networks = self.dynamics.classifier
         self.action_space = action_space(stop_action=episode.stop_action)
         self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]  # Dict samples a plain dict
-            networks.feature_shape(), networks.hidden_size, episode.observe
+            networks.feature_shape(), networks.hidden_size, networks.spec.num_glimpses, episode.observe
         )
         self._order = ImageOrder(len(task.source), 1)
         self._finished = True

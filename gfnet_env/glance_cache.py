@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from classifiers.inference.frozen import FrozenClassifier
-from classifiers.networks.glance_focus import Glimpse
+from classifiers.networks.glimpse import Glimpse
 
 _MOST_BYTES = 1 << 29
 _MOST_AT_ONCE = 32

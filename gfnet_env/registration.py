@@ -28,6 +28,7 @@ TASKS: dict[str, Callable[..., Task]] = {
 """What each id's images and classifier are made by; its keyword arguments are those of `gym.make`, too."""
 
 _EPISODE_KEYS = tuple(field.name for field in dataclasses.fields(EpisodeSpec))
+_CLASSIFIER_KEYS = ("patch_size", "glance_size", "num_glimpses")
 
 
 def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> GlanceFocusEnv:
@@ -36,7 +37,8 @@ def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> G
     Args:
         env_id: a key of `TASKS`.
         render_mode: None or `"rgb_array"`.
-        **kwargs: fields of `EpisodeSpec` and arguments of the task.
+        **kwargs: fields of `EpisodeSpec`, arguments of the task, and `patch_size`, `glance_size` and `num_glimpses` of
+            the classifier (see `GlanceFocusClassifier.with_spec`).
 
     Returns:
         The environment.
@@ -55,9 +57,10 @@ def make_vector_env(
 
 
 def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
-    episode = EpisodeSpec(**{key: kwargs[key] for key in _EPISODE_KEYS if key in kwargs})
-    rest = {key: value for key, value in kwargs.items() if key not in _EPISODE_KEYS}
-    return TASKS[env_id](**rest), episode
+    episode = EpisodeSpec(**{key: kwargs.pop(key) for key in _EPISODE_KEYS if key in kwargs})
+    sizes = {key: kwargs.pop(key) for key in _CLASSIFIER_KEYS if key in kwargs}
+    task = TASKS[env_id](**kwargs)
+    return Task(task.source, task.classifier.with_spec(**sizes)), episode
 
 
 def register_all() -> None:

@@ -20,18 +20,25 @@ def action_space(*, stop_action: bool = False) -> spaces.Box:
     return spaces.Box(-1.0, 1.0, (3 if stop_action else 2,), np.float32)
 
 
-def observation_space(feature_shape: tuple[int, int, int], hidden_size: int, observe: Sequence[str]) -> spaces.Dict:
-    """What pi sees (Section 3.2): the last input's feature maps, and the classifier's memory of all inputs.
+def observation_space(
+    feature_shape: tuple[int, int, int], hidden_size: int, num_glimpses: int, keys: Sequence[str]
+) -> spaces.Dict:
+    """The space of `gfnet_env.observation.observe`.
 
     Args:
         feature_shape: (C, h, w) of the feature maps e_t.
         hidden_size: length F_h of the hidden state h^C_t.
-        observe: which of the two, keys of `gfnet_env.episode.OBSERVATION_KEYS`.
+        num_glimpses: longest sequence T, the glance counted.
+        keys: which of `gfnet_env.observation.OBSERVATION_KEYS`.
 
     Returns:
-        `Dict` of `features`, Box (C, h, w), and `hidden`, Box (F_h,), float32, any finite number.
+        A `Dict` of float32 boxes; feature maps and hidden state are unbounded.
     """
-    # finite bounds rather than infinite ones: true, and env checkers warn of infinity
-    most = float(np.finfo(np.float32).max)
-    shapes = {"features": feature_shape, "hidden": (hidden_size,)}
-    return spaces.Dict({key: spaces.Box(-most, most, shapes[key], np.float32) for key in shapes if key in observe})
+    parts = {
+        "features": spaces.Box(-np.inf, np.inf, feature_shape, np.float32),
+        "hidden": spaces.Box(-np.inf, np.inf, (hidden_size,), np.float32),
+        "locations": spaces.Box(0.0, 1.0, (num_glimpses - 1, 2), np.float32),
+        "progress": spaces.Box(0.0, 1.0, (num_glimpses,), np.float32),
+        "glance": spaces.Box(-np.inf, np.inf, feature_shape, np.float32),
+    }
+    return spaces.Dict({key: part for key, part in parts.items() if key in keys})

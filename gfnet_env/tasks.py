@@ -29,10 +29,34 @@ whose logits are averaged."""
 
 @dataclass(frozen=True)
 class Task:
-    """Images and the frozen classifier that looks at them."""
+    """Images and the frozen classifier that looks at them; its spec says in how many glimpses and of which sizes.
+
+    Attributes:
+        source: the images.
+        classifier: the networks.
+
+    Raises:
+        ValueError: if classifier and images don't fit each other.
+    """
 
     source: ImageSource
     classifier: FrozenClassifier
+
+    def __post_init__(self) -> None:
+        spec, names = self.classifier.spec, self.source.class_names
+        if len(self.source) == 0:
+            raise ValueError("the data set holds no image; pass one with at least one")
+        if len(names) != self.classifier.num_classes:
+            raise ValueError(
+                f"the classifier knows {self.classifier.num_classes} classes, the data set has {len(names)}; "
+                "pass a classifier that was trained on these classes"
+            )
+        height, width = self.source.image_size
+        for field, side in (("patch_size", spec.patch_size), ("glance_size", spec.glance_side)):
+            if side > min(height, width):
+                raise ValueError(
+                    f"{field}={side} exceeds the {height}x{width} image; pass a smaller {field} or a larger image_size"
+                )
 
 
 SHIPPED_RUN = Path(__file__).parent / "weights"
@@ -83,8 +107,9 @@ def pretrained_average(encoder: str, num_classes: int) -> GlanceFocusClassifier:
     spec = ClassifierSpec(encoder=encoder, head="average")
     classifier = GlanceFocusClassifier(spec, num_classes)
     pretrained = build_encoder(encoder, num_classes, weights="DEFAULT")
-    classifier.global_encoder.load_state_dict(pretrained.state_dict())
-    classifier.local_encoder.load_state_dict(pretrained.state_dict())
+    for own in (classifier.global_encoder, classifier.local_encoder):
+        own.load_state_dict(pretrained.state_dict())
+        own.use_preprocessing(pretrained.preprocessing)
     return classifier.eval()
 
 

@@ -16,9 +16,11 @@ class Trace:
         label: (B,) int64.
         box: (B, 4) int64, see `classifiers.data.source.Batch`.
         steps: (B,) int64, glimpses taken, the glance counted; 0 before the first reset.
+        location: (B, T, 2) float32 in [0, 1], (row, col) of each patch, NaN for the glance.
         top_left_px: (B, T, 2) int64 patch corners, (-1, -1) for the glance.
         prediction: (B, T) int64.
         confidence: (B, T) float32, the largest probability.
+        entropy: (B, T) float32, of the prediction, in nats.
         label_probability: (B, T) float32, the true label's.
         multiply_adds: (B,) int64, spent so far, policy and reward samples not counted.
         stopped: (B,) bool, whether the agent ended the episode.
@@ -28,9 +30,11 @@ class Trace:
     label: np.ndarray
     box: np.ndarray
     steps: np.ndarray
+    location: np.ndarray
     top_left_px: np.ndarray
     prediction: np.ndarray
     confidence: np.ndarray
+    entropy: np.ndarray
     label_probability: np.ndarray
     multiply_adds: np.ndarray
     stopped: np.ndarray
@@ -44,9 +48,11 @@ class Trace:
             label=np.zeros(by_row, np.int64),
             box=np.zeros((batch_size, 4), np.int64),
             steps=np.zeros(by_row, np.int64),
+            location=np.full((*by_step, 2), np.nan, np.float32),
             top_left_px=np.full((*by_step, 2), -1, np.int64),
             prediction=np.zeros(by_step, np.int64),
             confidence=np.zeros(by_step, np.float32),
+            entropy=np.zeros(by_step, np.float32),
             label_probability=np.zeros(by_step, np.float32),
             multiply_adds=np.zeros(by_row, np.int64),
             stopped=np.zeros(by_row, bool),

@@ -66,7 +66,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         networks = self.dynamics.classifier
         self.single_action_space = action_space(stop_action=episode.stop_action)
         self.single_observation_space = observation_space(
-            networks.feature_shape(), networks.hidden_size, episode.observe
+            networks.feature_shape(), networks.hidden_size, networks.spec.num_glimpses, episode.observe
         )
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)

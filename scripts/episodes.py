@@ -14,8 +14,7 @@ from agents.policies.baselines import encode_places, grid_locations, label_chanc
 from agents.runs.loaded import LoadedRun
 from classifiers.data.source import ImageSource
 from classifiers.files import write_atomically
-from classifiers.networks.glance_focus import Glimpse
-from gfnet_env import GlanceFocusDynamics, GlanceFocusEnv, Task
+from gfnet_env import GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
 from gfnet_env.rewards import contrastive_reward
 
@@ -33,21 +32,15 @@ def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[
     """
     env = GlanceFocusEnv(Task(source, run.classifier), run.config.stage2.episode, render_mode="rgb_array")
     env.reset(options={"index": index})
-    locate, state, finished = run.locator, None, False
+    state, finished = None, False
     while True:
         frame = env.render()
         assert frame is not None
         yield frame
         if finished:
             return
-        location, state = locate(_seen(env.dynamics), state)
+        location, state = run.policy(env.dynamics.view(), state)
         finished = env.step(to_action(location)[0])[2]
-
-
-def _seen(dynamics: GlanceFocusDynamics) -> Glimpse:
-    """What policies read of the last glimpse; the rest is empty."""
-    nothing = dynamics.hidden[:, :0]
-    return Glimpse(dynamics.features, dynamics.hidden, nothing, nothing)
 
 
 def easy_and_hard(record: EvaluationRecord, count: int) -> list[int]:
@@ -93,7 +86,7 @@ def reward_map(run: LoadedRun, source: ImageSource, index: int, rows: int, colum
     The expectation of Eq. (8) is the mean over the grid.
     """
     batch = source.fetch(torch.tensor([index]))
-    device = run.classifier.normalize.scale.device
+    device = run.classifier.device
     images = batch.images.to(device)
     places = grid_locations(rows, columns)
     pooled, encoder_logits = encode_places(run.classifier, images, places)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import ENCODERS, Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
+from gfnet_env import EpisodeSpec, Task
 
 torch.set_num_threads(1)
 
@@ -60,6 +62,13 @@ def classifier() -> FrozenClassifier:
     return frozen(
         random_classifier(ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=4, hidden_size=16))
     )
+
+
+def with_rules(source: ArrayImages, classifier: FrozenClassifier, rules: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
+    """A task and its rules from one set of keyword arguments, as `gymnasium.make` takes them."""
+    sizes = {key: rules[key] for key in ("patch_size", "glance_size", "num_glimpses") if key in rules}
+    episode = EpisodeSpec(**{key: value for key, value in rules.items() if key not in sizes})
+    return Task(source, classifier.with_spec(**sizes)), episode
 
 
 class _MeanColour(nn.Module):

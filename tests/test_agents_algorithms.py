@@ -22,13 +22,14 @@ from agents.algorithms.registry import AGENTS, AgentRecipe
 from agents.algorithms.sb3_vec_env import SB3VecEnv
 from agents.algorithms.stage2 import set_std, train_agent
 from agents.evaluation.rollout import evaluate
-from agents.policies.cost import policy_multiply_adds
-from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
+from classifiers.networks.glimpse import Glimpse, View
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 from gfnet_env.actions import to_location
+from gfnet_env.observation import DEFAULT_OBSERVATION, observe
 
 NAMES = tuple(AGENTS)
 
@@ -80,8 +81,8 @@ def test_saved_and_loaded_it_looks_at_the_same_places(
     agent.learn(24)
     wrapped = as_sb3(env, AGENTS[name].form)
     expected = agent.predict(wrapped.reset(), deterministic=True)[0]
-    glance = classifier.glance(env.dynamics.images)
-    location, state = DeterministicPolicy(agent)(glance.features, hidden=glance.hidden)
+    view = env.dynamics.view()
+    location, state = DeterministicPolicy(agent)(view)
 
     agent.save(tmp_path / "agent.zip")
     save_policy(tmp_path / "policy.safetensors", agent)
@@ -89,12 +90,12 @@ def test_saved_and_loaded_it_looks_at_the_same_places(
     by_us = load_policy(tmp_path / "policy.safetensors", small_agent(name, env, seed=9))
 
     for loaded in (by_sb3, by_us):
-        found, _ = DeterministicPolicy(loaded)(glance.features, hidden=glance.hidden)
+        found, _ = DeterministicPolicy(loaded)(view)
         assert torch.allclose(found, location, atol=1e-6)
     if isinstance(agent.action_space, spaces.Box):
         assert torch.allclose(location, to_location(np.clip(expected, -1.0, 1.0)), atol=1e-5)
     assert (state is not None) == (name in ("ppo_gru", "recurrent_ppo"))
-    assert policy_multiply_adds(agent) > 10_000
+    assert DeterministicPolicy(agent).multiply_adds > 10_000
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -110,12 +111,13 @@ def test_works_in_a_single_environment(name: str) -> None:
 def test_recurrent_states_are_carried_row_by_row(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     agent = small_agent("recurrent_ppo", _env(classifier, scenes))
     policy = DeterministicPolicy(agent)
-    glance = classifier.glance(scenes.images[:4])
+    view = View.first(classifier.glance(scenes.images[:4]), scenes.images[:4], 4)
+    third = View.first(Glimpse(*(part[2:3] for part in view.glimpse)), scenes.images[2:3], 4)
 
-    first, state = policy(glance.features, hidden=glance.hidden)
-    second, _ = policy(glance.features, state, hidden=glance.hidden)
+    first, state = policy(view)
+    second, _ = policy(view, state)
     assert state is not None
-    one_row, _ = policy(glance.features[2:3], state[2:3], hidden=glance.hidden[2:3])
+    one_row, _ = policy(third, state[2:3])
 
     assert not torch.allclose(first, second)
     assert torch.allclose(one_row, second[2:3], atol=1e-6)
@@ -133,8 +135,7 @@ def test_your_own_algorithm_is_one_entry(
     agent = make_agent("mine", _env(classifier, scenes), batch_size=12, policy_kwargs={"net_arch": [8]})
     agent.learn(12)
 
-    locator = agent_locator(agent)
-    record = evaluate(classifier, scenes, lambda batch: locator)
+    record = evaluate(classifier, scenes, DeterministicPolicy(agent))
 
     assert isinstance(agent, Mine)
     assert ((record.location >= 0) & (record.location <= 1)).all()
@@ -178,10 +179,10 @@ def test_observations_normalised_by_sb3_are_normalised_in_evaluation(
     agent.learn(24)
     venv.training = False
     observation = venv.reset()
-    glance = classifier.glance(scenes.images[:4])
-    raw = {"features": glance.features.numpy(), "hidden": glance.hidden.numpy()}
+    view = View.first(classifier.glance(scenes.images[:4]), scenes.images[:4], 4)
+    raw = {key: value.numpy() for key, value in observe(view, DEFAULT_OBSERVATION).items()}
 
-    location, _ = DeterministicPolicy(agent)(glance.features, hidden=glance.hidden)
+    location, _ = DeterministicPolicy(agent)(view)
 
     expected = agent.predict(venv.normalize_obs(raw), deterministic=True)[0]  # type: ignore[arg-type]  # Dict observations
     assert isinstance(observation, dict)
@@ -194,10 +195,11 @@ def test_flat_observations_may_be_normalised_too(classifier: FrozenClassifier, s
     agent = small_agent("crossq", venv)
     agent.learn(24)
     venv.training = False
-    glance = classifier.glance(scenes.images[:4])
-    raw = torch.cat([glance.features.flatten(1), glance.hidden], dim=1).numpy()
+    view = View.first(classifier.glance(scenes.images[:4]), scenes.images[:4], 4)
+    seen = observe(view, sorted(DEFAULT_OBSERVATION))
+    raw = torch.cat([part.flatten(1) for part in seen.values()], dim=1).numpy()
 
-    location, _ = DeterministicPolicy(agent)(glance.features, hidden=glance.hidden)
+    location, _ = DeterministicPolicy(agent)(view)
 
     expected = agent.predict(venv.normalize_obs(raw), deterministic=True)[0]  # type: ignore[arg-type]  # flat observations
     assert torch.allclose(location, to_location(expected), atol=1e-6)
@@ -220,11 +222,11 @@ def test_weights_alone_are_not_written_of_agents_that_need_more(
 
 def test_places_are_not_rounded_by_mixed_precision(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     policy = DeterministicPolicy(small_agent("ppo_gru", _env(classifier, scenes)))
-    glance = classifier.glance(scenes.images[:4])
-    expected, _ = policy(glance.features, hidden=glance.hidden)
+    view = View.first(classifier.glance(scenes.images[:4]), scenes.images[:4], 4)
+    expected, _ = policy(view)
 
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found, state = policy(glance.features, hidden=glance.hidden)
+        found, state = policy(view)
 
     assert found.dtype == torch.float32 and state is not None and state.dtype == torch.float32
     assert torch.equal(found, expected)

@@ -6,17 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from agents.evaluation.metrics import accuracy_by_step, confidence_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, load_record, save_record
 from agents.evaluation.rollout import evaluate, full_resolution_accuracy
-from agents.policies.baselines import centre_corner_policy, grid_locations, oracle_policy, random_policy
+from agents.policies.baselines import BaselinePolicy, CentreCornerPolicy, OraclePolicy, RandomPolicy, grid_locations
 from agents.runs.results import multiply_adds
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import encoder_cost, glimpse_costs
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.glimpse import View
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
 
@@ -61,7 +63,7 @@ def test_pointing_game_wants_the_boxes_centre_inside() -> None:
 
 
 def test_evaluation_is_the_environments_own_rollout(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    record = evaluate(classifier, scenes, random_policy(4), batch_size=7)
+    record = evaluate(classifier, scenes, RandomPolicy(4), batch_size=7)
     env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec())
 
     for index in (0, 8, 23):
@@ -76,21 +78,21 @@ def test_evaluation_is_the_environments_own_rollout(classifier: FrozenClassifier
 
 
 def test_entropy_is_of_the_prediction(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
-    record = evaluate(colour_classifier(), red_corner_images, centre_corner_policy())
+    record = evaluate(colour_classifier(), red_corner_images, CentreCornerPolicy())
 
     p = record.confidence.astype(np.float64)
     assert np.allclose(record.entropy, -(p * np.log(p) + (1 - p) * np.log(1 - p)), atol=1e-5)
 
 
 def test_random_policy_is_reproducible(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    one, two, other = (evaluate(classifier, scenes, random_policy(seed)) for seed in (1, 1, 2))
+    one, two, other = (evaluate(classifier, scenes, RandomPolicy(seed)) for seed in (1, 1, 2))
 
     assert np.array_equal(one.location, two.location)
     assert not np.array_equal(one.location, other.location)
 
 
 def test_centre_corner_policy_visits_them_in_order(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    record = evaluate(classifier, scenes, centre_corner_policy(), num_glimpses=7)
+    record = evaluate(classifier.with_spec(num_glimpses=7), scenes, CentreCornerPolicy())
 
     expected = [(0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
     assert np.allclose(record.location, np.array(expected)[None])
@@ -99,27 +101,31 @@ def test_centre_corner_policy_visits_them_in_order(classifier: FrozenClassifier,
 def test_oracle_takes_the_best_place_of_its_grid(
     colour_classifier: MakeClassifier, red_corner_images: ArrayImages
 ) -> None:
-    record = evaluate(colour_classifier(), red_corner_images, oracle_policy(colour_classifier(), grid=5))
+    record = evaluate(colour_classifier(), red_corner_images, OraclePolicy(colour_classifier(), grid=5))
 
     assert (record.location[:, 0] == 1.0).all()  # the red corner
     assert pointing_game(record) == [1.0, 1.0]
 
 
+class _OnePlace(BaselinePolicy):
+    def __init__(self, place: Tensor) -> None:
+        self.place = place
+
+    def __call__(self, view: View, state: None) -> tuple[Tensor, None]:
+        return self.place.expand(len(view.step), 2), None
+
+
 def test_no_place_of_the_grid_beats_the_oracles(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    best = evaluate(classifier, scenes, oracle_policy(classifier, grid=3), num_glimpses=2).label_probability[:, 1]
+    two_steps = classifier.with_spec(num_glimpses=2)
+    best = evaluate(two_steps, scenes, OraclePolicy(classifier, grid=3)).label_probability[:, 1]
 
     for place in grid_locations(3):
-        here = evaluate(
-            classifier,
-            scenes,
-            lambda batch, place=place: lambda glimpse, state: (place.expand(len(glimpse.logits), 2), None),  # type: ignore[misc]  # default argument binds the loop variable
-            num_glimpses=2,
-        )
+        here = evaluate(two_steps, scenes, _OnePlace(place))
         assert (here.label_probability[:, 1] <= best + 1e-5).all()
 
 
 def test_records_survive_the_disk(classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path) -> None:
-    record = evaluate(classifier, scenes, random_policy(0))
+    record = evaluate(classifier, scenes, RandomPolicy(0))
 
     save_record(tmp_path / "record.safetensors", record)
 
@@ -146,7 +152,7 @@ def test_full_resolution_accuracy_counts_right_predictions(scenes: ArrayImages) 
 def test_cumulative_cost_counts_every_part(classifier: FrozenClassifier) -> None:
     network = FullResolutionNetwork(build_encoder("small_resnet", 10))
 
-    costs = multiply_adds(classifier, 1000, network, (192, 256), steps=3)
+    costs = multiply_adds(classifier.with_spec(num_glimpses=3), 1000, network, (192, 256))
 
     glance, focus = glimpse_costs(classifier)[:2]
     assert costs["cumulative"] == [glance, glance + focus + 1000, glance + 2 * (focus + 1000)]

@@ -22,9 +22,8 @@ from agents.algorithms.stage2 import train_agent
 from agents.evaluation.metrics import pointing_game
 from agents.evaluation.rollout import evaluate
 from agents.policies.actor_critic import GlimpsePolicy
-from agents.policies.cost import policy_multiply_adds
+from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.gru import GlimpseGRUPolicy
-from agents.policies.protocol import agent_locator
 from agents.policies.weights import load_policy, save_policy
 from classifiers.checkpoints import CheckpointError
 from classifiers.data.source import ArrayImages
@@ -62,8 +61,7 @@ def test_agents_learn_where_the_one_good_place_is(
 
     train_agent(agent, steps, seed=0)
 
-    locator = agent_locator(agent)
-    record = evaluate(classifier, red_corner_images, lambda batch: locator)
+    record = evaluate(classifier, red_corner_images, DeterministicPolicy(agent))
     assert (record.location[:, 0] > 0.9).all()
     found = pointing_game(record)
     assert found is not None and len(found) == 2
@@ -127,10 +125,8 @@ def test_standard_deviation_can_be_lowered(classifier: FrozenClassifier, scenes:
 def test_squashed_mean_never_leaves_the_space(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     agent = make_agent("ppo", _env(classifier, scenes), seed=0)
     assert isinstance(agent.policy, GlimpsePolicy)
-    observation = {
-        "features": 1e4 * torch.randn(5, *classifier.feature_shape()),
-        "hidden": 1e4 * torch.randn(5, classifier.hidden_size),
-    }
+    shapes = {key: space.shape or () for key, space in agent.policy.observation_space.items()}  # type: ignore[attr-defined]  # a Dict space
+    observation = {key: 1e4 * torch.randn(5, *shape) for key, shape in shapes.items()}
 
     assert agent.policy.mean_action(observation)[0].abs().max() <= 1.0
 
@@ -235,14 +231,15 @@ def test_gru_training_reproduces_the_rollouts_probabilities(classifier: FrozenCl
 def test_policy_cost_is_counted_on_the_network(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     env = _env(classifier, scenes, num_envs=2)
     channels, height, width = classifier.feature_shape()
-    flat = 32 * height * width + classifier.hidden_size
+    history = 3 * 2 + 4  # three locations, four glimpses
+    flat = 32 * height * width + classifier.hidden_size + history
     attention = 8 * height * width * (channels + 2)
     vector = 256 + 2 * 8
     extractor = channels * 32 * height * width + flat * 256 + attention
 
-    assert policy_multiply_adds(make_agent("ppo", env)) == extractor + vector * 2
+    assert DeterministicPolicy(make_agent("ppo", env)).multiply_adds == extractor + vector * 2
     gru = 3 * vector * (vector + vector)
-    assert policy_multiply_adds(make_agent("ppo_gru", env)) == extractor + gru + vector * 2
+    assert DeterministicPolicy(make_agent("ppo_gru", env)).multiply_adds == extractor + gru + vector * 2
 
 
 def test_unknown_agents_are_refused() -> None:

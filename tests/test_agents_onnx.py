@@ -15,8 +15,7 @@ from conftest import SMALL_SCENES, random_classifier
 from PIL import Image
 
 from agents.evaluation.rollout import evaluate
-from agents.policies.cost import policy_multiply_adds
-from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.onnx_export import export_full_resolution, export_onnx
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config import Stage2Spec
@@ -38,13 +37,13 @@ def _recognizer(scenes: ArrayImages, head: str, agent: str, shape: dict[str, Any
     policy_spec = Stage2Spec(env_steps=1, agent=agent, num_envs=2)
     model = new_agent(policy_env(classifier, scenes, policy_spec), policy_spec, 0)
     if agent in ("ppo", "ppo_gru"):
-        torch.nn.init.normal_(model.policy.action_net[0].weight, std=2.0)  # looks that differ from image to image
-    cost, locate = policy_multiply_adds(model), agent_locator(model)
-    record = evaluate(classifier, scenes, lambda batch: locate, policy_cost=cost)
+        torch.nn.init.normal_(
+            model.policy.action_net[0].weight, std=0.5
+        )  # looks that differ from image to image, inside the border
+    record = evaluate(classifier, scenes, DeterministicPolicy(model))
     recognizer = Recognizer(
         classifier,
         DeterministicPolicy(model.policy.eval()),
-        policy_cost=cost,
         class_names=scenes.class_names,
         image_size=SIZE,
         calibration=record,

@@ -16,7 +16,7 @@ from published_weights import NAMES, checkpoint, make_input, recorded
 from agents import load_run
 from agents.runs.import_published import import_checkpoint
 from classifiers.checkpoints import CheckpointError
-from classifiers.networks.geometry import crop, top_left_px
+from classifiers.networks.geometry import top_left_px
 from scripts.cli import main
 
 SMALL = "mobilenetv3_large_100"
@@ -36,14 +36,11 @@ def test_imported_run_looks_where_the_authors_code_looked_and_sees_the_same(name
     (tmp_path / "file.pth.tar").unlink()
 
     run, images = load_run(tmp_path / "run"), make_input(record)
-    glimpse, state = run.classifier.glance(images), None
-    for step in record["expected"]:
-        if step["t"] > 1:
-            location, state = run.policy(glimpse.features, state)
+    for step, (glimpse, location) in zip(record["expected"], run.classifier.episode(images, run.policy), strict=True):
+        if location is not None:
             assert torch.allclose(location, torch.tensor(step["action"]), atol=1e-4)
             corners = top_left_px(location, tuple(images.shape[2:]), record["patch_size"])
             assert corners.tolist() == step["patch_top_left"]
-            glimpse = run.classifier.focus(crop(images, corners, record["patch_size"]), glimpse.hidden)
         assert torch.allclose(glimpse.logits[:, :16], torch.tensor(step["logits_first16"]), atol=1e-3)
         assert glimpse.logits.topk(5).indices.tolist() == step["top5_index"]
         assert list(glimpse.features.shape[1:]) == step["state_shape"]
@@ -184,7 +181,7 @@ def test_training_goes_on_from_an_imported_run(
     assert main([*arguments, *[part for change in changes for part in ("--set", change)]]) == 0
 
     before, after = load_run(imported), load_run(tmp_path / "run")
-    weights = [run.agent.policy.state_dict()["action_net.0.weight"] for run in (before, after)]
+    weights = [run.policy.network.state_dict()["action_net.0.weight"] for run in (before, after)]
     assert torch.equal(*weights) == (first_stage == 3)
     glances = [run.classifier.head.state_dict()["classifiers.0.weight"] for run in (before, after)]
     assert not torch.equal(*glances)

@@ -16,8 +16,7 @@ from agents.evaluation.budgets import adaptive_figures, apply_exit_rule, budget_
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import evaluate
 from agents.evaluation.stopping import ExitRule, exit_scores, exit_steps
-from agents.policies.cost import policy_multiply_adds
-from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.recognizer import Recognizer, as_batch
 from agents.runs.config import Stage2Spec
 from agents.runs.images import open_images
@@ -41,12 +40,10 @@ def _recognizer(
     model = new_agent(policy_env(classifier, scenes, policy_spec), policy_spec, 0)
     torch.manual_seed(1)
     torch.nn.init.normal_(model.policy.action_net[0].weight, std=2.0)  # looks that differ from image to image
-    cost = policy_multiply_adds(model)
-    locate = agent_locator(model)
-    record = evaluate(classifier, scenes, lambda batch: locate, policy_cost=cost)
+    record = evaluate(classifier, scenes, DeterministicPolicy(model))
     policy = DeterministicPolicy(model.policy.eval())
     return Recognizer(
-        classifier, policy, policy_cost=cost, calibration=record, batch_size=batch_size, class_names=scenes.class_names
+        classifier, policy, calibration=record, batch_size=batch_size, class_names=scenes.class_names
     ), record
 
 
@@ -173,12 +170,10 @@ def test_bad_settings_are_refused(scenes: ArrayImages) -> None:
     ):
         with pytest.raises(ValueError, match=reason):
             recognizer.use(**settings)  # type: ignore[arg-type]  # on purpose
-    for wrong, reason in (
-        ({"batch_size": 0}, "pass 1 or more"),
-        ({"num_glimpses": 3}, "has 4 steps, the recogniser 3"),
-    ):
-        with pytest.raises(ValueError, match=reason):
-            Recognizer(recognizer.classifier, recognizer.policy, calibration=record, **wrong)  # type: ignore[arg-type]  # on purpose
+    with pytest.raises(ValueError, match="pass 1 or more"):
+        Recognizer(recognizer.classifier, recognizer.policy, calibration=record, batch_size=0)
+    with pytest.raises(ValueError, match="has 4 steps, the recogniser 3"):
+        Recognizer(recognizer.classifier.with_spec(num_glimpses=3), recognizer.policy, calibration=record)
 
 
 def _synthetic_record(count: int, seed: int) -> EvaluationRecord:

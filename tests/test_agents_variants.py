@@ -12,14 +12,13 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from conftest import SMALL_SCENES, random_classifier
+from conftest import SMALL_SCENES, random_classifier, with_rules
 
 from agents.algorithms.make_agent import make_agent
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.rollout import evaluate
 from agents.policies.actor_critic import GlimpsePolicy
-from agents.policies.cost import policy_multiply_adds
-from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config_files import ConfigError, dump_config, load_config
@@ -27,6 +26,7 @@ from agents.runs.loaded import load_run
 from classifiers.checkpoints import load_classifier
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
+from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
 from gfnet_env.tasks import HARD_SCENES, SHIPPED_HARD_RUN
@@ -45,9 +45,8 @@ VARIANTS: tuple[dict[str, Any], ...] = (
 
 
 def _env(classifier: FrozenClassifier, source: ArrayImages, num_envs: int = 8, **rules: Any) -> GlanceFocusVectorEnv:
-    return GlanceFocusVectorEnv(
-        Task(source, classifier), EpisodeSpec(**rules), num_envs=num_envs, autoreset_mode="SAME_STEP"
-    )
+    task, episode = with_rules(source, classifier, rules)
+    return GlanceFocusVectorEnv(task, episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 
 @pytest.mark.parametrize("rules", VARIANTS, ids=str)
@@ -66,7 +65,7 @@ def test_agents_learn_and_are_kept_in_every_variant(
 
     assert actions in env.action_space
     assert np.array_equal(other.predict(observation, deterministic=True)[0], actions)
-    assert policy_multiply_adds(agent) > 0  # type: ignore[arg-type]  # on-policy
+    assert DeterministicPolicy(agent).multiply_adds > 0  # type: ignore[arg-type]  # on-policy
 
 
 @pytest.mark.parametrize("rules", VARIANTS, ids=str)
@@ -74,19 +73,19 @@ def test_agents_learn_and_are_kept_in_every_variant(
 def test_locations_are_the_actions_first_two_components(
     name: str, rules: dict[str, Any], classifier: FrozenClassifier, scenes: ArrayImages
 ) -> None:
-    """The agent in the environment, its locator in an evaluation and its network alone look at the same places."""
+    """The agent in the environment, its policy in an evaluation and its network alone look at the same places."""
     env = _env(classifier, scenes, num_envs=24, **rules)
     networks = env.dynamics.classifier
     agent = make_agent(name, env, seed=0, policy_kwargs=SMALL_UNITS)
     assert isinstance(agent.policy, GlimpsePolicy)
     torch.nn.init.normal_(agent.policy.action_net[0].weight, std=2.0)  # type: ignore[index]  # linear, then tanh
     observation, _ = env.reset(options={"index": np.arange(24)})
-    glimpse = networks.glance(scenes.images)
+    view = View.first(networks.glance(scenes.images), scenes.images, 4)
 
     actions, _ = agent.predict(observation, deterministic=True)
-    first, _ = agent_locator(agent)(glimpse, None)  # type: ignore[arg-type]  # on-policy
-    alone, _ = DeterministicPolicy(agent.policy.eval())(glimpse.features, None, hidden=glimpse.hidden)
-    record = evaluate(networks, scenes, lambda batch: agent_locator(agent))  # type: ignore[arg-type]  # on-policy
+    first, _ = DeterministicPolicy(agent)(view)  # type: ignore[arg-type]  # on-policy
+    alone, _ = DeterministicPolicy(agent.policy.eval())(view)
+    record = evaluate(networks, scenes, DeterministicPolicy(agent))  # type: ignore[arg-type]  # on-policy
 
     expected = (actions[:, :2] + 1) / 2
     assert np.ptp(expected, axis=0).min() > 0.01
@@ -136,18 +135,20 @@ def test_new_policies_look_rather_than_stop(classifier: FrozenClassifier, scenes
 
 
 def test_a_policy_with_nothing_to_read_is_refused(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    with pytest.raises(ValueError, match="reads_hidden=False, but nothing else is observed; pass reads_hidden=True"):
+    with pytest.raises(ValueError, match="but the environment shows hidden; pass some of these"):
         make_agent("ppo", _env(classifier, scenes, observe=("hidden",)), policy_kwargs={"extractor": "conv1x1_32"})
 
 
 def test_policies_pay_only_for_what_they_read(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     def cost(**rules: Any) -> int:
-        return policy_multiply_adds(make_agent("ppo", _env(classifier, scenes, **rules), policy_kwargs=SMALL_UNITS))  # type: ignore[arg-type]  # on-policy
+        agent = make_agent("ppo", _env(classifier, scenes, **rules), policy_kwargs=SMALL_UNITS)
+        return DeterministicPolicy(agent).multiply_adds
 
     maps = 96 * 6 * 6 * 4 + 4 * 6 * 6 * 16
     assert cost(observe=("hidden",)) == 16 * 16 + 16 * 2
     assert cost(observe=("features",)) == maps + 16 * 2
-    assert cost(stop_action=True) == maps + 16 * 16 + 16 * 3
+    history = 3 * 2 + 4  # three locations, four glimpses
+    assert cost(stop_action=True) == maps + (16 + history) * 16 + 16 * 3
 
 
 # --- runs ---------------------------------------------------------------------------------------------------------
@@ -166,11 +167,11 @@ def _train(out: Path, *changes: str) -> int:
 
 
 def test_runs_have_the_rules_of_their_config(tmp_path: Path, scenes: ArrayImages) -> None:
-    """From stage II on, everything is done at the episode's sizes: training, evaluation, recogniser, pictures."""
+    """Everything is done at the config's sizes, whatever those of the run that it starts from."""
     out = tmp_path / "run"
-    episode = "stage2.episode={patch_size: 32, glance_size: 64, observe: [hidden], step_cost: 0.01, num_glimpses: 3}"
+    sizes = ("classifier.patch_size=32", "classifier.glance_size=64", "classifier.num_glimpses=3")
 
-    assert _train(out, episode) == 0
+    assert _train(out, *sizes, "stage2.episode={observe: [hidden], step_cost: 0.01}") == 0
 
     run = load_run(out)
     assert (run.classifier.spec.patch_size, run.classifier.spec.glance_side) == (32, 64)
@@ -179,7 +180,7 @@ def test_runs_have_the_rules_of_their_config(tmp_path: Path, scenes: ArrayImages
     costs = env.dynamics.costs
     recognizer = Recognizer.load(out)
     found = recognizer.predict(scenes.images)
-    assert found.multiply_adds[0] == costs[:3].sum() + 2 * run.policy_cost
+    assert found.multiply_adds[0] == costs[:3].sum() + 2 * run.policy.multiply_adds
     assert np.array_equal(found.locations[0, 0], recognizer.predict(scenes.images[:1]).locations[0, 0])
     assert main(["render", str(out), "--images", "0", "--quiet"]) == 0
 
@@ -195,8 +196,9 @@ def test_runs_that_are_older_than_a_setting_go_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert _train(out) == 0
     before = yaml.safe_load((out / "config.yaml").read_text())
-    for young in ("step_cost", "stop_action", "observe", "patch_size", "glance_size"):
+    for young in ("step_cost", "stop_action", "observe"):
         del before["stage2"]["episode"][young]
+    before["stage2"]["episode"].update(patch_size=None, glance_size=None, num_glimpses=4)  # where they once were
     del before["classifier"]["glance_size"]
     (out / "config.yaml").write_text(yaml.safe_dump(before))
 

@@ -22,7 +22,7 @@ from classifiers.networks.geometry import crop, resize
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
-from classifiers.training.stages import random_locator, train_sequences
+from classifiers.training.stages import random_policy, train_sequences
 from scripts.report import cost_table
 
 
@@ -86,7 +86,7 @@ def test_cost_command_tells_the_glance_apart() -> None:
 
 
 def test_twins_for_other_sizes_share_their_weights(classifier: FrozenClassifier) -> None:
-    twin = classifier.at_sizes(patch_size=32, glance_size=64)
+    twin = classifier.with_spec(patch_size=32, glance_size=64)
 
     assert (twin.spec.patch_size, twin.spec.glance_side) == (32, 64)
     assert (classifier.spec.patch_size, classifier.spec.glance_side) == (48, 48)
@@ -94,9 +94,9 @@ def test_twins_for_other_sizes_share_their_weights(classifier: FrozenClassifier)
     for one, other in zip(twin.parameters(), classifier.parameters(), strict=True):
         assert one.data_ptr() == other.data_ptr()
     assert isinstance(twin, FrozenClassifier)
-    assert classifier.at_sizes(patch_size=48) is classifier
-    assert classifier.at_sizes(patch_size=64).spec.glance_side == 64  # the glance goes with the patches ...
-    assert twin.at_sizes(patch_size=48).spec.glance_side == 64  # ... unless it has a size of its own
+    assert classifier.with_spec(patch_size=48) is classifier
+    assert classifier.with_spec(patch_size=64).spec.glance_side == 64  # the glance goes with the patches ...
+    assert twin.with_spec(patch_size=48).spec.glance_side == 64  # ... unless it has a size of its own
 
 
 def test_the_first_look_at_the_centre_has_the_glances_size() -> None:
@@ -116,7 +116,7 @@ def test_stage_one_trains_at_two_sizes(scenes: ArrayImages) -> None:
     train_sequences(classifier, None, scenes, FitSpec(epochs=1, batch_size=8, optimizer="adamw", lr=1e-3), seed=0)
 
     assert not all(torch.equal(one, other) for one, other in zip(before, classifier.parameters(), strict=True))
-    sequence = classifier(scenes.images[:2], random_locator(torch.Generator().manual_seed(0)))
+    sequence = classifier(scenes.images[:2], random_policy(torch.Generator().manual_seed(0)))
     assert sequence.logits.shape == (3, 2, 10)
 
 
@@ -143,4 +143,4 @@ def test_too_small_a_glance_is_refused() -> None:
     with pytest.raises(ValueError, match="glance_size=4 is too small; pass 8 or more, or None"):
         _spec(glance_size=4)
     with pytest.raises(ValueError, match="patch_size=7 is too small; pass 8 or more"):
-        frozen(random_classifier(_spec())).at_sizes(patch_size=7)
+        frozen(random_classifier(_spec())).with_spec(patch_size=7)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from classifiers.inference.small_maps import BatchedConv2d, compute_small_maps_together
+from classifiers.inference.small_maps import BatchedConv2d, batch_small_maps
 
 
 @pytest.mark.parametrize("sides", [(1, 1), (2, 3), (3, 3), (5, 4), (6, 6), (7, 3), (12, 12)])
@@ -21,7 +21,7 @@ def test_agrees_with_the_convolution(
     plain = nn.Conv2d(5, 7, kernel, stride, padding=kernel // 2, bias=count == 1).requires_grad_(False)
     images = torch.randn(count, 5, *sides).to(memory_format=torch.channels_last)
 
-    batched = compute_small_maps_together(copy.deepcopy(plain))
+    batched = batch_small_maps(copy.deepcopy(plain))
 
     assert isinstance(batched, BatchedConv2d)
     assert torch.allclose(batched(images), plain(images), atol=1e-5)
@@ -42,11 +42,11 @@ def test_agrees_with_the_convolution(
     ],
 )
 def test_others_are_left_alone(convolution: nn.Conv2d) -> None:
-    assert type(compute_small_maps_together(nn.Sequential(convolution))[0]) is nn.Conv2d
+    assert type(batch_small_maps(nn.Sequential(convolution))[0]) is nn.Conv2d
 
 
 def test_image_by_image_and_together_the_sums_are_the_same() -> None:
-    batched = compute_small_maps_together(nn.Conv2d(64, 32, 3, padding=1)).requires_grad_(False)
+    batched = batch_small_maps(nn.Conv2d(64, 32, 3, padding=1)).requires_grad_(False)
     images = torch.randn(32, 64, 3, 3).to(memory_format=torch.channels_last)
 
     assert torch.equal(batched(images)[5:9], batched(images.roll(3, dims=0))[8:12])

@@ -12,7 +12,8 @@ from torch import Tensor
 from classifiers.data.source import ArrayImages, Batch
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.glance_focus import GlanceFocusClassifier, Glimpse, SequenceLogits
+from classifiers.networks.glance_focus import GlanceFocusClassifier, SequenceLogits
+from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.loop import NotANumberError, fit
@@ -47,7 +48,7 @@ def test_episode_starts_with_the_glance_and_follows_the_locator() -> None:
     images = torch.randint(0, 256, (2, 3, 96, 128), dtype=torch.uint8)
     calls: list[Any] = []
 
-    def locate(glimpse: Glimpse, state: Any) -> tuple[Tensor, Any]:
+    def locate(view: View, state: Any) -> tuple[Tensor, Any]:
         calls.append(state)
         return torch.zeros(2, 2), len(calls)
 
@@ -136,8 +137,8 @@ def test_global_encoder_can_be_left_as_it_is(scenes: ArrayImages) -> None:
 def test_stage_three_looks_where_the_policy_says(scenes: ArrayImages) -> None:
     places: list[Tensor] = []
 
-    def locate(glimpse: Glimpse, state: None) -> tuple[Tensor, None]:
-        places.append(torch.full((len(glimpse.logits), 2), 0.25))
+    def locate(view: View, state: None) -> tuple[Tensor, None]:
+        places.append(torch.full((len(view.step), 2), 0.25))
         return places[-1], None
 
     train_sequences(_new_classifier(), locate, scenes, FitSpec(epochs=1, batch_size=12, lr=0.01), seed=0)

@@ -64,8 +64,8 @@ def test_what_is_no_longer_expected_is_forgotten(files: Counting) -> None:
 
 def test_every_episode_but_the_first_was_decoded_before(files: Counting, colour_classifier: MakeClassifier) -> None:
     env = GlanceFocusVectorEnv(
-        Task(Prefetcher(files), colour_classifier()),
-        EpisodeSpec(num_glimpses=2),
+        Task(Prefetcher(files), colour_classifier(num_glimpses=2)),
+        EpisodeSpec(),
         num_envs=3,
         autoreset_mode="SAME_STEP",
     )
@@ -78,14 +78,14 @@ def test_every_episode_but_the_first_was_decoded_before(files: Counting, colour_
 
 def test_rows_are_single_environments_from_files_too(files: Counting, colour_classifier: MakeClassifier) -> None:
     rows = GlanceFocusVectorEnv(
-        Task(Prefetcher(files), colour_classifier()),
-        EpisodeSpec(num_glimpses=2),
+        Task(Prefetcher(files), colour_classifier(num_glimpses=2)),
+        EpisodeSpec(),
         num_envs=2,
         autoreset_mode="SAME_STEP",
     )
     in_memory = files.fetch(torch.arange(len(files)))
     array = ArrayImages(in_memory.images, in_memory.labels, in_memory.boxes, files.class_names)
-    single = GlanceFocusEnv(Task(array, colour_classifier()), EpisodeSpec(num_glimpses=2))
+    single = GlanceFocusEnv(Task(array, colour_classifier(num_glimpses=2)), EpisodeSpec())
     _, info = rows.reset(seed=7)
     shown = [info["index"][1]]
     rewards = []

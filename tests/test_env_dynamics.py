@@ -206,7 +206,6 @@ def test_rescaled_actions_are_the_papers_locations(classifier: FrozenClassifier,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"num_glimpses": 1}, "num_glimpses=1; pass 2 or more"),
         ({"reward": "increments"}, "reward='increments' is unknown; pass one of contrastive, increment"),
         ({"reward_samples": 0}, "reward_samples=0"),
         ({"exit_confidence": 0.0}, "exit_confidence=0.0; pass a probability"),

@@ -48,6 +48,9 @@ def test_it_works_at_once() -> None:
 @pytest.mark.filterwarnings("ignore:It seems that your observation space features is an image:UserWarning")
 @pytest.mark.filterwarnings("ignore:Treating image space as channels-last:UserWarning")
 @pytest.mark.filterwarnings("ignore:The minimal resolution for an image is 36x36:UserWarning")
+# Feature maps and hidden states have no bounds; locations are a list of points.
+@pytest.mark.filterwarnings("ignore:Your observation locations has an unconventional shape:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*A Box observation space m..imum value is -?infinity:UserWarning")
 def test_both_checkers_pass() -> None:
     check_env(gymnasium.make(SIGNS, **SMALL, render_mode="rgb_array").unwrapped)
     sb3_check_env(gymnasium.make(SIGNS, **SMALL).unwrapped)

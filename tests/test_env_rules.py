@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from conftest import SMALL_SCENES, random_classifier
+from conftest import SMALL_SCENES, random_classifier, with_rules
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -39,7 +39,7 @@ TEXT = (Path(__file__).parent.parent / "docs" / "variants.md").read_text(encodin
 
 @pytest.mark.parametrize("rules", RULES, ids=str)
 def test_a_batch_is_its_rows(classifier: FrozenClassifier, scenes: ArrayImages, rules: dict[str, Any]) -> None:
-    task, episode = Task(scenes, classifier), EpisodeSpec(**rules)
+    task, episode = with_rules(scenes, classifier, rules)
     together = GlanceFocusVectorEnv(task, episode, num_envs=4, autoreset_mode="DISABLED")
     alone = [GlanceFocusEnv(task, episode) for _ in range(4)]
     together.action_space.seed(1)
@@ -70,7 +70,7 @@ def test_same_seed_same_trajectory(
     classifier: FrozenClassifier, scenes: ArrayImages, rules: dict[str, Any], mode: str
 ) -> None:
     def trajectory() -> list[np.ndarray]:
-        env = GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(**rules), num_envs=3, autoreset_mode=mode)
+        env = GlanceFocusVectorEnv(*with_rules(scenes, classifier, rules), num_envs=3, autoreset_mode=mode)
         env.action_space.seed(7)
         parts = list(env.reset(seed=7)[0].values())
         for _ in range(8):
@@ -108,6 +108,9 @@ def test_only_what_is_chosen_is_observed(
 @pytest.mark.filterwarnings("ignore:It seems that your observation space features is an image:UserWarning")
 @pytest.mark.filterwarnings("ignore:Treating image space as channels-last:UserWarning")
 @pytest.mark.filterwarnings("ignore:The minimal resolution for an image is 36x36:UserWarning")
+# Feature maps and hidden states have no bounds; locations are a list of points.
+@pytest.mark.filterwarnings("ignore:Your observation locations has an unconventional shape:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*A Box observation space m..imum value is -?infinity:UserWarning")
 @pytest.mark.parametrize("rules", RULES, ids=str)
 def test_both_checkers_pass(classifier: FrozenClassifier, rules: dict[str, Any]) -> None:
     options = {**SMALL, **rules, "classifier": classifier}
@@ -125,7 +128,10 @@ def test_every_variant_is_made_by_its_id_and_drawn(classifier: FrozenClassifier,
     frames.append(envs.render())
 
     assert all(not np.array_equal(one[0], other[0]) for one, other in itertools.pairwise(frames))  # type: ignore[index]  # one for each row
-    assert envs.unwrapped.dynamics.spec == EpisodeSpec(**rules)  # type: ignore[attr-defined]  # ours
+    sizes = {key: rules[key] for key in ("patch_size", "glance_size", "num_glimpses") if key in rules}
+    dynamics = envs.unwrapped.dynamics  # type: ignore[attr-defined]  # ours
+    assert dynamics.spec == EpisodeSpec(**{key: value for key, value in rules.items() if key not in sizes})
+    assert all(getattr(dynamics.classifier.spec, key) == value for key, value in sizes.items())
 
 
 @pytest.mark.parametrize(
@@ -133,11 +139,11 @@ def test_every_variant_is_made_by_its_id_and_drawn(classifier: FrozenClassifier,
     [
         ({"step_cost": -0.1}, "step_cost=-0.1; pass a price of 0 or more"),
         ({"step_cost": float("nan")}, "step_cost=nan; pass a price of 0 or more"),
-        ({"observe": ()}, r"observe=\(\); pass a tuple of one or both of 'features', 'hidden'"),
-        ({"observe": ("hiden",)}, r"observe=\('hiden',\); pass a tuple of one or both of 'features', 'hidden'"),
-        ({"observe": "hidden"}, "observe='hidden'; pass a tuple of one or both of 'features', 'hidden'"),
-        ({"patch_size": 4}, "patch_size=4; pass 8 pixels or more, or None for the classifier's"),
-        ({"glance_size": 0}, "glance_size=0; pass 8 pixels or more, or None for the classifier's"),
+        ({"observe": ()}, r"observe=\(\); pass a tuple of one or more of 'features', 'hidden'"),
+        ({"observe": ("hiden",)}, r"observe=\('hiden',\); pass a tuple of one or more of 'features', 'hidden'"),
+        ({"observe": "hidden"}, "observe='hidden'; pass a tuple of one or more of 'features', 'hidden'"),
+        ({"patch_size": 4}, "patch_size=4 is too small; pass 8 or more"),
+        ({"glance_size": 0}, "glance_size=0 is too small; pass 8 or more, or None"),
         ({"patch_size": 100}, "patch_size=100 exceeds the 96x128 image; pass a smaller patch_size or a larger image"),
         ({"glance_size": 97}, "glance_size=97 exceeds the 96x128 image; pass a smaller glance_size or a larger image"),
     ],
@@ -150,8 +156,10 @@ def test_bad_values_are_refused_in_one_sentence(arguments: dict[str, Any], messa
 
 def test_more_steps_than_a_cascade_has_are_refused(scenes: ArrayImages) -> None:
     spec = ClassifierSpec(encoder="small_resnet", head="cascade", patch_size=48, num_glimpses=3)
-    with pytest.raises(ValueError, match="num_glimpses=4 exceeds the cascade's 3 classifiers; pass at most 3"):
-        GlanceFocusEnv(Task(scenes, frozen(random_classifier(spec))), EpisodeSpec(num_glimpses=4))
+    networks = frozen(random_classifier(spec))
+    with pytest.raises(ValueError, match="num_glimpses=4 exceeds the 3 classifiers of the cascade head; pass"):
+        networks.with_spec(num_glimpses=4)
+    GlanceFocusEnv(Task(scenes, networks.with_spec(num_glimpses=2)), EpisodeSpec())
 
 
 @pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
@@ -160,5 +168,5 @@ def test_the_documents_examples_run(snippet: str) -> None:
 
 
 def test_every_rule_is_documented() -> None:
-    for name in EpisodeSpec.__dataclass_fields__:
+    for name in (*EpisodeSpec.__dataclass_fields__, "num_glimpses", "patch_size", "glance_size"):
         assert f"| `{name}" in TEXT, name

@@ -20,7 +20,8 @@ def test_patches_and_glances_have_their_sizes(
 ) -> None:
     """Of a 16x16 patch in the corner a quarter is red; a glance of any size has the image's mean colour."""
     task = Task(red_corner_images, colour_classifier())
-    env = GlanceFocusEnv(task, EpisodeSpec(reward="increment", patch_size=16, glance_size=8))
+    resized = Task(task.source, task.classifier.with_spec(patch_size=16, glance_size=8))
+    env = GlanceFocusEnv(resized, EpisodeSpec(reward="increment"))
     quarter = (120 + 135 / 4, 120 - 120 / 4)
 
     _, info = env.reset(seed=0)
@@ -36,8 +37,8 @@ def test_random_patches_of_the_reward_have_the_size_of_patches(
     colour_classifier: MakeClassifier, red_corner_images: ArrayImages
 ) -> None:
     """A patch as large as the image leaves no choice: a random one is the same, and the contrast is 0."""
-    episode = EpisodeSpec(patch_size=32, glance_size=8, reward_samples=3)
-    env = GlanceFocusEnv(Task(red_corner_images, colour_classifier()), episode)
+    networks = colour_classifier().with_spec(patch_size=32, glance_size=8)
+    env = GlanceFocusEnv(Task(red_corner_images, networks), EpisodeSpec(reward_samples=3))
     env.reset(seed=0)
 
     assert env.step(action(1, -1))[1] == pytest.approx(0.0, abs=1e-6)
@@ -45,7 +46,7 @@ def test_random_patches_of_the_reward_have_the_size_of_patches(
 
 def test_multiply_adds_follow_the_sizes(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     def spent(**sizes: int) -> list[int]:
-        env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec(**sizes))  # type: ignore[arg-type]  # sizes only
+        env = GlanceFocusEnv(Task(scenes, classifier.with_spec(**sizes)), EpisodeSpec())
         return [env.reset(seed=0)[1]["multiply_adds"], env.step(action(0, 0))[4]["multiply_adds"]]
 
     (glance, both), (small, _), (_, after_large) = spent(), spent(glance_size=24), spent(patch_size=96, glance_size=48)
@@ -57,7 +58,7 @@ def test_multiply_adds_follow_the_sizes(classifier: FrozenClassifier, scenes: Ar
 
 
 def test_feature_maps_have_one_shape(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec(patch_size=32, glance_size=64))
+    env = GlanceFocusEnv(Task(scenes, classifier.with_spec(patch_size=32, glance_size=64)), EpisodeSpec())
 
     for observation in (env.reset(seed=0)[0], env.step(action(0, 0))[0]):
         assert observation["features"].shape == (96, 8, 8)  # the glance's own
@@ -67,8 +68,8 @@ def test_feature_maps_have_one_shape(classifier: FrozenClassifier, scenes: Array
 def test_the_glance_is_the_image_made_as_small_as_asked(
     colour_classifier: MakeClassifier, red_corner_images: ArrayImages
 ) -> None:
-    task = Task(red_corner_images, colour_classifier(patch_size=16))
-    env = GlanceFocusEnv(task, EpisodeSpec(glance_size=8))
+    networks = colour_classifier(patch_size=16).with_spec(glance_size=8)
+    env = GlanceFocusEnv(Task(red_corner_images, networks), EpisodeSpec())
     env.reset(seed=0)
 
     pixels = env.dynamics.classifier.first_input(env.dynamics.images)

@@ -151,9 +151,9 @@ def test_env_prints_spaces_and_speed(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_an_episodes_length_is_the_same_everywhere(tiny: Path, tmp_path: Path) -> None:
-    """`num_glimpses` of the episode, not of the classifier, decides T in training, evaluation and pictures."""
+    """The config's T decides in training, evaluation and pictures."""
     out = tmp_path / "run"
-    options = ["--set", "stage2.episode.num_glimpses=3", "--set", "stage3.epochs=0"]
+    options = ["--set", "classifier.num_glimpses=3", "--set", "stage3.epochs=0"]
 
     assert main(["train", str(tiny), "--out", str(out), "--quiet", *options]) == 0
 

@@ -149,7 +149,7 @@ AGENTS: dict[str, AgentRecipe] = {
             "n_eval_episodes": 64,
             "zero_policy": False,
         },
-        {"extractor": {"conv_channels": 4, "units": 16, "attention_maps": 4, "reads_hidden": False}},
+        {"extractor": {"conv_channels": 4, "units": 16, "attention_maps": 4, "reads": ("features",)}},
         num_envs=64,
     ),
 }

@@ -70,12 +70,6 @@ class GlimpsePolicy(SquashedMeanGaussian, MultiInputActorCriticPolicy):
         **kwargs: likewise.
     """
 
-    @property
-    def reads_hidden(self) -> bool:
-        """Whether the classifier's hidden state is read."""
-        extractor = self.features_extractor
-        return isinstance(extractor, GlimpseExtractor) and extractor.reads_hidden
-
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         self._build_memory()

@@ -1,7 +1,4 @@
-"""Policies that learn nothing: what a learned one is compared with (Table 5).
-
-A policy for evaluation is a function of a batch that returns a locator for it; only the oracle looks at the batch.
-"""
+"""Policies that learn nothing: what a learned one is compared with (Table 5)."""
 
 from __future__ import annotations
 
@@ -11,60 +8,81 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from classifiers.data.source import Batch
+from agents.policies.protocol import LookPolicy
 from classifiers.networks.geometry import crop, top_left_px
-from classifiers.networks.glance_focus import GlanceFocusClassifier, Glimpse, Locator
-from classifiers.training.stages import random_locator
-
-Policy = Callable[[Batch], Locator]
-"""`policy(batch)` is the locator for that batch's images."""
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.glimpse import View
+from classifiers.networks.readout import read_out
 
 CENTRE_CORNERS = torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 """(5, 2) locations of the centre-corner policy, in its order (Table 5)."""
 
 
-def random_policy(seed: int) -> Policy:
-    """Uniform locations, reproducible by seed."""
-    generator = torch.Generator().manual_seed(seed)
-    return lambda batch: random_locator(generator)
+class BaselinePolicy:
+    """A policy that observes nothing and costs nothing."""
+
+    observes: tuple[str, ...] = ()
+    multiply_adds: int = 0
 
 
-def centre_corner_policy() -> Policy:
+class RandomPolicy(BaselinePolicy):
+    """Uniform locations.
+
+    Args:
+        seed: of its own generator.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
+        """See `LookPolicy.__call__`."""
+        return torch.rand(len(view.step), 2, generator=self._generator).to(view.step.device), state
+
+
+class CentreCornerPolicy(BaselinePolicy):
     """First the centre, then the corners in reading order (Table 5), then the centre again."""
 
-    def locate(glimpse: Glimpse, state: int | None) -> tuple[Tensor, int]:
-        step = state or 0
-        place = CENTRE_CORNERS[step % len(CENTRE_CORNERS)].to(glimpse.logits.device)
-        return place.expand(len(glimpse.logits), 2), step + 1
-
-    return lambda batch: locate
+    def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
+        """See `LookPolicy.__call__`."""
+        places = CENTRE_CORNERS.to(view.step.device)
+        return places[(view.step - 1) % len(places)], state
 
 
-def oracle_policy(classifier: GlanceFocusClassifier, grid: int = 9) -> Policy:
+class OraclePolicy(BaselinePolicy):
     """Tries a grid of locations at every step and takes the one that helps the true label most.
 
-    It sees labels, so it is no policy but the ceiling that one can be judged by (greedy, one step ahead). The patches
-    are encoded once; only the head runs anew at each step.
+    It sees labels, so it is no policy but an upper bound on what one can reach (greedy, one step ahead). Patches are
+    encoded once for each image; only the head runs again at each step.
 
     Args:
         classifier: the frozen networks.
         grid: locations tried along each axis.
-
-    Returns:
-        The policy.
     """
-    places = grid_locations(grid)
 
-    def locator_of(batch: Batch) -> Locator:
-        pooled, encoder_logits = encode_places(classifier, batch.images, places)  # (B, G, F), (B, G, K)
+    def __init__(self, classifier: GlanceFocusClassifier, grid: int = 9) -> None:
+        self._classifier = classifier
+        self._places = grid_locations(grid)
 
-        def locate(glimpse: Glimpse, state: Any) -> tuple[Tensor, Any]:
-            chances = label_chances(classifier, pooled, encoder_logits, glimpse.hidden, batch.labels)
-            return places[chances.argmax(dim=1).cpu()].to(glimpse.logits.device), state
+    def __call__(self, view: View, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        """See `LookPolicy.__call__`.
 
-        return locate
+        Raises:
+            ValueError: if images or labels are not known.
+        """
+        if view.images is None or view.labels is None:
+            raise ValueError("the oracle needs images and labels; use it in `agents.evaluate`, not in recognition")
+        if state is None:
+            state = encode_places(self._classifier, view.images, self._places)  # (B, G, F), (B, G, K)
+        chances = label_chances(self._classifier, *state, view.glimpse.hidden, view.labels)
+        return self._places[chances.argmax(dim=1).cpu()].to(chances.device), state
 
-    return locator_of
+
+FIXED_POLICIES: dict[str, Callable[[int], LookPolicy]] = {
+    "random": RandomPolicy,
+    "centre_corner": lambda seed: CentreCornerPolicy(),
+}
+"""Policies that a run may have instead of a trained agent (Table 5), by name: `FIXED_POLICIES[name](seed)`."""
 
 
 def grid_locations(grid: int, columns: int | None = None) -> Tensor:
@@ -86,11 +104,11 @@ def encode_places(classifier: GlanceFocusClassifier, images: Tensor, places: Ten
         pooled (B, G, F) and the encoder's own logits (B, G, K).
     """
     pooled, logits = [], []
-    side, size = classifier.spec.patch_size, (images.shape[2], images.shape[3])
+    side, size = classifier.spec.patch_size, (images.shape[-2], images.shape[-1])
+    corners = top_left_px(places, size, side).to(images.device)
     for image in images:
-        corners = top_left_px(places, size, side).to(image.device)
-        patches = crop(image.expand(len(places), *image.shape), corners, side)
-        vectors = classifier.local_encoder(classifier.normalize(patches)).pooled
+        patches = crop(image[None], corners, side, torch.zeros_like(corners[:, 0]))
+        vectors = classifier.local_encoder.encode_pixels(patches).pooled
         pooled.append(vectors)
         logits.append(classifier.local_encoder.classifier(vectors))
     return torch.stack(pooled), torch.stack(logits)
@@ -102,9 +120,12 @@ def label_chances(
 ) -> Tensor:
     """The true label's probability after a look at each place, (B, G); see `encode_places` for the arguments."""
     count, places = pooled.shape[:2]
+    reads = classifier.head.reads_encoder_logits(is_first=False)
     logits, _ = classifier.head(
-        pooled.flatten(0, 1), encoder_logits.flatten(0, 1), hidden.repeat_interleave(places, dim=0)
+        pooled.flatten(0, 1),
+        encoder_logits.flatten(0, 1) if reads else None,
+        hidden.repeat_interleave(places, dim=0),
     )
-    truth = labels.to(logits.device).repeat_interleave(places)
-    chances: Tensor = logits.softmax(dim=1).gather(1, truth[:, None]).view(count, places)
-    return chances
+    chances = read_out(logits, labels.repeat_interleave(places)).label_probability
+    assert chances is not None
+    return chances.view(count, places)

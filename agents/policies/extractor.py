@@ -13,6 +13,7 @@ the classifier's hidden state h^C is read beside the feature maps.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,23 +23,28 @@ from torch import Tensor, nn
 
 from agents.policies.spatial_soft_argmax import SpatialSoftArgmax
 from classifiers.networks.wide_linear import WideLinear
+from gfnet_env.observation import OBSERVATION_KEYS
 
 Observation = dict[str, Tensor]
 
 
+_MAPS = ("features", "glance")
+
+
 class GlimpseExtractor(BaseFeaturesExtractor):
-    """Feature maps and hidden state to one vector: convolution, concatenation, fully-connected layers.
+    """An observation to one vector: a convolution over its feature maps, concatenation, fully-connected layers.
 
     Args:
-        observation_space: the environment's, with `features` (C, h, w), `hidden` (F_h,) or both.
+        observation_space: the environment's, some of `gfnet_env.observation.OBSERVATION_KEYS`.
         conv_channels: channels after the convolution; 0 leaves it out (A.1: ResNets and DenseNets).
         units: length of the vector.
         conv_kernel: side of the convolution's kernel, odd.
         first_units: units of a layer before the last one; 0 leaves it out.
-        reads_hidden: whether the classifier's hidden state is read too; the paper's pi does not.
-        attention_maps: maps of attention over the feature map, whose centres of mass (row, col) are appended to the
-            vector; 0 leaves them out, as the paper does. A place learnt by one place's features is known everywhere,
-            where a fully-connected layer has to learn each place anew.
+        reads: keys of the observation that are read, as far as the environment shows them; None reads all. The paper's
+            pi reads the feature maps alone.
+        attention_maps: maps of attention over each feature map, whose centres of mass (row, col) are appended to the
+            vector; 0 leaves them out, as the paper does. What is learned about features at one place then holds
+            everywhere, where a fully-connected layer has to learn each place separately.
 
     Raises:
         ValueError: if the environment shows nothing that is read.
@@ -51,60 +57,53 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         units: int = 256,
         conv_kernel: int = 1,
         first_units: int = 0,
-        reads_hidden: bool = True,
+        reads: Sequence[str] | None = None,
         attention_maps: int = 0,
     ) -> None:
-        reads_features = "features" in observation_space.spaces
-        reads_hidden = reads_hidden and "hidden" in observation_space.spaces
-        if not reads_features and not reads_hidden:
+        read = [key for key in OBSERVATION_KEYS if key in observation_space.spaces and (reads is None or key in reads)]
+        if not read:
             raise ValueError(
-                "reads_hidden=False, but nothing else is observed; pass reads_hidden=True, or show features"
+                f"reads={reads!r}, but the environment shows {', '.join(observation_space.spaces)}; pass some of these"
             )
-        super().__init__(observation_space, units + (2 * attention_maps if reads_features else 0))
-        self.reads_features, self.reads_hidden = reads_features, reads_hidden
+        self.maps = [key for key in read if key in _MAPS]
+        self.vectors = [key for key in read if key not in _MAPS]
+        super().__init__(observation_space, units + 2 * attention_maps * len(self.maps))
         self.attention: SpatialSoftArgmax | None = None
-        narrow: nn.Module = nn.Identity()
-        size = 0
-        if reads_features:
-            channels, height, width = _shape(observation_space["features"])
+        self.narrow: nn.Module = nn.Identity()
+        size = sum(math.prod(_shape(observation_space[key])) for key in self.vectors)
+        if self.maps:
+            channels, height, width = _shape(observation_space[self.maps[0]])
             if attention_maps:
                 self.attention = SpatialSoftArgmax(channels, height, width, attention_maps)
             if conv_channels:
                 convolution = nn.Conv2d(channels, conv_channels, conv_kernel, padding=conv_kernel // 2, bias=False)
-                narrow = nn.Sequential(convolution, nn.ReLU())
+                self.narrow = nn.Sequential(convolution, nn.ReLU())
                 channels = conv_channels
-            size += channels * height * width
-        if reads_hidden:
-            size += math.prod(_shape(observation_space["hidden"]))
-        self.narrow = narrow
-        first: nn.Module = nn.Identity()
+            size += len(self.maps) * channels * height * width
+        self.first: nn.Module = nn.Identity()
         if first_units:
-            first = nn.Sequential(WideLinear(size, first_units), nn.ReLU())
+            self.first = nn.Sequential(WideLinear(size, first_units), nn.ReLU())
             size = first_units
-        self.first = first
         self.fully_connected = nn.Linear(size, units)
 
     def forward(self, observations: Observation) -> Tensor:
-        """Dict of (B, C, h, w) and (B, F_h) -> (B, units + 2 * attention_maps)."""
-        seen = []
-        if self.reads_features:
-            seen.append(self.narrow(observations["features"]).flatten(1))
-        if self.reads_hidden:
-            seen.append(observations["hidden"])
+        """Dict of float32 tensors, B observations -> (B, features_dim)."""
+        seen = [self.narrow(observations[key]).flatten(1) for key in self.maps]
+        seen += [observations[key].flatten(1) for key in self.vectors]
         vector = torch.relu(self.fully_connected(self.first(torch.cat(seen, dim=1))))
         if self.attention is None:
             return vector
-        return torch.cat([vector, self.attention(observations["features"])], dim=1)
+        return torch.cat([vector, *(self.attention(observations[key]) for key in self.maps)], dim=1)
 
 
 PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {
-    "fc_1024": {"conv_channels": 0, "first_units": 2048, "units": 1024, "reads_hidden": False},
-    "fc_512": {"conv_channels": 0, "first_units": 2048, "units": 512, "reads_hidden": False},
-    "fc_256": {"conv_channels": 0, "first_units": 2048, "units": 256, "reads_hidden": False},
-    "conv3x3_32": {"conv_channels": 32, "conv_kernel": 3, "units": 256, "reads_hidden": False},
-    "conv1x1_64": {"conv_channels": 64, "units": 256, "reads_hidden": False},
-    "conv1x1_32": {"conv_channels": 32, "units": 256, "reads_hidden": False},
-    "conv1x1_16": {"conv_channels": 16, "units": 256, "reads_hidden": False},
+    "fc_1024": {"conv_channels": 0, "first_units": 2048, "units": 1024, "reads": ("features",)},
+    "fc_512": {"conv_channels": 0, "first_units": 2048, "units": 512, "reads": ("features",)},
+    "fc_256": {"conv_channels": 0, "first_units": 2048, "units": 256, "reads": ("features",)},
+    "conv3x3_32": {"conv_channels": 32, "conv_kernel": 3, "units": 256, "reads": ("features",)},
+    "conv1x1_64": {"conv_channels": 64, "units": 256, "reads": ("features",)},
+    "conv1x1_32": {"conv_channels": 32, "units": 256, "reads": ("features",)},
+    "conv1x1_16": {"conv_channels": 16, "units": 256, "reads": ("features",)},
 }
 """The rows of Table 6 from the top: `extractor` arguments of the GRU policy, whose GRU has as many units. A.1 takes
 `fc_1024` for ResNets and DenseNets, `conv1x1_32` (Fig. 4) for the others."""

@@ -32,6 +32,7 @@ class FlatGlimpseExtractor(BaseFeaturesExtractor):
         extractor = GlimpseExtractor(parts, **arguments)
         super().__init__(observation_space, extractor.features_dim)
         self.extractor = extractor
+        self.keys = tuple(parts)
         self._shapes = {key: part.shape or () for key, part in parts.items()}  # a Dict space is sorted by key
 
     def forward(self, flat: Tensor) -> Tensor:

@@ -2,10 +2,11 @@
 
     glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits
     focus_T.onnx    patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
-    policy.onnx     features, hidden, state                     -> location (1, 2) in [0, 1], state_out
+    policy.onnx     parts of the observation, state             -> location (1, 2) in [0, 1], state_out
     onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
 
-Heads whose work is the same at every step have one graph, `focus.onnx`; only a recurrent policy has a state.
+Heads whose work is the same at every step have one graph, `focus.onnx`; only a recurrent policy has a state. The parts
+of the observation are those of `gfnet_env.observation` that the policy reads, under their names.
 `glance.onnx` carries what the runner has to know in its metadata, the entry `gfnet`, as JSON: thresholds, criterion,
 sizes, class names, multiply-adds, and which graph serves which step.
 """
@@ -21,17 +22,18 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stable_baselines3.common.policies import BasePolicy
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
-from agents.policies.protocol import decide
+from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.recognizer import Recognizer
 from classifiers.files import write_atomically, write_text
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.geometry import resizing_matrices, top_left_px
+from classifiers.networks.glimpse import View
 from classifiers.networks.heads import CascadeHead
+from gfnet_env.observation import observe
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
 """The program that runs exported graphs; it needs nothing of this project."""
@@ -74,7 +76,7 @@ class _Focus(nn.Module):
             return glimpse.features, glimpse.hidden, glimpse.logits
         head = self.classifier.head
         assert isinstance(head, CascadeHead)
-        features, pooled = self.classifier.local_encoder(self.classifier.normalize(patches.float()))
+        features, pooled = self.classifier.local_encoder.encode_pixels(patches.float())
         before, size = self.step - 1, head.pooled_size
         seen = torch.cat([hidden[:, : before * size], pooled], dim=1)
         hidden = torch.cat([seen, hidden[:, self.step * size : -1], hidden[:, -1:] + 1], dim=1)
@@ -82,14 +84,17 @@ class _Focus(nn.Module):
 
 
 class _Policy(nn.Module):
-    """The deterministic policy."""
+    """The deterministic policy; its inputs are the parts of the observation in the policy's order, then the state."""
 
-    def __init__(self, network: BasePolicy) -> None:
+    def __init__(self, policy: DeterministicPolicy) -> None:
         super().__init__()
-        self.network = network
+        self.network = policy.network  # registers its weights
+        self.policy = policy
 
-    def forward(self, features: Tensor, hidden: Tensor, state: Tensor | None = None) -> tuple[Tensor, ...]:
-        location, state = decide(self.network, {"features": features, "hidden": hidden}, state)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        keys = self.policy.observes
+        state = inputs[len(keys)] if len(inputs) > len(keys) else None
+        location, state = self.policy.decide(dict(zip(keys, inputs, strict=False)), state)
         return (location,) if state is None else (location, state)
 
 
@@ -105,20 +110,14 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
 
     Raises:
         ModuleNotFoundError: if the extra `onnx` is not installed.
-        ValueError: if the recogniser does not know its images' size.
+        ValueError: if the recogniser does not know its images' size, or its policy is not a trained network.
         OSError: if the folder can't be written.
     """
-    try:
-        import onnx  # noqa: F401 - said now rather than halfway
-        import onnxscript  # noqa: F401
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(f"{error.name} is missing; pip install 'gfnet-gym[onnx]'") from error
-    if recognizer.image_size is None:
-        raise ValueError("the recogniser does not know its images' size; load it from a run")
+    policy = _exportable_policy(recognizer)
     classifier = copy.deepcopy(recognizer.classifier).cpu()
-    network = copy.deepcopy(recognizer.policy.network).cpu()
     is_cascade = isinstance(classifier.head, CascadeHead)
     side = classifier.spec.patch_size
+    assert recognizer.image_size is not None
     image = torch.zeros(1, 3, *recognizer.image_size, dtype=torch.uint8)
     patch = torch.zeros(1, 3, side, side, dtype=torch.uint8)
     with torch.no_grad():
@@ -127,9 +126,9 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     steps = range(2, recognizer.num_glimpses + 1)
     focus_graphs = [f"focus_{step}.onnx" if is_cascade else "focus.onnx" for step in steps]
     outputs = ("features", "hidden_out", "logits")
-    inputs = {"features": torch.zeros_like(glimpse.features), "hidden": hidden}
+    inputs = observe(View.first(glimpse, image, recognizer.num_glimpses), policy.observes)
     with torch.no_grad():
-        state = decide(network, inputs, None)[1]
+        state = policy.decide(inputs, None)[1]
     if state is not None:
         inputs["state"] = torch.zeros_like(state)
     facts = {
@@ -150,13 +149,27 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
             focus = _Focus(classifier, step if is_cascade else None)
             written.append(_write(out / name, focus, {"patches": patch, "hidden": hidden}, outputs, facts))
     policy_outputs = ("location",) if state is None else ("location", "state_out")
-    written.append(_write(out / "policy.onnx", _Policy(network), inputs, policy_outputs, facts))
+    written.append(_write(out / "policy.onnx", _Policy(policy), inputs, policy_outputs, facts))
     glance = _Glance(classifier, recognizer.image_size)
     written.append(
         _write(out / "glance.onnx", glance, {"images": image}, outputs, facts)
     )  # last: it makes the rest whole
     write_text(out / RUNNER.name, RUNNER.read_text(encoding="utf-8"))
     return [*written, out / RUNNER.name]
+
+
+def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
+    """A copy of the policy on the CPU; raises before anything is written if the recogniser can't be exported."""
+    try:
+        import onnx  # noqa: F401 - said now rather than halfway
+        import onnxscript  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error.name} is missing; pip install 'gfnet-gym[onnx]'") from error
+    if recognizer.image_size is None:
+        raise ValueError("the recogniser does not know its images' size; load it from a run")
+    if not isinstance(recognizer.policy, DeterministicPolicy):
+        raise ValueError("the run's policy is not a trained network; export a run whose stage2.agent learns")
+    return DeterministicPolicy(copy.deepcopy(recognizer.policy.network).cpu(), recognizer.policy.observes)
 
 
 def export_full_resolution(network: FullResolutionNetwork, image_size: tuple[int, int], path: Path) -> Path:

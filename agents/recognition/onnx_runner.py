@@ -60,7 +60,7 @@ class OnnxRecognizer:
         pixels, side = image.transpose(2, 0, 1)[None], self.facts["patch_size"]
         features, hidden, logits = self.glance.run(None, {"images": np.ascontiguousarray(pixels)})
         state = np.zeros(self.facts["state_shape"], np.float32)
-        locations: list[list[float]] = []
+        glance, locations = features, np.zeros((1, len(self.thresholds) - 1, 2), np.float32)
         for step, threshold in enumerate(self.thresholds, start=1):
             log_p = logits[0] - logits[0].max()
             log_p = log_p - np.log(np.exp(log_p).sum())
@@ -68,14 +68,16 @@ class OnnxRecognizer:
             score = p.max() if self.facts["criterion"] == "confidence" else (p * log_p).sum()
             if float(score) >= threshold:
                 break
+            progress = np.eye(len(self.thresholds), dtype=np.float32)[[step - 1]]
             inputs = {"features": features, "hidden": hidden, "state": state}
+            inputs |= {"locations": locations, "progress": progress, "glance": glance}
             location, *rest = self.policy.run(None, {name: inputs[name] for name in self._policy_inputs})
             state = rest[0] if rest else state
             room = np.array([height - side, width - side], np.float32)
             top, left = np.clip(np.floor(location[0] * room), 0, room).astype(int)
             patch = np.ascontiguousarray(pixels[:, :, top : top + side, left : left + side])
             features, hidden, logits = self.focus[step - 1].run(None, {"patches": patch, "hidden": hidden})
-            locations.append(location[0].tolist())
+            locations[0, step - 1] = location[0]
         label = int(p.argmax())
         names = self.facts["class_names"]
         return {
@@ -83,7 +85,7 @@ class OnnxRecognizer:
             "class": names[label] if names else str(label),
             "confidence": float(p.max()),
             "steps": step,
-            "locations": locations,
+            "locations": locations[0, : step - 1].tolist(),
             "multiply_adds": self.facts["multiply_adds"][step - 1],
         }
 

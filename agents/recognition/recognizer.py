@@ -15,13 +15,13 @@ from agents.evaluation.budgets import fit_exit_rule
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.evaluation.stopping import ExitRule
-from agents.policies.protocol import DeterministicPolicy
+from agents.policies.protocol import LookPolicy
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import load_run
 from classifiers.data.decoding import decode_image
 from classifiers.inference.frozen import FrozenClassifier, frozen
-from classifiers.networks.geometry import crop, top_left_px
-from classifiers.networks.glance_focus import Glimpse
+from classifiers.networks.glimpse import Glimpse, View
+from classifiers.networks.readout import read_out
 
 _BYTES_AT_ONCE = 1 << 29  # of decoded files; the last batches of each lot are not full
 
@@ -57,8 +57,6 @@ class Recognizer:
     Args:
         classifier: the frozen networks.
         policy: where to look next.
-        policy_cost: multiply-adds of one decision of the policy.
-        num_glimpses: longest sequence T, the glance counted; the classifier's if None.
         class_names: names of the K classes, by label.
         image_size: (H, W) in pixels of the images that it was trained on; others work, as far as they look alike.
         crop_pct: share of each side of a file that the centre crop keeps.
@@ -74,10 +72,8 @@ class Recognizer:
     def __init__(
         self,
         classifier: FrozenClassifier,
-        policy: DeterministicPolicy,
+        policy: LookPolicy,
         *,
-        policy_cost: int = 0,
-        num_glimpses: int | None = None,
         class_names: tuple[str, ...] = (),
         image_size: tuple[int, int] | None = None,
         crop_pct: float = 1.0,
@@ -85,7 +81,7 @@ class Recognizer:
         calibration: EvaluationRecord | None = None,
         batch_size: int = 128,
     ) -> None:
-        steps = num_glimpses or classifier.spec.num_glimpses
+        steps = classifier.spec.num_glimpses
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; pass 1 or more")
         if calibration is not None and len(calibration.multiply_adds) != steps:
@@ -102,7 +98,7 @@ class Recognizer:
         self.calibration = calibration
         self.batch_size = batch_size
         self.num_glimpses = steps
-        self.cumulative_multiply_adds = np.array(cumulative_multiply_adds(classifier, policy_cost, self.num_glimpses))
+        self.cumulative_multiply_adds = np.array(cumulative_multiply_adds(classifier, policy.multiply_adds))
         self.use()
 
     @classmethod
@@ -142,8 +138,6 @@ class Recognizer:
         recognizer = cls(
             frozen(run.classifier, compile=compile),
             run.policy,
-            policy_cost=run.policy_cost,
-            num_glimpses=run.num_glimpses,
             class_names=run.class_names,
             image_size=run.config.data.image_size,
             crop_pct=run.config.data.crop_pct,
@@ -253,7 +247,7 @@ class Recognizer:
             ValueError: if there is no image, or they have several sizes, another type, or hold NaN.
         """
         batch = as_batch(images, self.classifier.spec.largest_side)
-        episodes = _Episodes(self, batch.to(self.classifier.normalize.scale.device))
+        episodes = _Episodes(self, batch.to(self.classifier.device))
         first_new = 0
         while first_new < len(batch) or len(episodes.going_on):
             if first_new < len(batch) and len(episodes.going_on) < self.batch_size:
@@ -285,6 +279,8 @@ class _Episodes:
         self.going_on = torch.zeros(0, dtype=torch.int64, device=device)  # indices, the longest waiting first
         self._hidden = torch.zeros(count, recognizer.classifier.hidden_size, device=device)
         self._features = torch.zeros(0, device=device)  # (W, C, h, w) of those that go on, in their order
+        self._glances = torch.zeros(0, device=device)  # likewise of their glances, if the policy reads them
+        self._keeps_glances = "glance" in recognizer.policy.observes
         self._states: Tensor | None = None  # (N, ...) of the policy, once it has one; zero is the first
         limits = [*recognizer.rule.thresholds, -np.inf]
         self._limits = torch.tensor(limits, dtype=torch.float64, device=device)
@@ -293,24 +289,24 @@ class _Episodes:
         """The first step of some neighbouring episodes."""
         images = self.images[start:stop]  # not copied
         indices = torch.arange(start, start + len(images), device=images.device)
-        self._settle(indices, self._of.classifier.glance(images))
+        glimpse = self._of.classifier.glance(images)
+        self._settle(indices, glimpse, glimpse.features)
 
     def focus(self) -> None:
         """The next step of those that have waited longest, as many as a batch holds."""
         size = self._of.batch_size
         indices, self.going_on = self.going_on[:size], self.going_on[size:]
         features, self._features = self._features[:size], self._features[size:]
-        location = self._locate(indices, features)
-        side, image_size = self._of.classifier.spec.patch_size, (self.images.shape[2], self.images.shape[3])
-        corners = top_left_px(location, image_size, side)
-        self._settle(
-            indices, self._of.classifier.focus(crop(self.images, corners, side, indices), self._hidden[indices])
-        )
+        glances, self._glances = self._glances[:size], self._glances[size:]
+        glimpse = Glimpse(features, self._hidden[indices], features[:0], features[:0])
+        location = self._locate(indices, glimpse, glances)
+        self._settle(indices, self._of.classifier.look(self.images, location, glimpse.hidden, indices), glances)
 
-    def _locate(self, indices: Tensor, features: Tensor) -> Tensor:
-        """Where these look next; decided as late as this, the policy too sees full batches."""
+    def _locate(self, indices: Tensor, glimpse: Glimpse, glances: Tensor) -> Tensor:
+        """Where these look next; decided this late, so that the policy sees full batches too."""
         states = None if self._states is None else self._states[indices]
-        location, states = self._of.policy(features, states, hidden=self._hidden[indices])
+        view = View(glimpse, glances, self.locations[indices].nan_to_num(0.0), self.steps[indices])
+        location, states = self._of.policy(view, states)
         self.locations[indices, self.steps[indices] - 1] = location
         if states is not None:
             if self._states is None:
@@ -318,20 +314,23 @@ class _Episodes:
             self._states[indices] = states
         return location
 
-    def _settle(self, indices: Tensor, glimpse: Glimpse) -> None:
-        """Notes what was seen; lets the confident ones go and has the others wait for their next look."""
-        log_probabilities = glimpse.logits.float().log_softmax(dim=1)
-        confidence, self.labels[indices] = log_probabilities.exp().max(dim=1)
-        self.confidences[indices] = confidence
+    def _settle(self, indices: Tensor, glimpse: Glimpse, glances: Tensor) -> None:
+        """Notes what was seen; the confident ones leave and the others wait for their next look."""
+        found = read_out(glimpse.logits)
+        self.labels[indices], self.confidences[indices] = found.prediction, found.confidence
         self.steps[indices] += 1
-        score = confidence
-        if self._of.rule.criterion == "entropy":
-            score = (log_probabilities.exp() * log_probabilities).sum(dim=1)
+        score = -found.entropy if self._of.rule.criterion == "entropy" else found.confidence
         stays = score < self._limits[self.steps[indices] - 1]
-        remaining, features = indices[stays], glimpse.features[stays]
+        remaining = indices[stays]
         self._hidden[remaining] = glimpse.hidden[stays]
-        self._features = torch.cat([self._features, features]) if len(self._features) else features
+        self._features = _joined(self._features, glimpse.features[stays])
+        if self._keeps_glances:
+            self._glances = _joined(self._glances, glances[stays])
         self.going_on = torch.cat([self.going_on, remaining])
+
+
+def _joined(waiting: Tensor, new: Tensor) -> Tensor:
+    return torch.cat([waiting, new]) if len(waiting) else new
 
 
 def as_batch(images: Images, least_side: int = 1) -> Tensor:

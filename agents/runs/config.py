@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from agents.algorithms.registry import AGENTS
-from agents.policies.fixed_agents import FIXED_AGENTS
+from agents.policies.baselines import FIXED_POLICIES
 from classifiers.data.decoding import INTERPOLATIONS
 from classifiers.data.folder import UNREADABLE
 from classifiers.data.synthetic_signs.scenes import SceneSpec
@@ -114,7 +114,7 @@ class Stage2Spec:
     """Stage II.
 
     Attributes:
-        agent: a key of `agents.algorithms.registry.AGENTS`, or of `agents.policies.fixed_agents.FIXED_AGENTS`, which
+        agent: a key of `agents.algorithms.registry.AGENTS`, or of `agents.policies.baselines.FIXED_POLICIES`, which
             skip the training.
         env_steps: focus steps to learn from; rounded up to whole rollouts.
         num_envs: episodes side by side; None takes what the agent learns well from.
@@ -141,8 +141,8 @@ class Stage2Spec:
     action_std_schedule: tuple[float, float] = (0.25, 0.04)
 
     def __post_init__(self) -> None:
-        if self.agent not in (*AGENTS, *FIXED_AGENTS):
-            raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join((*AGENTS, *FIXED_AGENTS))}")
+        if self.agent not in (*AGENTS, *FIXED_POLICIES):
+            raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join((*AGENTS, *FIXED_POLICIES))}")
         if self.env_steps < 1 or (self.num_envs is not None and self.num_envs < 1):
             raise ValueError(f"env_steps={self.env_steps}, num_envs={self.num_envs}; pass 1 or more of each")
         if self.episode.stop_action:

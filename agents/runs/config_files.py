@@ -51,7 +51,7 @@ def load_config(name_or_path: str, changes: list[str] | None = None) -> RunConfi
 
 def parse_config(tree: dict[str, Any]) -> RunConfig:
     """Checks a config that was read already; see `load_config`."""
-    tree = _with_present_names(tree)
+    tree = _with_sizes_in_classifier(_with_present_names(tree))
     _refuse_unknown(tree, RunConfig, "")
     try:
         return pydantic.TypeAdapter(RunConfig).validate_python(tree)
@@ -181,6 +181,22 @@ def _with_present_names(tree: dict[str, Any]) -> dict[str, Any]:
             value = "raise"
         renamed[_RENAMED.get(key, key)] = value
     return renamed
+
+
+def _with_sizes_in_classifier(tree: dict[str, Any]) -> dict[str, Any]:
+    """Sizes and T, which older configs may change under `stage2.episode`, under `classifier`, where they belong now."""
+    stage2, classifier = tree.get("stage2"), tree.get("classifier")
+    if not isinstance(stage2, dict) or not isinstance(classifier, dict):
+        return tree
+    episode = stage2.get("episode")
+    if not isinstance(episode, dict):
+        return tree
+    kept = {key: value for key, value in episode.items() if key not in _OF_CLASSIFIER}
+    moved = {key: episode[key] for key in _OF_CLASSIFIER if episode.get(key) is not None}
+    return {**tree, "classifier": {**classifier, **moved}, "stage2": {**stage2, "episode": kept}}
+
+
+_OF_CLASSIFIER = ("patch_size", "glance_size", "num_glimpses")
 
 
 def _refuse_unknown(tree: Any, kind: Any, where: str) -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agents.policies.cost import policy_multiply_adds
 from agents.runs.config import RunConfig
-from agents.runs.loaded import blank_agent
+from agents.runs.loaded import run_policy
 from classifiers.data.source import nameless_classes
 from classifiers.inference.frozen import frozen
 from classifiers.networks.costs import encoder_cost, glimpse_costs
@@ -48,9 +47,8 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
     Returns:
         Its multiply-adds.
     """
-    classifier = config.stage2.episode.sized(GlanceFocusClassifier(config.classifier, num_classes))
-    agent = blank_agent(config, frozen(classifier), nameless_classes(num_classes))
-    policy = policy_multiply_adds(agent)
+    classifier = GlanceFocusClassifier(config.classifier, num_classes)
+    policy = run_policy(config, frozen(classifier), nameless_classes(num_classes), None).multiply_adds
     glance_side, side = classifier.spec.glance_side, classifier.spec.patch_size
     glance_encoder = encoder_cost(classifier.global_encoder, (glance_side, glance_side), with_classifier=False)
     encoder = encoder_cost(classifier.local_encoder, (side, side), with_classifier=False)

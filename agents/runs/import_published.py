@@ -7,7 +7,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from torch import Tensor, nn
 
 from agents.policies.gru import GlimpseGRUPolicy
@@ -62,7 +61,7 @@ def import_checkpoint(path: Path | str, out: Path | str) -> ImportedRun:
     config = published_config(checkpoint)
     names = nameless_classes(checkpoint.classifier.num_classes)
     agent = blank_agent(config, frozen(checkpoint.classifier), names)
-    assert isinstance(agent, OnPolicyAlgorithm) and isinstance(agent.policy, GlimpseGRUPolicy)
+    assert isinstance(agent.policy, GlimpseGRUPolicy)
     load_published_policy(agent.policy, checkpoint.policy, f"{path}: policy")
     save_classifier(files.classifier(3), checkpoint.classifier, names)
     save_policy(files.policy, agent)

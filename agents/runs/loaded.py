@@ -10,9 +10,9 @@ import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.algorithms.registry import AGENTS
-from agents.policies.cost import policy_multiply_adds
-from agents.policies.fixed_agents import FixedAgent
-from agents.policies.protocol import DeterministicPolicy, agent_locator
+from agents.policies.baselines import FIXED_POLICIES
+from agents.policies.deterministic import DeterministicPolicy
+from agents.policies.protocol import LookPolicy
 from agents.policies.weights import load_policy
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
@@ -22,7 +22,8 @@ from classifiers.checkpoints import load_classifier, load_full_resolution
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.glance_focus import Locator
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.spec import ClassifierSpec
 from gfnet_env.tasks import run_weights
 
 
@@ -33,42 +34,16 @@ class LoadedRun:
     Attributes:
         config: what the run was made with.
         classifier: the frozen classifier of its last stage: `glance(images)`, `focus(patches, hidden)`.
-        agent: the agent of stage II: an SB3 algorithm, or one that needs no training.
+        policy: where to look, learned or not.
         full_resolution: the baseline, where the run has one.
         class_names: names of the K classes, by label.
     """
 
     config: RunConfig
     classifier: FrozenClassifier
-    agent: BaseAlgorithm | FixedAgent
+    policy: LookPolicy
     full_resolution: FullResolutionNetwork | None
     class_names: tuple[str, ...]
-
-    @property
-    def num_glimpses(self) -> int:
-        """Steps T of an episode, the glance counted."""
-        return self.config.stage2.episode.num_glimpses or self.classifier.spec.num_glimpses
-
-    @property
-    def policy_cost(self) -> int:
-        """Multiply-adds of one decision for one image."""
-        return policy_multiply_adds(self.agent)
-
-    @property
-    def locator(self) -> Locator:
-        """The deterministic policy, as `evaluate` and stage III take it."""
-        return agent_locator(self.agent)
-
-    @property
-    def policy(self) -> DeterministicPolicy:
-        """The deterministic policy as a function of tensors.
-
-        Raises:
-            ValueError: if the run's agent is none that was trained.
-        """
-        if isinstance(self.agent, FixedAgent):
-            raise ValueError(f"the run's agent is {self.agent.name!r}, which has no network; take `locator`")
-        return DeterministicPolicy(self.agent)
 
 
 def load_run(folder: Path | str) -> LoadedRun:
@@ -105,15 +80,67 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     is_trained = files.classifier(3).is_file() or config.start_stage == 1
     path = run_weights(folder if is_trained else start)
     classifier, names = load_classifier(path)
-    networks = frozen(config.stage2.episode.sized(classifier).to(config.device))
-    agent = blank_agent(config, networks, names)
-    if not isinstance(agent, FixedAgent):
-        agent = load_policy(files.policy, agent)
+    networks = frozen(as_configured(classifier, config.classifier, path).to(config.device))
+    policy = run_policy(config, networks, names, files.policy)
     baseline = RunFolder(start).full_resolution
-    return LoadedRun(config, networks, agent, load_full_resolution(baseline) if baseline.is_file() else None, names)
+    return LoadedRun(config, networks, policy, load_full_resolution(baseline) if baseline.is_file() else None, names)
 
 
-def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]) -> BaseAlgorithm | FixedAgent:
+def as_configured(classifier: GlanceFocusClassifier, spec: ClassifierSpec, path: Path) -> GlanceFocusClassifier:
+    """A run's networks at the sizes and with the number of glimpses that its config asks for.
+
+    Args:
+        classifier: as it was loaded.
+        spec: what the config asks for.
+        path: the classifier's file, for errors.
+
+    Returns:
+        The classifier, sharing its weights.
+
+    Raises:
+        ValueError: if the networks differ in something that is decided when they are trained.
+    """
+    is_same_glance = (spec.patch_size, spec.glance_side) == (classifier.spec.patch_size, classifier.spec.glance_side)
+    twin = classifier.with_spec(
+        patch_size=spec.patch_size,
+        glance_size=None if is_same_glance else spec.glance_side,
+        num_glimpses=spec.num_glimpses,
+    )
+    free = ("patch_size", "glance_size", "num_glimpses")
+    for field in dataclasses.fields(ClassifierSpec):
+        asked, found = getattr(spec, field.name), getattr(twin.spec, field.name)
+        if field.name not in free and asked != found:
+            raise ValueError(
+                f"classifier.{field.name}={asked!r}, but {path} has {found!r}; pass that, or train new networks"
+            )
+    return twin
+
+
+def run_policy(
+    config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...], weights: Path | None
+) -> LookPolicy:
+    """The policy that a config describes, learned or fixed.
+
+    Args:
+        config: of the run.
+        classifier: its networks.
+        names: of the classes.
+        weights: file of a learned policy's weights; None leaves it untrained.
+
+    Returns:
+        The policy.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it does not hold this policy's weights.
+    """
+    if config.stage2.agent in FIXED_POLICIES:
+        return FIXED_POLICIES[config.stage2.agent](config.seed)
+    agent = blank_agent(config, classifier, names)
+    return DeterministicPolicy(agent if weights is None else load_policy(weights, agent))
+
+
+def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]) -> BaseAlgorithm:
     """An untrained agent of a run, in an environment of one black image: only the spaces matter to an agent."""
     blank = ArrayImages(
         torch.zeros(1, 3, *config.data.image_size, dtype=torch.uint8),
@@ -122,7 +149,7 @@ def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[st
         names,
     )
     options = {key: value for key, value in config.stage2.options.items() if key not in ("n_steps", "batch_size")}
-    if config.stage2.agent in AGENTS and AGENTS[config.stage2.agent].updates_per_step:
+    if AGENTS[config.stage2.agent].updates_per_step:
         options["buffer_size"] = 1
     spec = dataclasses.replace(config.stage2, num_envs=1, options=options)
     return new_agent(policy_env(classifier, blank, spec), spec, config.seed)

@@ -8,7 +8,6 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.algorithms.make_agent import make_agent
 from agents.algorithms.registry import AGENTS
-from agents.policies.fixed_agents import FIXED_AGENTS, FixedAgent
 from agents.runs.config import Stage2Spec
 from classifiers.data.folder import FolderImages
 from classifiers.data.prefetch import Prefetcher
@@ -20,19 +19,14 @@ from gfnet_env import GlanceFocusVectorEnv, Task
 
 def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Spec) -> GlanceFocusVectorEnv:
     """The environment that stage II trains in."""
-    recipe = AGENTS.get(spec.agent)
-    num_envs = spec.num_envs or (1 if recipe is None else recipe.num_envs)
+    num_envs = spec.num_envs or AGENTS[spec.agent].num_envs
     if isinstance(source, FolderImages | RandomCrops):
         source = Prefetcher(source)
     return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 
-def new_agent(
-    env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, tensorboard: Path | None = None
-) -> BaseAlgorithm | FixedAgent:
+def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, tensorboard: Path | None = None) -> BaseAlgorithm:
     """An untrained agent for stage II."""
-    if spec.agent in FIXED_AGENTS:
-        return FixedAgent(spec.agent, seed)
     options = dict(spec.options)
     initial = {**AGENTS[spec.agent].defaults, **options}.get("learning_rate")
     if initial is not None:
@@ -44,7 +38,7 @@ def new_agent(
         env,
         policy_kwargs=spec.policy_options,
         seed=seed,
-        device=str(env.task.classifier.normalize.scale.device),
+        device=str(env.task.classifier.device),
         tensorboard_log=None if tensorboard is None else str(tensorboard),
         **options,
     )

@@ -13,13 +13,14 @@ import torch
 from agents.algorithms.stage2 import train_agent, whole_rollouts
 from agents.evaluation.metrics import accuracy_by_step
 from agents.evaluation.rollout import evaluate
-from agents.policies.fixed_agents import FixedAgent
-from agents.policies.protocol import agent_locator
+from agents.policies.baselines import FIXED_POLICIES
+from agents.policies.deterministic import DeterministicPolicy
+from agents.policies.protocol import LookPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.runs.config import RunConfig
 from agents.runs.folder import RunFolder, start_folder
 from agents.runs.images import calibration_split, open_images, open_training_images
-from agents.runs.loaded import LoadedRun
+from agents.runs.loaded import LoadedRun, as_configured
 from agents.runs.log import RunLog
 from agents.runs.model_selection import BestPolicy
 from agents.runs.new_agent import new_agent, policy_env
@@ -30,7 +31,7 @@ from classifiers.files import write_json
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.glance_focus import GlanceFocusClassifier, Locator
+from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.training.distributed import is_first_process, local_device, wait_for_all
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.stages import train_full_resolution, train_sequences
@@ -56,6 +57,7 @@ class Pipeline:
         self.log = RunLog(self.files.log, folder / "tensorboard")
         self.rounds = [*map(self.files.round, range(1, config.rounds)), self.files]
         self.started = time.monotonic()
+        self.env_steps = 0  # that the policy learned from
         self._images: dict[str, ImageSource] = {}
 
     def run(self) -> dict[str, Any]:
@@ -75,18 +77,17 @@ class Pipeline:
         """
         config = self.config
         network = self.full_resolution()
-        classifier = config.stage2.episode.sized(self.stage1())
+        classifier = self.stage1()
         for files in self.rounds:
-            agent = self.stage2(frozen(classifier), files)
-            is_random = isinstance(agent, FixedAgent) and agent.name == "random"  # stage III draws and repeats its own
-            classifier = self.stage3(classifier, None if is_random else agent_locator(agent), files)
+            policy = self.stage2(frozen(classifier), files)
+            repeatable = None if config.stage2.agent == "random" else policy  # stage III draws places of its own
+            classifier = self.stage3(classifier, repeatable, files)
         if not is_first_process():
             return {}
         names = self.images("test").class_names
-        run = LoadedRun(config, frozen(classifier), agent, network, names)
+        run = LoadedRun(config, frozen(classifier), policy, network, names)
         metrics = evaluate_run(run, self.images, self.files, self.reporter)
-        is_trained = not isinstance(agent, FixedAgent)
-        metrics["env_steps"] = whole_rollouts(agent, config.stage2.env_steps) if is_trained else 0
+        metrics["env_steps"] = self.env_steps
         metrics["seconds"] = self.log.add_seconds("total", time.monotonic() - self.started)
         write_json(self.files.metrics, metrics)
         return metrics
@@ -148,7 +149,7 @@ class Pipeline:
     def _known_classifier(self, path: Path) -> GlanceFocusClassifier:
         classifier, names = load_classifier(path)
         self._refuse_other_classes(path, names)
-        return classifier.to(self.device)
+        return as_configured(classifier, self.config.classifier, path).to(self.device)
 
     def _new_classifier(self) -> GlanceFocusClassifier:
         """f_G and f_L initialised from the networks that were trained before (Section 3.4)."""
@@ -158,27 +159,27 @@ class Pipeline:
         if not self.config.classifier.shares_encoder:
             classifier.global_encoder.load_state_dict(self.low_resolution().encoder.state_dict())
         classifier.local_encoder.load_state_dict(full.encoder.state_dict())
+        for encoder in (classifier.global_encoder, classifier.local_encoder):
+            encoder.use_preprocessing(full.encoder.preprocessing)
         return classifier
 
-    def stage2(self, classifier: FrozenClassifier, files: RunFolder) -> Any:
+    def stage2(self, classifier: FrozenClassifier, files: RunFolder) -> LookPolicy:
         """The policy of a round, trained on the frozen classifier."""
         spec, path = self.config.stage2, files.policy
+        if spec.agent in FIXED_POLICIES:
+            return FIXED_POLICIES[spec.agent](self.config.seed)
         env = policy_env(classifier, self._training_images(), spec)
         agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
-        if isinstance(agent, FixedAgent):
-            return agent
-        if path.is_file():
-            return load_policy(path, agent)
-        if self.config.start_stage == 3 and files == self.rounds[0]:
-            assert self.config.start is not None
-            load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
-            if is_first_process():
+        self.env_steps = whole_rollouts(agent, spec.env_steps)
+        if not path.is_file() and is_first_process():
+            if self.config.start_stage == 3 and files == self.rounds[0]:
+                assert self.config.start is not None
+                load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
                 save_policy(path, agent)
-            return agent
-        if is_first_process():
-            self._train_policy(agent, path, classifier)
+            else:
+                self._train_policy(agent, path, classifier)
         wait_for_all()
-        return load_policy(path, agent)
+        return DeterministicPolicy(load_policy(path, agent))
 
     def _train_policy(self, agent: Any, path: Path, classifier: FrozenClassifier) -> None:
         spec = self.config.stage2
@@ -187,7 +188,7 @@ class Pipeline:
 
         def accuracy() -> float:
             source = self.images(calibration_split(self.config.data, "test"))
-            record = evaluate(classifier, source, lambda batch: agent_locator(agent), max_images=CALIBRATION_IMAGES)
+            record = evaluate(classifier, source, DeterministicPolicy(agent), max_images=CALIBRATION_IMAGES)
             return accuracy_by_step(record)[-1]
 
         best = BestPolicy(agent, path.parent, accuracy, spec.evaluations) if spec.evaluations else None
@@ -214,7 +215,7 @@ class Pipeline:
         checkpoint.unlink(missing_ok=True)
 
     def stage3(
-        self, classifier: GlanceFocusClassifier, locator: Locator | None, files: RunFolder
+        self, classifier: GlanceFocusClassifier, policy: LookPolicy | None, files: RunFolder
     ) -> GlanceFocusClassifier:
         """f_G, f_L and f_C, fine-tuned with a round's policy's patches; as they were if there is no stage III."""
         path = files.classifier(3)
@@ -222,7 +223,7 @@ class Pipeline:
             return load_classifier(path)[0].to(self.device)
         if self.config.stage3.epochs == 0:
             return classifier
-        self._fit_sequences("stage III", classifier, locator, self.config.stage3, path)
+        self._fit_sequences("stage III", classifier, policy, self.config.stage3, path)
         return classifier
 
     def _new_encoder(self, weights: str | None) -> Any:
@@ -230,10 +231,10 @@ class Pipeline:
         return build_encoder(self.config.classifier.encoder, len(self.images("train").class_names), weights)
 
     def _fit_sequences(
-        self, title: str, classifier: GlanceFocusClassifier, locator: Any, spec: FitSpec, path: Path
+        self, title: str, classifier: GlanceFocusClassifier, policy: Any, spec: FitSpec, path: Path
     ) -> None:
         def train(model: GlanceFocusClassifier, source: ImageSource, spec: FitSpec, **loop: Any) -> object:
-            return train_sequences(model, locator, source, spec, **loop)
+            return train_sequences(model, policy, source, spec, **loop)
 
         self._fit(title, classifier, spec, path, train, self._save_classifier)
 

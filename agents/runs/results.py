@@ -10,7 +10,8 @@ from agents.evaluation.budgets import adaptive_figures
 from agents.evaluation.metrics import accuracy_by_step, confidence_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, save_record
 from agents.evaluation.rollout import cumulative_multiply_adds, evaluate, full_resolution_accuracy
-from agents.policies.baselines import Policy, centre_corner_policy, oracle_policy, random_policy
+from agents.policies.baselines import CentreCornerPolicy, OraclePolicy, RandomPolicy
+from agents.policies.protocol import LookPolicy
 from agents.runs.folder import RunFolder
 from agents.runs.images import calibration_split
 from agents.runs.loaded import LoadedRun
@@ -62,7 +63,7 @@ def evaluate_run(
     """
     source = images(split)
     records = compare_policies(run, source, reporter)
-    metrics = summarize(records, run.classifier, run.policy_cost, run.full_resolution, source)
+    metrics = summarize(records, run.classifier, run.policy.multiply_adds, run.full_resolution, source)
     calibration = _calibrate(run, images, calibration_split(run.config.data, split), reporter)
     metrics["adaptive"] = None
     if calibration is not None:
@@ -99,9 +100,7 @@ def _calibrate(
             "thresholds are found on training images, which look easier than others: budgets will be overrun; add a "
             "test/ folder to have val/ for them"
         )
-    record = _evaluate(
-        run, source, "calibration", lambda batch: run.locator, run.policy_cost, reporter, CALIBRATION_IMAGES
-    )
+    record = _evaluate(run, source, "calibration", run.policy, reporter, CALIBRATION_IMAGES)
     network = run.full_resolution
     return _Calibration(
         record,
@@ -120,21 +119,20 @@ def compare_policies(run: LoadedRun, source: ImageSource, reporter: Reporter) ->
     Returns:
         A record for each of `POLICIES`.
     """
-    policies: dict[str, tuple[Policy, int]] = {
-        "random": (random_policy(run.config.seed), 0),
-        "centre_corner": (centre_corner_policy(), 0),
-        "learned": (lambda batch: run.locator, run.policy_cost),
-        "oracle": (oracle_policy(run.classifier, run.config.oracle_grid), 0),
+    policies: dict[str, LookPolicy] = {
+        "random": RandomPolicy(run.config.seed),
+        "centre_corner": CentreCornerPolicy(),
+        "learned": run.policy,
+        "oracle": OraclePolicy(run.classifier, run.config.oracle_grid),
     }
-    return {name: _evaluate(run, source, name, *policies[name], reporter) for name in POLICIES}
+    return {name: _evaluate(run, source, name, policies[name], reporter) for name in POLICIES}
 
 
 def _evaluate(
     run: LoadedRun,
     source: ImageSource,
     title: str,
-    policy: Policy,
-    policy_cost: int,
+    policy: LookPolicy,
     reporter: Reporter,
     max_images: int | None = None,
 ) -> EvaluationRecord:
@@ -143,8 +141,6 @@ def _evaluate(
         run.classifier,
         source,
         policy,
-        num_glimpses=run.num_glimpses,
-        policy_cost=policy_cost,
         max_images=max_images,
         on_progress=lambda done, total: advance(done, total, {}),
     )
@@ -173,13 +169,12 @@ def summarize(
     """
     pointing = {name: pointing_game(record) for name, record in records.items()}
     learned = pointing["learned"]
-    steps = records["learned"].prediction.shape[1]
     return {
         "accuracy": {name: accuracy_by_step(record) for name, record in records.items()},
         "confidence": {name: confidence_by_step(record) for name, record in records.items()},
         "pointing_game": None if learned is None else learned[0],
         "pointing_game_by_policy": pointing,
-        "multiply_adds": multiply_adds(classifier, policy_cost, network, source.image_size, steps),
+        "multiply_adds": multiply_adds(classifier, policy_cost, network, source.image_size),
         "full_resolution_accuracy": None if network is None else full_resolution_accuracy(network, source),
         "images": len(source),
     }
@@ -190,18 +185,17 @@ def multiply_adds(
     policy_cost: int,
     network: FullResolutionNetwork | None,
     image_size: tuple[int, int],
-    steps: int,
 ) -> dict[str, Any]:
     """Multiply-adds of each part, of the first 1 to T steps together, and of the full-resolution network.
 
     Step t needs t looks and t - 1 decisions of the policy.
     """
-    looks = cumulative_multiply_adds(classifier, 0, steps)
+    looks = cumulative_multiply_adds(classifier, 0)
     return {
         "glance": looks[0],
         "focus": looks[1] - looks[0],
         "per_step": [looks[0], *(after - before for before, after in pairwise(looks))],
         "policy": policy_cost,
-        "cumulative": cumulative_multiply_adds(classifier, policy_cost, steps),
+        "cumulative": cumulative_multiply_adds(classifier, policy_cost),
         "full_resolution": None if network is None else encoder_cost(network.encoder, image_size, with_classifier=True),
     }

@@ -22,13 +22,15 @@ from agents.algorithms.stage2 import train_agent
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.rollout import evaluate
 from agents.evaluation.statistics import bootstrap_interval, interquartile_mean
-from agents.policies.baselines import Policy, oracle_policy, random_policy
-from agents.policies.protocol import agent_locator
+from agents.policies.baselines import OraclePolicy, RandomPolicy
+from agents.policies.deterministic import DeterministicPolicy
+from agents.policies.protocol import LookPolicy
 from agents.policies.weights import save_policy
 from agents.runs.config import RunConfig
 from agents.runs.config_files import dump_config, load_config
 from agents.runs.folder import start_folder
 from agents.runs.images import open_images
+from agents.runs.loaded import as_configured
 from agents.runs.new_agent import new_agent, policy_env
 from agents.runs.results import Reporter
 from classifiers.checkpoints import load_classifier
@@ -179,8 +181,11 @@ class _Study:
             raise ValueError(
                 "start is missing; a leaderboard needs trained networks: `start: shipped`, or a run's folder"
             )
-        classifier = load_classifier(run_weights(start_folder(config.start)))[0]
-        self.classifier: FrozenClassifier = frozen(config.stage2.episode.sized(classifier).to(config.device))
+        weights = run_weights(start_folder(config.start))
+        classifier = load_classifier(weights)[0]
+        self.classifier: FrozenClassifier = frozen(
+            as_configured(classifier, config.classifier, weights).to(config.device)
+        )
         self._images: dict[str, ImageSource] = {}
 
     def images(self, split: str) -> ImageSource:
@@ -193,9 +198,9 @@ class _Study:
         """The baselines on a split, computed once."""
         path = self.folder / f"baseline_{split}.json"
         if not path.is_file():
-            policies: dict[str, Policy] = {
-                "random": random_policy(0),
-                "oracle": oracle_policy(self.classifier, self.config.oracle_grid),
+            policies: dict[str, LookPolicy] = {
+                "random": RandomPolicy(0),
+                "oracle": OraclePolicy(self.classifier, self.config.oracle_grid),
             }
             write_json(path, {name: self._accuracy(policy, split, steps) for name, policy in policies.items()})
         found = json.loads(path.read_text(encoding="utf-8"))
@@ -222,14 +227,14 @@ class _Study:
             advance(done, total, figures)
             if done * CURVE_POINTS // total > len(curve_points):
                 started = time.monotonic()
-                accuracy = self._accuracy(lambda batch: agent_locator(agent), "val", 2)[1]
+                accuracy = self._accuracy(DeterministicPolicy(agent), "val", 2)[1]
                 curve_points.append((done, baseline.share_of_gain(accuracy, 2)))
                 not_training += time.monotonic() - started
 
         started = time.monotonic()
         train_agent(agent, steps, seed=seed, action_std_schedule=spec.action_std_schedule, on_rollout=on_rollout)
         seconds = time.monotonic() - started - not_training
-        record = evaluate(self.classifier, self.images("test"), lambda batch: agent_locator(agent))
+        record = evaluate(self.classifier, self.images("test"), DeterministicPolicy(agent))
         found_first = pointing_game(record)
         result = Result(
             agent=name,
@@ -244,8 +249,8 @@ class _Study:
         write_json(path, asdict(result))
         return result
 
-    def _accuracy(self, policy: Policy, split: str, steps: int) -> list[float]:
-        return accuracy_by_step(evaluate(self.classifier, self.images(split), policy, num_glimpses=steps))
+    def _accuracy(self, policy: LookPolicy, split: str, steps: int) -> list[float]:
+        return accuracy_by_step(evaluate(self.classifier, self.images(split), policy, num_steps=steps))
 
 
 def markdown_table(board: Leaderboard) -> str:

@@ -10,56 +10,48 @@ from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
 
 from classifiers.networks.encoders import Encoder, Encoding
-from classifiers.networks.preprocessing import Normalize
 
 _PIXELS_IN_MICRO_BATCH, _LEAST_MICRO_BATCH, _MOST_IN_MICRO_BATCH = 300_000, 32, 128
 _MOST_VARIANTS = 256  # the compiler counts those of all encoders of a process together, and stops at 8 by default
 
 
 class CompiledEncoder(Encoder):
-    """An encoder compiled for parts of a batch: `micro_batch_size` images, 32 of the rest (filled up), or one alone.
+    """An encoder compiled for micro-batches of three sizes: `micro_batch_size` images, 32 (padded), or one.
 
-    So nothing is compiled anew when the number of images changes, as it does when episodes end at different steps. The
-    weights are constants to the compiler, which lays them out once as processors' convolutions want them, not in every
-    forward.
+    So nothing is recompiled when the number of images changes, as it does when episodes end at different steps. The
+    weights are constants to the compiler, which lays them out once as the processor's convolutions prefer, instead of
+    in every forward.
 
     Args:
         encoder: folded and without gradients.
-        micro_batch_size: images in a part; None takes what suits the images' size, see `best_micro_batch_size`.
+        micro_batch_size: images in a micro-batch; None takes what suits the images' size, see `best_micro_batch_size`.
     """
 
     def __init__(self, encoder: Encoder, micro_batch_size: int | None = None) -> None:
-        super().__init__(encoder.trunk, encoder.pool, encoder.classifier)
-        self.normalize = Normalize().to(encoder.classifier.weight.device)
+        super().__init__(encoder.trunk, encoder.pool, encoder.classifier, encoder.preprocessing)
+        self.to(encoder.classifier.weight.device)
         self.micro_batch_size = micro_batch_size
         self._compiled = torch.compile(self._encode, dynamic=False)
 
     def forward(self, images: Tensor) -> Encoding:
         """See `Encoder.forward`."""
-        return self._in_parts(images, are_pixels=False)
+        return self._in_micro_batches(images, are_pixels=False)
 
     def encode_pixels(self, pixels: Tensor) -> Encoding:
-        """Normalises and encodes at once: bytes become a convolution's input in one pass over them.
-
-        Args:
-            pixels: (B, 3, H, W) in [0, 255], uint8 or float.
-
-        Returns:
-            What `forward` returns for them normalised.
-        """
-        return self._in_parts(pixels, are_pixels=True)
+        """See `Encoder.encode_pixels`; normalisation is part of the compiled graph, one pass over the bytes."""
+        return self._in_micro_batches(pixels, are_pixels=True)
 
     def _encode(self, images: Tensor, are_pixels: bool) -> Encoding:
         return Encoder.forward(self, self.normalize(images) if are_pixels else images)
 
-    def _in_parts(self, images: Tensor, *, are_pixels: bool) -> Encoding:
+    def _in_micro_batches(self, images: Tensor, *, are_pixels: bool) -> Encoding:
         most = self.micro_batch_size or best_micro_batch_size(images)
         least = min(most, _LEAST_MICRO_BATCH)
         if len(images) in (1, least, most):
             return self._run(images, are_pixels)
         whole, rest = divmod(len(images), most)
         sizes = [most] * whole + [least] * (rest // least) + ([rest % least] if rest % least else [])
-        encodings = [self._run(_filled(part, least), are_pixels) for part in images.split(sizes)]
+        encodings = [self._run(_padded(chunk, least), are_pixels) for chunk in images.split(sizes)]
         return Encoding(*(torch.cat(outputs)[: len(images)] for outputs in zip(*encodings, strict=True)))
 
     def _run(self, images: Tensor, are_pixels: bool) -> Encoding:
@@ -74,8 +66,8 @@ class CompiledEncoder(Encoder):
 def best_micro_batch_size(images: Tensor) -> int:
     """How many of these images are best encoded at once.
 
-    Processors are fastest when a part's activations stay in their caches and yet are many enough for a core to be
-    busy: 128 images of 48x48 pixels, 32 of 96x96, 8 of 224x224. Accelerators take what fits.
+    Processors are fastest when a micro-batch's activations fit into their caches and yet keep every core busy: 128
+    images of 48x48 pixels, 32 of 96x96, 8 of 224x224. Accelerators take what fits.
 
     Args:
         images: (B, 3, H, W).
@@ -89,7 +81,7 @@ def best_micro_batch_size(images: Tensor) -> int:
     return min(1 << max(round(math.log2(fitting)), 3), _MOST_IN_MICRO_BATCH)
 
 
-def _filled(images: Tensor, least: int) -> Tensor:
+def _padded(images: Tensor, least: int) -> Tensor:
     """The last image again and again, until there are enough."""
     missing = least - len(images)
     return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images

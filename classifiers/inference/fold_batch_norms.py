@@ -12,12 +12,12 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
     """Folds every batch normalisation that directly follows a convolution into it.
 
     Args:
-        module: a traceable module in evaluation mode.
+        module: a traceable module.
 
     Returns:
-        A traced copy without those batch normalisations.
+        A traced copy in evaluation mode, without those batch normalisations.
     """
-    copied = copy.deepcopy(module)
+    copied = copy.deepcopy(module).eval()
     traced = copied if isinstance(copied, fx.GraphModule) else fx.symbolic_trace(copied)
     parts = dict(traced.named_modules())
     for node in list(traced.graph.nodes):

@@ -14,18 +14,20 @@ from torch.nn import functional
 _SIDE_OF_SMALL, _SIDE_FOR_COLUMNS = 6, 3  # pixels; larger maps are no faster together
 
 
-def compute_small_maps_together(module: nn.Module) -> nn.Module:
-    """Makes every convolution of a module a `BatchedConv2d` that can be one; in place, the weights stay as they are.
+def batch_small_maps(module: nn.Module) -> nn.Module:
+    """Replaces every convolution of a module that can be a `BatchedConv2d` by one, which shares its weights.
 
     Args:
-        module: any, for inference, with channels-last weights.
+        module: for inference, with channels-last weights; its convolutions are replaced in place.
 
     Returns:
-        The module.
+        The module; if it is a convolution itself, its replacement.
     """
-    for part in module.modules():
-        if type(part) is nn.Conv2d and _is_plain(part):
-            part.__class__ = BatchedConv2d
+    if type(module) is nn.Conv2d:
+        return BatchedConv2d(module) if _is_plain(module) else module
+    for name, child in list(module.named_modules()):
+        if type(child) is nn.Conv2d and _is_plain(child):
+            module.set_submodule(name, BatchedConv2d(child))
     return module
 
 
@@ -43,7 +45,22 @@ class BatchedConv2d(nn.Conv2d):
     Pointwise it is given all rows of all images below each other. Of 3x3 it is a pointwise one of nine times the
     channels, a pixel's neighbours side by side: that costs copies, and pays for the smallest maps only. For an image
     alone, and on accelerators, it is the plain convolution.
+
+    Args:
+        convolution: whose weights are used.
     """
+
+    def __init__(self, convolution: nn.Conv2d) -> None:
+        super().__init__(
+            convolution.in_channels,
+            convolution.out_channels,
+            (convolution.kernel_size[0], convolution.kernel_size[1]),
+            (convolution.stride[0], convolution.stride[1]),
+            padding=(convolution.kernel_size[0] // 2, convolution.kernel_size[1] // 2),
+            bias=False,
+            device="meta",
+        )
+        self.weight, self.bias = convolution.weight, convolution.bias
 
     def forward(self, input: Tensor) -> Tensor:
         """Like `torch.nn.Conv2d`, to rounding.

@@ -1,7 +1,7 @@
 """The encoders f_G and f_L by name: image networks seen as feature maps, a pooled vector and a classifier of their own.
 
-The paper's own (Tables 4 and 9) have short names, which say whose network it is; any other classifier of torchvision or
-timm is `torchvision:NAME` or `timm:NAME`.
+The paper's own (Tables 4 and 9) have short names; any other classifier of torchvision or timm is `torchvision:NAME` or
+`timm:NAME`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from classifiers.networks.fx_split import split_network
+from classifiers.networks.preprocessing import Normalize, Preprocessing
 from classifiers.networks.small_resnet import small_resnet_parts
 
 
@@ -30,19 +31,32 @@ class Encoding(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """An image network cut into its trunk, its pooling and its own classifier.
+    """An image network split into its trunk, its pooling and its own classifier, with the preprocessing it expects.
 
     Args:
         trunk: (B, 3, H, W) -> (B, C, h, w).
         pool: (B, C, h, w) -> (B, F).
         classifier: (B, F) -> (B, K), the network's own last layer.
+        preprocessing: what its weights were trained with.
     """
 
-    def __init__(self, trunk: nn.Module, pool: nn.Module, classifier: nn.Linear) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        pool: nn.Module,
+        classifier: nn.Linear,
+        preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 - immutable
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.pool = pool
         self.classifier = classifier
+        self.use_preprocessing(preprocessing)
+
+    def use_preprocessing(self, preprocessing: Preprocessing) -> None:
+        """Takes over the preprocessing of the weights that were just loaded."""
+        self.preprocessing = preprocessing
+        self.normalize = Normalize(preprocessing).to(self.classifier.weight.device)
 
     @property
     def pooled_size(self) -> int:
@@ -66,6 +80,18 @@ class Encoder(nn.Module):
         features = self.trunk(images)
         return Encoding(features, self.pool(features))
 
+    def encode_pixels(self, pixels: Tensor) -> Encoding:
+        """Normalises pixels and encodes them.
+
+        Args:
+            pixels: (B, 3, H, W) in [0, 255], uint8 or float.
+
+        Returns:
+            What `forward` returns for the normalised images.
+        """
+        encoding: Encoding = self(self.normalize(pixels))
+        return encoding
+
 
 Builder = Callable[[int, str | None], Encoder]
 """`builder(num_classes, weights)`."""
@@ -82,7 +108,9 @@ def _small_resnet(num_classes: int, weights: str | None) -> Encoder:
 
 def _from_torchvision(name: str) -> Builder:
     def build(num_classes: int, weights: str | None) -> Encoder:
-        return _cut(torchvision.models.get_model(name, weights=weights), f"torchvision:{name}", num_classes)
+        network = torchvision.models.get_model(name, weights=weights)
+        preprocessing = Preprocessing() if weights is None else _torchvision_preprocessing(name, weights)
+        return _split(network, f"torchvision:{name}", num_classes, preprocessing)
 
     return build
 
@@ -91,7 +119,8 @@ def _from_timm(name: str) -> Builder:
     def build(num_classes: int, weights: str | None) -> Encoder:
         if weights not in (None, "DEFAULT"):
             raise ValueError(f"weights={weights!r}: timm's are part of the name; pass weights='DEFAULT'")
-        return _cut(_timm(name).create_model(name, pretrained=weights is not None), f"timm:{name}", num_classes)
+        network = _timm(name).create_model(name, pretrained=weights is not None)
+        return _split(network, f"timm:{name}", num_classes, _timm_preprocessing(network.pretrained_cfg))
 
     return build
 
@@ -100,16 +129,36 @@ def _wide_mobilenet(num_classes: int, weights: str | None) -> Encoder:
     if weights is not None:
         raise ValueError("encoder 'mobilenetv3_large_125' has no published weights; leave weights out")
     models = _timm("mobilenetv3_large_125").models  # which names the widths 0.75 and 1.0, and builds any
-    return _cut(
-        models.mobilenetv3._gen_mobilenet_v3("mobilenetv3_large_100", 1.25), "mobilenetv3_large_125", num_classes
+    network = models.mobilenetv3._gen_mobilenet_v3("mobilenetv3_large_100", 1.25)
+    return _split(network, "mobilenetv3_large_125", num_classes, _timm_preprocessing(network.pretrained_cfg))
+
+
+def _torchvision_preprocessing(name: str, weights: str) -> Preprocessing:
+    """What torchvision says of its weights; `DEFAULT` is one of their names."""
+    transforms: Any = torchvision.models.get_model_weights(name)[weights].transforms()
+    return Preprocessing(
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+        interpolation=transforms.interpolation.value,
+        crop_pct=min(1.0, transforms.crop_size[0] / transforms.resize_size[0]),
     )
 
 
-def _cut(network: nn.Module, name: str, num_classes: int) -> Encoder:
+def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
+    """What timm says of the weights that a model's name stands for."""
+    return Preprocessing(
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation=config["interpolation"],
+        crop_pct=config["crop_pct"],
+    )
+
+
+def _split(network: nn.Module, name: str, num_classes: int, preprocessing: Preprocessing) -> Encoder:
     trunk, pool, classifier = split_network(network, name)
     if classifier.out_features != num_classes:
         classifier = nn.Linear(classifier.in_features, num_classes)
-    return Encoder(trunk, pool, classifier)
+    return Encoder(trunk, pool, classifier, preprocessing)
 
 
 ENCODERS: dict[str, Builder] = {
@@ -131,7 +180,7 @@ ENCODERS: dict[str, Builder] = {
 
 
 def check_encoder(name: str) -> None:
-    """Refuses a name that `build_encoder` does not know.
+    """Raises for a name that `build_encoder` does not know.
 
     Raises:
         ValueError: if there is no such encoder, or the library that has it is not installed.

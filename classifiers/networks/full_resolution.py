@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from classifiers.networks.encoders import Encoder
 from classifiers.networks.geometry import resize
-from classifiers.networks.preprocessing import Normalize
 
 
 class FullResolutionNetwork(nn.Module):
@@ -21,15 +20,18 @@ class FullResolutionNetwork(nn.Module):
 
     def __init__(self, encoder: Encoder, size: tuple[int, int] | None = None, resize_mode: str = "bicubic") -> None:
         super().__init__()
-        self.normalize = Normalize()
         self.encoder = encoder
         self.size = size
         self.resize_mode = resize_mode
 
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return self.encoder.classifier.weight.device
+
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W), uint8 pixels or normalised floats, -> (B, K) logits."""
         inputs = images if self.size is None else resize(images, self.size, self.resize_mode)
-        if images.dtype == torch.uint8:
-            inputs = self.normalize(inputs)
-        logits: Tensor = self.encoder.classifier(self.encoder(inputs).pooled)
+        encode = self.encoder.encode_pixels if images.dtype == torch.uint8 else self.encoder
+        logits: Tensor = self.encoder.classifier(encode(inputs).pooled)
         return logits

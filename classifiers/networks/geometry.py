@@ -3,6 +3,7 @@
 Convention: order is (row, col) everywhere; a location `l` in [0, 1]^2 places the patch's top-left pixel at
 `floor(l * (H - P))`, so 0 is flush with the top or left edge, 1 with the bottom or right edge, and every location is
 valid (the rule of the published checkpoints; Section 3.2 speaks of the patch's centre, which is the same up to scale).
+Only the last two dimensions are spatial: a clip (F, C, H, W) is resized and cropped as an image (C, H, W) is.
 """
 
 from __future__ import annotations
@@ -36,34 +37,34 @@ def top_left_px(location: Tensor, image_size: tuple[int, int], patch_size: int) 
 
 
 def crop(images: Tensor, top_left: Tensor, patch_size: int, which: Tensor | None = None) -> Tensor:
-    """Cuts one square patch from each image.
+    """Cuts square patches from images.
 
     Args:
-        images: (N, C, H, W), any dtype.
+        images: (N, ..., H, W), any dtype.
         top_left: (B, 2) int64 top-left pixels, (row, col).
         patch_size: side P in pixels, at most min(H, W).
         which: (B,) int64, the images to cut from; None takes each once, B = N.
 
     Returns:
-        (B, C, P, P), a copy.
+        (B, ..., P, P), a copy.
     """
-    windows = images.unfold(2, patch_size, 1).unfold(3, patch_size, 1)  # (B, C, H-P+1, W-P+1, P, P), a view
+    windows = images.unfold(-2, patch_size, 1).unfold(-2, patch_size, 1)  # (N, ..., H-P+1, W-P+1, P, P), a view
     rows, columns = top_left.unbind(1)
     if which is None:
         which = torch.arange(len(images), device=images.device)
-    return windows[which, :, rows, columns]
+    return windows.movedim((-4, -3), (1, 2))[which, rows, columns]
 
 
 def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     """Resizes images with aligned corners, the rule under which the published models were trained.
 
     Args:
-        images: (B, C, H, W), uint8 or float.
+        images: (B, ..., H, W), uint8 or float.
         size: (H', W') wanted.
         mode: one of `RESIZE_MODES`; `"area"` averages, so it loses nothing between the samples.
 
     Returns:
-        (B, C, H', W') float, in the range of `images`.
+        (B, ..., H', W') float, in the range of `images`.
     """
     dtype = images.dtype if images.is_floating_point() else torch.float32
     if tuple(images.shape[-2:]) == size:
@@ -73,14 +74,15 @@ def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     rows = rows[: size[0] // bands, : images.shape[-2] // bands].to(images.device, dtype)
     columns = columns.to(images.device, dtype)
 
-    def resized(part: Tensor) -> Tensor:
-        part = part.to(dtype, memory_format=torch.contiguous_format)
-        fewer_rows = rows @ part.view(-1, rows.shape[1], part.shape[3])
-        return (fewer_rows.view(-1, part.shape[3]) @ columns).view(*part.shape[:2], *size)
+    def resized(chunk: Tensor) -> Tensor:
+        chunk = chunk.to(dtype, memory_format=torch.contiguous_format)
+        width = chunk.shape[-1]
+        fewer_rows = rows @ chunk.view(-1, rows.shape[1], width)
+        return (fewer_rows.view(-1, width) @ columns).view(*chunk.shape[:-2], *size)
 
     with torch.autocast(images.device.type, enabled=False):  # pixels need their eight bits
-        parts = images.split(_IN_CACHE if images.device.type == "cpu" else len(images))
-        return torch.cat([resized(part) for part in parts])
+        chunks = images.split(_IN_CACHE if images.device.type == "cpu" else len(images))
+        return torch.cat([resized(chunk) for chunk in chunks])
 
 
 @functools.lru_cache(maxsize=16)

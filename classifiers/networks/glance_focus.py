@@ -4,39 +4,19 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any, NamedTuple, Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from classifiers.networks.encoders import Encoder, Encoding, build_encoder
+from classifiers.networks.encoders import Encoder, build_encoder
 from classifiers.networks.geometry import crop, resize, top_left_px
-from classifiers.networks.heads import HEADS
-from classifiers.networks.preprocessing import Normalize
+from classifiers.networks.glimpse import Glimpse, Policy, View
+from classifiers.networks.heads import HEADS, Head
+from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.spec import ClassifierSpec
-
-
-class Glimpse(NamedTuple):
-    """What the classifier makes of one input, the glance or a patch.
-
-    Attributes:
-        features: (B, C, h, w) feature maps e_t, of one size whatever the input's.
-        hidden: (B, F_h) hidden state h^C_t: the sum of all that was seen.
-        logits: (B, K) prediction before the softmax.
-        pooled: (B, F) pooled feature vectors of this input alone.
-    """
-
-    features: Tensor
-    hidden: Tensor
-    logits: Tensor
-    pooled: Tensor
-
-
-Locator = Callable[[Glimpse, Any], tuple[Tensor, Any]]
-"""A policy as the classifier sees it: `(glimpse, state) -> (location, state)`, location (B, 2) in [0, 1]; the state is
-the policy's own, None before the first call."""
 
 
 class SequenceLogits(NamedTuple):
@@ -52,16 +32,16 @@ class SequenceLogits(NamedTuple):
 
 
 class GlanceFocusClassifier(nn.Module):
-    """f_G, f_L and f_C of Section 3.2. Nothing is kept inside: the hidden state goes in and comes out.
+    """f_G, f_L and f_C of Section 3.2. It keeps nothing between calls: the hidden state goes in and comes out.
 
-    Images and patches are (B, 3, H, W): uint8 pixels in [0, 255] are normalised here, floating-point ones are taken as
-    already normalised. Images may have any height and width of at least `spec.largest_side`.
+    Images and patches are (B, 3, H, W): uint8 pixels in [0, 255] are normalised by the encoders, floating-point values
+    are taken as already normalised. Images may have any height and width of at least `spec.largest_side`.
 
-    Glance and patches may be of two sizes: the encoders are convolutional and pool globally. The smaller one's feature
-    maps are then resized to the larger's, bilinearly with aligned corners, so that a policy reads all alike.
+    Glance and patches may differ in size: the encoders are convolutional and pool globally. The smaller one's feature
+    maps are then resized to the larger's, bilinearly with aligned corners, so that a policy always reads one shape.
 
-    Differs from the paper: Section 4.2 upsamples inside pi, after its convolution; here any policy will do, at the cost
-    of a convolution over the larger maps.
+    Differs from the paper: Section 4.2 resizes inside pi, after its convolution; here every policy can read the maps,
+    at the cost of a convolution over the larger ones.
 
     Args:
         spec: its shape.
@@ -75,15 +55,30 @@ class GlanceFocusClassifier(nn.Module):
         super().__init__()
         if num_classes < 2:
             raise ValueError(f"num_classes={num_classes}; pass 2 or more")
+        global_encoder = build_encoder(spec.encoder, num_classes)
+        local_encoder = global_encoder if spec.shares_encoder else build_encoder(spec.encoder, num_classes)
+        head = HEADS[spec.head](
+            global_encoder.pooled_size, num_classes, spec.num_glimpses, spec.hidden_size, spec.glance_logits
+        )
+        self._assemble(spec, global_encoder, local_encoder, head)
+
+    def _assemble(self, spec: ClassifierSpec, global_encoder: Encoder, local_encoder: Encoder, head: Head) -> None:
         self.spec = spec
-        self.num_classes = num_classes
-        self.normalize = Normalize()
-        self.global_encoder = build_encoder(spec.encoder, num_classes)
-        self.local_encoder = self.global_encoder
-        if not spec.shares_encoder:
-            self.local_encoder = build_encoder(spec.encoder, num_classes)
-        self.head = HEADS[spec.head](self.global_encoder.pooled_size, num_classes, spec.num_glimpses, spec.hidden_size)
+        self.num_classes = global_encoder.num_classes
+        self.global_encoder = global_encoder
+        self.local_encoder = local_encoder
+        self.head = head
         self._feature_shape = self._measure()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return self.local_encoder.classifier.weight.device
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How the encoders want images prepared."""
+        return self.local_encoder.preprocessing
 
     @property
     def hidden_size(self) -> int:
@@ -94,35 +89,46 @@ class GlanceFocusClassifier(nn.Module):
         """Shape (C, h, w) of the feature maps of one glance or patch."""
         return self._feature_shape
 
-    def at_sizes(self, *, patch_size: int | None = None, glance_size: int | None = None) -> Self:
-        """The same networks for other sizes; all weights are shared, none copied.
+    def normalize(self, pixels: Tensor) -> Tensor:
+        """What the encoders make of pixels (B, 3, H, W) in [0, 255] before they look at them; float32."""
+        normalized: Tensor = self.local_encoder.normalize(pixels)
+        return normalized
 
-        What they were not trained at, they see less well; stage III adapts them.
+    def with_spec(
+        self, *, patch_size: int | None = None, glance_size: int | None = None, num_glimpses: int | None = None
+    ) -> Self:
+        """The same networks for other sizes or longer or shorter sequences; weights are shared, none copied.
+
+        Sizes that the networks were not trained at are recognised less well; stage III adapts them.
 
         Args:
-            patch_size: side of the patches in pixels; None leaves it.
-            glance_size: side of the glance in pixels; None leaves it, at the patch's if it has none of its own.
+            patch_size: side of the patches in pixels; None keeps it.
+            glance_size: side of the glance in pixels; None keeps it, as the patches' if it has no size of its own.
+            num_glimpses: longest sequence T, the glance counted; None keeps it.
 
         Returns:
-            The twin; itself if nothing changes.
+            The twin; the classifier itself if nothing changes.
 
         Raises:
-            ValueError: if a side is below `LEAST_SIDE`.
+            ValueError: if a number is out of range, or the head can't sum up so many glimpses.
         """
-        spec = dataclasses.replace(
-            self.spec,
-            patch_size=self.spec.patch_size if patch_size is None else patch_size,
-            glance_size=self.spec.glance_size if glance_size is None else glance_size,
-        )
+        given: dict[str, Any] = {"patch_size": patch_size, "glance_size": glance_size, "num_glimpses": num_glimpses}
+        spec = dataclasses.replace(self.spec, **{key: value for key, value in given.items() if value is not None})
         if spec == self.spec:
             return self
+        most = self.head.most_glimpses
+        if most is not None and spec.num_glimpses > most:
+            raise ValueError(
+                f"num_glimpses={spec.num_glimpses} exceeds the {most} classifiers of the {spec.head} head; "
+                f"pass at most {most}"
+            )
         twin = copy.copy(self)
         twin.spec = spec
         twin._feature_shape = twin._measure()
         return twin
 
     def first_input(self, images: Tensor) -> Tensor:
-        """What the first step sees: the whole image made small, or its centre.
+        """What the first step sees: the whole image at low resolution, or its centre.
 
         Args:
             images: (B, 3, H, W), uint8 or float.
@@ -133,7 +139,7 @@ class GlanceFocusClassifier(nn.Module):
         side = self.spec.glance_side
         if self.spec.first_look == "centre":
             centre = images.new_full((len(images), 2), 0.5, dtype=torch.float32)
-            images = crop(images, top_left_px(centre, (images.shape[2], images.shape[3]), side), side)
+            images = crop(images, top_left_px(centre, (images.shape[-2], images.shape[-1]), side), side)
         return resize(images, (side, side), self.spec.resize_mode)
 
     def glance(self, images: Tensor) -> Glimpse:
@@ -147,14 +153,10 @@ class GlanceFocusClassifier(nn.Module):
         """
         small = self.first_input(images)
         hidden = small.new_zeros(len(images), self.hidden_size)
-        reads = self.head.reads_encoder_logits in ("glance", "always")
-        glimpse = self._glimpse(self.global_encoder, small, images.dtype == torch.uint8, hidden, reads)
-        if self.spec.glance_logits == "encoder" and not self.training:
-            return glimpse._replace(logits=self.global_encoder.classifier(glimpse.pooled))
-        return glimpse
+        return self._glimpse(self.global_encoder, small, images.dtype == torch.uint8, hidden, is_first=True)
 
     def focus(self, patches: Tensor, hidden: Tensor) -> Glimpse:
-        """Looks at one patch of each image, a later step.
+        """Looks at patches that were cut out already, a later step.
 
         Args:
             patches: (B, 3, P, P), uint8 pixels or normalised floats.
@@ -163,48 +165,78 @@ class GlanceFocusClassifier(nn.Module):
         Returns:
             The next glimpse.
         """
-        reads = self.head.reads_encoder_logits == "always"
-        return self._glimpse(self.local_encoder, patches, patches.dtype == torch.uint8, hidden, reads)
+        return self._glimpse(self.local_encoder, patches, patches.dtype == torch.uint8, hidden, is_first=False)
 
-    def forward(self, images: Tensor, locator: Locator) -> SequenceLogits:
+    def look(self, images: Tensor, location: Tensor, hidden: Tensor, which: Tensor | None = None) -> Glimpse:
+        """Looks at one patch of each image, a later step: finds its corner, cuts it out and encodes it.
+
+        Args:
+            images: (N, 3, H, W), uint8 pixels or normalised floats.
+            location: (B, 2) in [0, 1], (row, col) of the patches.
+            hidden: (B, F_h) of the glimpse before.
+            which: (B,) int64, the image that each patch is cut from; None takes each image once, B = N.
+
+        Returns:
+            The next glimpse.
+        """
+        side = self.spec.patch_size
+        corners = top_left_px(location.to(images.device), (images.shape[-2], images.shape[-1]), side)
+        return self.focus(crop(images, corners, side, which), hidden)
+
+    def episode(
+        self, images: Tensor, policy: Policy, labels: Tensor | None = None
+    ) -> Iterator[tuple[Glimpse, Tensor | None]]:
+        """Looks at a batch of images for T steps: the one loop of training, evaluation and pictures.
+
+        Args:
+            images: (B, 3, H, W), uint8 pixels or normalised floats.
+            policy: where to look next.
+            labels: (B,) int64, for policies that may know them (the oracle).
+
+        Yields:
+            Each glimpse and where it was taken, (B, 2) in [0, 1]; None for the glance.
+        """
+        glimpse, state = self.glance(images), None
+        yield glimpse, None
+        view = View.first(glimpse, images, self.spec.num_glimpses, labels)
+        for _ in range(self.spec.num_glimpses - 1):
+            location, state = policy(view, state)
+            glimpse = self.look(images, location, view.glimpse.hidden)
+            view = view.after(location, glimpse)
+            yield glimpse, location
+
+    def forward(self, images: Tensor, policy: Policy) -> SequenceLogits:
         """A whole episode of T steps, differentiable in the encoders and the head, not in the locations.
 
         Args:
             images: (B, 3, H, W), uint8 pixels or normalised floats.
-            locator: where to look next.
+            policy: where to look next.
 
         Returns:
             The predictions of all T steps.
         """
-        glimpse, state = self.glance(images), None
-        logits, encoder_logits = [glimpse.logits], [self.global_encoder.classifier(glimpse.pooled)]
-        for _ in range(self.spec.num_glimpses - 1):
-            location, state = locator(glimpse, state)
-            top_left = top_left_px(location, (images.shape[2], images.shape[3]), self.spec.patch_size)
-            glimpse = self.focus(crop(images, top_left, self.spec.patch_size), glimpse.hidden)
+        logits, encoder_logits = [], []
+        for glimpse, location in self.episode(images, policy):
+            encoder = self.global_encoder if location is None else self.local_encoder
             logits.append(glimpse.logits)
-            encoder_logits.append(self.local_encoder.classifier(glimpse.pooled))
+            encoder_logits.append(encoder.classifier(glimpse.pooled))
         return SequenceLogits(torch.stack(logits), torch.stack(encoder_logits))
 
     def _glimpse(
-        self, encoder: Encoder, inputs: Tensor, are_pixels: bool, hidden: Tensor, reads_encoder_logits: bool
+        self, encoder: Encoder, inputs: Tensor, are_pixels: bool, hidden: Tensor, *, is_first: bool
     ) -> Glimpse:
-        features, pooled = self._encode(encoder, inputs, are_pixels)
-        encoder_logits = encoder.classifier(pooled) if reads_encoder_logits else None
+        features, pooled = encoder.encode_pixels(inputs) if are_pixels else encoder(inputs)
+        encoder_logits = encoder.classifier(pooled) if self.head.reads_encoder_logits(is_first=is_first) else None
         logits, hidden = self.head(pooled, encoder_logits, hidden)
         if features.shape[1:] != self._feature_shape:
             features = functional.interpolate(features, self._feature_shape[1:], mode="bilinear", align_corners=True)
         return Glimpse(features, hidden, logits, pooled)
 
-    def _encode(self, encoder: Encoder, inputs: Tensor, are_pixels: bool) -> Encoding:
-        encoding: Encoding = encoder(self.normalize(inputs) if are_pixels else inputs)
-        return encoding
-
     @torch.no_grad()
     def _measure(self) -> tuple[int, int, int]:
         """Shape of the larger input's feature maps."""
         was_training, side = self.training, self.spec.largest_side
-        image = torch.zeros(1, 3, side, side, device=self.normalize.scale.device)
-        channels, height, width = self.eval().global_encoder(image).features.shape[1:]
+        image = torch.zeros(1, 3, side, side, device=self.device)
+        channels, height, width = self.eval().global_encoder.trunk(image).shape[1:]
         self.train(was_training)
         return channels, height, width

@@ -18,12 +18,19 @@ class Head(nn.Module):
 
     Attributes:
         hidden_size: length F_h of the hidden state.
-        reads_encoder_logits: when `forward` uses `encoder_logits`, the encoder's own (B, K) prediction: `"never"`, at
-            the `"glance"` only, or `"always"`.
+        most_glimpses: longest sequence that it can sum up, the glance counted; None if there is no limit.
     """
 
     hidden_size: int
-    reads_encoder_logits: str = "never"
+    most_glimpses: int | None = None
+
+    def reads_encoder_logits(self, *, is_first: bool) -> bool:
+        """Whether a step's prediction is made from the encoder's own, which `forward` then needs.
+
+        Args:
+            is_first: whether it is the step of the glance.
+        """
+        raise TypeError("Head is a base class; build one of HEADS instead")
 
     def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """One step of Eq. (1), before the softmax.
@@ -40,18 +47,28 @@ class Head(nn.Module):
 
 
 class GRUHead(Head):
-    """A gated recurrent unit and a linear classifier (Appendix A.1: ResNets, DenseNets, RegNets)."""
+    """A gated recurrent unit and a linear classifier (Appendix A.1: ResNets, DenseNets, RegNets).
 
-    def __init__(self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int) -> None:
+    Its first prediction is its own, or in evaluation the encoder's (`glance_logits="encoder"`: the published RegNets).
+    """
+
+    def __init__(
+        self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int, glance_logits: str = "head"
+    ) -> None:
         super().__init__()
         self.hidden_size = hidden_size
+        self._glance_logits = glance_logits
         self.cell = nn.GRUCell(pooled_size, hidden_size)
         self.classifier = nn.Linear(hidden_size, num_classes)
+
+    def reads_encoder_logits(self, *, is_first: bool) -> bool:
+        """See `Head.reads_encoder_logits`."""
+        return is_first and self._glance_logits == "encoder" and not self.training
 
     def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """See `Head.forward`."""
         hidden = self.cell(pooled, hidden)
-        return self.classifier(hidden), hidden
+        return self.classifier(hidden) if encoder_logits is None else encoder_logits, hidden
 
 
 class CascadeHead(Head):
@@ -62,13 +79,18 @@ class CascadeHead(Head):
     Differs from the paper: step 1 uses the global encoder's own classifier, as the authors' code does.
     """
 
-    reads_encoder_logits = "glance"
-
-    def __init__(self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int) -> None:
+    def __init__(
+        self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int, glance_logits: str = "head"
+    ) -> None:
         super().__init__()
+        self.most_glimpses = num_glimpses
         self.pooled_size, self.num_classes = pooled_size, num_classes
         self.hidden_size = pooled_size * num_glimpses + 1
         self.classifiers = nn.ModuleList(WideLinear(t * pooled_size, num_classes) for t in range(2, num_glimpses + 1))
+
+    def reads_encoder_logits(self, *, is_first: bool) -> bool:
+        """See `Head.reads_encoder_logits`."""
+        return is_first
 
     def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """See `Head.forward`; rows may be at different steps, but not some at the first and others past it."""
@@ -92,11 +114,15 @@ class AverageHead(Head):
     The hidden state holds the sum of the logits so far and their number. Not in the paper.
     """
 
-    reads_encoder_logits = "always"
-
-    def __init__(self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int) -> None:
+    def __init__(
+        self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int, glance_logits: str = "head"
+    ) -> None:
         super().__init__()
         self.hidden_size = num_classes + 1
+
+    def reads_encoder_logits(self, *, is_first: bool) -> bool:
+        """See `Head.reads_encoder_logits`."""
+        return True
 
     def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
         """See `Head.forward`."""
@@ -105,9 +131,9 @@ class AverageHead(Head):
         return total / count, torch.cat([total, count], dim=1)
 
 
-HEADS: dict[str, Callable[[int, int, int, int], Head]] = {
+HEADS: dict[str, Callable[[int, int, int, int, str], Head]] = {
     "gru": GRUHead,
     "cascade": CascadeHead,
     "average": AverageHead,
 }
-"""Builders by name: `HEADS[name](pooled_size, num_classes, num_glimpses, hidden_size)`."""
+"""Builders by name: `HEADS[name](pooled_size, num_classes, num_glimpses, hidden_size, glance_logits)`."""

@@ -1,6 +1,8 @@
-"""Pixels to network inputs."""
+"""What an encoder does to pixels before it sees them; it belongs to the weights that were trained with it."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -12,26 +14,47 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 """Standard deviation of ImageNet's pixels, RGB in [0, 1]."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Preprocessing:
+    """How images were prepared when a network was trained.
+
+    Attributes:
+        mean: subtracted from pixels in [0, 1], one for each of R, G and B.
+        std: by which the difference is divided, likewise; above 0.
+        interpolation: how image files are scaled, one of `classifiers.data.decoding.INTERPOLATIONS`.
+        crop_pct: fraction of each side that the centre crop of an image file keeps, in (0, 1].
+    """
+
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    interpolation: str = "bilinear"
+    crop_pct: float = 1.0
+
+
 class Normalize(nn.Module):
-    """(x / 255 - mean) / std, with ImageNet's mean and standard deviation, as one multiplication and addition."""
+    """(x / 255 - mean) / std, as one multiplication and one addition.
+
+    Args:
+        preprocessing: holds mean and standard deviation.
+    """
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        std = torch.tensor(IMAGENET_STD).view(3, 1, 1)
+        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
         self.register_buffer("scale", 1.0 / (255.0 * std), persistent=False)
-        self.register_buffer("shift", -torch.tensor(IMAGENET_MEAN).view(3, 1, 1) / std, persistent=False)
+        self.register_buffer("shift", -mean / std, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Normalises pixels.
 
         Args:
-            pixels: (B, 3, H, W) in [0, 255], uint8 or float.
+            pixels: (..., 3, H, W) in [0, 255], uint8 or float.
 
         Returns:
-            (B, 3, H, W) float32, normalised, laid out channels-last: convolutions run faster on it.
+            The same shape, float32; images (B, 3, H, W) are laid out channels-last, which convolutions prefer.
         """
-        values = pixels.to(self.scale.dtype, memory_format=torch.channels_last)
-        return torch.addcmul(self.shift, values, self.scale)
+        layout = torch.channels_last if pixels.ndim == 4 else torch.contiguous_format
+        return torch.addcmul(self.shift, pixels.to(self.scale.dtype, memory_format=layout), self.scale)

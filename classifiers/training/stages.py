@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from classifiers.data.source import Batch, ImageSource
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.glance_focus import GlanceFocusClassifier, Glimpse, Locator
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.glimpse import Policy, View
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.loop import fit
 from classifiers.training.losses import sequence_loss
@@ -43,13 +44,13 @@ def train_full_resolution(
 
 
 def train_sequences(
-    classifier: GlanceFocusClassifier, locator: Locator | None, source: ImageSource, spec: FitSpec, **loop: Any
+    classifier: GlanceFocusClassifier, policy: Policy | None, source: ImageSource, spec: FitSpec, **loop: Any
 ) -> GlanceFocusClassifier:
     """Stages I and III: trains f_G, f_L and f_C along whole episodes with Eq. (6), in place.
 
     Args:
         classifier: the networks.
-        locator: the fixed policy of stage III; None crops at random, stage I.
+        policy: the fixed policy of stage III; None crops at random, stage I.
         source: training images.
         spec: how long and how fast.
         **loop: see `fit`.
@@ -70,7 +71,7 @@ def train_sequences(
     trained = [group for group in groups if group["lr"] > 0 and group["params"]]
 
     def loss_of(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        predictions = model(batch.images, locator or random_locator(generator))
+        predictions = model(batch.images, policy or random_policy(generator))
         return sequence_loss(predictions, batch.labels, spec.regularization)
 
     fixed = classifier.global_encoder if global_lr == 0 and not classifier.spec.shares_encoder else None
@@ -78,10 +79,14 @@ def train_sequences(
     return classifier
 
 
-def random_locator(generator: torch.Generator) -> Locator:
-    """Locations drawn uniformly over the image (stage I, Section 3.3)."""
+def random_policy(generator: torch.Generator) -> Policy:
+    """Locations drawn uniformly over the image (stage I, Section 3.3).
 
-    def locate(glimpse: Glimpse, state: None) -> tuple[Tensor, None]:
-        return torch.rand(len(glimpse.logits), 2, generator=generator).to(glimpse.logits.device), state
+    Args:
+        generator: source of all randomness, on the CPU.
+    """
+
+    def locate(view: View, state: None) -> tuple[Tensor, None]:
+        return torch.rand(len(view.step), 2, generator=generator).to(view.locations.device), state
 
     return locate

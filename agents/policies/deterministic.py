@@ -1,0 +1,131 @@
+"""Any agent of Stable-Baselines3 as a policy, without its noise."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any
+
+import torch
+from gymnasium import spaces
+from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecNormalize
+from torch import Tensor
+
+from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.off_policy import FlatGlimpseExtractor
+from classifiers.networks.costs import count_multiply_adds
+from classifiers.networks.glimpse import View
+from gfnet_env.actions import grid_actions
+from gfnet_env.observation import observe
+
+
+class DeterministicPolicy:
+    """An SB3 agent as a `LookPolicy`: the mean action, never a sample.
+
+    It says where to look, not whether: of an agent that may stop (`EpisodeSpec.stop_action`), the stops are left out
+    and every image gets all its looks, including those that the agent was never trained to take.
+
+    Args:
+        agent: an SB3 algorithm on an environment of ours, or its policy. The observations that it learned from may have
+            been flattened, normalised by a `VecNormalize`, or answered by actions on a grid.
+        observes: names of the parts of a flattened observation, in its order; None where the agent itself tells.
+
+    Raises:
+        ValueError: if the policy's observations are flat and nothing tells what they are made of.
+    """
+
+    def __init__(self, agent: BaseAlgorithm | BasePolicy, observes: tuple[str, ...] | None = None) -> None:
+        network = agent.policy if isinstance(agent, BaseAlgorithm) else agent
+        assert isinstance(network, BasePolicy)
+        self.network = network
+        self.observes = _observed_keys(agent, network) if observes is None else observes
+        self._normalizer = agent.get_vec_normalize_env() if isinstance(agent, BaseAlgorithm) else None
+
+    @cached_property
+    def multiply_adds(self) -> int:
+        """Cost of one decision for one image; the value function is not needed for it and not counted."""
+        shapes = self.network.observation_space
+        device = self.network.device
+        if isinstance(shapes, spaces.Dict):
+            seen: Any = {key: torch.zeros(1, *(part.shape or ()), device=device) for key, part in shapes.items()}
+        else:
+            seen = torch.zeros(1, *(shapes.shape or ()), device=device)
+        self.network.set_training_mode(False)
+        return count_multiply_adds(self.network, lambda: _decide(self.network, seen, None))
+
+    @torch.inference_mode()
+    def __call__(self, view: View, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """See `LookPolicy.__call__`; the state is (B, ...), or None for a policy without memory."""
+        self.network.set_training_mode(False)  # it may be in training between two calls
+        with torch.autocast(view.step.device.type, enabled=False):  # places need more than eight bits
+            location, state = self.decide(observe(view, self.observes), state)
+        return location.clone(), state
+
+    def decide(self, observation: Mapping[str, Tensor], state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """One decision from an observation; see `__call__`.
+
+        Args:
+            observation: float32 tensors by name, as `gfnet_env.observation.observe` makes them.
+            state: (B, ...) what the call before returned; None after the glance.
+        """
+        seen: Any = {key: observation[key] for key in self.observes}
+        if not isinstance(self.network.observation_space, spaces.Dict):
+            seen = torch.cat([part.flatten(1) for part in seen.values()], dim=1)
+        if self._normalizer is not None:
+            seen = _normalised(self._normalizer, seen)
+        return _decide(self.network, seen, state)
+
+
+def _observed_keys(agent: BaseAlgorithm | BasePolicy, network: BasePolicy) -> tuple[str, ...]:
+    """The parts of the observation that a network reads, in its order."""
+    if isinstance(network.observation_space, spaces.Dict):
+        return tuple(network.observation_space)
+    flat = next((module for module in network.modules() if isinstance(module, FlatGlimpseExtractor)), None)
+    if flat is not None:
+        return flat.keys
+    env = agent.get_env() if isinstance(agent, BaseAlgorithm) else None
+    if env is None:
+        raise ValueError(
+            "the policy's observations are flat, so their parts are not known; pass observes=, for example "
+            "('features', 'hidden')"
+        )
+    return tuple(sorted(env.get_attr("dynamics")[0].spec.observe))  # as `FlattenObservation` joins them
+
+
+def _normalised(normalizer: VecNormalize, seen: dict[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:
+    if isinstance(seen, Tensor):
+        return torch.as_tensor(normalizer.normalize_obs(seen.cpu().numpy()), device=seen.device)
+    normalised = normalizer.normalize_obs({key: value.cpu().numpy() for key, value in seen.items()})
+    return {key: torch.as_tensor(normalised[key], device=value.device) for key, value in seen.items()}
+
+
+def _decide(network: BasePolicy, seen: Any, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
+    if isinstance(network, GlimpsePolicy):
+        action, state = network.mean_action(seen, state)
+    elif isinstance(network, RecurrentActorCriticPolicy):
+        action, state = _lstm_action(network, seen, state)
+    else:
+        action = network._predict(seen, deterministic=True)
+    if isinstance(network.action_space, spaces.Discrete):
+        places = grid_actions(math.isqrt(int(network.action_space.n)))
+        action = torch.from_numpy(places).to(action.device)[action.long()]
+    return ((action[:, :2] + 1.0) / 2.0).clamp(0.0, 1.0), state
+
+
+def _lstm_action(
+    network: RecurrentActorCriticPolicy, observation: dict[str, Tensor], state: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """The action, and (B, 2, layers, units): hidden and cell state."""
+    example = next(iter(observation.values()))
+    if state is None:
+        layers, _, units = network.lstm_hidden_state_shape
+        state = example.new_zeros(len(example), 2, layers, units)
+    hidden, cell = state.movedim(0, 2).contiguous().unbind(0)  # (layers, B, units) each
+    features = BasePolicy.extract_features(network, observation, network.pi_features_extractor)
+    output, (hidden, cell) = network.lstm_actor(features[None], (hidden, cell))
+    action = network.action_net(network.mlp_extractor.forward_actor(output[0]))
+    return action, torch.stack([hidden, cell]).movedim(2, 0)

@@ -1,0 +1,83 @@
+"""What passes between classifier and policy: a glimpse one way, the next location the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Glimpse(NamedTuple):
+    """What the classifier makes of one input, the glance or a patch.
+
+    Attributes:
+        features: (B, C, h, w) feature maps e_t, of one size whatever the input's.
+        hidden: (B, F_h) hidden state h^C_t, which sums up all inputs so far.
+        logits: (B, K) prediction before the softmax.
+        pooled: (B, F) pooled feature vectors of this input alone.
+    """
+
+    features: Tensor
+    hidden: Tensor
+    logits: Tensor
+    pooled: Tensor
+
+
+class View(NamedTuple):
+    """What there is to see before a decision; a policy reads some of it.
+
+    Attributes:
+        glimpse: the last one.
+        glance: (B, C, h, w) feature maps of the first one.
+        locations: (B, T - 1, 2) in [0, 1], (row, col), of the looks so far; zeros where none was taken.
+        step: (B,) int64, glimpses so far, the glance counted: 1 to T.
+        images: (B, 3, H, W) the images themselves, None in recognition; only the oracle may read them.
+        labels: (B,) int64 true labels, None where they are not known; likewise.
+    """
+
+    glimpse: Glimpse
+    glance: Tensor
+    locations: Tensor
+    step: Tensor
+    images: Tensor | None = None
+    labels: Tensor | None = None
+
+    @classmethod
+    def first(cls, glimpse: Glimpse, images: Tensor, num_glimpses: int, labels: Tensor | None = None) -> View:
+        """The view after the glance.
+
+        Args:
+            glimpse: of the glance.
+            images: (B, 3, H, W) what was glanced at.
+            num_glimpses: longest sequence T, the glance counted.
+            labels: (B,) int64 true labels, where they are known.
+
+        Returns:
+            A view without locations.
+        """
+        count, device = len(glimpse.logits), glimpse.logits.device
+        locations = torch.zeros(count, num_glimpses - 1, 2, device=device)
+        step = torch.ones(count, dtype=torch.int64, device=device)
+        return cls(glimpse, glimpse.features, locations, step, images, labels)
+
+    def after(self, location: Tensor, glimpse: Glimpse) -> View:
+        """The view after one more look, which all rows take at the same step.
+
+        Args:
+            location: (B, 2) in [0, 1], where the patch lay.
+            glimpse: what it showed.
+
+        Returns:
+            A new view; this one stays as it is.
+        """
+        locations = self.locations.clone()
+        rows = torch.arange(len(locations), device=locations.device)
+        locations[rows, self.step - 1] = location.to(locations)
+        return self._replace(glimpse=glimpse, locations=locations, step=self.step + 1)
+
+
+Policy = Callable[[View, Any], tuple[Tensor, Any]]
+"""Where to look next: `policy(view, state) -> (location, state)`. The location is (B, 2) in [0, 1], (row, col); the
+state is the policy's own memory, None before the first call of an episode."""
