@@ -63,7 +63,7 @@ SHIPPED_RUN = Path(__file__).parent / "weights"
 """The embedded task's networks that come with the package: a run's folder with initialisation and stage I."""
 
 SHIPPED_HARD_RUN = Path(__file__).parent / "weights_hard"
-"""Those of its harder preset, likewise."""
+"""Those of its harder preset: the baseline and the networks after two rounds of stages II and III."""
 
 HARD_SCENES = SceneSpec(height=240, width=320, min_sign_px=24, max_sign_px=34, max_distractors=5)
 """The harder preset of the embedded task: a scene is 33 times the patch, as the paper's (Table 4); signs are smaller
@@ -154,15 +154,7 @@ def synthetic_signs_hard_task(
 
     Returns:
         The task.
-
-    Raises:
-        FileNotFoundError: if no classifier is passed and the package has come without its weights.
     """
-    if classifier is None and not SHIPPED_HARD_RUN.is_dir():
-        raise FileNotFoundError(
-            f"the weights of this id are missing ({SHIPPED_HARD_RUN}); pass classifier= the folder of a "
-            "`gfnet train synthetic_signs_hard`"
-        )
     return synthetic_signs_task(classifier=classifier or SHIPPED_HARD_RUN, scenes=scenes or HARD_SCENES, **kwargs)
 
 
