@@ -6,11 +6,11 @@ import math
 
 import numpy as np
 from torch import Tensor
-from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2 import InterpolationMode, functional
 
-from classifiers.data.decoding import map_threads
 from classifiers.data.folder import FolderImages, FolderView
 from classifiers.data.source import Batch
+from classifiers.data.threads import map_threads
 
 _RATIOS = (3.0 / 4.0, 4.0 / 3.0)  # width over height of a crop, torchvision's
 _TRIES = 10  # for a crop that lies inside the image, likewise
@@ -54,7 +54,8 @@ class RandomCrops(FolderView):
         box = _random_box(
             image.shape[1], image.shape[2], self.scale, np.random.default_rng([self.seed, self.epoch, index])
         )
-        crop = functional.resized_crop(image, *box, size=list(self.image_size), antialias=True)
+        mode = InterpolationMode(self.source.interpolation)
+        crop = functional.resized_crop(image, *box, size=list(self.image_size), interpolation=mode, antialias=True)
         pixels: np.ndarray = crop.permute(1, 2, 0).numpy()
         return pixels
 
