@@ -22,6 +22,7 @@ _CLASSIFIER = TensorFileKind(
 _FULL_RESOLUTION = TensorFileKind(
     "gfnet-full-resolution", "full-resolution network", "pass the folder of a run that trained one"
 )
+_WAY_OUT = "it is damaged or of another network: restore it from a copy or train it again"
 
 
 def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: tuple[str, ...]) -> None:
@@ -111,15 +112,10 @@ def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -
     missing, foreign = distinct_tensors(module).keys() - weights.keys(), weights.keys() - own.keys()
     if missing or foreign:
         what = f"has no {sorted(missing)[0]}" if missing else f"holds a foreign {sorted(foreign)[0]}"
-        raise CheckpointError(
-            f"{where} {what} ({len(missing)} missing, {len(foreign)} foreign); it is damaged or of another network"
-        )
+        raise CheckpointError(f"{where} {what} ({len(missing)} missing, {len(foreign)} foreign); {_WAY_OUT}")
     for name, value in weights.items():
         if value.shape != own[name].shape:
-            raise CheckpointError(
-                f"{where}: {name} is {tuple(value.shape)}, not {tuple(own[name].shape)}; it is damaged or of another "
-                "network"
-            )
+            raise CheckpointError(f"{where}: {name} is {tuple(value.shape)}, not {tuple(own[name].shape)}; {_WAY_OUT}")
     module.load_state_dict(weights, strict=False)
 
 

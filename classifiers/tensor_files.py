@@ -71,7 +71,7 @@ def read_tensors(path: Path, kind: TensorFileKind) -> tuple[dict[str, Any], dict
         kind: what it should hold.
 
     Returns:
-        The facts, and the tensors by name, on the CPU.
+        The facts, and the tensors by name, on the CPU; they may be views of the file, so copy what is kept.
 
     Raises:
         FileNotFoundError: if there is no such file.

@@ -34,7 +34,7 @@ from agents.studies.leaderboard import markdown_table as leaderboard_table
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.source import ImageSource, are_same_classes
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
-from classifiers.files import json_text, write_json, write_text
+from classifiers.files import json_text, remove_abandoned, write_json, write_text
 from classifiers.training.distributed import is_first_process, process_group
 from gfnet_env import TASKS
 from scripts.console import PlainConsole
@@ -262,6 +262,7 @@ def _claimed(folder: Path, config: str) -> Iterator[None]:
     path = RunFolder(folder).config
     is_new, was_there = not path.is_file(), folder.exists()
     if is_first_process():
+        remove_abandoned(folder, recursive=True)
         if is_new:
             write_text(path, config)
         else:

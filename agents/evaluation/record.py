@@ -66,7 +66,7 @@ def load_record(path: Path) -> EvaluationRecord:
         raise CheckpointError(f"{path} is of an earlier version; {_AGAIN}")
     try:
         height, width = (int(side) for side in sizes["image_size"])
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+        arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
         record = EvaluationRecord(**arrays, patch_size=int(sizes["patch_size"]), image_size=(height, width))
         count, steps = len(record.label), len(record.multiply_adds)
     except (KeyError, TypeError, ValueError) as error:
