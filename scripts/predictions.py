@@ -20,7 +20,7 @@ from scripts.episodes import save_png
 
 _BOX, _INK, _PAPER = (25, 103, 210), (30, 30, 34), (250, 250, 248)
 _LEAST_SIDE = 384
-_LONGEST_STEM = 60  # characters of a file's name that its picture's name keeps: names have at most 255 bytes
+_LONGEST_STEM = 60  # characters of a file's name that its picture keeps: a name has at most 255 bytes
 
 
 def files_to_predict(paths: list[Path]) -> list[Path]:

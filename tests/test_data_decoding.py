@@ -132,7 +132,29 @@ def test_sixteen_bit_transparency_lies_on_white_and_the_rest_keeps_its_grey(tmp_
     colour = _png(tmp_path / "colour.png", 2, 1, 16, 2, b"\0" + colours, struct.pack(">3H", 1000, 2000, 3000))
 
     assert np.asarray(decode_whole(grey))[0, :, 0].tolist() == [255, 3, 234]
+    colours = struct.pack(">6H", 5, 5, 5, 1300, 1300, 1300)  # 8 bits of the transparent colour alone would be 5, 5, 5
+    dark = _png(tmp_path / "dark.png", 2, 1, 16, 2, b"\0" + colours, struct.pack(">3H", 5, 5, 5))
+    assert np.asarray(decode_whole(dark))[0].tolist() == [[255, 255, 255], [5, 5, 5]]
     assert np.asarray(decode_whole(colour))[0].tolist() == [[255, 255, 255], [234, 234, 234]]
+
+
+@pytest.mark.parametrize(
+    ("depth", "packed", "value", "expected"),
+    [
+        (1, 0b01000000, 0, [255, 255]),
+        (1, 0b00000000, 1, [0, 0]),
+        (2, 0b01100000, 1, [255, 170]),
+        (4, 0b00010010, 1, [255, 34]),
+        (8, None, 1, [255, 2]),
+    ],
+)
+def test_transparent_greys_of_few_bits(
+    depth: int, packed: int | None, value: int, expected: list[int], tmp_path: Path
+) -> None:
+    raw = b"\0" + (bytes([1, 2]) if packed is None else bytes([packed]))
+    path = _png(tmp_path / "a.png", 2, 1, depth, 0, raw, struct.pack(">H", value))
+
+    assert np.asarray(decode_whole(path))[0, :, 0].tolist() == expected
 
 
 def test_floats_from_0_to_1_are_black_to_white_and_others_are_refused(tmp_path: Path) -> None:

@@ -193,7 +193,7 @@ def test_thresholds_may_be_negative(run: Path, pictures: Path, capsys: pytest.Ca
         assert {row["steps"] for row in json.loads(capsys.readouterr().out)} == {steps}
 
 
-@pytest.mark.parametrize("command", ["predict", "export"])
+@pytest.mark.parametrize("command", ["predict", "export", "evaluate"])
 def test_weights_that_are_not_finite_are_refused(
     command: str, run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

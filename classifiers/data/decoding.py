@@ -100,8 +100,10 @@ def to_rgb(image: Image.Image) -> Image.Image:
     try:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"it has {image.width * image.height:,} pixels, more than {MAX_PIXELS:,}")
+        tiles = getattr(image, "tile", None)  # how the file's pixels are stored, known until they are read
+        raw_mode = tiles[0].args if tiles and image.format == "PNG" else None
         image.load()
-        rgb = _flattened(image)
+        rgb = _flattened(image, _transparent_value(image, raw_mode))
         turn = _UPRIGHT.get(_orientation(image))
         return rgb if turn is None else rgb.transpose(turn)
     except Exception as error:  # decoders raise whatever a damaged file makes them do
@@ -136,20 +138,27 @@ def _orientation(image: Image.Image) -> int:
     return orientation if orientation in _UPRIGHT else 1
 
 
-def _flattened(image: Image.Image) -> Image.Image:
+def _transparent_value(image: Image.Image, raw_mode: Any) -> Any:
+    """The value or colour that is transparent, if any, on the scale of Pillow's pixels, which that of a PNG is not."""
+    value = image.info.get("transparency")
+    if isinstance(value, int):
+        return value * {"1": 255, "L;2": 85, "L;4": 17}.get(raw_mode, 1)
+    if isinstance(value, tuple) and (raw_mode == "RGB;16B" or max(value) > 255):
+        return tuple(part >> 8 for part in value)
+    return value
+
+
+def _flattened(image: Image.Image, transparent: Any) -> Image.Image:
     """8-bit RGB of an image, transparent parts on white."""
-    transparent = image.info.get("transparency")
     if image.mode == "F" or image.mode.startswith("I"):
         values = np.asarray(image)
         grey = _from_floats(image, values) if image.mode == "F" else _from_integers(image, values)
         if isinstance(transparent, int):
             grey = np.where(values == transparent, np.uint8(255), grey)
         return Image.fromarray(grey).convert("RGB")
-    if (
-        isinstance(transparent, tuple) and max(transparent) > 255
-    ):  # a 16-bit colour, of which the pixels' high bytes stay
+    if transparent != image.info.get("transparency"):
         image = image.copy()
-        image.info["transparency"] = tuple(value >> 8 for value in transparent)
+        image.info["transparency"] = transparent
     if transparent is not None or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")

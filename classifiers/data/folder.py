@@ -67,7 +67,7 @@ class FolderImages:
 
         Args:
             root: folder with one folder per class.
-            image_size: (H, W) in pixels to which images are brought.
+            image_size: (H, W) in pixels to which images are scaled and cropped.
             unreadable: `"raise"`: a file that can't be decoded raises when it is fetched; `"skip"`: all files are
                 decoded now, and those that can't be are left out and counted.
             crop_pct: see the class.

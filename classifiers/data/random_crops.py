@@ -1,4 +1,4 @@
-"""Training images cropped at random, anew in every epoch."""
+"""Training images cropped at random, differently in every epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _TRIES = 10  # for a crop that lies inside the image, likewise
 
 
 class RandomCrops(FolderView):
-    """The files of a folder, each cropped anew in every epoch as torchvision's RandomResizedCrop does, for training.
+    """The files of a folder, each cropped differently in every epoch, as torchvision's RandomResizedCrop does.
 
     Crops are drawn from generators of their own, not from torch's, so that threads may decode side by side.
 
@@ -33,7 +33,7 @@ class RandomCrops(FolderView):
         self.scale, self.seed, self.epoch = scale, seed, epoch
 
     def for_epoch(self, epoch: int) -> RandomCrops:
-        """The same files, cropped otherwise."""
+        """The same files with the crops of another epoch."""
         return RandomCrops(self.source, self.scale, self.seed, epoch)
 
     def fetch(self, indices: Tensor) -> Batch:
