@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import statistics
 import tempfile
 import time
@@ -24,6 +23,7 @@ from PIL import Image
 from classifiers.data.folder import FolderImages, in_memory
 from classifiers.data.prefetch import Prefetcher
 from classifiers.data.source import ImageSource
+from classifiers.files import json_text
 from classifiers.inference.frozen import frozen
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
@@ -71,7 +71,7 @@ def main() -> None:
         rates = _steps_per_second(envs, options.rounds)
     ratios = {name: rate / rates["in memory"] for name, rate in rates.items()}
     if options.json:
-        print(json.dumps({"steps_per_s": rates, "of_in_memory": ratios, "decoding_ms": decoding}))
+        print(json_text({"steps_per_s": rates, "of_in_memory": ratios, "decoding_ms": decoding}))
         return
     print(f"One thread decodes a file in {decoding:.1f} ms; {torch.get_num_threads()} threads compute.")
     print("| images | steps/s | of those in memory |\n|---|---|---|")

@@ -13,7 +13,6 @@ python benchmarks/env_speed.py [NAME...] [--num-envs N...] [--rounds R] [--no-co
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -28,6 +27,7 @@ from torch import Tensor
 from agents.algorithms.make_agent import make_agent
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
+from classifiers.files import json_text
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
@@ -69,7 +69,7 @@ def main() -> None:
         parser.error(f"N = {options.num_envs}, {options.rounds} rounds; pass 1 or more of each")
     rows = [measure(name, options) for name in options.names or CASES]
     if options.json:
-        print(json.dumps(rows))
+        print(json_text(rows))
         return
     print("| network | what | images | ms | images/s | in units of |")
     print("|---|---|---|---|---|---|")

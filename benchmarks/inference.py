@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -34,6 +33,7 @@ from agents.runs.config_files import load_config
 from agents.runs.images import open_images
 from agents.runs.loaded import blank_agent, load_run
 from classifiers.data.source import ArrayImages, nameless_classes
+from classifiers.files import json_text
 from classifiers.inference.compiled import CompiledEncoder
 from classifiers.inference.fold_batch_norms import fold_batch_norms
 from classifiers.inference.frozen import frozen
@@ -83,7 +83,7 @@ def main() -> None:
     except (FileNotFoundError, ValueError) as error:
         parser.error(str(error))
     if options.json:
-        print(json.dumps(rows))
+        print(json_text(rows))
         return
     print(
         "| network | multiply-adds, full / ours | ratio | images/s, full | ours | ratio | realised | encoders | paper |"

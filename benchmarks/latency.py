@@ -11,7 +11,6 @@ python benchmarks/latency.py [RUN] [--json]
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -33,7 +32,7 @@ from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import blank_agent, load_run
 from classifiers.data.source import nameless_classes
-from classifiers.files import write_json
+from classifiers.files import json_text, write_json
 from classifiers.inference.frozen import frozen
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import build_encoder
@@ -63,11 +62,11 @@ def main() -> None:
         except (FileNotFoundError, ValueError) as error:
             parser.error(str(error))
         write_json(RunFolder(options.run).latency, row)
-        print(json.dumps(row) if options.json else row)
+        print(json_text(row) if options.json else row)
         return
     rows = [of_config(*case, options.rounds) for case in CASES]
     if options.json:
-        print(json.dumps(rows))
+        print(json_text(rows))
         return
     print(
         "| networks | multiply-adds, full / ours | ratio | ms, full | t=1, 2, ... | weighted | speed-up | the paper |"

@@ -1,6 +1,6 @@
 """GFNet's networks: encoders, heads, the glance-and-focus classifier, and how they are trained."""
 
-from classifiers.checkpoints import CheckpointError, load_classifier, save_classifier
+from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.encoders import ENCODERS, Encoder, build_encoder
@@ -11,6 +11,7 @@ from classifiers.networks.heads import HEADS
 from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.readout import Readout, read_out
 from classifiers.networks.spec import ClassifierSpec
+from classifiers.tensor_files import CheckpointError
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.loop import NotANumberError
 from classifiers.training.losses import sequence_loss

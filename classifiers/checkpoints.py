@@ -1,29 +1,29 @@
-"""Classifiers as files: safetensors, with the shape in the header. Loading one never executes code."""
+"""Networks as files: safetensors, with the network's shape in the header. Loading one never executes code."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import nn
+from torch import Tensor, nn
 
-from classifiers.files import write_atomically
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.spec import ClassifierSpec
+from classifiers.tensor_files import CheckpointError, TensorFileKind, first_line, read_tensors, write_tensors
 
-_CLASSIFIER, _FULL_RESOLUTION = "gfnet-classifier", "gfnet-full-resolution"
-
-
-class CheckpointError(ValueError):
-    """A file is not the checkpoint that it should be."""
+_CLASSIFIER = TensorFileKind(
+    "gfnet-classifier", "classifier", "pass a run's folder or a classifier's .safetensors file"
+)
+_FULL_RESOLUTION = TensorFileKind(
+    "gfnet-full-resolution", "full-resolution network", "pass the folder of a run that trained one"
+)
+_WAY_OUT = "it is damaged or of another network: restore it from a copy or train it again"
 
 
 def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: tuple[str, ...]) -> None:
@@ -37,13 +37,13 @@ def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: 
     Raises:
         OSError: if the file can't be written.
     """
-    header = {
+    facts = {
         "spec": asdict(classifier.spec),
         "preprocessing": asdict(classifier.preprocessing),
         "class_names": class_names,
         "most_glimpses": classifier.head.most_glimpses,
     }
-    _save(path, classifier, _CLASSIFIER, header)
+    write_tensors(path, _CLASSIFIER, facts, distinct_tensors(classifier))
 
 
 def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]:
@@ -57,80 +57,105 @@ def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]
 
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if the file is not such a checkpoint.
+        CheckpointError: if the file is not such a checkpoint, is damaged, or holds NaN or infinite weights.
     """
-    header, weights = _load(path, _CLASSIFIER)
-    try:
-        spec = ClassifierSpec(**header["spec"])
-        trained = replace(spec, num_glimpses=header.get("most_glimpses") or spec.num_glimpses)
-        classifier = GlanceFocusClassifier(trained, len(header["class_names"]))
-        classifier.load_state_dict(weights)
+    facts, weights = read_tensors(path, _CLASSIFIER)
+    with _naming(path, _CLASSIFIER):
+        names = facts["class_names"]
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise TypeError("class_names is not a list of names")
+        spec = ClassifierSpec(**facts["spec"])
+        trained = replace(spec, num_glimpses=facts.get("most_glimpses") or spec.num_glimpses)
+        classifier = GlanceFocusClassifier(trained, len(names))
+        load_exactly(classifier, weights, str(path))
         for encoder in (classifier.global_encoder, classifier.local_encoder):
-            encoder.use_preprocessing(_preprocessing(header))
+            encoder.use_preprocessing(_preprocessing(facts))
         classifier = classifier.with_spec(num_glimpses=spec.num_glimpses)
-    except (TypeError, ValueError, KeyError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit this version: {_first_line(error)}; train it anew") from error
-    return classifier.eval(), tuple(header["class_names"])
+    return classifier.eval(), tuple(names)
 
 
 def save_full_resolution(path: Path, network: FullResolutionNetwork, encoder_name: str) -> None:
     """Writes a full-resolution network; see `save_classifier`."""
-    header = {
+    facts = {
         "encoder": encoder_name,
         "preprocessing": asdict(network.encoder.preprocessing),
         "size": network.size,
         "resize_mode": network.resize_mode,
         "num_classes": network.encoder.num_classes,
     }
-    _save(path, network, _FULL_RESOLUTION, header)
+    write_tensors(path, _FULL_RESOLUTION, facts, distinct_tensors(network))
 
 
 def load_full_resolution(path: Path) -> FullResolutionNetwork:
     """Reads a full-resolution network; see `load_classifier`."""
-    header, weights = _load(path, _FULL_RESOLUTION)
-    size = header["size"]
-    encoder = build_encoder(header["encoder"], header["num_classes"])
-    network = FullResolutionNetwork(encoder, None if size is None else (size[0], size[1]), header["resize_mode"])
-    network.load_state_dict(weights)
-    encoder.use_preprocessing(_preprocessing(header))
+    facts, weights = read_tensors(path, _FULL_RESOLUTION)
+    with _naming(path, _FULL_RESOLUTION):
+        encoder = build_encoder(facts["encoder"], facts["num_classes"])
+        size = None if facts["size"] is None else _height_and_width(facts["size"])
+        network = FullResolutionNetwork(encoder, size, facts["resize_mode"])
+        load_exactly(network, weights, str(path))
+        encoder.use_preprocessing(_preprocessing(facts))
     return network.eval()
 
 
-def _preprocessing(header: dict[str, Any]) -> Preprocessing:
+def _preprocessing(facts: Mapping[str, Any]) -> Preprocessing:
     """What a file says of its preprocessing; files from before it was recorded were all trained with ImageNet's."""
-    kept: dict[str, Any] = header.get("preprocessing") or {}
+    kept: dict[str, Any] = facts.get("preprocessing") or {}
     as_written: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()
     }
     return Preprocessing(**as_written)
 
 
-def _save(path: Path, module: nn.Module, kind: str, header: dict[str, Any]) -> None:
-    # a file keeps plain layouts; channels-last ones come back when the network is frozen or trained; what two names
-    # share is kept twice
-    weights = {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in module.state_dict().items()
-    }
-    write_atomically(path, lambda temporary: save_file(weights, temporary, {kind: json.dumps(header)}))
+def distinct_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """A module's weights and buffers by name; of names that share one tensor, the alphabetically first alone."""
+    found: dict[str, Tensor] = {}
+    seen = set()
+    for name, tensor in sorted(module.state_dict().items()):
+        memory = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
+        if tensor.numel() == 0 or memory not in seen:
+            found[name] = tensor
+        seen.add(memory)
+    return found
 
 
-def _load(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; pass a run's folder or a classifier's .safetensors file")
+def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+    """Loads weights into a module that has a place for each and lacks none; names that share a tensor need it once.
+
+    Args:
+        module: takes the weights.
+        weights: by the module's names.
+        where: what to call the weights in an error.
+
+    Raises:
+        CheckpointError: if a weight is missing, has no place or another shape.
+    """
+    own = module.state_dict()
+    missing, foreign = distinct_tensors(module).keys() - weights.keys(), weights.keys() - own.keys()
+    if missing or foreign:
+        what = f"has no {sorted(missing)[0]}" if missing else f"holds a foreign {sorted(foreign)[0]}"
+        raise CheckpointError(f"{where} {what} ({len(missing)} missing, {len(foreign)} foreign); {_WAY_OUT}")
+    for name, value in weights.items():
+        if value.shape != own[name].shape:
+            raise CheckpointError(f"{where}: {name} is {tuple(value.shape)}, not {tuple(own[name].shape)}; {_WAY_OUT}")
+    module.load_state_dict(weights, strict=False)
+
+
+def _height_and_width(size: Any) -> tuple[int, int]:
+    height, width = size
+    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
+        raise ValueError(f"size={size!r} is not a height and a width")
+    return height, width
+
+
+@contextmanager
+def _naming(path: Path, kind: TensorFileKind) -> Iterator[None]:
+    """Names the file where its header does not describe a network; a library that is missing is said as it is."""
     try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError) as error:
+        yield
+    except (CheckpointError, ImportError):
+        raise
+    except Exception as error:  # whatever a network's parts make of a header that describes none
         raise CheckpointError(
-            f"{path} is not a safetensors file ({_first_line(error)}); "
-            "files that could carry code, such as pickles, are not read"
+            f"{path} does not fit this version ({type(error).__name__}: {first_line(error)}); {kind.if_damaged}"
         ) from error
-    if kind not in metadata:
-        raise CheckpointError(f"{path} holds tensors but no {kind.removeprefix('gfnet-')}; pass one that gfnet wrote")
-    return json.loads(metadata[kind]), weights
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

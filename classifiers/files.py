@@ -2,43 +2,138 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import math
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import torch
+
+_PREFIX, _SUFFIX = ".gfnet-", ".tmp"  # of temporary files; short, so that any name that fits its folder can be written
 
 
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Writes a file so that a reader, or a run killed at any moment, sees the old one or the new one whole.
+def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Writes a file so that a reader, or a process killed at any moment, sees the old file or the new one whole.
+
+    The content goes to a temporary file in the same folder, which is locked for as long as its writer lives. Temporary
+    files in that folder that nobody holds a lock on are what killed writers left behind, and are removed.
 
     Args:
-        path: where the file belongs; its folder is made if need be.
-        write: writes the content to the path that it is given, in the same folder.
+        path: where the file belongs; its folder is created if needed.
+        write: writes the content to the stream that it is given.
 
     Raises:
         OSError: if the disk is full or may not be written; nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
+    remove_abandoned(path.parent)
+    stream, temporary = _locked_temporary(path.parent)
     try:
-        write(Path(name))
-        with open(name, "rb+") as written:
-            os.fsync(written.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        with stream:
+            write(stream)
+            stream.flush()
+            os.fsync(stream.fileno())
+            temporary.chmod(0o644)
+            temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            error.filename = str(path)  # the name that means something to the user
         raise
 
 
+def remove_abandoned(folder: Path, *, recursive: bool = False) -> None:
+    """Removes the temporary files of writers that were killed; those of living writers, which are locked, stay.
+
+    Args:
+        folder: where to look.
+        recursive: whether to look in the folders inside it, too.
+    """
+    for path in folder.glob(f"{'**/' if recursive else ''}{_PREFIX}*{_SUFFIX}"):
+        try:
+            with path.open("rb") as stream:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink(missing_ok=True)
+        except OSError:
+            continue  # locked, already gone, or on a file system without locks: not known to be abandoned
+
+
+def _locked_temporary(folder: Path) -> tuple[BinaryIO, Path]:
+    while True:
+        handle, name = tempfile.mkstemp(_SUFFIX, _PREFIX, folder)
+        stream = os.fdopen(handle, "wb")
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+        except OSError:
+            return stream, Path(name)  # a file system without locks, where nothing is ever taken for abandoned
+        if os.path.exists(name):
+            return stream, Path(name)
+        stream.close()  # removed by another process before the lock was ours
+
+
 def write_text(path: Path, text: str) -> None:
-    """Writes a text file atomically; see `write_atomically`."""
-    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    """Writes a text file in UTF-8 atomically; see `write_atomically`."""
+    write_atomically(path, lambda stream: stream.write(text.encode()))
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes a JSON file atomically; see `write_atomically`."""
-    write_text(path, json.dumps(content, indent=2) + "\n")
+    """Writes a JSON file atomically; see `write_atomically` and `json_text`."""
+    write_text(path, json_text(content, indent=2) + "\n")
+
+
+def write_torch(path: Path, state: Mapping[str, Any]) -> None:
+    """Writes tensors and plain values with `torch.save` atomically; see `write_atomically`."""
+
+    def write(stream: BinaryIO) -> None:
+        try:
+            torch.save(state, stream)
+        except RuntimeError as error:
+            if isinstance(error.__context__, OSError):  # a full disk, behind PyTorch's words for its zip writer
+                raise error.__context__ from None
+            raise
+
+    write_atomically(path, write)
+
+
+def json_text(content: Any, *, indent: int | None = None) -> str:
+    """Content as valid JSON, which has no NaN and no infinity.
+
+    Args:
+        content: dicts, lists, strings, numbers, booleans and None.
+        indent: spaces of each level; None writes one line.
+
+    Returns:
+        The text.
+
+    Raises:
+        ValueError: if a number is NaN or infinite; says where.
+    """
+    for place, value in _numbers(content, ""):
+        if not math.isfinite(value):
+            raise ValueError(f"{place or 'the content'} is {value}, which JSON can't hold; write null or leave it out")
+    return json.dumps(content, indent=indent, allow_nan=False)
+
+
+def non_finite_as_null(content: Any) -> Any:
+    """The same content with None for numbers that are NaN or infinite, for files in which a gap is no error."""
+    if isinstance(content, Mapping):
+        return {key: non_finite_as_null(value) for key, value in content.items()}
+    if isinstance(content, list | tuple):
+        return [non_finite_as_null(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
+
+
+def _numbers(content: Any, place: str) -> list[tuple[str, float]]:
+    if isinstance(content, float):
+        return [(place, content)]
+    if isinstance(content, Mapping):
+        parts = [(f"{place}.{key}" if place else str(key), value) for key, value in content.items()]
+    elif isinstance(content, list | tuple):
+        parts = [(f"{place}[{index}]", value) for index, value in enumerate(content)]
+    else:
+        return []
+    return [number for name, value in parts for number in _numbers(value, name)]

@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy._core import multiarray
-from torch import Tensor, nn
+from torch import Tensor
 
-from classifiers.checkpoints import CheckpointError
+from classifiers.checkpoints import load_exactly
 from classifiers.networks.encoders import Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
+from classifiers.tensor_files import CheckpointError, check_finite
 
 STATE_DICTS = ("model_prime_state_dict", "model_state_dict", "fc", "policy")
 """What a checkpoint must hold, beside `model_name` and `patch_size`."""
@@ -157,25 +158,6 @@ def load_encoder(encoder: Encoder, weights: Mapping[str, Tensor], where: str) ->
     load_exactly(encoder, {places.get(name, name): value for name, value in renamed.items()}, where)
 
 
-def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
-    """`load_state_dict` whose refusal is one sentence.
-
-    Raises:
-        CheckpointError: if a weight is missing, has no place or another shape.
-    """
-    own = module.state_dict()
-    missing, foreign = own.keys() - weights.keys(), weights.keys() - own.keys()
-    if missing or foreign:
-        what = f"has no {sorted(missing)[0]}" if missing else f"holds a foreign {sorted(foreign)[0]}"
-        raise CheckpointError(f"{where} {what} ({len(missing)} missing, {len(foreign)} foreign); the file is damaged")
-    for name, value in weights.items():
-        if value.shape != own[name].shape:
-            raise CheckpointError(
-                f"{where}: {name} is {tuple(value.shape)}, not {tuple(own[name].shape)}; the file is damaged"
-            )
-    module.load_state_dict(weights)
-
-
 _PYCLS = (
     (r"^(s\d+\.b\d+)\.proj\.", r"\1.downsample.conv."),
     (r"^(s\d+\.b\d+)\.bn\.", r"\1.downsample.bn."),
@@ -218,7 +200,9 @@ def _load_head(classifier: GlanceFocusClassifier, weights: Mapping[str, Tensor],
 def _plain_names(path: Path, entry: str, state: Any) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: {entry} is no state dict; pass one of the 14 published files")
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    weights = {str(key).removeprefix("module."): value for key, value in state.items()}
+    check_finite(weights, f"{path}: {entry}", "pass one of the 14 published files")
+    return weights
 
 
 def _unpickle(path: Path) -> dict[str, Any]:

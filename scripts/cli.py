@@ -6,16 +6,19 @@ import argparse
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from rich.console import Console
+from PIL import Image
 
 from agents.algorithms.registry import AGENTS
 from agents.evaluation.budgets import METHODS
 from agents.runs.config_files import shipped_configs
 from agents.studies.ablation import ABLATIONS
+from classifiers.data.folder import UNREADABLE
 from scripts.commands import COMMANDS
+from scripts.console import PlainConsole
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,10 +31,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 done, 1 it failed for a reason that was printed, 2 the command line was wrong, 130 interrupted.
     """
     options = build_parser().parse_args(arguments)
-    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    errors = PlainConsole(stderr=True)
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # such images are refused, in words
     try:
         _import(options.imports)
-        COMMANDS[options.command](options, Console(highlight=False, quiet=options.quiet))
+        COMMANDS[options.command](options, PlainConsole(quiet=options.quiet))
     except KeyboardInterrupt:
         errors.print("interrupted; the same command goes on where it was")
         return 130
@@ -40,10 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         reason = f"{where} can't be read or written ({error.strerror}); free some room or choose another place"
         errors.print(f"gfnet: {reason if error.errno else error}")  # errors of our own have no number
         return 1
-    except ValueError as error:
-        errors.print(f"gfnet: {error}")
-        return 1
-    except ModuleNotFoundError as error:
+    except (ValueError, ModuleNotFoundError) as error:
         errors.print(f"gfnet: {error}")
         return 1
     except RuntimeError as error:
@@ -134,6 +135,12 @@ def _add_use_of_runs(add: Add) -> None:
     predict = add("predict", "recognise image files, each with its looks")
     predict.add_argument("run", type=Path, help="the run's folder")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    predict.add_argument(
+        "--on-error",
+        choices=UNREADABLE,
+        help="what to do with unreadable images; by default one that is named itself is an error, those of folders are "
+        "skipped and counted",
+    )
     _add_stop(predict)
     predict.add_argument("--json", action="store_true", help="print JSON instead of a table")
     predict.add_argument("--pictures", type=Path, metavar="FOLDER", help="write each image with its patches there")

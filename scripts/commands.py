@@ -31,14 +31,16 @@ from agents.runs.results import evaluate_run
 from agents.studies.ablation import ABLATIONS, markdown_table, run_ablations
 from agents.studies.leaderboard import leaderboard_curves, run_leaderboard
 from agents.studies.leaderboard import markdown_table as leaderboard_table
+from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.source import ImageSource, are_same_classes
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
-from classifiers.files import write_json, write_text
+from classifiers.files import json_text, remove_abandoned, write_json, write_text
 from classifiers.training.distributed import is_first_process, process_group
 from gfnet_env import TASKS
+from scripts.console import PlainConsole
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
 from scripts.plots import leaderboard_plot, save_figure, save_plots
-from scripts.predictions import image_files, prediction_rows, prediction_table, save_pictures
+from scripts.predictions import files_to_predict, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
 from scripts.report import budget_table, cost_table, summary_lines, terminal_table, write_report
 
@@ -133,7 +135,7 @@ def cost(options: argparse.Namespace, console: Console) -> None:
     config = load_config(options.config, options.set)
     counted = run_cost(config, options.num_classes or _num_classes(config))
     if options.json:
-        print(json.dumps(dataclasses.asdict(counted)))
+        print(json_text(dataclasses.asdict(counted)))
         return
     console.print(cost_table(counted))
 
@@ -184,14 +186,25 @@ def benchmark(options: argparse.Namespace, console: Console) -> None:
 def predict(options: argparse.Namespace, console: Console) -> None:
     """Recognises image files, each with as many looks as it needs."""
     recognizer = _recognizer(options)
-    files = image_files(options.images)
-    found = recognizer.predict_files(files)
+    files = files_to_predict(options.images)
+    skipped: set[Path] = set()
+
+    def note(path: Path, error: UnreadableImageError) -> None:
+        if options.on_error == "raise" or (options.on_error is None and path in options.images):
+            raise error
+        skipped.add(path)
+
+    found = recognizer.predict_files(files, note)
+    files = [path for path in files if path not in skipped]
+    if skipped:
+        names = ", ".join(str(path) for path in sorted(skipped)[:3]) + (", ..." if len(skipped) > 3 else "")
+        PlainConsole(stderr=True).print(f"gfnet: skipped {len(skipped)} unreadable images: {names}")
     if options.pictures is not None:
         save_pictures(options.pictures, recognizer, files, found)
     if options.json:
-        print(json.dumps(prediction_rows(recognizer, files, found)))
+        print(json_text(prediction_rows(recognizer, files, found)))
         return
-    console.print(prediction_table(recognizer, files, found))
+    console.print(prediction_table(recognizer, files, found, num_skipped=len(skipped)))
     if options.pictures is not None:
         console.print(f"{len(files)} pictures in {options.pictures}")
 
@@ -200,7 +213,7 @@ def export(options: argparse.Namespace, console: Console) -> None:
     """Writes a run as ONNX graphs, with the program that runs them."""
     out: Path = options.out or options.run / options.format
     for path in export_onnx(_recognizer(options), out):
-        console.print(path)
+        console.print(str(path))
 
 
 def _recognizer(options: argparse.Namespace) -> Recognizer:
@@ -220,7 +233,7 @@ def plot(options: argparse.Namespace, console: Console) -> None:
     if len(named) < len(options.runs):
         raise ValueError("two of the runs have folders of one name; rename one, plots are labelled by it")
     for path in save_plots(options.out, named):
-        console.print(path)
+        console.print(str(path))
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
@@ -249,6 +262,7 @@ def _claimed(folder: Path, config: str) -> Iterator[None]:
     path = RunFolder(folder).config
     is_new, was_there = not path.is_file(), folder.exists()
     if is_first_process():
+        remove_abandoned(folder, recursive=True)
         if is_new:
             write_text(path, config)
         else:

@@ -65,7 +65,7 @@ def contact_sheet(frames: list[np.ndarray], columns: int) -> Image.Image:
 
 def save_png(path: Path, image: Image.Image) -> None:
     """Writes a PNG file, whole or not at all."""
-    write_atomically(path, lambda temporary: image.save(temporary, format="PNG"))
+    write_atomically(path, lambda stream: image.save(stream, format="PNG"))
 
 
 def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 700) -> None:
@@ -73,8 +73,8 @@ def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 700) -> N
     first, *rest = [Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
     write_atomically(
         path,
-        lambda temporary: first.save(
-            temporary, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0
+        lambda stream: first.save(
+            stream, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0
         ),
     )
 

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from classifiers.files import write_atomically
+from scripts.console import printable
 
 COLOURS = {"random": "#9aa0a6", "centre_corner": "#c58b2a", "learned": "#1967d2", "oracle": "#188038"}
 """One colour for each policy, the same in every plot."""
@@ -95,10 +96,11 @@ def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
         line = points(metrics)
         if line is None:
             continue
-        axes.plot(*line, "o-", color=f"C{index}", markersize=3, label=name)
+        label = _as_it_is(name)
+        axes.plot(*line, "o-", color=f"C{index}", markersize=3, label=label)
         star = baseline(metrics)
         if star is not None:
-            axes.plot(*star, "*", color=f"C{index}", markersize=12, label=f"{name}: full-resolution network")
+            axes.plot(*star, "*", color=f"C{index}", markersize=12, label=f"{label}: full-resolution network")
     if not axes.lines:
         return None
     axes.legend()
@@ -207,7 +209,7 @@ def leaderboard_plot(curves: dict[str, Any]) -> Figure:
     figure, axes = _axes("environment steps", "share of the oracle's gain over random at t=2")
     for index, (name, curve) in enumerate(curves.items()):
         colour, style = f"C{index % 10}", "-" if index < 10 else "--"
-        axes.plot(curve["steps"], curve["mean"], style, color=colour, label=name)
+        axes.plot(curve["steps"], curve["mean"], style, color=colour, label=_as_it_is(name))
         axes.fill_between(curve["steps"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
     axes.set_ylim(-0.05, 1.0)
     axes.legend(fontsize="small", ncols=2)
@@ -264,6 +266,11 @@ def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
 def _full_resolution_line(axes: Axes, metrics: dict[str, Any]) -> None:
     if metrics["full_resolution_accuracy"] is not None:
         axes.axhline(metrics["full_resolution_accuracy"], color="k", linestyle="--", label="full-resolution network")
+
+
+def _as_it_is(name: str) -> str:
+    """A name as a label: matplotlib would read `$` as mathematics and leave out labels that begin with `_`."""
+    return "\u200b" + printable(name).replace("$", r"\$")
 
 
 def _label(name: str) -> str:

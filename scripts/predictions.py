@@ -12,16 +12,19 @@ from rich.table import Table
 
 from agents.recognition.recognizer import Recognition, Recognizer
 from classifiers.data.decoding import EXTENSIONS
+from classifiers.data.folder import image_files
 from classifiers.networks.geometry import top_left_px
 from gfnet_env.rendering import draw_patch, font
+from scripts.console import printable
 from scripts.episodes import save_png
 
 _BOX, _INK, _PAPER = (25, 103, 210), (30, 30, 34), (250, 250, 248)
 _LEAST_SIDE = 384
+_LONGEST_STEM = 60  # characters of a file's name that its picture keeps: a name has at most 255 bytes
 
 
-def image_files(paths: list[Path]) -> list[Path]:
-    """The image files among paths, those of folders at any depth, in order.
+def files_to_predict(paths: list[Path]) -> list[Path]:
+    """Files as they are named, and the image files of folders at any depth, in order.
 
     Args:
         paths: files and folders.
@@ -31,17 +34,19 @@ def image_files(paths: list[Path]) -> list[Path]:
 
     Raises:
         FileNotFoundError: if there is no such path.
-        ValueError: if a folder holds no image.
+        ValueError: if a folder holds no image, or a path is neither a regular file nor a folder.
     """
-    files = []
+    files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS)
+            inside = image_files(path)
             if not inside:
                 raise ValueError(f"{path} holds no image; pass one with {', '.join(sorted(EXTENSIONS))} files")
             files.extend(inside)
         elif path.is_file():
             files.append(path)
+        elif path.exists():
+            raise ValueError(f"{path} is neither a regular file nor a folder; pass an image or a folder of images")
         else:
             raise FileNotFoundError(f"{path} does not exist; pass an image or a folder of images")
     return files
@@ -63,8 +68,8 @@ def prediction_rows(recognizer: Recognizer, files: list[Path], found: Recognitio
     ]
 
 
-def prediction_table(recognizer: Recognizer, files: list[Path], found: Recognition) -> Table:
-    """One line per file, and what it took on average."""
+def prediction_table(recognizer: Recognizer, files: list[Path], found: Recognition, *, num_skipped: int = 0) -> Table:
+    """One line per file, what it took on average, and how many files were skipped."""
     table = Table()
     table.add_column("file", overflow="fold")
     for column in ("class", "confidence", "steps", "multiply-adds"):
@@ -74,6 +79,8 @@ def prediction_table(recognizer: Recognizer, files: list[Path], found: Recogniti
         table.add_row(row["file"], *cells)
     mean = found.multiply_adds.mean()
     table.caption = f"{len(files)} images, {found.step.mean():.2f} steps and {mean:,.0f} multiply-adds on average"
+    if num_skipped:
+        table.caption += f"; {num_skipped} unreadable images skipped"
     return table
 
 
@@ -93,8 +100,8 @@ def save_pictures(folder: Path, recognizer: Recognizer, files: list[Path], found
     for row, (file, result) in enumerate(zip(files, prediction_rows(recognizer, files, found), strict=True)):
         pixels = recognizer.decode(file)
         caption = f"{result['class']}  {100 * result['confidence']:.0f}%  {result['multiply_adds'] / 1e6:.1f} M"
-        picture = _picture(pixels, result["locations"], recognizer.classifier.spec.patch_size, caption)
-        save_png(folder / f"{row + 1:04}_{file.stem}.png", picture)
+        picture = _picture(pixels, result["locations"], recognizer.classifier.spec.patch_size, printable(caption))
+        save_png(folder / f"{row + 1:04}_{file.stem[:_LONGEST_STEM]}.png", picture)
 
 
 def _picture(pixels: np.ndarray, locations: list[list[float]], side: int, caption: str) -> Image.Image:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from scripts.console import printable
+
 
 class TerminalReporter:
     """One line for each long job: bar, figures, time taken and time left. Used as a context manager.
@@ -20,10 +22,10 @@ class TerminalReporter:
         self._console = console
         self._quiet = quiet
         self._progress = Progress(
-            TextColumn("{task.description:<26}"),
+            TextColumn("{task.description:<26}", markup=False),
             BarColumn(bar_width=10),
             TaskProgressColumn(),
-            TextColumn("{task.fields[figures]:<12}"),
+            TextColumn("{task.fields[figures]:<12}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             TextColumn("left"),
@@ -46,7 +48,7 @@ class TerminalReporter:
         def advance(done: int, total: int, figures: dict[str, float]) -> None:
             nonlocal task
             if task is None:
-                task = self._progress.add_task(title, total=total, completed=done, figures="")
+                task = self._progress.add_task(printable(title), total=total, completed=done, figures="")
             for name, value in figures.items():
                 means[name] = 0.95 * means.get(name, value) + 0.05 * value  # what a person can read
             shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())

@@ -25,6 +25,7 @@ from classifiers.data.source import ImageSource
 from classifiers.files import write_text
 from classifiers.networks.costs import glimpse_costs
 from scripts import plots
+from scripts.console import printable
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, reward_map, save_png
 
 _STYLE = """
@@ -160,7 +161,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         "<h2>Config</h2>",
         f"<pre>{html.escape(files.config.read_text(encoding='utf-8'))}</pre>",
     ]
-    title = f"<title>GFNet-Gym: {html.escape(folder.name)}</title>"
+    title = f"<title>GFNet-Gym: {html.escape(printable(folder.name))}</title>"
     head = f"<!doctype html><meta charset=utf-8>{title}<style>{_STYLE}</style>"
     write_text(folder / "report.html", head + "\n".join(body))
 

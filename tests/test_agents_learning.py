@@ -190,7 +190,7 @@ def test_policies_of_another_shape_are_refused(
     options: dict[str, Any] = {"n_steps": 3, "batch_size": 6}
     save_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, policy_kwargs=SMALL_UNITS, **options))
 
-    with pytest.raises(CheckpointError, match="does not fit this policy"):
+    with pytest.raises(CheckpointError, match="it is damaged or of another network"):
         load_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, **options))
     with pytest.raises(FileNotFoundError, match="pass the folder of a run whose stage II is done"):
         load_policy(tmp_path / "none.safetensors", make_agent("ppo", env, **options))

@@ -53,7 +53,8 @@ def _recognizer(scenes: ArrayImages, head: str, agent: str, shape: dict[str, Any
     return recognizer
 
 
-def _runner(folder: Path) -> ModuleType:
+def _runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(folder)  # as the program itself finds what lies beside it
     spec = importlib.util.spec_from_file_location("exported_runner", folder / "onnx_runner.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -75,16 +76,16 @@ def _runner(folder: Path) -> ModuleType:
     ],
 )
 def test_exported_graphs_do_what_the_recogniser_does(
-    head: str, agent: str, shape: dict[str, Any], scenes: ArrayImages, tmp_path: Path
+    head: str, agent: str, shape: dict[str, Any], scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recognizer = _recognizer(scenes, head, agent, shape)
     written = export_onnx(recognizer, tmp_path)
 
-    ours = _runner(tmp_path).OnnxRecognizer(tmp_path)
+    ours = _runner(tmp_path, monkeypatch).OnnxRecognizer(tmp_path)
     expected = recognizer.predict(scenes.images)
 
     assert len(set(expected.step.tolist())) >= 3
-    assert len(written) == (6 if head == "cascade" else 4)
+    assert len(written) == (7 if head == "cascade" else 5)
     for row, image in enumerate(scenes.images.permute(0, 2, 3, 1).numpy()):
         found = ours.predict(image)
         steps = int(expected.step[row])
@@ -108,7 +109,7 @@ def test_exported_baseline_gives_its_logits(scenes: ArrayImages, tmp_path: Path)
         assert np.allclose(logits, network(scenes.images[:1]).numpy(), atol=1e-4)
 
 
-def test_export_command_and_its_program(tmp_path: Path, scenes: ArrayImages) -> None:
+def test_export_command_and_its_program(tmp_path: Path, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch) -> None:
     changes = [
         *(f"data.scenes.height={SIZE[0]}", f"data.scenes.width={SIZE[1]}"),
         *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
@@ -122,17 +123,28 @@ def test_export_command_and_its_program(tmp_path: Path, scenes: ArrayImages) -> 
     kinds = {"opaque.png": scene, "transparent.png": glassy, "deep.png": scene[:, :, 0].astype(np.uint16) * 256}
     for name, pixels in kinds.items():
         Image.fromarray(pixels).save(tmp_path / name)
-    pictures = [tmp_path / name for name in kinds]
+    turned = Image.fromarray(scene).getexif()
+    turned[0x0112] = 6
+    Image.fromarray(scene).resize((1024, 768)).save(tmp_path / "turned.jpg", exif=turned)
+    pictures = [tmp_path / name for name in (*kinds, "turned.jpg")]
 
     program = [sys.executable, str(run / "onnx" / "onnx_runner.py"), *map(str, pictures)]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
 
-    expected = Recognizer.load(run, num_glimpses=2).predict_files(pictures)
+    recognizer = Recognizer.load(run, num_glimpses=2)
+    expected = recognizer.predict_files(pictures)
+    exported = _runner(run / "onnx", monkeypatch).OnnxRecognizer(run / "onnx")
+    for path in pictures:
+        assert np.array_equal(exported.open(path), recognizer.decode(path))
+    assert len(done.stdout.splitlines()) == len(pictures)
     for row, line in enumerate(done.stdout.splitlines()):
         found = json.loads(line)
         assert found["steps"] == 2 and found["file"] == str(pictures[row])
         assert found["label"] == expected.label[row]
         assert found["confidence"] == pytest.approx(expected.confidence[row], abs=1e-4)
+    (tmp_path / "broken.jpg").write_text("no picture")
+    failed = subprocess.run([*program[:2], str(tmp_path / "broken.jpg")], capture_output=True, text=True, check=False)
+    assert failed.returncode == 1 and failed.stderr.count("\n") == 1 and "broken.jpg can't be decoded" in failed.stderr
     for graph in (run / "onnx").glob("*.onnx"):
         session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         facts = json.loads(session.get_modelmeta().custom_metadata_map["gfnet"])

@@ -17,7 +17,8 @@ from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import evaluate
 from agents.evaluation.stopping import ExitRule, exit_scores, exit_steps
 from agents.policies.deterministic import DeterministicPolicy
-from agents.recognition.recognizer import Recognizer, as_batch
+from agents.recognition.images import as_batch
+from agents.recognition.recognizer import Recognizer
 from agents.runs.config import Stage2Spec
 from agents.runs.images import open_images
 from agents.runs.loaded import load_run
@@ -282,52 +283,6 @@ def test_evaluate_writes_its_figures_and_judges_a_budget(
     assert main(["plot", str(tmp_path / "copy"), "--out", str(tmp_path / "plots")]) == 0
     assert main(["evaluate", str(run), "--split", "val", "--budget", "15M"]) == 1
     assert "budgets are judged on test" in capsys.readouterr().err
-
-
-def test_predict_prints_json_and_draws(
-    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["predict", str(run), str(pictures), "--budget", "15M", "--json", "--pictures", str(tmp_path)]) == 0
-
-    rows = json.loads(capsys.readouterr().out)
-    assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "2.png", "3.png"]
-    for row in rows:
-        assert len(row["locations"]) == row["steps"] - 1
-        assert 0 < row["confidence"] <= 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == [f"000{i + 1}_{i}.png" for i in range(4)]
-    assert main(["predict", str(run), str(pictures / "0.png")]) == 0
-    assert "4.00 steps" in " ".join(capsys.readouterr().out.split())
-
-
-def test_predict_says_what_is_wrong(
-    run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "broken.png").write_bytes(b"no picture")
-    for arguments, reason in (
-        ([str(pictures), "--budget", "1"], "budget=1 is out of range; pass "),
-        ([str(tmp_path / "empty")], "holds no image"),
-        ([str(tmp_path / "absent.png")], "does not exist"),
-        ([str(tmp_path / "broken.png")], "can't be decoded"),
-        ([str(pictures), "--thresholds", "0.5"], "1 thresholds for 4 steps; pass 3"),
-        ([str(pictures), "--thresholds=nan,0,0"], "hold NaN"),
-    ):
-        assert main(["predict", str(run), *arguments]) == 1
-        error = capsys.readouterr().err
-        assert reason in error and error.count("\n") == 1
-    with pytest.raises(SystemExit):
-        main(["predict", str(run), str(pictures), "--budget", "much"])
-    assert "'much' is no number of multiply-adds" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["predict", str(run), str(pictures), "--thresholds", "high"])
-    assert "'high' are no numbers; pass some such as 0.9,0.8,0.7" in capsys.readouterr().err
-
-
-def test_thresholds_may_be_negative(run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    for thresholds, steps in (("inf,-1e9,0", 2), ("-inf,0,0", 1)):
-        options = ["--criterion", "entropy", f"--thresholds={thresholds}", "--json"]
-        assert main(["predict", str(run), str(pictures), *options]) == 0
-        assert {row["steps"] for row in json.loads(capsys.readouterr().out)} == {steps}
 
 
 def test_lots_of_files_are_recognised_as_one(run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:

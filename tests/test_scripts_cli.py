@@ -274,6 +274,16 @@ def test_a_run_that_can_not_begin_leaves_its_folder_free(tmp_path: Path) -> None
     assert out.is_dir() and not list(out.iterdir())
 
 
+def test_what_an_interrupted_run_left_half_written_is_removed_at_the_start(tmp_path: Path) -> None:
+    left = tmp_path / "run" / "stage1" / ".gfnet-abcd.tmp"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half")
+
+    assert main(["train", "image_folder", "--out", str(tmp_path / "run"), "--set", "data.root=/nowhere"]) == 1
+
+    assert not left.exists()
+
+
 def test_a_full_disk_is_one_sentence(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

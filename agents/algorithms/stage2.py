@@ -20,7 +20,7 @@ from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNo
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import set_random_seed
 
-from classifiers.files import write_atomically
+from classifiers.files import write_torch
 from classifiers.training.loop import NotANumberError
 
 OnRollout = Callable[[int, int, dict[str, float]], None]
@@ -84,7 +84,7 @@ def save_agent_state(path: Path, agent: OnPolicyAlgorithm) -> None:
         "policy": agent.policy.state_dict(),
         "optimizer": agent.policy.optimizer.state_dict(),
     }
-    write_atomically(path, lambda temporary: torch.save(state, temporary))
+    write_torch(path, state)
 
 
 def _resume(agent: OnPolicyAlgorithm, checkpoint: Path | None) -> int:

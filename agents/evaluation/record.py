@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+import torch
 
-from classifiers.files import write_atomically
+from classifiers.tensor_files import CheckpointError, TensorFileKind, read_tensors, write_tensors
+
+_AGAIN = "run `gfnet evaluate` on the run again"
+_RECORD = TensorFileKind("sizes", "evaluation record", "run `gfnet evaluate` on the run first", _AGAIN)
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,14 @@ class EvaluationRecord:
 
 
 def save_record(path: Path, record: EvaluationRecord) -> None:
-    """Writes a record, whole or not at all."""
-    arrays = {
-        name: np.ascontiguousarray(value) for name, value in vars(record).items() if isinstance(value, np.ndarray)
-    }
-    sizes = {"patch_size": record.patch_size, "image_size": record.image_size}
-    write_atomically(path, lambda temporary: save_file(arrays, temporary, {"sizes": json.dumps(sizes)}))
+    """Writes a record, whole or not at all.
+
+    Raises:
+        OSError: if the file can't be written.
+    """
+    arrays = {name: value for name, value in vars(record).items() if isinstance(value, np.ndarray)}
+    tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+    write_tensors(path, _RECORD, {"patch_size": record.patch_size, "image_size": record.image_size}, tensors)
 
 
 def load_record(path: Path) -> EvaluationRecord:
@@ -56,17 +59,21 @@ def load_record(path: Path) -> EvaluationRecord:
 
     Raises:
         FileNotFoundError: if there is none.
-        ValueError: if it is not a whole record.
+        CheckpointError: if it is damaged, not a record, or of an earlier version.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; run `gfnet evaluate` on the run first")
+    sizes, tensors = read_tensors(path, _RECORD)
+    if "multiply_adds" not in tensors:
+        raise CheckpointError(f"{path} is of an earlier version; {_AGAIN}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            sizes = json.loads(file.metadata()["sizes"])
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is damaged or no record; run `gfnet evaluate` on the run again") from error
-    if "multiply_adds" not in arrays:
-        raise ValueError(f"{path} is of an earlier version; run `gfnet evaluate` on the run again")
-    height, width = sizes["image_size"]
-    return EvaluationRecord(**arrays, patch_size=sizes["patch_size"], image_size=(height, width))
+        height, width = (int(side) for side in sizes["image_size"])
+        arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
+        record = EvaluationRecord(**arrays, patch_size=int(sizes["patch_size"]), image_size=(height, width))
+        count, steps = len(record.label), len(record.multiply_adds)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged or not an evaluation record; {_AGAIN}") from error
+    shapes = {"label": (count,), "box": (count, 4), "location": (count, steps - 1, 2), "multiply_adds": (steps,)}
+    for name, array in arrays.items():
+        expected = shapes.get(name, (count, steps))
+        if array.shape != expected:
+            raise CheckpointError(f"{path} is damaged: {name} is {array.shape}, not {expected}; {_AGAIN}")
+    return record

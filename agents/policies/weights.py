@@ -4,39 +4,46 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from classifiers.checkpoints import CheckpointError
-from classifiers.files import write_atomically
+from classifiers.checkpoints import distinct_tensors, load_exactly
+from classifiers.tensor_files import TensorFileKind, read_tensors, write_tensors
+
+_POLICY = TensorFileKind("gfnet-policy", "policy", "pass the folder of a run whose stage II is done")
 
 
 def save_policy(path: Path, agent: BaseAlgorithm) -> None:
-    """Writes a policy's weights, whole or not at all.
+    """Writes a policy's weights, whole or not at all; equal weights give equal bytes.
+
+    Args:
+        path: the file, by custom `*.safetensors`.
+        agent: whose policy it is.
 
     Raises:
         ValueError: if the agent sees normalised observations, whose statistics are not among the weights.
+        OSError: if the file can't be written.
     """
     if (normalizer := agent.get_vec_normalize_env()) is not None and normalizer.norm_obs:
         raise ValueError(
             "the agent sees observations that a VecNormalize has normalised, and weights alone would look elsewhere; "
             "keep agent.save() and VecNormalize.save(), or make it with norm_obs=False"
         )
-    write_atomically(path, lambda temporary: save_model(agent.policy, str(temporary), {"kind": "gfnet-policy"}))
+    write_tensors(path, _POLICY, {}, distinct_tensors(agent.policy))
 
 
 def load_policy(path: Path, agent: BaseAlgorithm) -> BaseAlgorithm:
     """Reads a policy's weights into an agent of the same shape; executes no code.
 
+    Args:
+        path: a file that `save_policy` wrote.
+        agent: takes the weights.
+
+    Returns:
+        The agent itself.
+
     Raises:
         FileNotFoundError: if there is no such file.
-        CheckpointError: if it does not hold this policy's weights.
+        CheckpointError: if it does not hold this policy's weights, is damaged, or holds NaN or infinite weights.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; pass the folder of a run whose stage II is done")
-    try:
-        load_model(agent.policy, path, device=str(agent.device))
-    except (SafetensorError, RuntimeError) as error:
-        raise CheckpointError(f"{path} does not fit this policy: {str(error).splitlines()[0]}") from error
+    load_exactly(agent.policy, read_tensors(path, _POLICY)[1], str(path))
     return agent

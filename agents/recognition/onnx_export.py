@@ -4,6 +4,7 @@
     focus_T.onnx    patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
     policy.onnx     parts of the observation, state             -> location (1, 2) in [0, 1], state_out
     onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
+    decoding.py     reads image files for it, with Pillow
 
 Heads whose work is the same at every step have one graph, `focus.onnx`; only a recurrent policy has a state. The parts
 of the observation are those of `gfnet_env.observation` that the policy reads, under their names.
@@ -14,7 +15,7 @@ sizes, class names, multiply-adds, and which graph serves which step.
 from __future__ import annotations
 
 import copy
-import json
+import inspect
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,8 @@ from torch.distributions import Distribution
 
 from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.recognizer import Recognizer
-from classifiers.files import write_atomically, write_text
+from classifiers.data import decoding
+from classifiers.files import json_text, write_atomically, write_text
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.geometry import resizing_matrices, top_left_px
@@ -36,7 +38,7 @@ from classifiers.networks.heads import CascadeHead
 from gfnet_env.observation import observe
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
-"""The program that runs exported graphs; it needs nothing of this project."""
+"""The program that runs exported graphs; it needs nothing of this project but the copy of `decoding.py` beside it."""
 
 
 class _Glance(nn.Module):
@@ -154,8 +156,19 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     written.append(
         _write(out / "glance.onnx", glance, {"images": image}, outputs, facts)
     )  # last: it makes the rest whole
-    write_text(out / RUNNER.name, RUNNER.read_text(encoding="utf-8"))
-    return [*written, out / RUNNER.name]
+    return [*written, *_write_program(out)]
+
+
+def _write_program(out: Path) -> list[Path]:
+    files = {
+        RUNNER.name: RUNNER.read_text(encoding="utf-8").replace(
+            f"from {decoding.__name__} import", "from decoding import"
+        ),
+        "decoding.py": inspect.getsource(decoding),
+    }
+    for name, text in files.items():
+        write_text(out / name, text)
+    return [out / name for name in files]
 
 
 def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
@@ -208,9 +221,9 @@ def _write(
     model = program.model_proto
     if facts is not None:
         entry = model.metadata_props.add()
-        entry.key, entry.value = "gfnet", json.dumps(facts)
+        entry.key, entry.value = "gfnet", json_text(facts)
     content = model.SerializeToString()
-    write_atomically(path, lambda temporary: Path(temporary).write_bytes(content))
+    write_atomically(path, lambda stream: stream.write(content))
     return path
 
 

@@ -1,4 +1,4 @@
-"""Recognises images with the ONNX graphs beside this file; needs ONNX Runtime and NumPy, and Pillow to open files.
+"""Recognises images with the ONNX graphs beside this file; needs ONNX Runtime, NumPy and Pillow.
 
 python onnx_runner.py IMAGE...
 """
@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+
+from classifiers.data.decoding import UnreadableImageError, decode_image
 
 Session = Any  # onnxruntime.InferenceSession, which comes without types
 
@@ -90,26 +92,21 @@ class OnnxRecognizer:
         }
 
     def open(self, path: Path | str) -> np.ndarray:
-        """An image file, scaled to cover the graphs' size and cropped."""
-        from PIL import Image, ImageOps
+        """An image file, scaled to cover the graphs' size and cropped.
 
+        Raises:
+            UnreadableImageError: if it can't be decoded.
+        """
         height, width = self.facts["image_size"]
-        border = 0.5 * (1.0 - self.facts["crop_pct"])
-        how = Image.Resampling[self.facts["interpolation"].upper()]
-        with Image.open(path) as file:
-            file.draft("RGB", (2 * width, 2 * height))
-            image: Any = file
-            if "A" in file.getbands() or "transparency" in file.info:  # lies on white
-                rgba = file.convert("RGBA")
-                image = Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba)
-            elif file.mode.startswith("I"):  # 16 or 32 bits a pixel
-                image = Image.fromarray((np.asarray(file).clip(0, 65535) // 256).astype(np.uint8))
-            return np.asarray(ImageOps.fit(image.convert("RGB"), (width, height), how, bleed=border))
+        return decode_image(path, (height, width), self.facts["crop_pct"], self.facts["interpolation"])
 
 
 if __name__ == "__main__":
     if len(sys.argv) < 2:
         sys.exit("usage: python onnx_runner.py IMAGE...")
     recognizer = OnnxRecognizer(Path(__file__).parent)
-    for name in sys.argv[1:]:
-        print(json.dumps({"file": name, **recognizer.predict(recognizer.open(name))}))
+    try:
+        for name in sys.argv[1:]:
+            print(json.dumps({"file": name, **recognizer.predict(recognizer.open(name))}, allow_nan=False))
+    except UnreadableImageError as error:
+        sys.exit(str(error))

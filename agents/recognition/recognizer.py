@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from agents.evaluation.budgets import fit_exit_rule
@@ -16,18 +15,15 @@ from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.evaluation.stopping import ExitRule
 from agents.policies.protocol import LookPolicy
+from agents.recognition.images import Images, as_batch
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import load_run
-from classifiers.data.decoding import decode_image
+from classifiers.data.decoding import UnreadableImageError, decode_image
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.glimpse import Glimpse, View
 from classifiers.networks.readout import read_out
 
 _BYTES_AT_ONCE = 1 << 29  # of decoded files; the last batches of each lot are not full
-
-Images = Tensor | np.ndarray | Sequence[Any]
-"""(N, 3, H, W) tensors, uint8 or normalised float32; (N, H, W, 3) uint8 arrays; or a sequence of single images as
-tensors, arrays or PIL images, all of one size."""
 
 
 class Recognition(NamedTuple):
@@ -193,27 +189,41 @@ class Recognizer:
             raise ValueError(f"{len(thresholds)} thresholds for {last} steps; pass {last - 1}")
         self.rule = ExitRule(criterion, tuple(float(threshold) for threshold in thresholds))
 
-    def predict_files(self, paths: Sequence[Path]) -> Recognition:
+    def predict_files(
+        self, paths: Sequence[Path], on_unreadable: Callable[[Path, UnreadableImageError], object] | None = None
+    ) -> Recognition:
         """Recognises image files, each brought to the size of the training images.
 
         Args:
             paths: one or more.
+            on_unreadable: told of each file that can't be decoded, which is then left out of the results; None raises.
 
         Returns:
             See `predict`.
 
         Raises:
-            UnreadableImageError: if a file can't be decoded.
+            UnreadableImageError: if a file can't be decoded and `on_unreadable` is None, or if none can.
             ValueError: if there is no file, or the size of the training images is not known.
         """
         if not paths:
             raise ValueError("paths is empty; pass a file or more")
-        first = self.decode(paths[0])
-        lot = max(self.batch_size, _BYTES_AT_ONCE // first.nbytes)
-        parts = [
-            self.predict(np.stack([self.decode(path) for path in paths[start : start + lot]]))
-            for start in range(0, len(paths), lot)
-        ]
+
+        def decoded(path: Path) -> list[np.ndarray]:
+            try:
+                return [self.decode(path)]
+            except UnreadableImageError as error:
+                if on_unreadable is None:
+                    raise
+                on_unreadable(path, error)
+                return []
+
+        height, width = self.image_size or (1, 1)
+        lot = max(self.batch_size, _BYTES_AT_ONCE // (3 * height * width))
+        lots = (paths[start : start + lot] for start in range(0, len(paths), lot))
+        readable = ([pixels for path in lot for pixels in decoded(path)] for lot in lots)
+        parts = [self.predict(np.stack(images)) for images in readable if images]
+        if not parts:
+            raise UnreadableImageError(f"none of the {len(paths)} files can be decoded; pass image files")
         return Recognition(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
     def decode(self, path: Path) -> np.ndarray:
@@ -255,6 +265,8 @@ class Recognizer:
                 first_new += self.batch_size
             else:
                 episodes.focus()
+        if not torch.isfinite(episodes.confidences).all():
+            raise ValueError("the networks' predictions are NaN for some images; check the weights and the pixels")
         steps = episodes.steps.cpu().numpy()
         return Recognition(
             label=episodes.labels.cpu().numpy(),
@@ -331,60 +343,3 @@ class _Episodes:
 
 def _joined(waiting: Tensor, new: Tensor) -> Tensor:
     return torch.cat([waiting, new]) if len(waiting) else new
-
-
-def as_batch(images: Images, least_side: int = 1) -> Tensor:
-    """Brings images into one tensor.
-
-    Args:
-        images: see `Images`.
-        least_side: pixels that each side must have.
-
-    Returns:
-        (N, 3, H, W) uint8 pixels or normalised float32.
-
-    Raises:
-        ValueError: if there is no image, or they have several sizes, another type, or hold NaN.
-    """
-    if isinstance(images, Tensor):
-        batch = images
-    elif isinstance(images, np.ndarray):
-        batch = torch.from_numpy(images).movedim(-1, 1) if images.ndim == 4 else torch.from_numpy(images)
-    else:
-        batch = _stacked(images)
-    if len(batch) == 0:
-        raise ValueError("images is an empty batch; pass at least one image")
-    if batch.ndim != 4 or batch.shape[1] != 3:
-        raise ValueError(
-            f"images have shape {tuple(images.shape) if isinstance(images, np.ndarray) else tuple(batch.shape)}; pass "
-            "(N, 3, H, W) tensors or (N, H, W, 3) arrays"
-        )
-    if batch.dtype not in (torch.uint8, torch.float32):
-        raise ValueError(f"images are {str(batch.dtype).removeprefix('torch.')}; pass uint8, or normalised float32")
-    if min(batch.shape[2:]) < least_side:
-        raise ValueError(
-            f"images are {batch.shape[2]}x{batch.shape[3]}, smaller than the {least_side}x{least_side} patches or "
-            "glance; pass larger ones"
-        )
-    if batch.is_floating_point() and not torch.isfinite(batch).all():
-        raise ValueError("images hold NaN or infinity; pass finite pixels")
-    return batch
-
-
-def _stacked(images: Sequence[Any]) -> Tensor:
-    singles = []
-    for image in images:
-        if isinstance(image, Image.Image):
-            image = np.array(image.convert("RGB"))
-        if isinstance(image, np.ndarray):
-            image = torch.from_numpy(image).movedim(-1, 0) if image.ndim == 3 else torch.from_numpy(image)
-        if not isinstance(image, Tensor):
-            raise ValueError(f"images hold a {type(image).__name__}; pass tensors, arrays or PIL images")
-        singles.append(image)
-    sizes = sorted({tuple(image.shape) for image in singles})
-    if len(sizes) > 1:
-        raise ValueError(f"images have several shapes, {sizes[0]} and {sizes[1]}; pass those of one size per call")
-    types = sorted({str(image.dtype).removeprefix("torch.") for image in singles})
-    if len(types) > 1:
-        raise ValueError(f"images have several types, {types[0]} and {types[1]}; pass those of one type per call")
-    return torch.stack(singles) if singles else torch.zeros(0)

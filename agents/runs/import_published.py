@@ -15,11 +15,11 @@ from agents.runs.config import RunConfig
 from agents.runs.config_files import dump_config, load_config, shipped_configs
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import LoadedRun, blank_agent, load_networks
-from classifiers.checkpoints import save_classifier
+from classifiers.checkpoints import load_exactly, save_classifier
 from classifiers.data.source import nameless_classes
-from classifiers.files import write_json, write_text
+from classifiers.files import non_finite_as_null, write_json, write_text
 from classifiers.inference.frozen import frozen
-from classifiers.published import PublishedCheckpoint, load_exactly, read_published
+from classifiers.published import PublishedCheckpoint, read_published
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def import_checkpoint(path: Path | str, out: Path | str) -> ImportedRun:
     load_published_policy(agent.policy, checkpoint.policy, f"{path}: policy")
     save_classifier(files.classifier(3), checkpoint.classifier, names)
     save_policy(files.policy, agent)
-    write_json(files.path / "published.json", {**checkpoint.results, "left_out": list(checkpoint.left_out)})
+    facts = {**checkpoint.results, "left_out": list(checkpoint.left_out)}
+    write_json(files.path / "published.json", non_finite_as_null(facts))
     write_text(files.config, dump_config(config))  # last: a folder with a config is a whole run
     return ImportedRun(load_networks(config, files.path), checkpoint.left_out)
 

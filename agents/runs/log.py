@@ -8,7 +8,7 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from classifiers.files import write_text
+from classifiers.files import json_text, non_finite_as_null, write_text
 
 
 class RunLog:
@@ -29,8 +29,8 @@ class RunLog:
                 self._lines[line["stage"], line["step"]] = line
 
     def add(self, stage: str, step: int, figures: dict[str, float]) -> None:
-        """Notes figures; kept on disk by the next `write`."""
-        self._lines[stage, step] = {"stage": stage, "step": step, **figures}
+        """Notes figures, null for those that are NaN or infinite; kept on disk by the next `write`."""
+        self._lines[stage, step] = {"stage": stage, "step": step, **non_finite_as_null(figures)}
         if self._writer is None:
             self._writer = SummaryWriter(str(self._tensorboard))
         for name, value in figures.items():
@@ -45,7 +45,7 @@ class RunLog:
 
     def write(self) -> None:
         """Writes all lines, whole or not at all."""
-        write_text(self._path, "".join(json.dumps(line) + "\n" for line in self._lines.values()))
+        write_text(self._path, "".join(json_text(line) + "\n" for line in self._lines.values()))
         if self._writer is not None:
             self._writer.flush()
 
@@ -55,5 +55,7 @@ def curve(path: Path, stage: str, name: str) -> tuple[list[int], list[float]]:
     if not path.is_file():
         return [], []
     lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    points = sorted((line["step"], line[name]) for line in lines if line["stage"] == stage and name in line)
+    points = sorted(
+        (line["step"], line[name]) for line in lines if line["stage"] == stage and line.get(name) is not None
+    )
     return [step for step, _ in points], [value for _, value in points]

@@ -1,51 +1,56 @@
-"""Image files to RGB pixels of one size."""
+"""Image files to RGB pixels of one size. Needs Pillow and NumPy alone: exported recognisers carry a copy of this file.
+
+How the pixels of each kind of image become 8-bit RGB:
+
+    orientation     EXIF's is honoured: images come out upright
+    transparency    lies on white, as viewers show it, whether an alpha channel or one transparent colour
+    16-bit values   keep their high byte; 12-bit TIFFs are scaled likewise
+    floats          0 to 1 is black to white; an image with other values, NaN included, is refused
+    32-bit integers refused, for nothing says which value is white (TIFF); Pillow's mode `I` is otherwise 16-bit
+    CMYK, palettes  as Pillow converts them, without colour profiles
+    animations      the first frame
+"""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
-from torch.utils.data import get_worker_info
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 _T = TypeVar("_T")
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm", ".tif", ".tiff", ".gif"})
 """File endings, in lower case, that count as images."""
 
+_FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")  # by content; others may start programs (EPS)
+
+MAX_PIXELS = 89_478_485
+"""Images with more pixels are refused before they are decoded; Pillow, too, suspects a decompression bomb there."""
+
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 """How files are scaled, by name."""
 
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}  # what makes an image of each EXIF orientation upright
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _ORIENTATION = 258, 262, 274  # TIFF tags
+
 
 class UnreadableImageError(ValueError):
-    """An image file could not be decoded."""
-
-
-def map_threads(function: Callable[[int], Any], indices: Iterable[int]) -> Iterable[Any]:
-    """The function's results, in order, computed by one thread for each core; in a worker process by that alone.
-
-    Decoding releases the interpreter lock, so threads are enough.
-
-    Args:
-        function: of an index; must not touch what threads share.
-        indices: in the order of the results.
-
-    Yields:
-        The results.
-    """
-    if get_worker_info() is not None:
-        yield from map(function, indices)
-        return
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from pool.map(function, indices)
+    """An image could not be decoded, or its pixels have no known meaning."""
 
 
 def decode_image(
-    path: Path, size: tuple[int, int], crop_pct: float = 1.0, interpolation: str = "bilinear"
+    path: Path | str, size: tuple[int, int], crop_pct: float = 1.0, interpolation: str = "bilinear"
 ) -> np.ndarray:
     """Reads an image file in RGB: scaled to cover the size, then cropped.
 
@@ -63,35 +68,123 @@ def decode_image(
     """
 
     def fit(image: Image.Image) -> np.ndarray:
-        image.draft("RGB", (2 * size[1], 2 * size[0]))  # lets JPEG skip detail that the scaling would drop
+        if image.format in ("JPEG", "MPO"):
+            height, width = size if _orientation(image) < 5 else size[::-1]
+            image.draft("RGB", (2 * width, 2 * height))  # skips detail that the scaling would drop
         return fit_image(image, size, crop_pct, interpolation)
 
     return _opened(path, fit)
 
 
-def _opened(path: Path, use: Callable[[Image.Image], _T]) -> _T:
-    try:
-        with Image.open(path) as image:
-            return use(image)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableImageError(
-            f"{path} can't be decoded ({error}); remove it, or set unreadable to 'skip'"
-        ) from error
+def decode_whole(path: Path | str) -> Image.Image:
+    """Reads an image file in RGB at the size that it has on disk.
+
+    Raises:
+        UnreadableImageError: if it can't be decoded.
+    """
+    return _opened(path, to_rgb)
 
 
 def fit_image(image: Image.Image, size: tuple[int, int], crop_pct: float, interpolation: str) -> np.ndarray:
-    """(H, W, 3) uint8: scaled to cover, centre-cropped."""
-    rgb = _to_rgb(image)
+    """An image in RGB, scaled to cover a size, then cropped; see `decode_image`."""
     border = 0.5 * (1.0 - crop_pct)
-    return np.asarray(ImageOps.fit(rgb, (size[1], size[0]), INTERPOLATIONS[interpolation], bleed=border))
+    return np.asarray(ImageOps.fit(to_rgb(image), (size[1], size[0]), INTERPOLATIONS[interpolation], bleed=border))
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    """Transparent images lie on white, as a viewer shows them."""
-    if "A" in image.getbands() or "transparency" in image.info:
+def to_rgb(image: Image.Image) -> Image.Image:
+    """Any Pillow image as 8-bit RGB, upright; see the module for what becomes of each kind.
+
+    Raises:
+        UnreadableImageError: if it can't be decoded, is too large, or its pixels have no known meaning.
+    """
+    try:
+        if image.width * image.height > MAX_PIXELS:
+            raise ValueError(f"it has {image.width * image.height:,} pixels, more than {MAX_PIXELS:,}")
+        tiles = getattr(image, "tile", None)  # how the file's pixels are stored, known until they are read
+        raw_mode = tiles[0].args if tiles and image.format == "PNG" else None
+        image.load()
+        rgb = _flattened(image, _transparent_value(image, raw_mode))
+        turn = _UPRIGHT.get(_orientation(image))
+        return rgb if turn is None else rgb.transpose(turn)
+    except Exception as error:  # decoders raise whatever a damaged file makes them do
+        raise UnreadableImageError(_reason(error)) from error
+
+
+def _opened(path: Path | str, use: Callable[[Image.Image], _T]) -> _T:
+    path = Path(path)
+    try:
+        if path.exists() and not path.is_file():
+            raise ValueError("it is not a regular file")  # opening a FIFO would wait for a writer
+        with Image.open(path, formats=_FORMATS) as image:
+            return use(image)
+    except Exception as error:  # see `to_rgb`
+        raise UnreadableImageError(
+            f"{path} can't be decoded ({_reason(error)}); remove it, or have unreadable files skipped"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is not one of {', '.join(_FORMATS)}"
+    return str(error) or type(error).__name__
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF's, 1 to 8; 1, upright, where there is none or it can't be read."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # damaged EXIF data says nothing about the pixels
+        return 1
+    return orientation if orientation in _UPRIGHT else 1
+
+
+def _transparent_value(image: Image.Image, raw_mode: Any) -> Any:
+    """The value or colour that is transparent, if any, on the scale of Pillow's pixels, which that of a PNG is not."""
+    value = image.info.get("transparency")
+    if isinstance(value, int):
+        return value * {"1": 255, "L;2": 85, "L;4": 17}.get(raw_mode, 1)
+    if isinstance(value, tuple) and (raw_mode == "RGB;16B" or max(value) > 255):
+        return tuple(part >> 8 for part in value)
+    return value
+
+
+def _flattened(image: Image.Image, transparent: Any) -> Image.Image:
+    """8-bit RGB of an image, transparent parts on white."""
+    if image.mode == "F" or image.mode.startswith("I"):
+        values = np.asarray(image)
+        grey = _from_floats(image, values) if image.mode == "F" else _from_integers(image, values)
+        if isinstance(transparent, int):
+            grey = np.where(values == transparent, np.uint8(255), grey)
+        return Image.fromarray(grey).convert("RGB")
+    if transparent != image.info.get("transparency"):
+        image = image.copy()
+        image.info["transparency"] = transparent
+    if transparent is not None or image.mode in ("LA", "La", "PA", "RGBA", "RGBa"):
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    if image.mode.startswith("I"):  # 16 or 32 bits a pixel; convert() would cut, not scale
-        return Image.fromarray((np.asarray(image).clip(0, 65535) // 256).astype(np.uint8)).convert("RGB")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
+
+
+def _from_integers(image: Image.Image, values: np.ndarray) -> np.ndarray:
+    if image.format == "TIFF" and image.mode == "I":
+        raise ValueError("its pixels are signed or 32-bit integers, of which none is white; save it with 8 or 16 bits")
+    if values.size and not 0 <= values.min() <= values.max() <= 65535:
+        raise ValueError(f"its pixels are {values.min()} to {values.max()}; 16-bit ones are 0 to 65535")
+    shift = 4 if _tag(image, _BITS_PER_SAMPLE, (16,)) == (12,) else 8
+    return _white_up(image, (values >> shift).astype(np.uint8))
+
+
+def _from_floats(image: Image.Image, values: np.ndarray) -> np.ndarray:
+    if not (values.min() >= 0.0 and values.max() <= 1.0):  # NaN included
+        raise ValueError(f"its pixels are floats from {values.min():g} to {values.max():g}; save it as 0 to 1")
+    return _white_up(image, (values * 255.0).round().astype(np.uint8))
+
+
+def _white_up(image: Image.Image, grey: np.ndarray) -> np.ndarray:
+    """Inverts TIFFs in which 0 is white, which Pillow does up to 8 bits only."""
+    return 255 - grey if _tag(image, _PHOTOMETRIC, 1) == 0 else grey
+
+
+def _tag(image: Image.Image, tag: int, otherwise: Any) -> Any:
+    tags = getattr(image, "tag_v2", {})
+    return tags.get(tag, otherwise)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,13 +16,12 @@ from classifiers.data.decoding import (
     EXTENSIONS,
     INTERPOLATIONS,
     UnreadableImageError,
-    _opened,
-    _to_rgb,
     decode_image,
-    map_threads,
+    decode_whole,
 )
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.source import ArrayImages, Batch, batch_without_boxes
+from classifiers.data.threads import map_threads
 
 UNREADABLE = ("raise", "skip")
 """What to do with a file that can't be decoded: stop and name it, or leave it out and count it."""
@@ -31,7 +31,8 @@ UNREADABLE = ("raise", "skip")
 class FolderImages:
     """A tree with one folder per class; images are decoded when they are fetched, by one thread per core.
 
-    Greyscale, palette, CMYK and transparent images become RGB. Each is scaled to cover the wanted size, then cropped.
+    Every kind of image becomes upright RGB, see `classifiers.data.decoding`, is scaled to cover the wanted size, then
+    cropped.
 
     Attributes:
         files: paths of the images, class by class.
@@ -66,7 +67,7 @@ class FolderImages:
 
         Args:
             root: folder with one folder per class.
-            image_size: (H, W) in pixels to which images are brought.
+            image_size: (H, W) in pixels to which images are scaled and cropped.
             unreadable: `"raise"`: a file that can't be decoded raises when it is fetched; `"skip"`: all files are
                 decoded now, and those that can't be are left out and counted.
             crop_pct: see the class.
@@ -123,7 +124,7 @@ class FolderImages:
         Raises:
             UnreadableImageError: if the file can't be decoded.
         """
-        return _opened(self.files[index], _to_rgb)
+        return decode_whole(self.files[index])
 
     def first(self, count: int | None) -> FolderImages:
         """At most `count` of the images, spread evenly over the classes; all of them if None."""
@@ -206,6 +207,19 @@ def in_memory(
     return ArrayImages(images, labels, boxes, source.class_names)
 
 
+def image_files(folder: Path) -> list[Path]:
+    """The image files of a folder at any depth, in order; only regular files count, whatever else is named like one."""
+    found, folders = [], [os.fspath(folder)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():
+                    found.append(Path(entry.path))
+    return sorted(found)
+
+
 def _images_by_class(root: Path) -> dict[str, list[Path]]:
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
@@ -214,7 +228,7 @@ def _images_by_class(root: Path) -> dict[str, list[Path]]:
         raise ValueError(
             f"{root} holds {len(classes)} class folders; pass a tree with one folder per class, two or more"
         )
-    by_class = {path.name: sorted(p for p in path.rglob("*") if p.suffix.lower() in EXTENSIONS) for path in classes}
+    by_class = {path.name: image_files(path) for path in classes}
     for name, files in by_class.items():
         if not files:
             raise ValueError(

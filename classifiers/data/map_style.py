@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from classifiers.data.decoding import fit_image
+from classifiers.data.decoding import UnreadableImageError, fit_image
 from classifiers.data.source import Batch, batch_without_boxes
 
 
@@ -23,8 +23,9 @@ class DatasetImages:
     """Any map-style torch data set of (image, label).
 
     Args:
-        dataset: images as PIL images, or (3, H, W) or (1, H, W) tensors, uint8 or floats in [0, 1]; labels as whole
-            numbers. Class names are taken from its attribute `classes` if it has one.
+        dataset: images as PIL images of any kind (see `classifiers.data.decoding`), or (3, H, W) or (1, H, W) tensors,
+            uint8 or floats in [0, 1]; labels as whole numbers. Class names are taken from its attribute `classes` if it
+            has one.
         image_size: (H, W) in pixels to which images are brought.
 
     Raises:
@@ -42,21 +43,34 @@ class DatasetImages:
         return len(self.dataset)
 
     def fetch(self, indices: Tensor) -> Batch:
-        """See `classifiers.data.source.ImageSource.fetch`."""
-        items = [self.dataset[i] for i in indices.tolist()]
-        images = np.stack([fit_image(_as_pil(image), self.image_size, 1.0, "bilinear") for image, _ in items])
-        labels = torch.tensor([int(label) for _, label in items])
+        """See `classifiers.data.source.ImageSource.fetch`.
+
+        Raises:
+            UnreadableImageError: if a PIL image can't be decoded.
+            ValueError: if an image or a label is not what it should be.
+        """
+        items = [(index, *self.dataset[index]) for index in indices.tolist()]
+        images = np.stack([self._fit(index, image) for index, image, _ in items])
+        labels = torch.tensor([int(label) for _, _, label in items])
         if ((labels < 0) | (labels >= len(self.class_names))).any():
             raise ValueError(
                 f"a label is outside 0 to {len(self.class_names) - 1}; give the data set a full `classes` attribute"
             )
         return batch_without_boxes(images, labels)
 
+    def _fit(self, index: int, image: Any) -> np.ndarray:
+        try:
+            return fit_image(_as_pil(image), self.image_size, 1.0, "bilinear")
+        except UnreadableImageError as error:
+            raise UnreadableImageError(
+                f"image {index} of the data set can't be decoded ({error}); leave it out"
+            ) from error
+
 
 def _as_pil(image: Any) -> Image.Image:
     if isinstance(image, Image.Image):
         return image
-    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] not in (1, 3):
+    if not isinstance(image, Tensor) or image.ndim != 3 or image.shape[0] not in (1, 3) or image.numel() == 0:
         got = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
         raise ValueError(f"the data set gave {got} as image; pass PIL images or (3, H, W) tensors")
     if image.is_floating_point():
@@ -65,6 +79,8 @@ def _as_pil(image: Any) -> Image.Image:
                 "the data set gave a float image outside [0, 1]; pass it without normalisation, or as uint8"
             )
         image = (image * 255.0).round()
+    elif not (image.min() >= 0 and image.max() <= 255):
+        raise ValueError("the data set gave an image of whole numbers outside 0 to 255; pass uint8")
     return Image.fromarray(image.to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
 
 

@@ -1,4 +1,4 @@
-"""Training images cropped at random, anew in every epoch."""
+"""Training images cropped at random, differently in every epoch."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import math
 
 import numpy as np
 from torch import Tensor
-from torchvision.transforms.v2 import functional
+from torchvision.transforms.v2 import InterpolationMode, functional
 
-from classifiers.data.decoding import map_threads
 from classifiers.data.folder import FolderImages, FolderView
 from classifiers.data.source import Batch
+from classifiers.data.threads import map_threads
 
 _RATIOS = (3.0 / 4.0, 4.0 / 3.0)  # width over height of a crop, torchvision's
 _TRIES = 10  # for a crop that lies inside the image, likewise
 
 
 class RandomCrops(FolderView):
-    """The files of a folder, each cropped anew in every epoch as torchvision's RandomResizedCrop does, for training.
+    """The files of a folder, each cropped differently in every epoch, as torchvision's RandomResizedCrop does.
 
     Crops are drawn from generators of their own, not from torch's, so that threads may decode side by side.
 
@@ -33,7 +33,7 @@ class RandomCrops(FolderView):
         self.scale, self.seed, self.epoch = scale, seed, epoch
 
     def for_epoch(self, epoch: int) -> RandomCrops:
-        """The same files, cropped otherwise."""
+        """The same files with the crops of another epoch."""
         return RandomCrops(self.source, self.scale, self.seed, epoch)
 
     def fetch(self, indices: Tensor) -> Batch:
@@ -54,7 +54,8 @@ class RandomCrops(FolderView):
         box = _random_box(
             image.shape[1], image.shape[2], self.scale, np.random.default_rng([self.seed, self.epoch, index])
         )
-        crop = functional.resized_crop(image, *box, size=list(self.image_size), antialias=True)
+        mode = InterpolationMode(self.source.interpolation)
+        crop = functional.resized_crop(image, *box, size=list(self.image_size), interpolation=mode, antialias=True)
         pixels: np.ndarray = crop.permute(1, 2, 0).numpy()
         return pixels
 

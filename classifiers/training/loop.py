@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 from classifiers.data.loader import prefetch_batches
 from classifiers.data.random_crops import RandomCrops
 from classifiers.data.source import Batch, ImageSource
-from classifiers.files import write_atomically
+from classifiers.files import write_torch
 from classifiers.training.augmentation import augment
 from classifiers.training.distributed import (
     average_statistics,
@@ -115,7 +115,7 @@ def fit(
                     on_epoch(epoch + 1, {"loss": sum(losses) / len(losses)})
                 if checkpoint is not None:
                     state = {"epoch": epoch + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                    write_atomically(checkpoint, lambda path, state=state: torch.save(state, path))  # type: ignore[misc]  # default argument binds the loop variable
+                    write_torch(checkpoint, state)
             wait_for_all()
     model.eval()
 

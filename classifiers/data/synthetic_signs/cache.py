@@ -19,7 +19,7 @@ import PIL
 import platformdirs
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from classifiers.data.source import ArrayImages
 from classifiers.data.synthetic_signs import scenery, signs
@@ -111,7 +111,7 @@ def _checksum(shard: _Arrays) -> str:
 
 def _try_to_keep(path: Path, shard: _Arrays) -> None:
     try:
-        write_atomically(path, lambda temporary: save_file(shard, temporary, {"crc32": _checksum(shard)}))
+        write_atomically(path, lambda stream: stream.write(save(shard, {"crc32": _checksum(shard)})))
     except OSError:
         return  # a cache that can't be kept costs time, nothing else
 

@@ -1,0 +1,23 @@
+"""`metrics.jsonl`: what was measured when."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from agents.runs.log import RunLog, curve
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_figures_that_are_not_finite_are_gaps(value: float, tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
+
+    for step, reward in ((1, 0.5), (2, value), (3, 0.7)):
+        log.add("stage2", step, {"reward": reward})
+    log.write()
+
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["reward"] for line in lines] == [0.5, None, 0.7]
+    assert curve(tmp_path / "metrics.jsonl", "stage2", "reward") == ([1, 3], [0.5, 0.7])
