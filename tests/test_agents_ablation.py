@@ -105,7 +105,9 @@ def test_table_over_seeds_and_shared_stages(tmp_path: Path, capsys: pytest.Captu
     assert json.loads((tmp_path / "ablations.json").read_text()) == rows
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert main(["ablate", "full", "--out", str(tmp_path), "--seeds", "1", "--quiet"]) == 1  # with other settings
-    assert "holds a run with another data.scenes.height (96, now 192)" in capsys.readouterr().err
+    assert (
+        "full-resolution network has begun with data.scenes.height=96, not 192; pass another" in capsys.readouterr().err
+    )
 
 
 def test_unknown_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

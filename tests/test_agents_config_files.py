@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from agents.runs.config_files import ConfigError, dump_config, load_config, parse_config, shipped_configs
+from agents.runs.config_files import dump_config, load_config, parse_config, shipped_configs
+from agents.runs.yaml_text import ConfigError
 
 
 @pytest.mark.parametrize("name", shipped_configs())
@@ -34,11 +35,11 @@ def test_changes_from_the_command_line() -> None:
         ("stage2.env_steps=-1", "config stage2: env_steps=-1, num_envs=None; pass 1 or more of each"),
         ("stage2.agent=dqn2", "agent='dqn2' is unknown; pass one of ppo, ppo_gru"),
         ("stage2.episode.reward=best", "reward='best' is unknown"),
-        ("classifier.encoder=resnet1", "encoder='resnet1' is unknown; pass perhaps resnet18"),
+        ("classifier.encoder=resnet1", "classifier.encoder='resnet1', but the networks of start .* 'small_resnet'"),
         ("data.kind=images", "kind='images' is unknown; pass one of synthetic_signs, image_folder"),
         ("data.num_train=null", "num_train is missing; say how many scenes to draw"),
-        ("start=null", "initialization or stage1 is missing"),
-        ("stage3.lr=.nan", "lr=nan; pass a number of at least 0"),
+        ("start=null", "config classifier: Field required; or pass `start: RUN` to take"),
+        ("stage3.lr=.nan", "config stage3.lr: got nan; pass a finite number"),
         ("seed", "--set 'seed'; pass key=value"),
         ("seed.deep=1", "'seed' is a value, not a group of keys"),
         ("seed=[1", "the value is not YAML"),
@@ -55,7 +56,7 @@ def test_missing_and_broken_files_are_refused(tmp_path: Path) -> None:
         load_config("synthetic_sign")
     broken = tmp_path / "broken.yaml"
     broken.write_text("a: [1")
-    with pytest.raises(ConfigError, match=r"broken.yaml is not YAML"):
+    with pytest.raises(ConfigError, match=r"broken.yaml, line 1, column 6: expected"):
         load_config(str(broken))
     broken.write_text("- 1")
     with pytest.raises(ConfigError, match="holds a list; a config is a mapping"):

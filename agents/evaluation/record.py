@@ -28,6 +28,7 @@ class EvaluationRecord:
         multiply_adds: (T,) int64, what the first 1 to T steps cost together: t looks and t - 1 decisions.
         patch_size: side of the patches in pixels.
         image_size: (H, W) in pixels.
+        networks: fingerprint of the networks and the policy that looked; empty if unknown.
     """
 
     label: np.ndarray
@@ -40,6 +41,7 @@ class EvaluationRecord:
     multiply_adds: np.ndarray
     patch_size: int
     image_size: tuple[int, int]
+    networks: str = ""
 
 
 def save_record(path: Path, record: EvaluationRecord) -> None:
@@ -47,7 +49,7 @@ def save_record(path: Path, record: EvaluationRecord) -> None:
     arrays = {
         name: np.ascontiguousarray(value) for name, value in vars(record).items() if isinstance(value, np.ndarray)
     }
-    sizes = {"patch_size": record.patch_size, "image_size": record.image_size}
+    sizes = {"patch_size": record.patch_size, "image_size": record.image_size, "networks": record.networks}
     write_atomically(path, lambda temporary: save_file(arrays, temporary, {"sizes": json.dumps(sizes)}))
 
 
@@ -69,4 +71,6 @@ def load_record(path: Path) -> EvaluationRecord:
     if "multiply_adds" not in arrays:
         raise ValueError(f"{path} is of an earlier version; run `gfnet evaluate` on the run again")
     height, width = sizes["image_size"]
-    return EvaluationRecord(**arrays, patch_size=sizes["patch_size"], image_size=(height, width))
+    return EvaluationRecord(
+        **arrays, patch_size=sizes["patch_size"], image_size=(height, width), networks=sizes.get("networks", "")
+    )

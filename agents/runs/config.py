@@ -94,8 +94,7 @@ class InitializationSpec:
         full_resolution: training of the network on the images' own size, where f_L starts and the baseline ends.
         low_resolution: fine-tuning of it on images resized to the glance's size, where f_G starts.
         low_resolution_sides: sides in pixels, from large to small, at which the network is fine-tuned on the way down
-            to the glance's; each takes the epochs of `low_resolution`. Small things are lost to a network that is put
-            before images several times smaller at once.
+            to the glance's; each takes the epochs of `low_resolution`. Shrinking in one step loses small objects.
         weights: name of torchvision weights to start from (`"DEFAULT"`); None starts at random.
     """
 
@@ -166,11 +165,11 @@ class RunConfig:
         seed: of everything random.
         device: where networks run: `"cpu"`, `"cuda"`, ...
         data: which images.
-        classifier: the networks' shape.
-        start: a run's folder, or `"shipped"`, whose networks are taken instead of training any up to stage I; then
-            `initialization` is not used, nor `stage1` unless it is where the training starts.
-        start_stage: the first stage to train of a run with `start`: 1 to train its networks on with random patches,
-            2, or 3 to take its policy as well.
+        classifier: the networks' shape; a config with `start` may leave it out.
+        start: a run's folder, or `"shipped"`, whose networks are taken instead of training them up to stage I. Leave
+            `initialization` out then, and `stage1` unless training starts there; `classifier` is that of the run.
+        start_stage: the first stage that a run with `start` trains: 1 trains its networks further with random patches,
+            3 takes its policy as well.
         initialization: what the encoders start from.
         stage1: training with random patches.
         stage2: training of the policy.
@@ -178,7 +177,8 @@ class RunConfig:
         rounds: how often stages II and III are taken. Differs from the paper, which takes them once: from the second
             round on, a new policy learns from networks that know patches like its own, whose confidence is the better
             reward.
-        oracle_grid: locations along each axis that the oracle tries.
+        oracle_grid: locations along each axis that the oracle tries; 0 leaves the oracle out of the evaluation, which
+            takes hours with large networks.
     """
 
     data: DataSpec
@@ -207,5 +207,7 @@ class RunConfig:
             raise ValueError(
                 f"rounds={self.rounds} with stage3.epochs={self.stage3.epochs}; pass 1 round, or more and some epochs"
             )
-        if self.seed < 0 or self.oracle_grid < 2:
-            raise ValueError(f"seed={self.seed}, oracle_grid={self.oracle_grid}; pass seed >= 0 and oracle_grid >= 2")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}; pass 0 or more")
+        if self.oracle_grid < 0 or self.oracle_grid == 1:
+            raise ValueError(f"oracle_grid={self.oracle_grid}; pass 2 or more, or 0 to leave the oracle out")

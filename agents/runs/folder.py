@@ -17,7 +17,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gfnet_env.tasks import SHIPPED_RUN
+from agents.runs.config import RunConfig
+from gfnet_env.tasks import SHIPPED_RUN, run_weights
 
 
 @dataclass(frozen=True)
@@ -80,3 +81,14 @@ class RunFolder:
 def start_folder(start: str) -> Path:
     """The run whose networks `RunConfig.start` names."""
     return SHIPPED_RUN if start == "shipped" else Path(start)
+
+
+def classifier_file(config: RunConfig, folder: Path) -> Path:
+    """The classifier that a run looks through in the end: its own last one, else that of the run it starts from.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if config.start is None or config.start_stage == 1 or RunFolder(folder).classifier(3).is_file():
+        return run_weights(folder)
+    return run_weights(start_folder(config.start))

@@ -15,15 +15,14 @@ from agents.policies.fixed_agents import FixedAgent
 from agents.policies.protocol import DeterministicPolicy, agent_locator
 from agents.policies.weights import load_policy
 from agents.runs.config import RunConfig
-from agents.runs.config_files import load_config
-from agents.runs.folder import RunFolder, start_folder
+from agents.runs.config_files import load_run_config
+from agents.runs.folder import RunFolder, classifier_file, start_folder
 from agents.runs.new_agent import new_agent, policy_env
 from classifiers.checkpoints import load_classifier, load_full_resolution
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import Locator
-from gfnet_env.tasks import run_weights
 
 
 @dataclass(frozen=True)
@@ -84,10 +83,7 @@ def load_run(folder: Path | str) -> LoadedRun:
         FileNotFoundError: if a stage is missing.
         ValueError: if a file is not what it should be.
     """
-    path = RunFolder(Path(folder)).config
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no config.yaml; pass the folder of a run")
-    return load_networks(load_config(str(path)), Path(folder))
+    return load_networks(load_run_config(Path(folder)), Path(folder))
 
 
 def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
@@ -101,28 +97,29 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
         The networks.
     """
     files = RunFolder(folder)
-    start = folder if config.start is None else start_folder(config.start)
-    is_trained = files.classifier(3).is_file() or config.start_stage == 1
-    path = run_weights(folder if is_trained else start)
-    classifier, names = load_classifier(path)
+    classifier, names = load_classifier(classifier_file(config, folder))
     networks = frozen(config.stage2.episode.sized(classifier).to(config.device))
     agent = blank_agent(config, networks, names)
     if not isinstance(agent, FixedAgent):
         agent = load_policy(files.policy, agent)
-    baseline = RunFolder(start).full_resolution
+    baseline = files.full_resolution if config.start is None else RunFolder(start_folder(config.start)).full_resolution
     return LoadedRun(config, networks, agent, load_full_resolution(baseline) if baseline.is_file() else None, names)
 
 
 def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]) -> BaseAlgorithm | FixedAgent:
-    """An untrained agent of a run, in an environment of one black image: only the spaces matter to an agent."""
-    blank = ArrayImages(
+    """An untrained agent of a run, for its weights to be loaded into: only the environment's spaces matter to it."""
+    options = {key: value for key, value in config.stage2.options.items() if key not in ("n_steps", "batch_size")}
+    if config.stage2.agent in AGENTS and AGENTS[config.stage2.agent].updates_per_step:
+        options["buffer_size"] = 1
+    spec = dataclasses.replace(config.stage2, num_envs=1, options=options)
+    return new_agent(policy_env(classifier, black_image(config, names), spec), spec, config.seed)
+
+
+def black_image(config: RunConfig, names: tuple[str, ...]) -> ArrayImages:
+    """One black image of the size of a run's."""
+    return ArrayImages(
         torch.zeros(1, 3, *config.data.image_size, dtype=torch.uint8),
         torch.zeros(1, dtype=torch.int64),
         torch.zeros(1, 4, dtype=torch.int64),
         names,
     )
-    options = {key: value for key, value in config.stage2.options.items() if key not in ("n_steps", "batch_size")}
-    if config.stage2.agent in AGENTS and AGENTS[config.stage2.agent].updates_per_step:
-        options["buffer_size"] = 1
-    spec = dataclasses.replace(config.stage2, num_envs=1, options=options)
-    return new_agent(policy_env(classifier, blank, spec), spec, config.seed)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,14 @@ from agents.evaluation.statistics import bootstrap_interval, interquartile_mean
 from agents.policies.baselines import Policy, oracle_policy, random_policy
 from agents.policies.protocol import agent_locator
 from agents.policies.weights import save_policy
+from agents.runs.claim import claimed
 from agents.runs.config import RunConfig
-from agents.runs.config_files import dump_config, load_config
+from agents.runs.config_files import load_config
 from agents.runs.folder import start_folder
 from agents.runs.images import open_images
 from agents.runs.new_agent import new_agent, policy_env
 from agents.runs.results import Reporter
+from agents.runs.stages import Stage
 from classifiers.checkpoints import load_classifier
 from classifiers.data.source import ImageSource
 from classifiers.files import write_json, write_text
@@ -42,6 +44,13 @@ CURVE_POINTS = 20
 
 CLOSE = 0.9
 """Share of the oracle's gain over random at which a policy counts as close to it."""
+
+
+_TRAININGS = Stage(
+    "leaderboard",
+    lambda config: tuple(field.name for field in fields(config)),
+    ("baseline_*.json", "*/seed_*/*"),
+)
 
 
 @dataclass(frozen=True)
@@ -148,26 +157,24 @@ def run_leaderboard(
             f"stage2.evaluations={config.stage2.evaluations}; a leaderboard compares what trainings end with, leave it "
             "out"
         )
-    _claim(folder, config)
-    study = _Study(config, folder, reporter)
-    results = []
-    for name in names:
-        for seed in range(seeds):
-            reporter.note(f"{name}, seed {seed}")
-            results.append(study.result(name, seed, changes))
-    board = Leaderboard(study.baseline("test", config.classifier.num_glimpses), tuple(results))
-    write_json(
-        folder / "leaderboard.json", {"baseline": asdict(board.baseline), "results": [asdict(r) for r in results]}
-    )
-    write_text(folder / "leaderboard.md", markdown_table(board))
+    if config.start is None or not config.oracle_grid:
+        raise ValueError(
+            f"start={config.start}, oracle_grid={config.oracle_grid}; a leaderboard needs trained networks (`shipped`, "
+            "or a run's folder) and the oracle"
+        )
+    with claimed(folder, config, (_TRAININGS,)):
+        study = _Study(config, folder, reporter)
+        results = []
+        for name in names:
+            for seed in range(seeds):
+                reporter.note(f"{name}, seed {seed}")
+                results.append(study.result(name, seed, changes))
+        board = Leaderboard(study.baseline("test", config.classifier.num_glimpses), tuple(results))
+        write_json(
+            folder / "leaderboard.json", {"baseline": asdict(board.baseline), "results": [asdict(r) for r in results]}
+        )
+        write_text(folder / "leaderboard.md", markdown_table(board))
     return board
-
-
-def _claim(folder: Path, config: RunConfig) -> None:
-    path, settings = folder / "config.yaml", dump_config(config)
-    if path.is_file() and path.read_text(encoding="utf-8") != settings:
-        raise ValueError(f"{folder} holds results of other settings ({path}); pass another --out")
-    write_text(path, settings)
 
 
 class _Study:
@@ -175,10 +182,7 @@ class _Study:
 
     def __init__(self, config: RunConfig, folder: Path, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
-        if config.start is None:
-            raise ValueError(
-                "start is missing; a leaderboard needs trained networks: `start: shipped`, or a run's folder"
-            )
+        assert config.start is not None
         classifier = load_classifier(run_weights(start_folder(config.start)))[0]
         self.classifier: FrozenClassifier = frozen(config.stage2.episode.sized(classifier).to(config.device))
         self._images: dict[str, ImageSource] = {}
@@ -209,7 +213,7 @@ class _Study:
             found = json.loads(path.read_text(encoding="utf-8"))
             curve = tuple((int(steps), float(share)) for steps, share in found["curve"])
             return Result(**{**found, "accuracy": tuple(found["accuracy"]), "curve": curve})
-        config = load_config("demo", [*changes, f"stage2.agent={name}", f"seed={seed}"])
+        config = load_config("demo", [*changes, f"stage2.agent={name}", f"seed={seed}"], may_be_unused=True)
         spec, steps = config.stage2, self.config.stage2.env_steps
         agent = new_agent(policy_env(self.classifier, self.images("train"), spec), spec, seed)
         assert isinstance(agent, BaseAlgorithm)
