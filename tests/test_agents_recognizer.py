@@ -322,7 +322,7 @@ def test_predict_says_what_is_wrong(
         assert reason in error and error.count("\n") == 1
     with pytest.raises(SystemExit):
         main(["predict", str(run), str(pictures), "--budget", "much"])
-    assert "'much' is no number of multiply-adds" in capsys.readouterr().err
+    assert "'much' is not a number of multiply-adds" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", str(run), str(pictures), "--thresholds", "high"])
     assert "'high' are no numbers; pass some such as 0.9,0.8,0.7" in capsys.readouterr().err

@@ -6,15 +6,19 @@ import dataclasses
 import inspect
 import typing
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 
 import pydantic
 
 from agents.algorithms.registry import AGENTS
 from agents.algorithms.stage2 import train_agent
+from agents.policies.actor_critic import GlimpsePolicy
 from agents.policies.extractor import GlimpseExtractor
 from agents.policies.fixed_agents import FixedAgent
+from agents.policies.gru import GlimpseGRUPolicy
 from agents.runs.config import RunConfig, Stage2Spec
 from agents.runs.folder import start_folder
 from agents.runs.loaded import black_image
@@ -31,18 +35,14 @@ _ENVS = 2
 _CLASSES = 10  # where the data are not open yet; only the shapes of observations could depend on it
 
 _LEAST: dict[str, float] = {
-    "n_steps": 1,
-    "n_epochs": 1,
-    "batch_size": 1,
-    "buffer_size": 1,
-    "learning_starts": 0,
-    "vf_coef": 0,
+    **dict.fromkeys(("n_steps", "n_epochs", "batch_size", "buffer_size", "n_delta", "n_top", "n_eval_episodes"), 1),
+    **dict.fromkeys(("target_update_interval", "policy_delay", "sub_sampling_factor", "units", "conv_kernel"), 1),
+    **dict.fromkeys(("learning_starts", "vf_coef", "conv_channels", "first_units", "attention_maps"), 0),
+    "std": 1e-6,
 }
-_LEAST |= {"n_delta": 1, "n_top": 1, "n_eval_episodes": 1, "target_update_interval": 1, "policy_delay": 1}
-_LEAST |= {"units": 1, "conv_channels": 0, "conv_kernel": 1, "first_units": 0, "attention_maps": 0, "std": 1e-6}
 _SHARES = ("gamma", "gae_lambda", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
-_CAPS = {"batch_size": 16, "buffer_size": 64, "learning_starts": 0, "train_freq": 1, "gradient_steps": 1}
-_CAPS |= {"n_eval_episodes": 2}
+_SET_BY_RUN = ("policy", "env", "policy_kwargs", "seed", "device", "tensorboard_log")
+_FIXED_BY_POLICY = ("net_arch", "activation_fn", "features_extractor_class", "features_extractor_kwargs")
 
 
 def check_stage2(config: RunConfig) -> None:
@@ -60,16 +60,21 @@ def check_stage2(config: RunConfig) -> None:
         classifier, names = GlanceFocusClassifier(config.classifier, _CLASSES).eval(), nameless_classes(_CLASSES)
     else:
         classifier, names = load_classifier(run_weights(start_folder(config.start)))
-    networks = frozen(classifier.to(config.device))
-    error = _failure(config, networks, names)
-    if error is None:
+    try:
+        networks = frozen(classifier.to(config.device))
+    except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
+        raise ConfigError(f"config device={config.device!r} does not work: {_in_short(error)}") from error
+    failure = _failure(config, networks, names)
+    if failure is None:
         return
     for key, value, without in _alternatives(config.stage2):
         if _failure(dataclasses.replace(config, stage2=without), networks, names) is None:
             raise ConfigError(
-                f"config stage2.{key}={shortened(repr(value))} does not work: {_in_short(error)}"
-            ) from error
-    raise ConfigError(f"config stage2 does not work with agent={config.stage2.agent}: {_in_short(error)}") from error
+                f"config stage2.{key}={shortened(repr(value))} does not work: {_in_short(failure)}"
+            ) from failure
+    raise ConfigError(
+        f"config stage2 does not work with agent={config.stage2.agent}: {_in_short(failure)}"
+    ) from failure
 
 
 def _failure(config: RunConfig, networks: FrozenClassifier, names: tuple[str, ...]) -> Exception | None:
@@ -84,9 +89,11 @@ def _failure(config: RunConfig, networks: FrozenClassifier, names: tuple[str, ..
 
 
 def _try_out(config: RunConfig, networks: FrozenClassifier, names: tuple[str, ...]) -> None:
+    black = black_image(config, names)
+    new_agent(policy_env(networks, black, config.stage2), config.stage2, config.seed)  # at full size, if memory allows
     steps = (config.stage2.episode.num_glimpses or networks.spec.num_glimpses) - 1
     spec = _small(config.stage2, steps)
-    env = policy_env(networks, black_image(config, names), spec)
+    env = policy_env(networks, black, spec)
     agent = new_agent(env, spec, config.seed)
     if not isinstance(agent, FixedAgent):
         train_agent(agent, _ENVS * steps, seed=config.seed, action_std_schedule=spec.action_std_schedule)
@@ -98,14 +105,18 @@ def _small(spec: Stage2Spec, steps: int) -> Stage2Spec:
     if spec.agent not in AGENTS:
         return dataclasses.replace(spec, num_envs=_ENVS)
     recipe = AGENTS[spec.agent]
-    has = {**recipe.defaults, **spec.options}
-    options = dict(spec.options)
-    for name, cap in (("n_steps", steps), *_CAPS.items()):
+    caps = {
+        **({"n_steps": steps} if recipe.rollout else {}),
+        **{"batch_size": _ENVS * steps, "buffer_size": 64, "learning_starts": 0, "train_freq": 1, "gradient_steps": 1},
+        "n_eval_episodes": _ENVS,
+    }
+    batch = {"batch_size": _ENVS * steps} if recipe.batches else {}
+    has = {"n_steps": steps, **batch, **recipe.defaults, **spec.options}
+    options = {**spec.options}
+    for name, cap in caps.items():
         value = has.get(name)
-        if isinstance(value, int) and value > cap:
-            options[name] = cap
-    if recipe.batches:
-        options.pop("batch_size", None)
+        if isinstance(value, int):
+            options[name] = min(value, cap)
     return dataclasses.replace(spec, num_envs=_ENVS, options=options)
 
 
@@ -114,10 +125,12 @@ def _check_options(spec: Stage2Spec) -> None:
     if spec.agent not in AGENTS:
         return
     recipe = AGENTS[spec.agent]
-    rollout = (spec.options.get("n_steps") or 2) * (spec.num_envs or recipe.num_envs)
+    for name in filter(spec.options.__contains__, _SET_BY_RUN):
+        raise ConfigError(f"config stage2.options.{name} is set by the run itself; leave it out")
+    if recipe.policy in (GlimpsePolicy, GlimpseGRUPolicy):
+        for name in filter(spec.policy_options.__contains__, _FIXED_BY_POLICY):
+            raise ConfigError(f"config stage2.policy_options.{name} changes nothing; pass `extractor` instead")
     _check_arguments("stage2.options", recipe.algorithm, spec.options)
-    if recipe.rollout and rollout < 2:
-        raise ConfigError(f"config stage2.options.n_steps=1 with num_envs={spec.num_envs}; pass 2 steps or more in all")
     _check_arguments("stage2.policy_options", recipe.policy, spec.policy_options)
     extractor = spec.policy_options.get("extractor")
     if isinstance(extractor, dict):
@@ -143,11 +156,13 @@ def _check_arguments(where: str, called: Any, arguments: dict[str, Any]) -> None
 
 
 def _declared_types(called: Any) -> dict[str, Any]:
-    function: Callable[..., Any] = called.__init__ if inspect.isclass(called) else called
-    try:
-        return typing.get_type_hints(function)
-    except (TypeError, NameError):  # a name instead of a class, or types that exist for type checkers alone
-        return {}
+    function: Any = called.__init__ if inspect.isclass(called) else called
+    types: dict[str, Any] = {}
+    for name, declared in getattr(function, "__annotations__", {}).items():
+        alone = SimpleNamespace(__annotations__={name: declared})
+        with suppress(NameError):  # a type that only type checkers see
+            types.update(typing.get_type_hints(alone, getattr(function, "__globals__", {})))
+    return types
 
 
 def _alternatives(spec: Stage2Spec) -> Iterator[tuple[str, Any, Stage2Spec]]:
@@ -156,6 +171,8 @@ def _alternatives(spec: Stage2Spec) -> Iterator[tuple[str, Any, Stage2Spec]]:
         for key, value, without in _leaves(getattr(spec, group)):
             changes: dict[str, Any] = {group: without}
             yield f"{group}.{key}", value, dataclasses.replace(spec, **changes)
+    if spec.num_envs is not None:
+        yield "num_envs", spec.num_envs, dataclasses.replace(spec, num_envs=None)
     for field in dataclasses.fields(EpisodeSpec):
         value = getattr(spec.episode, field.name)
         if value != field.default:
@@ -175,4 +192,4 @@ def _leaves(tree: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
 
 def _in_short(error: Exception) -> str:
     lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__
+    return lines[0].rstrip(".: ") if lines else type(error).__name__

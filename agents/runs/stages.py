@@ -91,8 +91,11 @@ def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
 
 
 def setting(config: RunConfig, key: str) -> Any:
-    """A setting's value by its dotted key; None if its group is left out."""
-    return _flat(dataclasses.asdict(config)).get(key)
+    """A setting's value by its dotted key; None if it is left out."""
+    found: Any = dataclasses.asdict(config)
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
 
 
 def _used_values(config: RunConfig) -> dict[str, Any]:
@@ -103,8 +106,7 @@ def _used_values(config: RunConfig) -> dict[str, Any]:
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in tree.items():
-        inner = _flat(value, f"{prefix}{key}.") if isinstance(value, dict) and value else {f"{prefix}{key}": value}
-        values.update(inner)
+        values.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
     return values
 
 
