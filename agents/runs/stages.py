@@ -81,12 +81,16 @@ def changed_setting(before: RunConfig, now: RunConfig, stages: Sequence[Stage]) 
         Its dotted key; None if the stages are the same in both.
     """
     keys = {key for config in (before, now) for stage in stages for key in stage.settings(config)}
-    return next((key for key in changed_settings(before, now) if _is_below(key, keys)), None)
+    unused = [{each.key for each in unused_settings(config)} for config in (before, now)]
+    for key in changed_settings(before, now):
+        if _is_below(key, keys) and not all(_is_below(key, groups) for groups in unused):
+            return key
+    return None
 
 
 def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
-    """Dotted keys of the settings that differ between two configs, but for those that change nothing."""
-    left, right = _used_values(before), _used_values(now)
+    """Dotted keys of the settings that differ between two configs."""
+    left, right = _flat(dataclasses.asdict(before)), _flat(dataclasses.asdict(now))
     return [key for key in dict.fromkeys([*left, *right]) if left.get(key) != right.get(key)]
 
 
@@ -96,11 +100,6 @@ def setting(config: RunConfig, key: str) -> Any:
     for name in key.split("."):
         found = found.get(name) if isinstance(found, dict) else None
     return found
-
-
-def _used_values(config: RunConfig) -> dict[str, Any]:
-    unused = {setting.key for setting in unused_settings(config)}
-    return {key: value for key, value in _flat(dataclasses.asdict(config)).items() if not _is_below(key, unused)}
 
 
 def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
