@@ -1,4 +1,4 @@
-"""What a person sees of a run: the table on the terminal, `glimpses.png` and a self-contained `report.html`."""
+"""How a run is shown: the table on the terminal, `glimpses.png` and a self-contained `report.html`."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _count(number: int) -> str:
 
 
 def summary_lines(metrics: dict[str, Any]) -> list[str]:
-    """What the table does not say, a sentence each."""
+    """Sentences about what the table leaves out."""
     costs = metrics["multiply_adds"]
     lines = []
     if metrics["full_resolution_accuracy"] is not None:

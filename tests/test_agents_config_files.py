@@ -145,7 +145,7 @@ def test_long_values_are_cut() -> None:
         ("seed: [1\ndata: 2", r"x.yaml, line 2, column 5"),
         ("a: 2020-13-45", r"x.yaml is not YAML: month must be in 1..12"),
         ("a: " + "[" * 5000, r"x.yaml(, line 1, column \d+| is not YAML): "),
-        ("a: !!python/object:os.system {}", r"x.yaml, line 1, column 4: could not determine a constructor"),
+        ("a: !!python/object:os.system {}", r"x.yaml, line 1, column 4: could not determine"),
     ],
 )
 def test_yaml_errors_say_where_they_are(text: str, message: str, tmp_path: Path) -> None:

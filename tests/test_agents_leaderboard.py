@@ -91,7 +91,7 @@ def test_bad_names_and_numbers_are_refused(tmp_path: Path, capsys: pytest.Captur
 
     said = capsys.readouterr().err
     assert "agents ['pppo'], 2 seeds, 96 steps; pass names of ppo" in said
-    assert "stage2.evaluations=3; a leaderboard compares what trainings end with" in said
+    assert "stage2.evaluations=3; a leaderboard compares the last policies" in said
     assert not (tmp_path / "out").exists()
 
 

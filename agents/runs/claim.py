@@ -1,4 +1,4 @@
-"""Who may write to a run's folder: one process at a time, with settings that fit what lies there."""
+"""Who may write to a run's folder: one process at a time, with settings that match the stages done so far."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def _without_replaced(base: dict[str, Any], own: dict[str, Any]) -> dict[str, An
 
 
 def _take_networks_of_start(tree: dict[str, Any]) -> None:
-    """Fills in `classifier` from the run that `start` names; refuses a shape that its networks don't have."""
+    """Fills in `classifier` from the run that `start` names; rejects a shape that its networks don't have."""
     start = tree.get("start")
     if not isinstance(start, str):
         return

@@ -15,7 +15,7 @@ def networks_fingerprint(config: RunConfig, folder: Path) -> str:
 
     Args:
         config: the run's.
-        folder: where it lies.
+        folder: the run's.
 
     Returns:
         64 hexadecimal digits.
@@ -39,7 +39,7 @@ def load_run_record(config: RunConfig, folder: Path, name: str) -> EvaluationRec
 
     Args:
         config: the run's.
-        folder: where it lies.
+        folder: the run's.
         name: a policy's, or `"calibration"`.
 
     Returns:

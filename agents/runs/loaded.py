@@ -90,8 +90,8 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     """Loads what a run trained; see `load_run`.
 
     Args:
-        config: what it was made with.
-        folder: where it lies.
+        config: the run's.
+        folder: the run's.
 
     Returns:
         The networks.

@@ -44,7 +44,7 @@ class Pipeline:
 
     Args:
         config: everything that decides the run.
-        folder: where it lies.
+        folder: the run's.
         reporter: shows progress.
     """
 

@@ -1,7 +1,8 @@
 """Ablations (Tables 5 and 8): the same run with one thing changed, over several seeds.
 
-Runs share what their configs train alike: a variant that changes stage III alone starts from the networks and the
-policy of a variant that is done. All seeds start from one full-resolution network, as the paper's do from ImageNet's.
+Runs share the stages that their configs train in the same way: a variant that only changes stage III starts from the
+networks and the policy of a finished variant. All seeds start from one full-resolution network, as the paper's start
+from ImageNet's.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from classifiers.training.loop import NotANumberError
 
 _FILES = (CONFIGS / "ablations").glob("*.yaml")
 ABLATIONS = tuple(sorted((path.stem for path in _FILES), key=lambda name: (name != "full", name)))
-"""Names of the shipped ablations, what all others change first."""
+"""Names of the shipped ablations, the one that all others change first."""
 
 _EVALUATION = Stage("evaluation", lambda config: ("data", "oracle_grid"), ("metrics.json",))
 _STAGES = (*STAGES, _EVALUATION)
@@ -66,7 +67,7 @@ def run_ablations(
 
     Args:
         names: of `ABLATIONS`.
-        folder: where the runs lie, `NAME/seed_S` each.
+        folder: holds the runs, each in `NAME/seed_S`.
         seeds: how many seeds, from 0.
         changes: `key=value` changes to all configs.
         reporter: shows progress.

@@ -1,8 +1,8 @@
-"""A table of algorithms that means something: the same steps for each, several seeds, and intervals.
+"""A fair comparison of algorithms: equal numbers of steps, several seeds, and confidence intervals.
 
-What is compared is how well a policy places its looks, so all of them look through the same frozen classifier. Accuracy
-is measured on the test split; learning curves, and the steps that it took to come close to the oracle, on the
-validation split.
+The comparison is about where policies look, so all of them share one frozen classifier. Accuracy
+is measured on the test split; learning curves, and the number of steps until a policy is close to the oracle, on
+the validation split.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from classifiers.inference.frozen import FrozenClassifier, frozen
 from gfnet_env.tasks import run_weights
 
 CURVE_POINTS = 20
-"""Times that a policy is evaluated while it learns."""
+"""How often a policy is evaluated during its training."""
 
 CLOSE = 0.9
 """Share of the oracle's gain over random at which a policy counts as close to it."""
@@ -63,7 +63,7 @@ class Result:
         accuracy: after each of the T steps, on the test split.
         pointing_game: share of test images whose first focus finds what decides the label; None without boxes.
         curve: (environment steps, share of the oracle's gain at t=2 on the validation split), along the training.
-        env_steps: steps learnt from: what was asked for, rounded up to whole rollouts (of ARS, whole populations).
+        env_steps: steps of the training: those asked for, rounded up to whole rollouts (ARS: whole populations).
         seconds: of training, evaluations left out.
     """
 
@@ -83,7 +83,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Accuracy after each step of those that nobody trains.
+    """Accuracy after each step of the policies that need no training.
 
     Attributes:
         random: of random places.
@@ -128,11 +128,11 @@ def run_leaderboard(
 ) -> Leaderboard:
     """Trains every agent with every seed on the embedded task and writes `leaderboard.json` and `leaderboard.md`.
 
-    Started again, it goes on after the last training that was done.
+    Started again, it continues after the last finished training.
 
     Args:
         names: of `agents.algorithms.registry.AGENTS`.
-        folder: where the results lie, `NAME/seed_S` each.
+        folder: holds the results, each in `NAME/seed_S`.
         env_steps: environment steps of each training.
         seeds: how many seeds, from 0.
         changes: `key=value` changes to the config `demo`.
@@ -154,8 +154,8 @@ def run_leaderboard(
     config = load_config("demo", [*changes, f"stage2.env_steps={env_steps}"])
     if config.stage2.evaluations:
         raise ValueError(
-            f"stage2.evaluations={config.stage2.evaluations}; a leaderboard compares what trainings end with, leave it "
-            "out"
+            f"stage2.evaluations={config.stage2.evaluations}; a leaderboard compares the last policies of "
+            "trainings; leave it out"
         )
     if config.start is None or not config.oracle_grid:
         raise ValueError(
