@@ -232,7 +232,7 @@ def _bad_tree(tmp_path: Path) -> Path:
         (["env", "GFNet-SyntheticSigns-v0", "--num-envs", "0"], "--num-envs 0, --steps 20; pass 1 or more"),
         (["env", "GFNet-SyntheticSigns-v0", "--set", "rewards=x"], "was given a wrong argument"),
         (
-            ["env", "GFNet-SyntheticSigns-v0", "--set", "num_glimpses=}"],
+            ["env", "GFNet-SyntheticSigns-v0", "--set", "num_glimpses=}}"],
             "--set 'num_glimpses=}': the value is not YAML",
         ),
         (["env", "GFNet-ImageNet-v0"], "neither or both of root and dataset were given"),
