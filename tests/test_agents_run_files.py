@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
+import agents.algorithms.stage2
 from agents.evaluation.record import load_record, save_record
 from agents.recognition.recognizer import Recognizer
 from agents.runs.log import RunLog, curve
@@ -82,16 +84,15 @@ def test_the_log_is_written_with_every_checkpoint(
     arguments = ["--quiet", *SETS, "--set", "stage2.env_steps=4000"]
     assert main(["demo", "--out", str(tmp_path / "whole"), *arguments]) == 0
     steps, rewards = curve(tmp_path / "whole" / "metrics.jsonl", "stage2", "reward")
-    written = torch.save
+    written = agents.algorithms.stage2.save_agent_state
 
-    def killed(state: Any, path: Path) -> None:
-        written(state, path)
-        if state["num_timesteps"] == steps[2]:
-            monkeypatch.setattr("torch.save", written)
-            (tmp_path / "cut" / "stage2" / "training.pt").write_bytes(Path(path).read_bytes())
+    def killed(path: Path, agent: OnPolicyAlgorithm) -> None:
+        written(path, agent)
+        if agent.num_timesteps == steps[2]:
+            monkeypatch.setattr("agents.algorithms.stage2.save_agent_state", written)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("torch.save", killed)
+    monkeypatch.setattr("agents.algorithms.stage2.save_agent_state", killed)
     assert main(["demo", "--out", str(tmp_path / "cut"), *arguments]) == 130
 
     assert curve(tmp_path / "cut" / "metrics.jsonl", "stage2", "reward") == (steps[:3], rewards[:3])

@@ -76,7 +76,8 @@ def curve(path: Path, stage: str, name: str) -> tuple[list[int], list[float]]:
     Raises:
         ValueError: if the file is damaged.
     """
-    points = sorted((line["step"], line[name]) for line in _read(path) if line["stage"] == stage and name in line)
+    lines = [line for line in _read(path) if line["stage"] == stage and line.get(name) is not None]
+    points = sorted((line["step"], line[name]) for line in lines)
     return [step for step, _ in points], [value for _, value in points]
 
 
@@ -88,7 +89,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         try:
             line = json.loads(text, parse_constant=_refuse)
             is_whole = isinstance(line["stage"], str) and isinstance(line["step"], int)
-            is_whole &= all(isinstance(value, int | float) for key, value in line.items() if key != "stage")
+            is_whole &= all(isinstance(value, int | float | None) for key, value in line.items() if key != "stage")
         except (ValueError, TypeError, KeyError):
             is_whole = False
         if not is_whole:
