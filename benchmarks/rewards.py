@@ -35,7 +35,7 @@ def main() -> None:
     ]
     for reward, runs in by_reward.items():
         cells = [_spread([run["accuracy"]["learned"][t] for run in runs]) for t in (1, 2, 3)]
-        cells.append(_spread([run["pointing_game"] for run in runs]))
+        cells.append(_spread([run["pointing_game"]["learned"][0] for run in runs]))
         cells.append(f"{statistics.mean(run['seconds'] for run in runs):.0f}")
         lines.append(f"| {reward} | {' | '.join(cells)} |")
     text = "\n".join(lines) + "\n"

@@ -8,6 +8,7 @@ from typing import Any
 
 import gymnasium
 
+from classifiers.networks.spec import ADJUSTABLE
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.tasks import (
@@ -28,7 +29,6 @@ TASKS: dict[str, Callable[..., Task]] = {
 """What each id's images and classifier are made by; its keyword arguments are those of `gym.make`, too."""
 
 _EPISODE_KEYS = tuple(field.name for field in dataclasses.fields(EpisodeSpec))
-_CLASSIFIER_KEYS = ("patch_size", "glance_size", "num_glimpses")
 
 
 def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> GlanceFocusEnv:
@@ -58,7 +58,7 @@ def make_vector_env(
 
 def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
     episode = EpisodeSpec(**{key: kwargs.pop(key) for key in _EPISODE_KEYS if key in kwargs})
-    sizes = {key: kwargs.pop(key) for key in _CLASSIFIER_KEYS if key in kwargs}
+    sizes = {key: kwargs.pop(key) for key in ADJUSTABLE if key in kwargs}
     task = TASKS[env_id](**kwargs)
     return Task(task.source, task.classifier.with_spec(**sizes)), episode
 

@@ -15,6 +15,7 @@ from PIL import Image
 from agents.algorithms.registry import AGENTS
 from agents.evaluation.budgets import METHODS
 from agents.runs.config_files import shipped_configs
+from agents.runs.results import POLICIES
 from agents.studies.ablation import ABLATIONS
 from classifiers.data.folder import UNREADABLE
 from scripts.commands import COMMANDS
@@ -25,10 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
 
     Args:
-        arguments: of the command line; the process's own if None.
+        arguments: command-line arguments; None takes the process's own.
 
     Returns:
-        The exit code: 0 done, 1 it failed for a reason that was printed, 2 the command line was wrong, 130 interrupted.
+        The exit code: 0 for success, 1 after an error that was printed, 2 for a wrong command line, 130 if interrupted.
     """
     options = build_parser().parse_args(arguments)
     errors = PlainConsole(stderr=True)
@@ -37,11 +38,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _import(options.imports)
         COMMANDS[options.command](options, PlainConsole(quiet=options.quiet))
     except KeyboardInterrupt:
-        errors.print("interrupted; the same command goes on where it was")
+        errors.print("interrupted; the same command continues where it stopped")
         return 130
     except OSError as error:
         where = error.filename or "a file"
-        reason = f"{where} can't be read or written ({error.strerror}); free some room or choose another place"
+        reason = f"{where} can't be read or written ({error.strerror}); free some space or choose another place"
         errors.print(f"gfnet: {reason if error.errno else error}")  # errors of our own have no number
         return 1
     except (ValueError, ModuleNotFoundError) as error:
@@ -50,13 +51,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if os.environ.get("GFNET_DEBUG"):
             raise
-        errors.print(f"gfnet: {error} (GFNET_DEBUG=1 shows where)")
+        errors.print(f"gfnet: {error} (set GFNET_DEBUG=1 for the traceback)")
         return 1
     return 0
 
 
 def _import(modules: Sequence[str]) -> None:
-    """Imports the user's own modules, those in the present folder included."""
+    """Imports the user's own modules, also from the current folder."""
     if modules:
         sys.path.insert(0, os.getcwd())
     for module in modules:
@@ -68,14 +69,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="gfnet", description="Glance and Focus Networks as a Gymnasium environment.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    common.add_argument("--quiet", action="store_true", help="print errors only")
     common.add_argument(
         "--import",
         dest="imports",
         action="append",
         default=[],
         metavar="MODULE",
-        help="a module of yours to import first, which adds agents or encoders of your own",
+        help="import this module first; it may add agents or encoders of your own",
     )
 
     def add(name: str, help: str) -> argparse.ArgumentParser:
@@ -91,8 +92,8 @@ Add = Callable[[str, str], argparse.ArgumentParser]
 
 
 def _add_training(add: Add) -> None:
-    demo = add("demo", "train a policy on the embedded task and show what it learnt")
-    train = add("train", "train a whole run, or go on with one")
+    demo = add("demo", "train a policy on the embedded task and show what it learned")
+    train = add("train", "train a whole run, or continue one")
     train.add_argument("config", help=f"a YAML file, or one of {', '.join(shipped_configs())}")
     for command, folder in ((demo, "runs/demo"), (train, None)):
         command.add_argument("--out", type=Path, default=folder, required=folder is None, help="the run's folder")
@@ -117,22 +118,30 @@ def _add_training(add: Add) -> None:
 
 
 def _add_use_of_runs(add: Add) -> None:
-    evaluate = add("evaluate", "evaluate a finished run anew")
+    evaluate = add("evaluate", "evaluate a finished run again")
     render = add("render", "pictures of a run's episodes")
     for command in (evaluate, render):
         command.add_argument("run", type=Path, help="the run's folder")
         command.add_argument("--split", choices=("train", "val", "test"), default="test")
         _add_changes(command)
     evaluate.add_argument(
+        "--policies",
+        nargs="+",
+        metavar="POLICY",
+        help=f"which of {', '.join(POLICIES)}, the learned one always; all if left out",
+    )
+    evaluate.add_argument(
         "--budget",
         type=_multiply_adds,
         metavar="B",
-        help="also print what stopping early gives for so many, as Table 7",
+        help="also print what stopping early gives for a budget of B multiply-adds, as Table 7",
     )
-    render.add_argument("--images", type=int, nargs="+", metavar="I", help="which images; else six easy and hard ones")
+    render.add_argument(
+        "--images", type=int, nargs="+", metavar="I", help="which images; six easy and hard ones if left out"
+    )
     render.add_argument("--out", type=Path, help="a .png or .gif file, RUN/glimpses.png if left out")
 
-    predict = add("predict", "recognise image files, each with its looks")
+    predict = add("predict", "recognise image files and show where the policy looked")
     predict.add_argument("run", type=Path, help="the run's folder")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
     predict.add_argument(
@@ -180,7 +189,7 @@ def _add_stop(command: argparse.ArgumentParser) -> None:
         metavar="E,E,...",
         help="when to stop at each step but the last: least confidence, or most negative entropy (--thresholds=-1,-.5)",
     )
-    stop.add_argument("--num-glimpses", type=int, metavar="T", help="always so many steps; all of them if left out")
+    stop.add_argument("--num-glimpses", type=int, metavar="T", help="always take T steps; all of them if left out")
     command.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
     command.add_argument("--method", choices=METHODS, default="geometric", help="how thresholds are found for a budget")
 
@@ -192,7 +201,7 @@ def _multiply_adds(text: str) -> float:
     try:
         return float(text) if unit is None else unit * float(text[:-1])
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of multiply-adds; pass one such as 12M") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of multiply-adds; pass one such as 12M") from None
 
 
 def _numbers(text: str) -> list[float]:
@@ -200,7 +209,7 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are no numbers; pass some such as 0.9,0.8,0.7") from None
+        raise argparse.ArgumentTypeError(f"{text!r} are not numbers; pass some such as 0.9,0.8,0.7") from None
 
 
 def _add_changes(command: argparse.ArgumentParser) -> None:

@@ -4,37 +4,39 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import yaml
 from rich.console import Console
 
 from agents.algorithms.registry import AGENTS
-from agents.evaluation.record import load_record
 from agents.recognition.onnx_export import export_onnx
 from agents.recognition.recognizer import Recognizer
+from agents.runs.claim import claimed, locked
 from agents.runs.config import RunConfig
-from agents.runs.config_files import check_same_config, dump_config, load_config
+from agents.runs.config_files import load_config, load_run_config
 from agents.runs.cost import run_cost
+from agents.runs.evaluation_changes import check_evaluation_changes
+from agents.runs.fingerprint import load_run_record
 from agents.runs.folder import RunFolder
 from agents.runs.images import open_images
 from agents.runs.import_published import import_checkpoint
 from agents.runs.loaded import LoadedRun, load_networks
-from agents.runs.pipeline import Pipeline, read_metrics
-from agents.runs.results import evaluate_run
+from agents.runs.metrics_file import known_metrics, read_metrics
+from agents.runs.pipeline import Pipeline
+from agents.runs.results import chosen_policies, evaluate_run
+from agents.runs.yaml_text import parse_setting
 from agents.studies.ablation import ABLATIONS, markdown_table, run_ablations
 from agents.studies.leaderboard import leaderboard_curves, run_leaderboard
 from agents.studies.leaderboard import markdown_table as leaderboard_table
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.source import ImageSource, are_same_classes
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
-from classifiers.files import json_text, remove_abandoned, write_json, write_text
+from classifiers.files import json_text, write_json
 from classifiers.training.distributed import is_first_process, process_group
 from gfnet_env import TASKS
 from scripts.console import PlainConsole
@@ -46,18 +48,18 @@ from scripts.report import budget_table, cost_table, summary_lines, terminal_tab
 
 
 def demo(options: argparse.Namespace, console: Console) -> None:
-    """Trains a policy on the embedded task with the networks that come with the package."""
+    """Trains a policy on the embedded task, with the networks that come with the package."""
     options.config = "demo"
     train(options, console)
 
 
 def train(options: argparse.Namespace, console: Console) -> None:
-    """Trains a run, or goes on with one, evaluates it and writes its report."""
+    """Trains a run, or continues one, evaluates it and writes its report."""
     config = load_config(options.config, options.set)
     folder: Path = options.out
     with (
         process_group(),
-        _claimed(folder, dump_config(config)),
+        claimed(folder, config),
         TerminalReporter(console, quiet=options.quiet or not is_first_process()) as reporter,
     ):
         pipeline = Pipeline(config, folder, reporter)
@@ -71,30 +73,41 @@ def train(options: argparse.Namespace, console: Console) -> None:
 
 def evaluate(options: argparse.Namespace, console: Console) -> None:
     """Evaluates a run's policy beside the baselines on a split, and prints the table."""
-    run, files = _load_run(options.run, options.set), RunFolder(options.run)
-    if options.budget is not None and options.split != "test":
+    is_kept = options.split == "test"
+    if options.budget is not None and not is_kept:
         raise ValueError(f"--budget with --split {options.split}; leave one of them out: budgets are judged on test")
-    with TerminalReporter(console, quiet=options.quiet) as reporter:
-        metrics = evaluate_run(run, lambda split: _images(run, split), files, reporter, split=options.split)
-    if options.split == "test":
-        before = json.loads(files.metrics.read_text(encoding="utf-8")) if files.metrics.is_file() else {}
-        write_json(files.metrics, {**before, **metrics})
+    config = _run_config(options)
+    chosen_policies(config, options.policies)
+    with locked(options.run) if is_kept else nullcontext():
+        before = known_metrics(options.run) if is_kept else {}
+        run, files = load_networks(config, options.run), RunFolder(options.run)
+        with TerminalReporter(console, quiet=options.quiet) as reporter:
+            metrics = evaluate_run(
+                run,
+                lambda split: _images(run, split),
+                files,
+                reporter,
+                split=options.split,
+                policies=options.policies,
+            )
+        if is_kept:
+            write_json(files.metrics, {**before, **metrics})
     console.print(terminal_table(metrics))
     if options.budget is not None:
         if metrics["adaptive"] is None:
             raise ValueError("--budget without images that thresholds are found on; restore the run's train/ or val/")
-        calibration, record = load_record(files.record("calibration")), load_record(files.record("learned"))
+        calibration, record = (load_run_record(config, options.run, name) for name in ("calibration", "learned"))
         console.print(budget_table(calibration, record, options.budget))
 
 
 def render(options: argparse.Namespace, console: Console) -> None:
     """Writes pictures or an animation of a run's episodes."""
-    run = _load_run(options.run, options.set)
     out: Path = options.out or options.run / "glimpses.png"
     if out.suffix not in (".png", ".gif"):
         raise ValueError(f"--out {out} ends in {out.suffix or 'nothing'}; pass a .png or .gif file")
+    run = load_networks(_run_config(options), options.run)
     source = _images(run, options.split)
-    indices = options.images or easy_and_hard(load_record(RunFolder(options.run).record("learned")), 6)
+    indices = options.images or easy_and_hard(load_run_record(run.config, options.run, "learned"), 6)
     episodes = [list(episode_frames(run, source, index)) for index in indices]
     if out.suffix == ".gif":
         save_gif(out, [frame for frames in episodes for frame in frames])
@@ -109,7 +122,7 @@ def env(options: argparse.Namespace, console: Console) -> None:
         raise ValueError(f"environment {options.id!r} is unknown; pass one of {', '.join(TASKS)}")
     if options.num_envs < 1 or options.steps < 1:
         raise ValueError(f"--num-envs {options.num_envs}, --steps {options.steps}; pass 1 or more of each")
-    kwargs = dict(_keyword(change) for change in options.set)
+    kwargs = dict(parse_setting(change) for change in options.set)
     try:
         vector = gymnasium.make_vec(options.id, num_envs=options.num_envs, **kwargs)
     except TypeError as error:
@@ -253,35 +266,11 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
 """The subcommands by name."""
 
 
-@contextmanager
-def _claimed(folder: Path, config: str) -> Iterator[None]:
-    """Writes the config of a new run; refuses to mix two runs in one folder.
-
-    A run that fails before it has written anything else leaves no folder behind.
-    """
-    path = RunFolder(folder).config
-    is_new, was_there = not path.is_file(), folder.exists()
-    if is_first_process():
-        remove_abandoned(folder, recursive=True)
-        if is_new:
-            write_text(path, config)
-        else:
-            check_same_config(path, config)
-    try:
-        yield
-    except (ValueError, OSError):
-        if is_new and is_first_process() and list(folder.iterdir()) == [path]:
-            path.unlink()
-            if not was_there:
-                folder.rmdir()
-        raise
-
-
-def _load_run(folder: Path, changes: list[str]) -> LoadedRun:
-    path = RunFolder(folder).config
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no config.yaml; pass the folder of a run")
-    return load_networks(load_config(str(path), changes), folder)
+def _run_config(options: argparse.Namespace) -> RunConfig:
+    """The config of a finished run, with the changes that an evaluation may have."""
+    config = load_run_config(options.run, options.set)
+    check_evaluation_changes(load_run_config(options.run), config)
+    return config
 
 
 def _images(run: LoadedRun, split: str) -> ImageSource:
@@ -291,13 +280,6 @@ def _images(run: LoadedRun, split: str) -> ImageSource:
             f"the run knows {len(run.class_names)} classes, the data has {len(source.class_names)}; restore the data"
         )
     return source
-
-
-def _keyword(change: str) -> tuple[str, Any]:
-    key, equals, text = change.partition("=")
-    if not equals:
-        raise ValueError(f"--set {change!r}; pass key=value, for example --set num_glimpses=3")
-    return key, yaml.safe_load(text)
 
 
 def _print_end(console: Console, metrics: dict[str, Any], folder: Path) -> None:

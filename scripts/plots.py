@@ -35,7 +35,7 @@ def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
     """Accuracy against multiply-adds beside the full-resolution network, as Fig. 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     costs = metrics["multiply_adds"]
-    for name in ("random", "centre_corner", "learned"):
+    for name in filter(metrics["accuracy"].__contains__, ("random", "centre_corner", "learned")):
         axes.plot(costs["cumulative"], metrics["accuracy"][name], "o-", color=COLOURS[name], label=_label(name))
     if metrics["full_resolution_accuracy"] is not None:
         point = (costs["full_resolution"], metrics["full_resolution_accuracy"])

@@ -1,4 +1,4 @@
-"""What a person sees of a run: the table on the terminal, `glimpses.png` and a self-contained `report.html`."""
+"""How a run is shown: the table on the terminal, `glimpses.png` and a self-contained `report.html`."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import torch
 from rich.table import Table
 
 from agents.evaluation.budgets import apply_exit_rule, fit_exit_rule
-from agents.evaluation.record import EvaluationRecord, load_record
+from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.stopping import CRITERIA
 from agents.runs.cost import RunCost
+from agents.runs.fingerprint import load_run_record
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import LoadedRun
 from agents.runs.log import curve
-from agents.runs.pipeline import read_metrics
+from agents.runs.metrics_file import read_metrics
 from agents.runs.results import POLICIES
 from classifiers.data.source import ImageSource
 from classifiers.files import write_text
@@ -97,7 +98,7 @@ def _count(number: int) -> str:
 
 
 def summary_lines(metrics: dict[str, Any]) -> list[str]:
-    """What the table does not say, a sentence each."""
+    """Sentences about what the table leaves out."""
     costs = metrics["multiply_adds"]
     lines = []
     if metrics["full_resolution_accuracy"] is not None:
@@ -131,7 +132,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         OSError: if the folder can't be written.
     """
     files, metrics = RunFolder(folder), read_metrics(folder)
-    record = load_record(files.record("learned"))
+    record = load_run_record(run.config, folder, "learned")
     chosen = easy_and_hard(record, 6)
     sheet = contact_sheet([list(episode_frames(run, source, index))[-1] for index in chosen], columns=3)
     save_png(folder / "glimpses.png", sheet)
@@ -219,8 +220,8 @@ def _step_heads(metrics: dict[str, Any]) -> list[str]:
 
 def _policy_rows(metrics: dict[str, Any]) -> list[tuple[str, list[str]]]:
     rows = []
-    for name in POLICIES:
-        found = metrics["pointing_game_by_policy"][name]
+    for name in filter(metrics["accuracy"].__contains__, POLICIES):
+        found = metrics["pointing_game"][name]
         cells = [f"{value:.3f}" for value in metrics["accuracy"][name]]
         rows.append((name.replace("_", "-"), [*cells, "-" if found is None else f"{found[0]:.3f}"]))
     return rows

@@ -56,7 +56,9 @@ def test_results_of_other_settings_are_not_mixed(tmp_path: Path, capsys: pytest.
     assert _benchmark(tmp_path, "ppo", seeds=1) == 0
 
     assert _benchmark(tmp_path, "ppo", steps=200, seeds=1) == 1
-    assert "holds results of other settings" in capsys.readouterr().err
+    assert (
+        "whose leaderboard has begun with stage2.env_steps=96, not 200; pass another --out" in capsys.readouterr().err
+    )
 
 
 def test_an_agent_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,7 +91,7 @@ def test_bad_names_and_numbers_are_refused(tmp_path: Path, capsys: pytest.Captur
 
     said = capsys.readouterr().err
     assert "agents ['pppo'], 2 seeds, 96 steps; pass names of ppo" in said
-    assert "stage2.evaluations=3; a leaderboard compares what trainings end with" in said
+    assert "stage2.evaluations=3; a leaderboard compares the last policies" in said
     assert not (tmp_path / "out").exists()
 
 

@@ -22,8 +22,9 @@ from agents.policies.baselines import OraclePolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.recognition.recognizer import Recognizer
-from agents.runs.config_files import ConfigError, dump_config, load_config
+from agents.runs.config_files import dump_config, load_config
 from agents.runs.loaded import load_run
+from agents.runs.yaml_text import ConfigError
 from classifiers.checkpoints import load_classifier
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier

@@ -180,10 +180,10 @@ def test_what_is_wrong_is_one_sentence(
         assert reason in error and error.count("\n") == 1
     with pytest.raises(SystemExit):
         main(["predict", str(run), str(pictures), "--budget", "much"])
-    assert "'much' is no number of multiply-adds" in capsys.readouterr().err
+    assert "'much' is not a number of multiply-adds" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", str(run), str(pictures), "--thresholds", "high"])
-    assert "'high' are no numbers; pass some such as 0.9,0.8,0.7" in capsys.readouterr().err
+    assert "'high' are not numbers; pass some such as 0.9,0.8,0.7" in capsys.readouterr().err
 
 
 def test_thresholds_may_be_negative(run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:

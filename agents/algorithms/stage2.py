@@ -22,9 +22,13 @@ from stable_baselines3.common.utils import set_random_seed
 
 from classifiers.files import write_torch
 from classifiers.training.loop import NotANumberError
+from classifiers.training.saved_state import load_state, usable_state
 
 OnRollout = Callable[[int, int, dict[str, float]], None]
 """Called after every rollout, or every so many steps, with (steps done, steps in all, {"reward": ...})."""
+
+STATE_KEYS = ("num_timesteps", "n_updates", "policy", "optimizer")
+"""What the checkpoint of an unfinished training holds."""
 
 _SECONDS_BETWEEN_CHECKPOINTS = 5.0
 _STEPS_BETWEEN_REPORTS = 768
@@ -38,6 +42,7 @@ def train_agent(
     action_std_schedule: tuple[float, float] | None = None,
     checkpoint: Path | None = None,
     on_rollout: OnRollout | None = None,
+    on_checkpoint: Callable[[], None] | None = None,
 ) -> None:
     """Trains an agent in place, resuming from its checkpoint where there is one.
 
@@ -50,14 +55,18 @@ def train_agent(
             to algorithms with action noise; None leaves it unchanged.
         checkpoint: file that holds the state between rollouts, written every few seconds; on-policy algorithms only.
         on_rollout: told of progress: the mean reward per episode as `reward`.
+        on_checkpoint: called before the checkpoint is written, so that what was noted of the rollouts before it lasts.
 
     Raises:
         NotANumberError: if a weight stops being a number; the checkpoint then holds the last good state.
+        CheckpointError: if the checkpoint is damaged.
         OSError: if the checkpoint can't be written.
     """
     env_steps = whole_rollouts(agent, env_steps)
     if isinstance(agent, OnPolicyAlgorithm):
-        callback: BaseCallback = _RepeatableRollouts(seed, env_steps, action_std_schedule, checkpoint, on_rollout)
+        callback: BaseCallback = _RepeatableRollouts(
+            seed, env_steps, action_std_schedule, checkpoint, on_rollout, on_checkpoint
+        )
         done = _resume(agent, checkpoint)
         if done < env_steps:
             agent.learn(env_steps - done, callback=callback, reset_num_timesteps=False)
@@ -90,10 +99,11 @@ def save_agent_state(path: Path, agent: OnPolicyAlgorithm) -> None:
 def _resume(agent: OnPolicyAlgorithm, checkpoint: Path | None) -> int:
     if checkpoint is None or not checkpoint.exists():
         return 0
-    state = torch.load(checkpoint, map_location=agent.device, weights_only=True)
-    agent.policy.load_state_dict(state["policy"])
-    agent.policy.optimizer.load_state_dict(state["optimizer"])
-    agent.num_timesteps, agent._n_updates = int(state["num_timesteps"]), int(state["n_updates"])
+    state = load_state(checkpoint, STATE_KEYS, agent.device)
+    with usable_state(checkpoint):
+        agent.policy.load_state_dict(state["policy"])
+        agent.policy.optimizer.load_state_dict(state["optimizer"])
+        agent.num_timesteps, agent._n_updates = int(state["num_timesteps"]), int(state["n_updates"])
     return agent.num_timesteps
 
 
@@ -160,10 +170,11 @@ class _RepeatableRollouts(BaseCallback):
         action_std_schedule: tuple[float, float] | None,
         checkpoint: Path | None,
         on_rollout: OnRollout | None,
+        on_checkpoint: Callable[[], None] | None,
     ) -> None:
         super().__init__()
         self._seed, self._total, self._stds = seed, total, action_std_schedule
-        self._checkpoint, self._on_rollout = checkpoint, on_rollout
+        self._checkpoint, self._on_rollout, self._on_checkpoint = checkpoint, on_rollout, on_checkpoint
         self._saved_at = time.monotonic()
 
     def _on_rollout_start(self) -> None:
@@ -191,5 +202,7 @@ class _RepeatableRollouts(BaseCallback):
 
     def _save_now_and_then(self, agent: OnPolicyAlgorithm) -> None:
         if self._checkpoint is not None and time.monotonic() - self._saved_at > _SECONDS_BETWEEN_CHECKPOINTS:
+            if self._on_checkpoint is not None:
+                self._on_checkpoint()
             save_agent_state(self._checkpoint, agent)
             self._saved_at = time.monotonic()

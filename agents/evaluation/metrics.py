@@ -15,12 +15,6 @@ def accuracy_by_step(record: EvaluationRecord) -> list[float]:
     return right
 
 
-def confidence_by_step(record: EvaluationRecord) -> list[float]:
-    """Mean largest probability after each of the T steps."""
-    means: list[float] = record.confidence.mean(axis=0, dtype=np.float64).tolist()
-    return means
-
-
 def pointing_game(record: EvaluationRecord) -> list[float] | None:
     """Share of images whose box had its centre inside one of the first 1, 2, ..., T - 1 patches.
 

@@ -29,6 +29,7 @@ class EvaluationRecord:
         multiply_adds: (T,) int64, what the first 1 to T steps cost together: t looks and t - 1 decisions.
         patch_size: side of the patches in pixels.
         image_size: (H, W) in pixels.
+        networks: fingerprint of the networks and the policy that looked; empty if unknown.
     """
 
     label: np.ndarray
@@ -41,6 +42,7 @@ class EvaluationRecord:
     multiply_adds: np.ndarray
     patch_size: int
     image_size: tuple[int, int]
+    networks: str = ""
 
 
 def save_record(path: Path, record: EvaluationRecord) -> None:
@@ -51,7 +53,8 @@ def save_record(path: Path, record: EvaluationRecord) -> None:
     """
     arrays = {name: value for name, value in vars(record).items() if isinstance(value, np.ndarray)}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    write_tensors(path, _RECORD, {"patch_size": record.patch_size, "image_size": record.image_size}, tensors)
+    facts = {"patch_size": record.patch_size, "image_size": record.image_size, "networks": record.networks}
+    write_tensors(path, _RECORD, facts, tensors)
 
 
 def load_record(path: Path) -> EvaluationRecord:
@@ -67,7 +70,12 @@ def load_record(path: Path) -> EvaluationRecord:
     try:
         height, width = (int(side) for side in sizes["image_size"])
         arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
-        record = EvaluationRecord(**arrays, patch_size=int(sizes["patch_size"]), image_size=(height, width))
+        record = EvaluationRecord(
+            **arrays,
+            patch_size=int(sizes["patch_size"]),
+            image_size=(height, width),
+            networks=str(sizes.get("networks", "")),
+        )
         count, steps = len(record.label), len(record.multiply_adds)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not an evaluation record; {_AGAIN}") from error

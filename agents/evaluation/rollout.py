@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -50,7 +51,7 @@ def evaluate(
         parts.append(_rollout(classifier, source.fetch(indices), policy, num_steps))
         if on_progress is not None:
             on_progress(min(len(parts) * batch_size, len(chosen)), len(chosen))
-    joined = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
     return EvaluationRecord(
         **joined,
         multiply_adds=np.array(cumulative_multiply_adds(classifier, policy.multiply_adds)[:num_steps]),

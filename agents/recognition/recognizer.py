@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from agents.evaluation.budgets import fit_exit_rule
-from agents.evaluation.record import EvaluationRecord, load_record
+from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.evaluation.stopping import ExitRule
 from agents.policies.protocol import LookPolicy
 from agents.recognition.images import Images, as_batch
+from agents.runs.fingerprint import load_run_record
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import load_run
 from classifiers.data.decoding import UnreadableImageError, decode_image
@@ -130,7 +131,7 @@ class Recognizer:
             ValueError: if something does not fit.
         """
         run = load_run(folder)
-        path = RunFolder(Path(folder)).record("calibration")
+        has_record = RunFolder(Path(folder)).record("calibration").is_file()
         recognizer = cls(
             frozen(run.classifier, compile=compile),
             run.policy,
@@ -138,7 +139,9 @@ class Recognizer:
             image_size=run.config.data.image_size,
             crop_pct=run.config.data.crop_pct,
             interpolation=run.config.data.interpolation,
-            calibration=load_record(path) if path.is_file() or budget is not None else None,
+            calibration=load_run_record(run.config, Path(folder), "calibration")
+            if has_record or budget is not None
+            else None,
             batch_size=batch_size,
         )
         recognizer.use(

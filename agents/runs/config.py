@@ -1,4 +1,4 @@
-"""Everything that decides a run, as data: what `config.yaml` holds and `gfnet train` accepts."""
+"""Everything that decides a run, as data: the settings in `config.yaml` and of `gfnet train`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from classifiers.training.fit_spec import FitSpec
 from gfnet_env import EpisodeSpec
 
 DATA_KINDS = ("synthetic_signs", "image_folder")
-"""What a run's images may be."""
+"""The kinds of images that a run can use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +25,19 @@ class DataSpec:
     Attributes:
         kind: one of `DATA_KINDS`.
         scenes: what the scenes of `synthetic_signs` look like.
-        num_train: scenes, or at most so many files, to train on; None takes all files.
-        num_val: likewise, to choose by.
-        num_test: likewise, to report on.
+        num_train: number of scenes, or largest number of files, to train on; None takes all files.
+        num_val: likewise, for validation and confidence thresholds.
+        num_test: likewise, for the reported results.
         root: `image_folder`: a tree with `train/` and `val/` (and `test/`, else `val/` is reported on), each with one
             folder per class.
-        height: `image_folder`: images are brought to this height, in pixels.
+        height: `image_folder`: height to which images are scaled and cropped, in pixels.
         width: likewise.
-        crop_pct: `image_folder`: share of each side that the centre crop keeps.
+        crop_pct: `image_folder`: fraction of each side that the centre crop keeps.
         interpolation: `image_folder`: how files are scaled, `"bilinear"` or `"bicubic"`.
         unreadable: `image_folder`: `"raise"` or `"skip"` files that can't be decoded.
-        train_crop: `image_folder`: training sees random crops of the files, as torchvision's RandomResizedCrop makes
-            them, that keep between these shares of the area, new ones in every epoch of the networks, one of each image
-            in stage II; None shows it the images that evaluation sees.
+        train_crop: `image_folder`: train on random crops like torchvision's RandomResizedCrop, whose area is between
+            these fractions of the image's; new crops in every epoch of stages I and III, one per image in stage II.
+            None trains on the same crops as the evaluation.
     """
 
     kind: str
@@ -70,7 +70,7 @@ class DataSpec:
                 f"interpolation={self.interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}"
             )
         if self.train_crop is not None and not 0 < self.train_crop[0] <= self.train_crop[1] <= 1:
-            raise ValueError(f"train_crop={list(self.train_crop)}; pass two shares with 0 < least <= largest <= 1")
+            raise ValueError(f"train_crop={list(self.train_crop)}; pass two fractions, 0 < least <= largest <= 1")
         if self.train_crop is not None and self.kind != "image_folder":
             raise ValueError(f"train_crop does not go with kind={self.kind!r}; leave it out")
         counts = {"num_train": self.num_train, "num_val": self.num_val, "num_test": self.num_test}
@@ -82,7 +82,7 @@ class DataSpec:
         if min(self.height, self.width) < 8 or not 0 < self.crop_pct <= 1:
             raise ValueError(
                 f"height={self.height}, width={self.width}, crop_pct={self.crop_pct}; pass at least 8 pixels "
-                "and a share in (0, 1]"
+                "and a fraction in (0, 1]"
             )
 
 
@@ -91,11 +91,10 @@ class InitializationSpec:
     """What f_L and f_G start from (Section 3.4).
 
     Attributes:
-        full_resolution: training of the network on the images' own size, where f_L starts and the baseline ends.
-        low_resolution: fine-tuning of it on images resized to the glance's size, where f_G starts.
-        low_resolution_sides: sides in pixels, from large to small, at which the network is fine-tuned on the way down
-            to the glance's; each takes the epochs of `low_resolution`. Small things are lost to a network that is put
-            before images several times smaller at once.
+        full_resolution: training of the network on full-resolution images: f_L starts from it, and it is the baseline.
+        low_resolution: fine-tuning of that network on images resized to the glance's size; f_G starts from it.
+        low_resolution_sides: sides in pixels, from large to small, at which the network is fine-tuned before the
+            glance's; each takes the epochs of `low_resolution`. Shrinking in one step loses small objects.
         weights: name of torchvision weights to start from (`"DEFAULT"`); None starts at random.
     """
 
@@ -115,19 +114,19 @@ class Stage2Spec:
 
     Attributes:
         agent: a key of `agents.algorithms.registry.AGENTS`, or of `agents.policies.baselines.FIXED_POLICIES`, which
-            skip the training.
-        env_steps: focus steps to learn from; rounded up to whole rollouts.
-        num_envs: episodes side by side; None takes what the agent learns well from.
-        episode: the environment's rules, all but `stop_action`: a run's evaluation, budgets and stage III take looks of
-            given numbers, and its recogniser stops by its confidence.
-        options: arguments of the algorithm, over the recipe's.
-        policy_options: arguments of its policy, over the recipe's.
-        evaluations: how often the policy is evaluated while it learns, on the images that thresholds are found on; the
-            one with the highest accuracy at t = T is kept (A.2). 0 keeps the last.
+            need no training.
+        env_steps: focus steps to train for; rounded up to whole rollouts.
+        num_envs: parallel environments; None takes the recipe's number.
+        episode: the environment's rules, without `stop_action`: a run's evaluation, budgets and stage III take a given
+            number of looks, and its recogniser stops by confidence.
+        options: arguments of the algorithm, in place of the recipe's.
+        policy_options: arguments of its policy, in place of the recipe's.
+        evaluations: how often the policy is evaluated during training, on the images that thresholds are found on; the
+            one with the highest accuracy at t = T is kept (A.2). 0 keeps the last one.
         final_lr_fraction: the learning rate decays linearly to this fraction of its initial value.
         action_std_schedule: the standard deviation of actions at the start and at the end, in the paper's [0, 1] units.
-            Differs from the paper, which fixes it at 0.1: looks must first be wide to meet a small sign at all, then
-            precise.
+            Differs from the paper, which fixes it at 0.1: looks must first spread widely to hit a small sign at all,
+            and later be precise.
     """
 
     env_steps: int
@@ -155,7 +154,7 @@ class Stage2Spec:
         if min(self.action_std_schedule) <= 0:
             raise ValueError(f"action_std_schedule={list(self.action_std_schedule)}; pass two numbers above 0")
         if not 0 <= self.final_lr_fraction <= 1:
-            raise ValueError(f"final_lr_fraction={self.final_lr_fraction}; pass a share in [0, 1]")
+            raise ValueError(f"final_lr_fraction={self.final_lr_fraction}; pass a fraction in [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,19 +165,20 @@ class RunConfig:
         seed: of everything random.
         device: where networks run: `"cpu"`, `"cuda"`, ...
         data: which images.
-        classifier: the networks' shape.
-        start: a run's folder, or `"shipped"`, whose networks are taken instead of training any up to stage I; then
-            `initialization` is not used, nor `stage1` unless it is where the training starts.
-        start_stage: the first stage to train of a run with `start`: 1 to train its networks on with random patches,
-            2, or 3 to take its policy as well.
-        initialization: what the encoders start from.
+        classifier: the networks' shape; a config with `start` may leave it out.
+        start: a run's folder, or `"shipped"`, whose networks are taken instead of training them up to stage I. Leave
+            `initialization` out then, and `stage1` unless training starts there; `classifier` is that of the run.
+        start_stage: the first stage that a run with `start` trains: 1 trains its networks further with random patches,
+            3 takes its policy as well.
+        initialization: how the encoders are trained before stage I.
         stage1: training with random patches.
         stage2: training of the policy.
         stage3: training with the policy's patches; `epochs: 0` leaves it out.
-        rounds: how often stages II and III are taken. Differs from the paper, which takes them once: from the second
-            round on, a new policy learns from networks that know patches like its own, whose confidence is the better
+        rounds: how often stages II and III are repeated. Differs from the paper, which runs them once: from the second
+            round on, a new policy learns from networks trained on a policy's patches, whose confidence is a better
             reward.
-        oracle_grid: locations along each axis that the oracle tries.
+        oracle_grid: locations along each axis that the oracle tries; 0 leaves the oracle out of the evaluation, which
+            takes hours with large networks.
     """
 
     data: DataSpec
@@ -202,10 +202,12 @@ class RunConfig:
                 f"start_stage={self.start_stage} with start={self.start}; pass 1, 2, or 3 and a run that has a policy"
             )
         if self.start_stage == 1 and self.stage1 is None:
-            raise ValueError("start_stage=1 without stage1; say how long and how fast stage I trains")
+            raise ValueError("start_stage=1 without stage1; pass stage1: {epochs: ..., lr: ...}")
         if self.rounds < 1 or (self.rounds > 1 and self.stage3.epochs == 0):
             raise ValueError(
                 f"rounds={self.rounds} with stage3.epochs={self.stage3.epochs}; pass 1 round, or more and some epochs"
             )
-        if self.seed < 0 or self.oracle_grid < 2:
-            raise ValueError(f"seed={self.seed}, oracle_grid={self.oracle_grid}; pass seed >= 0 and oracle_grid >= 2")
+        if self.seed < 0:
+            raise ValueError(f"seed={self.seed}; pass 0 or more")
+        if self.oracle_grid < 0 or self.oracle_grid == 1:
+            raise ValueError(f"oracle_grid={self.oracle_grid}; pass 2 or more, or 0 to leave the oracle out")

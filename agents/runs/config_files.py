@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import typing
 from pathlib import Path
 from typing import Any
@@ -12,38 +13,109 @@ import pydantic
 import yaml
 
 from agents.runs.config import RunConfig
+from agents.runs.folder import RunFolder, start_folder
+from agents.runs.unused_settings import refuse_unused
+from agents.runs.yaml_text import ConfigError, parse_setting, parse_yaml, shortened, with_short_values
+from classifiers.checkpoints import load_classifier
+from classifiers.networks.spec import ADJUSTABLE
+from gfnet_env.tasks import run_weights
 
 CONFIGS = Path(__file__).parent / "configs"
-"""Where the configs lie that come with the package."""
-
-
-class ConfigError(ValueError):
-    """A config is not what it should be."""
+"""Folder of the configs that come with the package."""
 
 
 def shipped_configs() -> dict[str, Path]:
-    """Configs that come with the package, by name; files that begin with `_` are only there to be extended."""
+    """Configs that come with the package, by name; those whose name begins with `_` are only extended by others."""
     files = sorted(CONFIGS.glob("*.yaml"))
     return {path.stem: path for path in files if not path.stem.startswith("_")}
 
 
-def load_config(name_or_path: str, changes: list[str] | None = None) -> RunConfig:
+def load_config(name_or_path: str, changes: list[str] | None = None, *, may_be_unused: bool = False) -> RunConfig:
     """Reads a config.
+
+    A `start` among the changes, or beside `extends`, takes the place of the config's `initialization` and, unless
+    `start_stage` is 1, of its `stage1`. The shape of the networks, `classifier`, is then that of `start`.
 
     Args:
         name_or_path: a YAML file, or the name of a shipped one.
         changes: `key.subkey=value` each, the value as YAML.
+        may_be_unused: whether settings may change nothing, as when the same changes go to several configs.
 
     Returns:
         The checked config; paths in it (`data.root`, `start`) are absolute, so that a run can be used from anywhere.
 
     Raises:
-        ConfigError: if there is none, or a key or value is wrong; says which, and names a near miss.
+        ConfigError: if there is none, or a key or value is wrong; says which, and suggests a similar name.
+        FileNotFoundError: if `start` holds no networks.
     """
-    tree = _read_whole(_find(name_or_path))
-    for change in changes or []:
-        _apply(tree, change)
+    pairs = _changes(changes)
+    tree = _without_replaced(_read_whole(_find(name_or_path)), pairs)
+    for key, value in pairs.items():
+        _apply(tree, key, value)
+    tree = _with_sizes_in_classifier(_with_present_names(tree))
+    _refuse_unknown(tree, RunConfig)
+    _take_networks_of_start(tree)
     config = parse_config(tree)
+    if not may_be_unused:
+        refuse_unused(config, list(pairs))
+    return _with_absolute_paths(config)
+
+
+def load_run_config(folder: Path, changes: list[str] | None = None) -> RunConfig:
+    """Reads the config of a run, one of an earlier version too.
+
+    Args:
+        folder: the run's.
+        changes: see `load_config`.
+
+    Returns:
+        The config.
+
+    Raises:
+        FileNotFoundError: if the folder holds no run.
+        ConfigError: if a key or value is wrong.
+    """
+    path = RunFolder(folder).config
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no config.yaml; pass the folder of a run")
+    tree = _read(path)
+    for key, value in _changes(changes).items():
+        _apply(tree, key, value)
+    return _with_absolute_paths(parse_config(tree))
+
+
+def _changes(changes: list[str] | None) -> dict[str, Any]:
+    pairs = dict(parse_setting(change) for change in changes or [])
+    return {_SHORT.get(key, key): value for key, value in pairs.items()}
+
+
+def _without_replaced(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A config without what a `start` that is put over it takes the place of."""
+    if own.get("start") is None:
+        return base
+    trains_stage1 = {**base, **own}.get("start_stage") == 1
+    replaced = ("initialization",) if trains_stage1 else ("initialization", "stage1")
+    return {key: value for key, value in base.items() if key not in replaced}
+
+
+def _take_networks_of_start(tree: dict[str, Any]) -> None:
+    """Fills in `classifier` from the run that `start` names; rejects a shape that its networks can't have."""
+    start = tree.get("start")
+    if not isinstance(start, str):
+        return
+    spec = dataclasses.asdict(load_classifier(run_weights(start_folder(start)))[0].spec)
+    given = tree.get("classifier") or {}
+    if isinstance(given, dict):
+        for key, value in given.items():
+            if key not in ADJUSTABLE and value != spec[key]:
+                raise ConfigError(
+                    f"config classifier.{key}={shortened(repr(value))}, but the networks of start ({start}) have "
+                    f"{spec[key]!r}; pass classifier=null to take theirs"
+                )
+        tree["classifier"] = {**spec, **given}
+
+
+def _with_absolute_paths(config: RunConfig) -> RunConfig:
     root = config.data.root and str(Path(config.data.root).absolute())
     start = config.start if config.start in (None, "shipped") else str(Path(config.start).absolute())
     return dataclasses.replace(config, start=start, data=dataclasses.replace(config.data, root=root))
@@ -52,49 +124,23 @@ def load_config(name_or_path: str, changes: list[str] | None = None) -> RunConfi
 def parse_config(tree: dict[str, Any]) -> RunConfig:
     """Checks a config that was read already; see `load_config`."""
     tree = _with_sizes_in_classifier(_with_present_names(tree))
-    _refuse_unknown(tree, RunConfig, "")
+    _refuse_unknown(tree, RunConfig)
+    _refuse_odd_numbers(tree, RunConfig, "")
     try:
         return pydantic.TypeAdapter(RunConfig).validate_python(tree)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        message = first["msg"].removeprefix("Value error, ")
-        got = "" if first["type"] in ("value_error", "missing") else f", got {first['input']!r}"
+        message = with_short_values(first["msg"].removeprefix("Value error, "))
+        if first["type"] == "missing" and where == "classifier":
+            message += "; or pass `start: RUN` to take a run's networks"
+        got = "" if first["type"] in ("value_error", "missing") else f", got {shortened(repr(first['input']))}"
         raise ConfigError(f"config {where + ': ' if where else ''}{message}{got}") from error
 
 
 def dump_config(config: RunConfig) -> str:
     """The resolved config as YAML, every default written out."""
     return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
-
-
-def check_same_config(path: Path, config: str) -> None:
-    """Refuses to mix two runs in one folder.
-
-    Args:
-        path: the `config.yaml` that lies there.
-        config: what is to be run, as `dump_config` writes it.
-
-    Raises:
-        ConfigError: if a setting differs; says which.
-    """
-    # read as a config, so that settings which are younger than the run are there, at their defaults
-    before, now = yaml.safe_load(dump_config(load_config(str(path)))), yaml.safe_load(config)
-    differing = _first_difference(before, now)
-    if differing is not None:
-        raise ConfigError(
-            f"{path.parent} holds a run with another {differing}; pass another --out, or the settings it began with"
-        )
-
-
-def _first_difference(before: Any, now: Any, where: str = "") -> str | None:
-    if isinstance(before, dict) and isinstance(now, dict):
-        for key in [*before, *now]:
-            found = _first_difference(before.get(key), now.get(key), f"{where}{key}.")
-            if found is not None:
-                return found
-        return None
-    return None if before == now else f"{where.rstrip('.')} ({before}, now {now})"
 
 
 def _find(name_or_path: str) -> Path:
@@ -115,11 +161,14 @@ def _read_whole(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     base = tree.pop("extends", None)
     if base is None:
         return tree
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: extends={shortened(repr(base))}; pass the name or path of a config")
     if path in above:
         raise ConfigError(f"{path} extends itself; take one `extends` out")
     beside = path.parent / f"{base}.yaml"
     found = beside if beside.is_file() else _find(str(base))
-    return _merged(_read_whole(found, (*above, path)), tree)
+    whole = _read_whole(found, (*above, path))
+    return _merged(_without_replaced(whole, tree), tree)
 
 
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -132,32 +181,26 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from error
+        tree = parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds a {type(tree).__name__}; a config is a mapping of keys")
+        what = "is empty" if tree is None else f"holds a {type(tree).__name__}"
+        raise ConfigError(f"{path} {what}; a config is a mapping of keys")
     return tree
 
 
 _SHORT = {"agent.name": "stage2.agent"}  # what people try first
 
 
-def _apply(tree: dict[str, Any], change: str) -> None:
-    key, equals, text = change.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"--set {change!r}; pass key=value, for example --set stage2.env_steps=10000")
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"--set {change!r}: the value is not YAML") from error
-    *parents, last = _SHORT.get(key, key).split(".")
+def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
+    *parents, last = key.split(".")
     for parent in parents:
         inner = tree.setdefault(parent, {})
         if inner is None:
             inner = tree[parent] = {}
         if not isinstance(inner, dict):
-            raise ConfigError(f"--set {change!r}: {parent!r} is a value, not a group of keys")
+            raise ConfigError(f"--set {shortened(key)}: {parent!r} is a value, not a group of keys")
         tree = inner
     tree[last] = value
 
@@ -172,7 +215,7 @@ _FREE_FORM = ("options", "policy_options")  # arguments of somebody else's class
 
 
 def _with_present_names(tree: dict[str, Any]) -> dict[str, Any]:
-    """A config with its settings under their present names, so that older runs go on."""
+    """A config with its settings under their present names, so that older runs can be continued."""
     renamed = {}
     for key, value in tree.items():
         if isinstance(value, dict) and key not in _FREE_FORM:
@@ -186,21 +229,17 @@ def _with_present_names(tree: dict[str, Any]) -> dict[str, Any]:
 def _with_sizes_in_classifier(tree: dict[str, Any]) -> dict[str, Any]:
     """Sizes and T, which older configs may change under `stage2.episode`, under `classifier`, where they belong now."""
     stage2, classifier = tree.get("stage2"), tree.get("classifier")
-    if not isinstance(stage2, dict) or not isinstance(classifier, dict):
+    episode = stage2.get("episode") if isinstance(stage2, dict) else None
+    if not isinstance(stage2, dict) or not isinstance(episode, dict) or not isinstance(classifier, dict | None):
         return tree
-    episode = stage2.get("episode")
-    if not isinstance(episode, dict):
-        return tree
-    kept = {key: value for key, value in episode.items() if key not in _OF_CLASSIFIER}
-    moved = {key: episode[key] for key in _OF_CLASSIFIER if episode.get(key) is not None}
-    return {**tree, "classifier": {**classifier, **moved}, "stage2": {**stage2, "episode": kept}}
+    kept = {key: value for key, value in episode.items() if key not in ADJUSTABLE}
+    moved = {key: episode[key] for key in ADJUSTABLE if episode.get(key) is not None}
+    shape = {"classifier": {**(classifier or {}), **moved}} if moved else {}
+    return {**tree, **shape, "stage2": {**stage2, "episode": kept}}
 
 
-_OF_CLASSIFIER = ("patch_size", "glance_size", "num_glimpses")
-
-
-def _refuse_unknown(tree: Any, kind: Any, where: str) -> None:
-    """Names the near miss of the first key that a (nested) dataclass does not have."""
+def _refuse_unknown(tree: Any, kind: Any, where: str = "") -> None:
+    """Rejects the first key that a (nested) dataclass does not have, and suggests a similar one."""
     if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
         return
     hints = _field_types(kind)
@@ -208,8 +247,24 @@ def _refuse_unknown(tree: Any, kind: Any, where: str) -> None:
         if key not in hints:
             near = difflib.get_close_matches(str(key), hints, 1)
             hint = f"did you mean {where + near[0]!r}? " if near else ""
-            raise ConfigError(f"config key {where + str(key)!r} is unknown: {hint}known are {', '.join(hints)}")
+            name = shortened(repr(f"{where}{key}"))
+            raise ConfigError(f"config key {name} is unknown: {hint}known are {', '.join(hints)}")
         _refuse_unknown(value, hints[key], f"{where}{key}.")
+
+
+def _refuse_odd_numbers(value: Any, kind: Any, where: str) -> None:
+    """Rejects NaN and infinity anywhere, and true and false where a number belongs."""
+    if isinstance(value, dict):
+        hints = _field_types(kind) if dataclasses.is_dataclass(kind) else {}
+        for key, inner in value.items():
+            _refuse_odd_numbers(inner, hints.get(key, Any), f"{where}.{key}" if where else str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            _refuse_odd_numbers(inner, kind, where)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ConfigError(f"config {where}: got {value}; pass a finite number")
+    elif isinstance(value, bool) and kind is not Any and kind is not bool:
+        raise ConfigError(f"config {where}: got {str(value).lower()}; pass a value that is not true or false")
 
 
 def _field_types(kind: Any) -> dict[str, Any]:

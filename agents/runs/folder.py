@@ -1,15 +1,16 @@
-"""A run's folder: what lies where.
+"""The layout of a run's folder.
 
     config.yaml                                   everything that decides the run
-    initialization/full_resolution.safetensors    the baseline, where f_L starts
-    initialization/low_resolution_*.safetensors   the way down to the glance's size, where f_G starts
+    initialization/full_resolution.safetensors    the baseline; f_L starts from it
+    initialization/low_resolution_*.safetensors   fine-tuned at lower resolutions; f_G starts from the last one
     stage1/classifier.safetensors                 f_G, f_L, f_C after random patches
     stage2/policy.safetensors                     pi
     stage3/classifier.safetensors                 f_G, f_L, f_C after pi's patches
-    evaluation/*.safetensors                      per image and step, by policy
+    evaluation/*.safetensors                      records per image and step, one file for each policy
     metrics.json, metrics.jsonl, report.html, ... results
 
-`*/training.pt` holds an unfinished stage's state and goes when the stage is done.
+`*.training.pt` and `stage2/training.pt` hold the state of an unfinished stage and are removed when it is done; `.lock`
+is locked while a process works on the run.
 """
 
 from __future__ import annotations
@@ -17,12 +18,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from gfnet_env.tasks import SHIPPED_RUN
+from agents.runs.config import RunConfig
+from gfnet_env.tasks import SHIPPED_RUN, run_weights
 
 
 @dataclass(frozen=True)
 class RunFolder:
-    """Where a run's files lie.
+    """Paths of a run's files.
 
     Attributes:
         path: the folder.
@@ -56,7 +58,7 @@ class RunFolder:
 
     @property
     def latency(self) -> Path:
-        """Milliseconds of one image at a time, where they were measured."""
+        """Latency for one image at a time, if it was measured."""
         return self.path / "latency.json"
 
     @property
@@ -73,10 +75,21 @@ class RunFolder:
         return self.path / f"stage{stage}" / "classifier.safetensors"
 
     def round(self, number: int) -> RunFolder:
-        """Where the policy and the classifier of an earlier round of stages II and III lie; the last one's lie here."""
+        """Folder of the policy and the classifier of an earlier round; those of the last round are in the run's own."""
         return RunFolder(self.path / f"round_{number}")
 
 
 def start_folder(start: str) -> Path:
     """The run whose networks `RunConfig.start` names."""
     return SHIPPED_RUN if start == "shipped" else Path(start)
+
+
+def classifier_file(config: RunConfig, folder: Path) -> Path:
+    """The classifier that a run looks through in the end: its own last one, else that of the run it starts from.
+
+    Raises:
+        FileNotFoundError: if there is none.
+    """
+    if config.start is None or config.start_stage == 1 or RunFolder(folder).classifier(3).is_file():
+        return run_weights(folder)
+    return run_weights(start_folder(config.start))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from agents.policies.gru import GlimpseGRUPolicy
 from agents.policies.weights import save_policy
+from agents.runs.claim import locked
 from agents.runs.config import RunConfig
 from agents.runs.config_files import dump_config, load_config, shipped_configs
 from agents.runs.folder import RunFolder
@@ -54,10 +55,14 @@ def import_checkpoint(path: Path | str, out: Path | str) -> ImportedRun:
         ValueError: if the folder holds a run already.
         OSError: if the folder can't be written.
     """
-    files = RunFolder(Path(out))
+    with locked(Path(out)):
+        return _import(Path(path), RunFolder(Path(out)))
+
+
+def _import(path: Path, files: RunFolder) -> ImportedRun:
     if files.config.exists():
-        raise ValueError(f"{out} holds a run already; pass another folder")
-    checkpoint = read_published(Path(path))
+        raise ValueError(f"{files.path} holds a run already; pass another folder")
+    checkpoint = read_published(path)
     config = published_config(checkpoint)
     names = nameless_classes(checkpoint.classifier.num_classes)
     agent = blank_agent(config, frozen(checkpoint.classifier), names)

@@ -15,16 +15,15 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LookPolicy
 from agents.policies.weights import load_policy
 from agents.runs.config import RunConfig
-from agents.runs.config_files import load_config
-from agents.runs.folder import RunFolder, start_folder
+from agents.runs.config_files import load_run_config
+from agents.runs.folder import RunFolder, classifier_file, start_folder
 from agents.runs.new_agent import new_agent, policy_env
 from classifiers.checkpoints import load_classifier, load_full_resolution
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.spec import ClassifierSpec
-from gfnet_env.tasks import run_weights
+from classifiers.networks.spec import ADJUSTABLE, ClassifierSpec
 
 
 @dataclass(frozen=True)
@@ -59,30 +58,25 @@ def load_run(folder: Path | str) -> LoadedRun:
         FileNotFoundError: if a stage is missing.
         ValueError: if a file is not what it should be.
     """
-    path = RunFolder(Path(folder)).config
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} holds no config.yaml; pass the folder of a run")
-    return load_networks(load_config(str(path)), Path(folder))
+    return load_networks(load_run_config(Path(folder)), Path(folder))
 
 
 def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     """Loads what a run trained; see `load_run`.
 
     Args:
-        config: what it was made with.
-        folder: where it lies.
+        config: the run's.
+        folder: the run's.
 
     Returns:
         The networks.
     """
     files = RunFolder(folder)
-    start = folder if config.start is None else start_folder(config.start)
-    is_trained = files.classifier(3).is_file() or config.start_stage == 1
-    path = run_weights(folder if is_trained else start)
+    path = classifier_file(config, folder)
     classifier, names = load_classifier(path)
     networks = frozen(as_configured(classifier, config.classifier, path).to(config.device))
     policy = run_policy(config, networks, names, files.policy)
-    baseline = RunFolder(start).full_resolution
+    baseline = files.full_resolution if config.start is None else RunFolder(start_folder(config.start)).full_resolution
     return LoadedRun(config, networks, policy, load_full_resolution(baseline) if baseline.is_file() else None, names)
 
 
@@ -106,10 +100,9 @@ def as_configured(classifier: GlanceFocusClassifier, spec: ClassifierSpec, path:
         glance_size=None if is_same_glance else spec.glance_side,
         num_glimpses=spec.num_glimpses,
     )
-    free = ("patch_size", "glance_size", "num_glimpses")
     for field in dataclasses.fields(ClassifierSpec):
         asked, found = getattr(spec, field.name), getattr(twin.spec, field.name)
-        if field.name not in free and asked != found:
+        if field.name not in ADJUSTABLE and asked != found:
             raise ValueError(
                 f"classifier.{field.name}={asked!r}, but {path} has {found!r}; pass that, or train new networks"
             )
@@ -141,15 +134,19 @@ def run_policy(
 
 
 def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]) -> BaseAlgorithm:
-    """An untrained agent of a run, in an environment of one black image: only the spaces matter to an agent."""
-    blank = ArrayImages(
+    """An untrained agent of a run, for its weights to be loaded into: only the environment's spaces matter to it."""
+    options = {key: value for key, value in config.stage2.options.items() if key not in ("n_steps", "batch_size")}
+    if AGENTS[config.stage2.agent].updates_per_step:
+        options["buffer_size"] = 1
+    spec = dataclasses.replace(config.stage2, num_envs=1, options=options)
+    return new_agent(policy_env(classifier, black_image(config, names), spec), spec, config.seed)
+
+
+def black_image(config: RunConfig, names: tuple[str, ...]) -> ArrayImages:
+    """One black image of the size of a run's."""
+    return ArrayImages(
         torch.zeros(1, 3, *config.data.image_size, dtype=torch.uint8),
         torch.zeros(1, dtype=torch.int64),
         torch.zeros(1, 4, dtype=torch.int64),
         names,
     )
-    options = {key: value for key, value in config.stage2.options.items() if key not in ("n_steps", "batch_size")}
-    if AGENTS[config.stage2.agent].updates_per_step:
-        options["buffer_size"] = 1
-    spec = dataclasses.replace(config.stage2, num_envs=1, options=options)
-    return new_agent(policy_env(classifier, blank, spec), spec, config.seed)

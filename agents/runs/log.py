@@ -3,59 +3,100 @@
 from __future__ import annotations
 
 import json
+import math
+import time
 from pathlib import Path
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
-from classifiers.files import json_text, non_finite_as_null, write_text
+from classifiers.files import json_text, write_text
+
+_SECONDS = "seconds:"  # stages of this name hold the time that a stage has taken
 
 
 class RunLog:
     """What was measured when, each (stage, step) once, however often a run is interrupted.
 
+    Also keeps the time that each stage and the whole run have taken, of every process up to its last `write`.
+
     Args:
         path: the `.jsonl` file.
         tensorboard: folder of the event files.
+
+    Raises:
+        ValueError: if the file is damaged.
     """
 
     def __init__(self, path: Path, tensorboard: Path) -> None:
         self._path, self._tensorboard = path, tensorboard
         self._writer: SummaryWriter | None = None
-        self._lines: dict[tuple[str, int], dict[str, Any]] = {}
-        if path.is_file():
-            for text in path.read_text(encoding="utf-8").splitlines():
-                line = json.loads(text)
-                self._lines[line["stage"], line["step"]] = line
+        self._stage: str | None = None
+        self._since = time.monotonic()
+        self._lines = {(line["stage"], line["step"]): line for line in _read(path)}
 
     def add(self, stage: str, step: int, figures: dict[str, float]) -> None:
-        """Notes figures, null for those that are NaN or infinite; kept on disk by the next `write`."""
-        self._lines[stage, step] = {"stage": stage, "step": step, **non_finite_as_null(figures)}
+        """Notes figures, those that are numbers; the next `write` keeps them on disk."""
+        figures = {name: value for name, value in figures.items() if math.isfinite(value)}
+        self._lines[stage, step] = {"stage": stage, "step": step, **figures}
         if self._writer is None:
             self._writer = SummaryWriter(str(self._tensorboard))
         for name, value in figures.items():
             self._writer.add_scalar(f"{stage}/{name}", value, step)
 
-    def add_seconds(self, stage: str, seconds: float) -> float:
-        """Adds to the time that a stage has taken so far, interruptions in order included; returns the sum."""
-        so_far = self._lines.get(("seconds:" + stage, 0), {}).get("seconds", 0.0)
-        self._lines["seconds:" + stage, 0] = {"stage": "seconds:" + stage, "step": 0, "seconds": so_far + seconds}
-        self.write()
-        return float(so_far + seconds)
+    def begin(self, stage: str | None) -> None:
+        """Counts the time from here on as the stage's; None as no stage's."""
+        self._count()
+        self._stage = stage
+
+    def seconds(self) -> float:
+        """Time that the whole run has taken so far, earlier processes included."""
+        self._count()
+        return float(self._lines[_SECONDS + "total", 0]["seconds"])
 
     def write(self) -> None:
         """Writes all lines, whole or not at all."""
+        self._count()
         write_text(self._path, "".join(json_text(line) + "\n" for line in self._lines.values()))
         if self._writer is not None:
             self._writer.flush()
 
+    def _count(self) -> None:
+        now = time.monotonic()
+        for stage in filter(None, ("total", self._stage)):
+            name = _SECONDS + stage
+            line = self._lines.setdefault((name, 0), {"stage": name, "step": 0, "seconds": 0.0})
+            line["seconds"] += now - self._since
+        self._since = now
+
 
 def curve(path: Path, stage: str, name: str) -> tuple[list[int], list[float]]:
-    """Steps and values of one curve of a `metrics.jsonl`; empty where there is none."""
-    if not path.is_file():
-        return [], []
-    lines = [json.loads(text) for text in path.read_text(encoding="utf-8").splitlines()]
-    points = sorted(
-        (line["step"], line[name]) for line in lines if line["stage"] == stage and line.get(name) is not None
-    )
+    """Steps and values of one curve of a `metrics.jsonl`; empty where there is none.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    lines = [line for line in _read(path) if line["stage"] == stage and line.get(name) is not None]
+    points = sorted((line["step"], line[name]) for line in lines)
     return [step for step, _ in points], [value for _, value in points]
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.is_file():
+        return []
+    lines = []
+    for number, text in enumerate(path.read_bytes().splitlines(), 1):
+        try:
+            line = json.loads(text, parse_constant=_refuse)
+            is_whole = isinstance(line["stage"], str) and isinstance(line["step"], int)
+            is_whole &= all(isinstance(value, int | float | None) for key, value in line.items() if key != "stage")
+        except (ValueError, TypeError, KeyError):
+            is_whole = False
+        if not is_whole:
+            raise ValueError(f"{path}, line {number} is damaged; delete the line, only its point of a curve is lost")
+        lines.append(line)
+    return lines
+
+
+def _refuse(constant: str) -> float:
+    raise ValueError(constant)

@@ -15,7 +15,7 @@ from classifiers.files import write_json
 class BestPolicy:
     """Keeps the most accurate of the policies that an agent goes through; of equals, the first.
 
-    What it has seen lies in files, so that a training that was cut off ends with the same choice.
+    What it has seen is kept in files, so that an interrupted training ends with the same choice.
 
     Args:
         agent: while it learns.
@@ -29,8 +29,7 @@ class BestPolicy:
         self._weights, self._facts = folder / "best.safetensors", folder / "best.json"
         self._asked, self._best = 0, -1.0
         if self._facts.is_file():
-            facts = json.loads(self._facts.read_text(encoding="utf-8"))
-            self._asked, self._best = int(facts["asked"]), float(facts["accuracy"])
+            self._asked, self._best = read_facts(self._facts)
 
     def ask(self, done: int, total: int) -> None:
         """Looks at the agent if it is time to.
@@ -61,3 +60,16 @@ class BestPolicy:
         for path in (self._facts, self._weights):
             path.unlink(missing_ok=True)
         return max(self._best, last)
+
+
+def read_facts(path: Path) -> tuple[int, float]:
+    """How often an unfinished training was evaluated, and the best accuracy.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    try:
+        facts = json.loads(path.read_bytes())
+        return int(facts["asked"]), float(facts["accuracy"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged; delete the folder {path.parent}, and its stage starts again") from error

@@ -1,16 +1,14 @@
-"""The whole training of a run, stage by stage; started again after any interruption, it goes on where it was."""
+"""The whole training of a run, stage by stage; started again after an interruption, it continues where it stopped."""
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from agents.algorithms.stage2 import train_agent, whole_rollouts
+from agents.algorithms.stage2 import STATE_KEYS, train_agent, whole_rollouts
 from agents.evaluation.metrics import accuracy_by_step
 from agents.evaluation.rollout import evaluate
 from agents.policies.baselines import FIXED_POLICIES
@@ -18,11 +16,12 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LookPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.runs.config import RunConfig
+from agents.runs.dry_run import check_stage2
 from agents.runs.folder import RunFolder, start_folder
 from agents.runs.images import calibration_split, open_images, open_training_images
 from agents.runs.loaded import LoadedRun, as_configured
 from agents.runs.log import RunLog
-from agents.runs.model_selection import BestPolicy
+from agents.runs.model_selection import BestPolicy, read_facts
 from agents.runs.new_agent import new_agent, policy_env
 from agents.runs.results import CALIBRATION_IMAGES, Reporter, evaluate_run
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
@@ -34,6 +33,7 @@ from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.training.distributed import is_first_process, local_device, wait_for_all
 from classifiers.training.fit_spec import FitSpec
+from classifiers.training.saved_state import load_state
 from classifiers.training.stages import train_full_resolution, train_sequences
 from gfnet_env.tasks import run_weights
 
@@ -45,7 +45,7 @@ class Pipeline:
 
     Args:
         config: everything that decides the run.
-        folder: where it lies.
+        folder: the run's.
         reporter: shows progress.
     """
 
@@ -56,7 +56,6 @@ class Pipeline:
         self.reporter = reporter
         self.log = RunLog(self.files.log, folder / "tensorboard")
         self.rounds = [*map(self.files.round, range(1, config.rounds)), self.files]
-        self.started = time.monotonic()
         self.env_steps = 0  # that the policy learned from
         self._images: dict[str, ImageSource] = {}
 
@@ -70,12 +69,14 @@ class Pipeline:
             The metrics, also written to `metrics.json`; empty in processes other than the first.
 
         Raises:
-            ValueError: if config and data don't fit each other.
+            ConfigError: if a setting of stage II does not work; nothing is trained then.
+            ValueError: if config and data don't fit each other, or a file of the run is damaged.
             FileNotFoundError: if data or the run to start from are missing.
             NotANumberError: if a loss stops being a number.
             OSError: if the folder can't be written.
         """
         config = self.config
+        self._check()
         network = self.full_resolution()
         classifier = self.stage1()
         for files in self.rounds:
@@ -86,11 +87,24 @@ class Pipeline:
             return {}
         names = self.images("test").class_names
         run = LoadedRun(config, frozen(classifier), policy, network, names)
+        self.log.begin(None)
         metrics = evaluate_run(run, self.images, self.files, self.reporter)
         metrics["env_steps"] = self.env_steps
-        metrics["seconds"] = self.log.add_seconds("total", time.monotonic() - self.started)
+        metrics["seconds"] = self.log.seconds()
+        self.log.write()
         write_json(self.files.metrics, metrics)
         return metrics
+
+    def _check(self) -> None:
+        """Finds what would stop the run later on: settings that don't work, files that are damaged."""
+        for files in self.rounds:
+            stage2 = files.policy.parent
+            if (stage2 / "training.pt").is_file():
+                load_state(stage2 / "training.pt", STATE_KEYS)
+            if (stage2 / "best.json").is_file():
+                read_facts(stage2 / "best.json")
+        if not all(files.policy.is_file() for files in self.rounds):
+            check_stage2(self.config)
 
     def images(self, split: str) -> ImageSource:
         """A split of the images, opened once."""
@@ -185,6 +199,7 @@ class Pipeline:
         spec = self.config.stage2
         stage = self._stage_name(path)
         advance = self.reporter.track(_in_words(stage, "stage II: policy"))
+        self.log.begin(stage)
 
         def accuracy() -> float:
             source = self.images(calibration_split(self.config.data, "test"))
@@ -207,6 +222,7 @@ class Pipeline:
             action_std_schedule=spec.action_std_schedule,
             checkpoint=checkpoint,
             on_rollout=on_rollout,
+            on_checkpoint=self.log.write,
         )
         self.log.write()
         if best is not None:
@@ -257,7 +273,7 @@ class Pipeline:
             self.log.add(stage, epoch, figures)
             self.log.write()
 
-        started = time.monotonic()
+        self.log.begin(stage)
         train(
             model,
             self._training_images(),
@@ -268,7 +284,7 @@ class Pipeline:
             on_epoch=on_epoch,
         )
         if is_first_process():
-            self.log.add_seconds(stage, time.monotonic() - started)
+            self.log.write()
             save(path, model)
             checkpoint.unlink(missing_ok=True)
         wait_for_all()
@@ -302,18 +318,3 @@ def _in_words(stage: str, title: str) -> str:
 
 def _some(names: tuple[str, ...]) -> str:
     return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''} ({len(names)})"
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """The results of a finished run, with `latency` where that was measured.
-
-    Raises:
-        FileNotFoundError: if the run has none yet.
-    """
-    path = RunFolder(folder).metrics
-    if not path.is_file():
-        raise FileNotFoundError(f"{folder} has no metrics.json; pass the folder of a finished run")
-    metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if RunFolder(folder).latency.is_file():
-        metrics["latency"] = json.loads(RunFolder(folder).latency.read_text(encoding="utf-8"))
-    return metrics

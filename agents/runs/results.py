@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Collection
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 from agents.evaluation.budgets import adaptive_figures
-from agents.evaluation.metrics import accuracy_by_step, confidence_by_step, pointing_game
+from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, save_record
 from agents.evaluation.rollout import cumulative_multiply_adds, evaluate, full_resolution_accuracy
 from agents.policies.baselines import CentreCornerPolicy, OraclePolicy, RandomPolicy
 from agents.policies.protocol import LookPolicy
+from agents.runs.config import RunConfig
+from agents.runs.fingerprint import networks_fingerprint
 from agents.runs.folder import RunFolder
 from agents.runs.images import calibration_split
 from agents.runs.loaded import LoadedRun
+from agents.runs.yaml_text import ConfigError, shortened
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.full_resolution import FullResolutionNetwork
 
 POLICIES = ("random", "centre_corner", "learned", "oracle")
-"""Policies that are compared, in the order of the table."""
+"""The policies that are compared, in the order of the table."""
 
 
 class Reporter(Protocol):
@@ -37,13 +41,19 @@ class Reporter(Protocol):
 
 
 CALIBRATION_IMAGES = 5000
-"""Images that thresholds are found on, at most."""
+"""At most so many images are used to find thresholds."""
 
 
 def evaluate_run(
-    run: LoadedRun, images: Callable[[str], ImageSource], files: RunFolder, reporter: Reporter, split: str = "test"
+    run: LoadedRun,
+    images: Callable[[str], ImageSource],
+    files: RunFolder,
+    reporter: Reporter,
+    *,
+    split: str = "test",
+    policies: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a run's policy beside the baselines, and what leaving early gives; writes the records of `"test"`.
+    """Evaluates a run's policy beside the baselines, and what stopping early gives; writes the records of `"test"`.
 
     Args:
         run: the networks.
@@ -51,21 +61,24 @@ def evaluate_run(
         files: where the records go.
         reporter: shows progress.
         split: the images to report on.
+        policies: which of `POLICIES`, the learned one always; None takes all, the oracle unless `oracle_grid` is 0.
 
     Returns:
-        The figures of `summarize`, and `adaptive` as `agents.evaluation.budgets.adaptive_figures` makes it (None if
-        there are no images to find thresholds on).
+        The figures of `summarize`; `adaptive` as `agents.evaluation.budgets.adaptive_figures` makes it (None if there
+        are no images to find thresholds on); `networks`, the fingerprint of the networks that were evaluated.
 
     Raises:
-        ValueError: if data and networks don't fit each other.
+        ValueError: if data and networks don't fit each other, or a policy is unknown.
         FileNotFoundError: if data are missing.
         OSError: if the folder can't be written.
     """
+    chosen = chosen_policies(run.config, policies)
+    networks = networks_fingerprint(run.config, files.path)
     source = images(split)
-    records = compare_policies(run, source, reporter)
+    records = compare_policies(run, source, reporter, chosen)
     metrics = summarize(records, run.classifier, run.policy.multiply_adds, run.full_resolution, source)
     calibration = _calibrate(run, images, calibration_split(run.config.data, split), reporter)
-    metrics["adaptive"] = None
+    metrics["adaptive"], metrics["networks"] = None, networks
     if calibration is not None:
         there, here = calibration.full_resolution_accuracy, metrics["full_resolution_accuracy"]
         metrics["adaptive"] = adaptive_figures(
@@ -77,8 +90,30 @@ def evaluate_run(
         records["calibration"] = calibration.record
     if split == "test":
         for name, record in records.items():
-            save_record(files.record(name), record)
+            save_record(files.record(name), dataclasses.replace(record, networks=networks))
     return metrics
+
+
+def chosen_policies(config: RunConfig, policies: Collection[str] | None = None) -> tuple[str, ...]:
+    """The policies that a run is evaluated with, in the order of `POLICIES`.
+
+    Args:
+        config: the run's.
+        policies: names to choose from `POLICIES`; None takes all that the config allows.
+
+    Raises:
+        ConfigError: if a name is unknown, the learned policy is missing, or the oracle has no grid.
+    """
+    if policies is None:
+        return tuple(name for name in POLICIES if name != "oracle" or config.oracle_grid)
+    unknown = [name for name in policies if name not in POLICIES]
+    if unknown:
+        raise ConfigError(f"policy {shortened(repr(unknown[0]))} is unknown; pass some of {', '.join(POLICIES)}")
+    if "learned" not in policies:
+        raise ConfigError("the policies lack 'learned'; add it: thresholds and pictures are made with it")
+    if "oracle" in policies and not config.oracle_grid:
+        raise ConfigError("oracle_grid is 0; set oracle_grid=9 to evaluate the oracle, or leave it out")
+    return tuple(name for name in POLICIES if name in policies)
 
 
 class _Calibration(NamedTuple):
@@ -89,16 +124,16 @@ class _Calibration(NamedTuple):
 def _calibrate(
     run: LoadedRun, images: Callable[[str], ImageSource], split: str, reporter: Reporter
 ) -> _Calibration | None:
-    """Looks at the images that thresholds are found on; None if there are none."""
+    """Evaluates the images that thresholds are found on; None if there are none."""
     try:
         source = images(split)
     except FileNotFoundError as error:
-        reporter.note(f"{error}; no thresholds are sought")
+        reporter.note(f"{error}; no thresholds are computed")
         return None
     if split == "train":
         reporter.note(
-            "thresholds are found on training images, which look easier than others: budgets will be overrun; add a "
-            "test/ folder to have val/ for them"
+            "thresholds are found on training images, on which the networks are more confident than on others: budgets "
+            "will be overrun; add a test/ folder to have val/ for them"
         )
     record = _evaluate(run, source, "calibration", run.policy, reporter, CALIBRATION_IMAGES)
     network = run.full_resolution
@@ -108,24 +143,27 @@ def _calibrate(
     )
 
 
-def compare_policies(run: LoadedRun, source: ImageSource, reporter: Reporter) -> dict[str, EvaluationRecord]:
-    """Evaluates a run's policy beside the baselines, on the same images.
+def compare_policies(
+    run: LoadedRun, source: ImageSource, reporter: Reporter, names: Collection[str]
+) -> dict[str, EvaluationRecord]:
+    """Evaluates policies on the same images.
 
     Args:
         run: the networks.
         source: held-out images.
         reporter: shows progress.
+        names: some of `POLICIES`.
 
     Returns:
-        A record for each of `POLICIES`.
+        A record for each name.
     """
-    policies: dict[str, LookPolicy] = {
-        "random": RandomPolicy(run.config.seed),
-        "centre_corner": CentreCornerPolicy(),
-        "learned": run.policy,
-        "oracle": OraclePolicy(run.classifier, run.config.oracle_grid),
+    policies: dict[str, Callable[[], LookPolicy]] = {
+        "random": lambda: RandomPolicy(run.config.seed),
+        "centre_corner": CentreCornerPolicy,
+        "learned": lambda: run.policy,
+        "oracle": lambda: OraclePolicy(run.classifier, run.config.oracle_grid),
     }
-    return {name: _evaluate(run, source, name, policies[name], reporter) for name in POLICIES}
+    return {name: _evaluate(run, source, name, policies[name](), reporter) for name in names}
 
 
 def _evaluate(
@@ -163,17 +201,12 @@ def summarize(
         source: the images of the records.
 
     Returns:
-        `accuracy` and `confidence` by policy and step, `pointing_game` (the learned policy's first focus; None without
-        boxes) and `pointing_game_by_policy` (within the first 1, ..., T - 1 focuses), `multiply_adds`,
-        `full_resolution_accuracy` and the number of images.
+        `accuracy` by policy and step, `pointing_game` by policy (within the first 1, ..., T - 1 focuses; None without
+        boxes), `multiply_adds`, `full_resolution_accuracy` and the number of images.
     """
-    pointing = {name: pointing_game(record) for name, record in records.items()}
-    learned = pointing["learned"]
     return {
         "accuracy": {name: accuracy_by_step(record) for name, record in records.items()},
-        "confidence": {name: confidence_by_step(record) for name, record in records.items()},
-        "pointing_game": None if learned is None else learned[0],
-        "pointing_game_by_policy": pointing,
+        "pointing_game": {name: pointing_game(record) for name, record in records.items()},
         "multiply_adds": multiply_adds(classifier, policy_cost, network, source.image_size),
         "full_resolution_accuracy": None if network is None else full_resolution_accuracy(network, source),
         "images": len(source),

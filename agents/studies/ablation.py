@@ -1,31 +1,37 @@
 """Ablations (Tables 5 and 8): the same run with one thing changed, over several seeds.
 
-Runs share what their configs train alike: a variant that changes stage III alone starts from the networks and the
-policy of a variant that is done. All seeds start from one full-resolution network, as the paper's do from ImageNet's.
+Runs share the stages that their configs train in the same way: a variant that only changes stage III starts from the
+networks and the policy of a finished variant. All seeds start from one full-resolution network, as the paper's start
+from ImageNet's.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from agents.runs.claim import check_settings, claimed, locked
 from agents.runs.config import RunConfig
-from agents.runs.config_files import CONFIGS, check_same_config, dump_config, load_config
+from agents.runs.config_files import CONFIGS, load_config
 from agents.runs.folder import RunFolder
-from agents.runs.pipeline import Pipeline, read_metrics
+from agents.runs.metrics_file import read_metrics
+from agents.runs.pipeline import Pipeline
 from agents.runs.results import Reporter
+from agents.runs.stages import STAGES, Stage, changed_setting
 from classifiers.files import write_json, write_text
 from classifiers.training.loop import NotANumberError
 
 _FILES = (CONFIGS / "ablations").glob("*.yaml")
 ABLATIONS = tuple(sorted((path.stem for path in _FILES), key=lambda name: (name != "full", name)))
-"""Names of the shipped ablations, what all others change first."""
+"""Names of the shipped ablations, the one that all others change first."""
+
+_EVALUATION = Stage("evaluation", lambda config: ("data", "oracle_grid"), ("metrics.json",))
+_STAGES = (*STAGES, _EVALUATION)
 
 
 @dataclass(frozen=True)
@@ -57,11 +63,11 @@ def run_ablations(
 ) -> list[AblationRow]:
     """Trains every variant with every seed and writes `ablations.json` and `ablations.md`.
 
-    Started again, it goes on where it was.
+    Started again, it continues where it stopped.
 
     Args:
         names: of `ABLATIONS`.
-        folder: where the runs lie, `NAME/seed_S` each.
+        folder: holds the runs, each in `NAME/seed_S`.
         seeds: how many seeds, from 0.
         changes: `key=value` changes to all configs.
         reporter: shows progress.
@@ -78,83 +84,72 @@ def run_ablations(
         raise ValueError(f"{', '.join(unknown)}: no such ablation; pass names of {', '.join(ABLATIONS)}")
     if seeds < 1:
         raise ValueError(f"{seeds} seeds; pass 1 or more")
+    _config("full", changes)  # what changes nothing there is a mistake
     configs = {
-        (name, seed): load_config(str(CONFIGS / "ablations" / f"{name}.yaml"), [*changes, f"seed={seed}"])
+        (name, seed): _config(name, [*changes, f"seed={seed}"], may_be_unused=True)
         for name in names
         for seed in range(seeds)
     }
-    runs = {(name, seed): RunFolder(folder / name / f"seed_{seed}") for name, seed in configs}
-    for key, files in runs.items():
-        if files.config.is_file():
-            check_same_config(files.config, dump_config(configs[key]))
-    done: list[tuple[RunConfig, RunFolder]] = []
-    metrics: dict[tuple[str, int], dict[str, Any]] = {}
-    for (name, seed), config in configs.items():
-        files = runs[name, seed]
-        reporter.note(f"{name}, seed {seed}")
-        write_text(files.config, dump_config(config))
-        for finished, theirs in done:
-            share_stages(finished, theirs, config, files)
-        is_done = files.metrics.is_file()
-        try:
-            metrics[name, seed] = read_metrics(files.path) if is_done else Pipeline(config, files.path, reporter).run()
-        except NotANumberError as error:
-            reporter.note(f"{name}, seed {seed}: {error}")
-            continue
-        done.append((config, files))
-    reached = {key: found["accuracy"]["learned"] for key, found in metrics.items()}
-    rows = [
-        _row(name, [reached[name, seed] for seed in range(seeds) if (name, seed) in reached], seeds) for name in names
-    ]
-    write_json(folder / "ablations.json", {row.name: dataclasses.asdict(row) for row in rows})
-    write_text(folder / "ablations.md", markdown_table(rows))
+    with locked(folder):
+        for (name, seed), config in configs.items():
+            check_settings(folder / name / f"seed_{seed}", config, _STAGES)
+        rows = _rows(names, seeds, _train_all(configs, folder, reporter))
+        write_json(folder / "ablations.json", {row.name: dataclasses.asdict(row) for row in rows})
+        write_text(folder / "ablations.md", markdown_table(rows))
     return rows
 
 
+def _config(name: str, changes: Sequence[str], *, may_be_unused: bool = False) -> RunConfig:
+    return load_config(str(CONFIGS / "ablations" / f"{name}.yaml"), list(changes), may_be_unused=may_be_unused)
+
+
+def _train_all(
+    configs: dict[tuple[str, int], RunConfig], folder: Path, reporter: Reporter
+) -> dict[tuple[str, int], list[float]]:
+    """Accuracy after each step of every run that converged."""
+    done: list[tuple[RunConfig, RunFolder]] = []
+    reached = {}
+    for (name, seed), config in configs.items():
+        files = RunFolder(folder / name / f"seed_{seed}")
+        reporter.note(f"{name}, seed {seed}")
+        try:
+            with claimed(files.path, config, _STAGES):
+                for finished, theirs in done:
+                    share_stages(finished, theirs, config, files)
+                is_done = files.metrics.is_file()
+                metrics = read_metrics(files.path) if is_done else Pipeline(config, files.path, reporter).run()
+        except NotANumberError as error:
+            reporter.note(f"{name}, seed {seed}: {error}")
+            continue
+        reached[name, seed] = metrics["accuracy"]["learned"]
+        done.append((config, files))
+    return reached
+
+
+def _rows(names: Sequence[str], seeds: int, reached: dict[tuple[str, int], list[float]]) -> list[AblationRow]:
+    return [
+        _row(name, [reached[name, seed] for seed in range(seeds) if (name, seed) in reached], seeds) for name in names
+    ]
+
+
 def share_stages(finished: RunConfig, theirs: RunFolder, config: RunConfig, ours: RunFolder) -> None:
-    """Copies the files of every stage that two runs train alike.
+    """Copies the files of every stage that two runs train alike; one full-resolution network serves all seeds.
 
     Args:
         finished: config of a run that is done.
         theirs: its folder.
-        config: config of a run that is to start.
+        config: config of a run that is about to start.
         ours: its folder.
     """
-    for depends_on, paths in _STAGES:
-        if depends_on(finished) != depends_on(config):
+    for count, stage in enumerate(STAGES[:-1], 1):
+        like = dataclasses.replace(finished, seed=config.seed) if count == 1 else finished
+        if changed_setting(like, config, STAGES[:count]) is not None:
             return
-        for path in paths(theirs):
+        for path in stage.files_in(theirs.path):
             target = ours.path / path.relative_to(theirs.path)
             if not target.exists():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(path, target)
-
-
-def _full_resolution(config: RunConfig) -> Any:
-    spec = config.initialization
-    networks = (config.classifier.encoder, config.classifier.resize_mode)
-    return config.data, config.start, networks, spec and (spec.weights, spec.full_resolution)
-
-
-def _initialization(config: RunConfig) -> Any:
-    return _full_resolution(config), config.seed, config.initialization, config.classifier.glance_side
-
-
-def _stage1(config: RunConfig) -> Any:
-    return _initialization(config), config.classifier, config.start_stage, config.stage1
-
-
-def _stage2(config: RunConfig) -> Any:
-    before = config.stage3 if config.rounds > 1 else None
-    return _stage1(config), config.stage2, config.start_stage, config.rounds, before
-
-
-_STAGES: tuple[tuple[Callable[[RunConfig], Any], Callable[[RunFolder], list[Path]]], ...] = (
-    (_full_resolution, lambda files: [path for path in [files.full_resolution] if path.is_file()]),
-    (_initialization, lambda files: sorted((files.path / "initialization").glob("*.safetensors"))),
-    (_stage1, lambda files: [path for path in [files.classifier(1)] if path.is_file()]),
-    (_stage2, lambda files: [path for path in [files.policy] if path.is_file()]),
-)
 
 
 def _row(name: str, accuracies: list[list[float]], seeds: int) -> AblationRow:

@@ -1,8 +1,8 @@
-"""A table of algorithms that means something: the same steps for each, several seeds, and intervals.
+"""A fair comparison of algorithms: equal numbers of steps, several seeds, and confidence intervals.
 
-What is compared is how well a policy places its looks, so all of them look through the same frozen classifier. Accuracy
-is measured on the test split; learning curves, and the steps that it took to come close to the oracle, on the
-validation split.
+The comparison is about where policies look, so all of them share one frozen classifier. Accuracy
+is measured on the test split; learning curves, and the number of steps until a policy is close to the oracle, on
+the validation split.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +26,15 @@ from agents.policies.baselines import OraclePolicy, RandomPolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LookPolicy
 from agents.policies.weights import save_policy
+from agents.runs.claim import claimed
 from agents.runs.config import RunConfig
-from agents.runs.config_files import dump_config, load_config
+from agents.runs.config_files import load_config
 from agents.runs.folder import start_folder
 from agents.runs.images import open_images
 from agents.runs.loaded import as_configured
 from agents.runs.new_agent import new_agent, policy_env
 from agents.runs.results import Reporter
+from agents.runs.stages import Stage
 from classifiers.checkpoints import load_classifier
 from classifiers.data.source import ImageSource
 from classifiers.files import write_json, write_text
@@ -40,10 +42,17 @@ from classifiers.inference.frozen import FrozenClassifier, frozen
 from gfnet_env.tasks import run_weights
 
 CURVE_POINTS = 20
-"""Times that a policy is evaluated while it learns."""
+"""How often a policy is evaluated during its training."""
 
 CLOSE = 0.9
 """Share of the oracle's gain over random at which a policy counts as close to it."""
+
+
+_TRAININGS = Stage(
+    "leaderboard",
+    lambda config: tuple(field.name for field in fields(config)),
+    ("baseline_*.json", "*/seed_*/*"),
+)
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,7 @@ class Result:
         accuracy: after each of the T steps, on the test split.
         pointing_game: share of test images whose first focus finds what decides the label; None without boxes.
         curve: (environment steps, share of the oracle's gain at t=2 on the validation split), along the training.
-        env_steps: steps learnt from: what was asked for, rounded up to whole rollouts (of ARS, whole populations).
+        env_steps: steps of the training: those asked for, rounded up to whole rollouts (ARS: whole populations).
         seconds: of training, evaluations left out.
     """
 
@@ -76,7 +85,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Baseline:
-    """Accuracy after each step of those that nobody trains.
+    """Accuracy after each step of the policies that need no training.
 
     Attributes:
         random: of random places.
@@ -121,11 +130,11 @@ def run_leaderboard(
 ) -> Leaderboard:
     """Trains every agent with every seed on the embedded task and writes `leaderboard.json` and `leaderboard.md`.
 
-    Started again, it goes on after the last training that was done.
+    Started again, it continues after the last finished training.
 
     Args:
         names: of `agents.algorithms.registry.AGENTS`.
-        folder: where the results lie, `NAME/seed_S` each.
+        folder: holds the results, each in `NAME/seed_S`.
         env_steps: environment steps of each training.
         seeds: how many seeds, from 0.
         changes: `key=value` changes to the config `demo`.
@@ -147,29 +156,27 @@ def run_leaderboard(
     config = load_config("demo", [*changes, f"stage2.env_steps={env_steps}"])
     if config.stage2.evaluations:
         raise ValueError(
-            f"stage2.evaluations={config.stage2.evaluations}; a leaderboard compares what trainings end with, leave it "
-            "out"
+            f"stage2.evaluations={config.stage2.evaluations}; a leaderboard compares the last policies of "
+            "trainings; leave it out"
         )
-    _claim(folder, config)
-    study = _Study(config, folder, reporter)
-    results = []
-    for name in names:
-        for seed in range(seeds):
-            reporter.note(f"{name}, seed {seed}")
-            results.append(study.result(name, seed, changes))
-    board = Leaderboard(study.baseline("test", config.classifier.num_glimpses), tuple(results))
-    write_json(
-        folder / "leaderboard.json", {"baseline": asdict(board.baseline), "results": [asdict(r) for r in results]}
-    )
-    write_text(folder / "leaderboard.md", markdown_table(board))
+    if config.start is None or not config.oracle_grid:
+        raise ValueError(
+            f"start={config.start}, oracle_grid={config.oracle_grid}; a leaderboard needs trained networks (`shipped`, "
+            "or a run's folder) and the oracle"
+        )
+    with claimed(folder, config, (_TRAININGS,)):
+        study = _Study(config, folder, reporter)
+        results = []
+        for name in names:
+            for seed in range(seeds):
+                reporter.note(f"{name}, seed {seed}")
+                results.append(study.result(name, seed, changes))
+        board = Leaderboard(study.baseline("test", config.classifier.num_glimpses), tuple(results))
+        write_json(
+            folder / "leaderboard.json", {"baseline": asdict(board.baseline), "results": [asdict(r) for r in results]}
+        )
+        write_text(folder / "leaderboard.md", markdown_table(board))
     return board
-
-
-def _claim(folder: Path, config: RunConfig) -> None:
-    path, settings = folder / "config.yaml", dump_config(config)
-    if path.is_file() and path.read_text(encoding="utf-8") != settings:
-        raise ValueError(f"{folder} holds results of other settings ({path}); pass another --out")
-    write_text(path, settings)
 
 
 class _Study:
@@ -177,15 +184,10 @@ class _Study:
 
     def __init__(self, config: RunConfig, folder: Path, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
-        if config.start is None:
-            raise ValueError(
-                "start is missing; a leaderboard needs trained networks: `start: shipped`, or a run's folder"
-            )
+        assert config.start is not None
         weights = run_weights(start_folder(config.start))
-        classifier = load_classifier(weights)[0]
-        self.classifier: FrozenClassifier = frozen(
-            as_configured(classifier, config.classifier, weights).to(config.device)
-        )
+        networks = as_configured(load_classifier(weights)[0], config.classifier, weights)
+        self.classifier: FrozenClassifier = frozen(networks.to(config.device))
         self._images: dict[str, ImageSource] = {}
 
     def images(self, split: str) -> ImageSource:
@@ -214,7 +216,7 @@ class _Study:
             found = json.loads(path.read_text(encoding="utf-8"))
             curve = tuple((int(steps), float(share)) for steps, share in found["curve"])
             return Result(**{**found, "accuracy": tuple(found["accuracy"]), "curve": curve})
-        config = load_config("demo", [*changes, f"stage2.agent={name}", f"seed={seed}"])
+        config = load_config("demo", [*changes, f"stage2.agent={name}", f"seed={seed}"], may_be_unused=True)
         spec, steps = config.stage2, self.config.stage2.env_steps
         agent = new_agent(policy_env(self.classifier, self.images("train"), spec), spec, seed)
         assert isinstance(agent, BaseAlgorithm)

@@ -15,6 +15,9 @@ GLANCE_LOGITS = ("head", "encoder")
 FIRST_LOOKS = ("glance", "centre")
 """What the first step may see."""
 
+ADJUSTABLE = ("patch_size", "glance_size", "num_glimpses")
+"""Fields of `ClassifierSpec` that trained networks can have otherwise than they were trained with."""
+
 LEAST_SIDE = 8
 """Pixels that a glance or a patch must have along each side."""
 

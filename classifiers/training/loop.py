@@ -37,6 +37,7 @@ from classifiers.training.distributed import (
     wrap,
 )
 from classifiers.training.fit_spec import OPTIMIZERS, PRECISIONS, FitSpec
+from classifiers.training.saved_state import load_state, usable_state
 
 
 class NotANumberError(RuntimeError):
@@ -82,6 +83,7 @@ def fit(
 
     Raises:
         NotANumberError: if the loss stops being a number; the checkpoint then holds the last whole epoch.
+        CheckpointError: if the checkpoint is damaged.
         ValueError: if the images are too few for the processes.
         OSError: if the checkpoint can't be written.
     """
@@ -213,7 +215,8 @@ def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Op
     """Loads the last whole epoch, if any; returns how many are done."""
     if checkpoint is None or not checkpoint.exists():
         return 0
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return int(state["epoch"])
+    state = load_state(checkpoint, ("model", "optimizer", "epoch"))
+    with usable_state(checkpoint):
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return int(state["epoch"])

@@ -1,0 +1,113 @@
+"""The stages of a run: what each one depends on, and the files that it leaves."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from agents.runs.config import DataSpec, RunConfig
+from agents.runs.unused_settings import unused_settings
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a run.
+
+    Attributes:
+        name: what messages call it.
+        settings: dotted keys, of values or groups, that it depends on beside those of the stages before it.
+        files: patterns of the files that it leaves, finished or not, below the run's folder.
+    """
+
+    name: str
+    settings: Callable[[RunConfig], tuple[str, ...]]
+    files: tuple[str, ...]
+
+    def files_in(self, folder: Path) -> list[Path]:
+        """Its files in a run's folder, sorted; none if it has not begun."""
+        return sorted(path for pattern in self.files for path in folder.glob(pattern) if path.is_file())
+
+
+def _training_images(config: RunConfig) -> tuple[str, ...]:
+    names = (field.name for field in dataclasses.fields(DataSpec))
+    return tuple(f"data.{name}" for name in names if name not in ("num_val", "num_test"))
+
+
+def _full_resolution(config: RunConfig) -> tuple[str, ...]:
+    networks = ("classifier.encoder", "classifier.resize_mode", "initialization.weights")
+    return (*_training_images(config), "seed", "start", *networks, "initialization.full_resolution")
+
+
+def _low_resolution(config: RunConfig) -> tuple[str, ...]:
+    side = "patch_size" if config.classifier.glance_size is None else "glance_size"
+    return ("initialization.low_resolution", "initialization.low_resolution_sides", f"classifier.{side}")
+
+
+def _stage1(config: RunConfig) -> tuple[str, ...]:
+    return ("classifier", "start_stage", "stage1")
+
+
+def _stage2(config: RunConfig) -> tuple[str, ...]:
+    selection = ("data.num_val",) if config.stage2.evaluations else ()
+    return ("stage2", "rounds", *selection, *(("stage3",) if config.rounds > 1 else ()))
+
+
+def _stage3(config: RunConfig) -> tuple[str, ...]:
+    return ("stage3",)
+
+
+STAGES = (
+    Stage("full-resolution network", _full_resolution, ("initialization/full_resolution.*",)),
+    Stage("low-resolution network", _low_resolution, ("initialization/low_resolution_*",)),
+    Stage("stage I", _stage1, ("stage1/*",)),
+    Stage("stage II", _stage2, ("stage2/*", "round_*/stage2/*")),
+    Stage("stage III", _stage3, ("stage3/*", "round_*/stage3/*")),
+)
+"""The stages in their order. The evaluation is none: it may be repeated with other settings."""
+
+
+def changed_setting(before: RunConfig, now: RunConfig, stages: Sequence[Stage]) -> str | None:
+    """The first setting that differs between two configs and that one of the stages depends on.
+
+    Args:
+        before: a config.
+        now: another one.
+        stages: a stage after those before it.
+
+    Returns:
+        Its dotted key; None if the stages are the same in both.
+    """
+    keys = {key for config in (before, now) for stage in stages for key in stage.settings(config)}
+    unused = [{each.key for each in unused_settings(config)} for config in (before, now)]
+    for key in changed_settings(before, now):
+        if _is_below(key, keys) and not all(_is_below(key, groups) for groups in unused):
+            return key
+    return None
+
+
+def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
+    """Dotted keys of the settings that differ between two configs."""
+    left, right = _flat(dataclasses.asdict(before)), _flat(dataclasses.asdict(now))
+    return [key for key in dict.fromkeys([*left, *right]) if left.get(key) != right.get(key)]
+
+
+def setting(config: RunConfig, key: str) -> Any:
+    """A setting's value by its dotted key; None if it is left out."""
+    found: Any = dataclasses.asdict(config)
+    for name in key.split("."):
+        found = found.get(name) if isinstance(found, dict) else None
+    return found
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        values.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return values
+
+
+def _is_below(key: str, groups: set[str]) -> bool:
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
