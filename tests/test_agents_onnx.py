@@ -67,12 +67,17 @@ def _runner(folder: Path) -> ModuleType:
     [
         ("gru", "ppo", {"resize_mode": "area"}),
         ("cascade", "ppo_gru", {"resize_mode": "bicubic", "glance_size": 32}),
-        ("average", "ppo", {"resize_mode": "bilinear", "glance_size": 64}),
-        ("gru", "ppo", {"first_look": "centre"}),
-        ("gru", "dqn", {}),
-        ("gru", "sac", {}),
-        ("gru", "recurrent_ppo", {}),
-        ("gru", "crossq", {}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("average", "ppo", {"resize_mode": "bilinear", "glance_size": 64}),
+                ("gru", "ppo", {"first_look": "centre"}),
+                ("gru", "dqn", {}),
+                ("gru", "sac", {}),
+                ("gru", "recurrent_ppo", {}),
+                ("gru", "crossq", {}),
+            )
+        ),
     ],
 )
 def test_exported_graphs_do_what_the_recogniser_does(

@@ -296,9 +296,10 @@ def test_predict_prints_json_and_draws(
 
     rows = json.loads(capsys.readouterr().out)
     assert [Path(row["file"]).name for row in rows] == ["0.png", "1.png", "2.png", "3.png"]
-    for row in rows:
-        assert len(row["locations"]) == row["steps"] - 1
-        assert 0 < row["confidence"] <= 1
+    expected = Recognizer.load(run, budget=15e6).predict_files([pictures / f"{index}.png" for index in range(4)])
+    assert [row["confidence"] for row in rows] == pytest.approx(expected.confidence.tolist(), abs=1e-4)
+    assert [row["steps"] for row in rows] == expected.step.tolist()
+    assert all(len(row["locations"]) == row["steps"] - 1 for row in rows)
     assert sorted(path.name for path in tmp_path.iterdir()) == [f"000{i + 1}_{i}.png" for i in range(4)]
     assert main(["predict", str(run), str(pictures / "0.png")]) == 0
     assert "4.00 steps" in " ".join(capsys.readouterr().out.split())
