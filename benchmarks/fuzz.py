@@ -98,7 +98,7 @@ def run_case_of(kind: str, index: int, seed: int, base: Path, limit: float, *, i
 
 
 def _ending(case: Case, folder: Path, limit: float, is_replay: bool) -> tuple[str, str]:
-    printed, errors, started = io.StringIO(), io.StringIO(), time.time()
+    printed, errors, before = io.StringIO(), io.StringIO(), _files(folder)
     signal.setitimer(signal.ITIMER_REAL, limit)
     try:
         with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
@@ -117,8 +117,13 @@ def _ending(case: Case, folder: Path, limit: float, is_replay: bool) -> tuple[st
         signal.setitimer(signal.ITIMER_REAL, 0)
     if is_replay:
         print(printed.getvalue(), errors.getvalue())
-    written = [path for path in folder.rglob("*") if path.is_file() and path.stat().st_mtime > started]
+    written = [path for path, changed in _files(folder).items() if changed != before.get(path)]
     return _judged(case, code, printed.getvalue(), errors.getvalue(), written)
+
+
+def _files(folder: Path) -> dict[Path, int]:
+    """When each file was last written."""
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
 def _judged(case: Case, code: int, printed: str, errors: str, written: list[Path]) -> tuple[str, str]:
