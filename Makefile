@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RLLIB := .venv-rllib
 
-.PHONY: demo test slow check rllib clean
+.PHONY: demo test slow gpu check rllib clean
 
 demo: $(READY)
 	$(BIN)/gfnet demo
@@ -14,7 +14,10 @@ test: $(READY)
 	$(BIN)/pytest
 
 slow: $(READY)
-	$(BIN)/pytest -m slow --dist worksteal --maxfail 1
+	$(BIN)/pytest -m slow --dist worksteal --durations 15
+
+gpu: $(READY)
+	$(BIN)/pytest -m gpu -n 0
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -20,6 +20,7 @@ from classifiers.networks.encoders import ENCODERS, Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import EpisodeSpec, Task
+from scripts.cli import main
 
 torch.set_num_threads(1)
 
@@ -41,6 +42,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def scenes() -> ArrayImages:
     return load_scenes(SMALL_SCENES, "train", 24)
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`gfnet demo` on small scenes, trained for as long as it takes to have all its files; tests only read it."""
+    folder = tmp_path_factory.mktemp("runs") / "demo"
+    changes = [
+        *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
+        *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
+        *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
+    ]
+    assert main(["demo", "--out", str(folder), "--quiet", *[p for c in changes for p in ("--set", c)]]) == 0
+    return folder
 
 
 def random_classifier(spec: ClassifierSpec, num_classes: int = 10) -> GlanceFocusClassifier:

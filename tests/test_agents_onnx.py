@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -67,12 +68,17 @@ def _runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     [
         ("gru", "ppo", {"resize_mode": "area"}),
         ("cascade", "ppo_gru", {"resize_mode": "bicubic", "glance_size": 32}),
-        ("average", "ppo", {"resize_mode": "bilinear", "glance_size": 64}),
-        ("gru", "ppo", {"first_look": "centre"}),
-        ("gru", "dqn", {}),
-        ("gru", "sac", {}),
-        ("gru", "recurrent_ppo", {}),
-        ("gru", "crossq", {}),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in (
+                ("average", "ppo", {"resize_mode": "bilinear", "glance_size": 64}),
+                ("gru", "ppo", {"first_look": "centre"}),
+                ("gru", "dqn", {}),
+                ("gru", "sac", {}),
+                ("gru", "recurrent_ppo", {}),
+                ("gru", "crossq", {}),
+            )
+        ),
     ],
 )
 def test_exported_graphs_do_what_the_recogniser_does(
@@ -109,14 +115,10 @@ def test_exported_baseline_gives_its_logits(scenes: ArrayImages, tmp_path: Path)
         assert np.allclose(logits, network(scenes.images[:1]).numpy(), atol=1e-4)
 
 
-def test_export_command_and_its_program(tmp_path: Path, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch) -> None:
-    changes = [
-        *(f"data.scenes.height={SIZE[0]}", f"data.scenes.width={SIZE[1]}"),
-        *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
-        *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
-    ]
+@pytest.mark.slow
+def test_export_command_and_its_program(demo_run: Path, tmp_path: Path, scenes: ArrayImages) -> None:
     run = tmp_path / "run"
-    assert main(["demo", "--out", str(run), "--quiet", *[p for c in changes for p in ("--set", c)]]) == 0
+    shutil.copytree(demo_run, run)
     assert main(["export", str(run), "--num-glimpses", "2", "--quiet"]) == 0
     scene = scenes.images[0].permute(1, 2, 0).numpy()
     glassy = np.dstack([scene, np.tile(np.linspace(0, 255, scene.shape[1]).astype(np.uint8), (len(scene), 1))])

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_SCENES, random_classifier
+from conftest import random_classifier
 from PIL import Image
 
 import agents
@@ -231,16 +231,9 @@ def test_cheapest_rule_reaches_the_accuracy_or_says_that_none_does() -> None:
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of small scenes, trained for as long as it takes to have all its files."""
-    folder = tmp_path_factory.mktemp("runs") / "small"
-    changes = [
-        *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
-        *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
-        *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
-    ]
-    assert main(["demo", "--out", str(folder), "--quiet", *[p for c in changes for p in ("--set", c)]]) == 0
-    return folder
+def run(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of small scenes, the tests' own."""
+    return Path(shutil.copytree(demo_run, tmp_path_factory.mktemp("runs") / "small"))
 
 
 @pytest.fixture(scope="module")

@@ -35,11 +35,13 @@ def test_it_works_at_once() -> None:
     assert observation in env.observation_space
     assert env.unwrapped.dynamics.source.image_size == (192, 256)  # type: ignore[attr-defined]  # ours
     assert info["label"] in range(10)
+    endings = []
     for _ in range(3):
         observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
         assert observation in env.observation_space
-        assert -1.0 <= reward <= 1.0
-    assert terminated and not truncated
+        assert isinstance(reward, float) and reward != 0.0
+        endings.append((terminated, truncated))
+    assert endings == [(False, False), (False, False), (True, False)]
 
 
 # SB3 takes any box of three dimensions for an image, and says four times that feature maps make a poor one.
@@ -60,12 +62,14 @@ def test_ids_are_found_without_importing_the_package() -> None:
     code = (
         "import gymnasium as gym\n"
         f"env = gym.make('gfnet_env:{SIGNS}', num_scenes=2)\n"
-        "env.reset(seed=0); print(env.step(env.action_space.sample())[1])"
+        "env.reset(seed=0); print(env.step(env.action_space.sample() * 0)[1])"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert -1.0 <= float(done.stdout) <= 1.0
+    env = gymnasium.make(SIGNS, num_scenes=2)
+    env.reset(seed=0)
+    assert float(done.stdout) == pytest.approx(env.step(np.zeros(2, np.float32))[1], abs=1e-5)
 
 
 @pytest.mark.parametrize("env_id", TASKS)

@@ -34,6 +34,8 @@ SHRUNK = {
     "demo": [*_SCENES, *_POLICY],
     "synthetic_signs": [*_SCENES, *_EPOCHS, "stage3.epochs=1", *_POLICY],
     "image_folder": ["data.height=96", "data.width=128", *_EPOCHS, "stage3.epochs=1", *_POLICY],
+    "GFNet-SyntheticSigns-v0": ["num_scenes=8"],
+    "resnet50_96": ["stage2.policy_options.ortho_init=false"],  # seconds, and nothing that a count depends on
     "mobilenetv3_large_100_96": [
         *(
             "data.height=112",

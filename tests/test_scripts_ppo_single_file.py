@@ -49,11 +49,12 @@ def test_it_trains_and_evaluates_the_same_with_the_same_seed(output: Output) -> 
 
     assert first == again != other
     assert [line.split()[0] for line in first.splitlines() if "steps: return" in line] == ["24", "48"]
-    rows = dict(re.findall(r"^(random|learned) +(.+)$", first, re.MULTILINE))
+    rows = {name: row.split() for name, row in re.findall(r"^(random|learned) +(.+)$", first, re.MULTILINE)}
     assert set(rows) == {"random", "learned"}
-    for row in rows.values():
-        shares = [float(share) for share in row.split()]
-        assert len(shares) == 4 and all(0 <= share <= 1 for share in shares)
+    assert {len(row) for row in rows.values()} == {4}
+    assert rows["random"][0] == rows["learned"][0]  # the glance is before any choice
+    sixths = {f"{right / 6:.3f}" for right in range(7)}
+    assert set(rows["random"]) | set(rows["learned"]) <= sixths  # of six scenes
 
 
 def _weights(*arguments: str) -> bytes:

@@ -1,0 +1,163 @@
+"""What a stranger installs: the wheel holds all that is needed, and works where the repository is out of reach."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tomllib
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+from conftest import SMALL_SCENES
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
+EMBEDDED = {"GFNet-SyntheticSigns-v0": "weights", "GFNet-SyntheticSignsHard-v0": "weights_hard"}
+"""Ids that need no data, and the folder of `gfnet_env` where their networks lie."""
+
+_BUILD = """
+import sys
+from hatchling.build import build_sdist, build_wheel
+build_wheel(sys.argv[1])
+build_sdist(sys.argv[1])
+"""
+
+_PLAY = """
+import sys
+import gymnasium
+for env_id in sys.argv[1:]:
+    env = gymnasium.make(f"gfnet_env:{env_id}")
+    observation, info = env.reset(seed=0)
+    terminated = False
+    while not terminated:
+        observation, reward, terminated, truncated, info = env.step(env.action_space.sample())
+    print(env_id, sys.modules["gfnet_env"].__file__)
+"""
+
+
+def _run(*command: str | Path, cwd: Path, **environment: str) -> str:
+    """Runs a command that must succeed, without the repository on Python's path; gives what it printed."""
+    inherited = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=cwd,
+        env={**inherited, "OMP_NUM_THREADS": "1", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def backend(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the build backend in it."""
+    folder = tmp_path_factory.mktemp("backend")
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--retries", "1", "--target", str(folder)]
+    done = subprocess.run([*pip, *PROJECT["build-system"]["requires"]], capture_output=True, text=True, check=False)
+    if "(from versions: none)" in done.stderr:
+        pytest.skip("no package index can be reached that has hatchling, the build backend")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def built(backend: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the wheel and the source distribution."""
+    folder = tmp_path_factory.mktemp("built")
+    _run(sys.executable, "-c", _BUILD, folder, cwd=ROOT, PYTHONPATH=str(backend))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bin` of an environment with the wheel in it; third parties' packages are those of the present environment."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, with_pip=True)
+    (wheel,) = built.glob("*.whl")
+    _run(folder / "bin" / "python", "-m", "pip", "install", "--no-deps", "--no-index", wheel, cwd=folder)
+    # folders that a .pth names are searched, but their own .pth files, as an editable install's, are not read
+    (site_packages,) = (folder / "lib").glob("python*/site-packages")
+    paths = sysconfig.get_paths()
+    (site_packages / "present.pth").write_text("\n".join({paths["purelib"], paths["platlib"]}))
+    return folder / "bin"
+
+
+def _files_of_packages(root: Path) -> set[str]:
+    return {
+        str(path.relative_to(root))
+        for package in PACKAGES
+        for path in (root / package).rglob("*")
+        if path.is_file() and path.suffix != ".pyc"
+    }
+
+
+def _in_wheel(wheel: Path) -> set[str]:
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+@pytest.mark.slow
+def test_wheel_holds_every_file_of_the_packages_and_nothing_else(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    names = _in_wheel(wheel)
+    about = {name for name in names if ".dist-info/" in name}
+
+    assert names - about == _files_of_packages(ROOT)
+    assert {"METADATA", "entry_points.txt", "licenses/LICENSE"} <= {name.split("/", 1)[1] for name in about}
+    for package in PACKAGES:
+        assert f"{package}/py.typed" in names
+    with zipfile.ZipFile(wheel) as archive:
+        (metadata,) = (archive.read(name).decode() for name in about if name.endswith("/METADATA"))
+    assert "\nLicense-Expression: MIT\n" in metadata and "\nKeywords: " in metadata
+
+
+@pytest.mark.slow
+def test_source_distribution_builds_the_same_wheel(built: Path, backend: Path, tmp_path: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = tmp_path.iterdir()
+    for name in ("LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "tests/conftest.py", "docs"):
+        assert (unpacked / name).exists(), name
+
+    _run(sys.executable, "-c", _BUILD, tmp_path, cwd=unpacked, PYTHONPATH=str(backend))
+
+    (ours,), (theirs,) = built.glob("*.whl"), tmp_path.glob("*.whl")
+    assert _in_wheel(ours) == _in_wheel(theirs)
+
+
+@pytest.mark.slow
+def test_environments_run_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+    ids = [env_id for env_id, weights in EMBEDDED.items() if (ROOT / "gfnet_env" / weights).is_dir()]
+
+    printed = _run(installed / "python", "-c", _PLAY, *ids, cwd=tmp_path, GFNET_CACHE=str(tmp_path / "cache"))
+
+    played = dict(line.split(maxsplit=1) for line in printed.splitlines())
+    assert "GFNet-SyntheticSigns-v0" in played and list(played) == ids
+    assert all(Path(file).is_relative_to(installed.parent) for file in played.values())
+
+
+@pytest.mark.slow
+def test_demo_and_export_run_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+    changes = [
+        *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
+        *("data.num_train=30", "data.num_val=5", "data.num_test=12"),
+        *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
+    ]
+    sets = [part for change in changes for part in ("--set", change)]
+    gfnet, cache = installed / "gfnet", str(tmp_path / "cache")
+
+    printed = _run(gfnet, "demo", *sets, cwd=tmp_path, GFNET_CACHE=cache)
+    _run(gfnet, "export", "runs/demo", cwd=tmp_path, GFNET_CACHE=cache)
+
+    assert "12 held-out images" in printed
+    assert (tmp_path / "runs" / "demo" / "report.html").is_file()
+    assert (tmp_path / "runs" / "demo" / "onnx" / "onnx_runner.py").is_file()
