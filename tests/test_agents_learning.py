@@ -185,8 +185,7 @@ def test_sb3_tools_work_on_our_environment(classifier: FrozenClassifier, scenes:
 
     mean, std = evaluate_policy(agent, env, n_eval_episodes=8)
 
-    locator = agent_locator(agent)
-    probability = evaluate(classifier, one, lambda batch: locator).label_probability[0]
+    probability = evaluate(classifier, one, DeterministicPolicy(agent)).label_probability[0]
     assert mean == pytest.approx(probability[-1] - probability[0], abs=1e-5)
     assert std == pytest.approx(0.0, abs=1e-6)
     assert [episode["l"] for episode in agent.ep_info_buffer or []] == [3] * 8

@@ -116,7 +116,9 @@ def test_exported_baseline_gives_its_logits(scenes: ArrayImages, tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_export_command_and_its_program(demo_run: Path, tmp_path: Path, scenes: ArrayImages) -> None:
+def test_export_command_and_its_program(
+    demo_run: Path, tmp_path: Path, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = tmp_path / "run"
     shutil.copytree(demo_run, run)
     assert main(["export", str(run), "--num-glimpses", "2", "--quiet"]) == 0
