@@ -120,7 +120,7 @@ def _measure(recognizer: Recognizer, network: FullResolutionNetwork | None, roun
     with tempfile.TemporaryDirectory() as name:
         export_onnx(recognizer, Path(name))
         ours = OnnxRecognizer(name, num_threads=1)
-        steps = recognizer.num_glimpses
+        steps = recognizer.classifier.spec.num_glimpses
         sides: list[Callable[[], object]] = []
         for stop in range(1, steps + 1):
             thresholds = [np.inf] * (stop - 1) + [-np.inf] * (steps - stop + 1)

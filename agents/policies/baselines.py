@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from agents.policies.protocol import LookPolicy
-from classifiers.networks.geometry import crop, top_left_px
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.glimpse import View
 from classifiers.networks.readout import read_out
@@ -104,11 +103,9 @@ def encode_places(classifier: GlanceFocusClassifier, images: Tensor, places: Ten
         pooled (B, G, F) and the encoder's own logits (B, G, K).
     """
     pooled, logits = [], []
-    side, size = classifier.spec.patch_size, (images.shape[-2], images.shape[-1])
-    corners = top_left_px(places, size, side).to(images.device)
+    only = torch.zeros(len(places), dtype=torch.int64, device=images.device)
     for image in images:
-        patches = crop(image[None], corners, side, torch.zeros_like(corners[:, 0]))
-        vectors = classifier.local_encoder.encode_pixels(patches).pooled
+        vectors = classifier.local_encoder.encode_pixels(classifier.patches(image[None], places, only)).pooled
         pooled.append(vectors)
         logits.append(classifier.local_encoder.classifier(vectors))
     return torch.stack(pooled), torch.stack(logits)

@@ -30,9 +30,7 @@ from agents.recognition.recognizer import Recognizer
 from classifiers.files import write_atomically, write_text
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.geometry import resizing_matrices, top_left_px
 from classifiers.networks.glimpse import View
-from classifiers.networks.heads import CascadeHead
 from gfnet_env.observation import observe
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
@@ -40,47 +38,28 @@ RUNNER = Path(__file__).with_name("onnx_runner.py")
 
 
 class _Glance(nn.Module):
-    """The first look at images of one size. Resizing and cropping are linear along each axis: two constant matrices."""
+    """The first look at images of one size."""
 
-    def __init__(self, classifier: FrozenClassifier, image_size: tuple[int, int]) -> None:
+    def __init__(self, classifier: FrozenClassifier) -> None:
         super().__init__()
         self.classifier = classifier
-        side, mode = classifier.spec.glance_side, classifier.spec.resize_mode
-        self.rows: Tensor
-        self.columns: Tensor
-        rows, columns = resizing_matrices(image_size, (side, side), mode)
-        if classifier.spec.first_look == "centre":
-            top, left = top_left_px(torch.full((1, 2), 0.5), image_size, side)[0].tolist()
-            rows = torch.eye(image_size[0])[top : top + side]
-            columns = torch.eye(image_size[1])[:, left : left + side]
-        self.register_buffer("rows", rows)
-        self.register_buffer("columns", columns)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        small = self.rows @ images.float() @ self.columns
-        glimpse = self.classifier.glance(self.classifier.normalize(small))
+        glimpse = self.classifier.glance(images)
         return glimpse.features, glimpse.hidden, glimpse.logits
 
 
 class _Focus(nn.Module):
-    """A look at a patch; at one given step where the head's work differs from step to step."""
+    """A look at a patch, at one fixed step."""
 
-    def __init__(self, classifier: FrozenClassifier, step: int | None) -> None:
+    def __init__(self, classifier: FrozenClassifier, step: int) -> None:
         super().__init__()
         self.classifier = classifier
         self.step = step
 
     def forward(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if self.step is None:
-            glimpse = self.classifier.focus(self.classifier.normalize(patches.float()), hidden)
-            return glimpse.features, glimpse.hidden, glimpse.logits
-        head = self.classifier.head
-        assert isinstance(head, CascadeHead)
-        features, pooled = self.classifier.local_encoder.encode_pixels(patches.float())
-        before, size = self.step - 1, head.pooled_size
-        seen = torch.cat([hidden[:, : before * size], pooled], dim=1)
-        hidden = torch.cat([seen, hidden[:, self.step * size : -1], hidden[:, -1:] + 1], dim=1)
-        return features, hidden, head.classifiers[self.step - 2](seen)
+        glimpse = self.classifier.focus(patches, hidden, self.step)
+        return glimpse.features, glimpse.hidden, glimpse.logits
 
 
 class _Policy(nn.Module):
@@ -115,18 +94,17 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     """
     policy = _exportable_policy(recognizer)
     classifier = copy.deepcopy(recognizer.classifier).cpu()
-    is_cascade = isinstance(classifier.head, CascadeHead)
-    side = classifier.spec.patch_size
+    side, num_glimpses = classifier.spec.patch_size, classifier.spec.num_glimpses
     assert recognizer.image_size is not None
     image = torch.zeros(1, 3, *recognizer.image_size, dtype=torch.uint8)
     patch = torch.zeros(1, 3, side, side, dtype=torch.uint8)
     with torch.no_grad():
         glimpse = classifier.glance(image)
     hidden = torch.zeros_like(glimpse.hidden)
-    steps = range(2, recognizer.num_glimpses + 1)
-    focus_graphs = [f"focus_{step}.onnx" if is_cascade else "focus.onnx" for step in steps]
+    steps = range(2, num_glimpses + 1)
+    focus_graphs = [f"focus_{step}.onnx" if classifier.head.varies_by_step else "focus.onnx" for step in steps]
     outputs = ("features", "hidden_out", "logits")
-    inputs = observe(View.first(glimpse, image, recognizer.num_glimpses), policy.observes)
+    inputs = observe(View.first(glimpse, image, num_glimpses), policy.observes)
     with torch.no_grad():
         state = policy.decide(inputs, None)[1]
     if state is not None:
@@ -146,14 +124,12 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     written = []
     for step, name in zip(steps, focus_graphs, strict=True):
         if out / name not in written:
-            focus = _Focus(classifier, step if is_cascade else None)
-            written.append(_write(out / name, focus, {"patches": patch, "hidden": hidden}, outputs, facts))
+            inputs_of_focus = {"patches": patch, "hidden": hidden}
+            written.append(_write(out / name, _Focus(classifier, step), inputs_of_focus, outputs, facts))
     policy_outputs = ("location",) if state is None else ("location", "state_out")
     written.append(_write(out / "policy.onnx", _Policy(policy), inputs, policy_outputs, facts))
-    glance = _Glance(classifier, recognizer.image_size)
-    written.append(
-        _write(out / "glance.onnx", glance, {"images": image}, outputs, facts)
-    )  # last: it makes the rest whole
+    # the glance is written last: a folder that has it is complete
+    written.append(_write(out / "glance.onnx", _Glance(classifier), {"images": image}, outputs, facts))
     write_text(out / RUNNER.name, RUNNER.read_text(encoding="utf-8"))
     return [*written, out / RUNNER.name]
 

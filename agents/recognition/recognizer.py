@@ -97,7 +97,6 @@ class Recognizer:
         self.interpolation = interpolation
         self.calibration = calibration
         self.batch_size = batch_size
-        self.num_glimpses = steps
         self.cumulative_multiply_adds = np.array(cumulative_multiply_adds(classifier, policy.multiply_adds))
         self.use()
 
@@ -178,7 +177,7 @@ class Recognizer:
             raise ValueError(f"{' and '.join(names)} were passed; pass one of them")
         if criterion not in ("confidence", "entropy"):
             raise ValueError(f"criterion={criterion!r}; pass 'confidence' or 'entropy'")
-        last = self.num_glimpses
+        last = self.classifier.spec.num_glimpses
         if budget is not None:
             if self.calibration is None:
                 raise FileNotFoundError("there is no calibration for a budget; run `gfnet evaluate` on the run first")
@@ -271,7 +270,7 @@ class _Episodes:
     def __init__(self, recognizer: Recognizer, images: Tensor) -> None:
         self.images = images
         self._of = recognizer
-        count, last, device = len(images), recognizer.num_glimpses, images.device
+        count, last, device = len(images), recognizer.classifier.spec.num_glimpses, images.device
         self.steps = torch.zeros(count, dtype=torch.int64, device=device)
         self.labels = torch.zeros(count, dtype=torch.int64, device=device)
         self.confidences = torch.zeros(count, device=device)

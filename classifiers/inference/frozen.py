@@ -42,9 +42,9 @@ class FrozenClassifier(GlanceFocusClassifier):
         return super().glance(images)
 
     @torch.inference_mode()
-    def focus(self, patches: Tensor, hidden: Tensor) -> Glimpse:
+    def focus(self, patches: Tensor, hidden: Tensor, step: int | None = None) -> Glimpse:
         """See `GlanceFocusClassifier.focus`."""
-        return super().focus(patches, hidden)
+        return super().focus(patches, hidden, step)
 
     def train(self, mode: bool = True) -> FrozenClassifier:
         """Stays in evaluation mode."""
