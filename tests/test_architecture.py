@@ -73,7 +73,7 @@ def _imports(path: Path) -> frozenset[str]:
 
 def _part(module: str) -> str:
     """The folder or module right below the package; empty for the package's own `__init__`."""
-    return (module.split(".") + [""])[1]
+    return [*module.split("."), ""][1]
 
 
 def _layer(module: str) -> int:

@@ -1,14 +1,14 @@
-"""A trained run as ONNX graphs, for machines without Python's deep-learning stack (Fig. 8: one image at a time).
+"""A trained run as ONNX graphs, for machines without PyTorch (Fig. 8: one image at a time).
 
     glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits
     focus_T.onnx    patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
     policy.onnx     parts of the observation, state             -> location (1, 2) in [0, 1], state_out
     onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
 
-Heads whose work is the same at every step have one graph, `focus.onnx`; only a recurrent policy has a state. The parts
-of the observation are those of `gfnet_env.observation` that the policy reads, under their names.
-`glance.onnx` carries what the runner has to know in its metadata, the entry `gfnet`, as JSON: thresholds, criterion,
-sizes, class names, multiply-adds, and which graph serves which step.
+If the head uses the same weights at every step, there is one graph `focus.onnx` for all of them. Only recurrent
+policies have a state. The parts of the observation are those of `gfnet_env.observation` that the policy reads, by name.
+The metadata of the graphs, entry `gfnet`, is JSON with everything else the runner needs: thresholds, criterion, sizes,
+class names, multiply-adds, and the graph of each step.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from classifiers.networks.glimpse import View
 from gfnet_env.observation import observe
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
-"""The program that runs exported graphs; it needs nothing of this project."""
+"""The program that runs exported graphs; it does not import this project."""
 
 
 class _Glance(nn.Module):
@@ -63,7 +63,7 @@ class _Focus(nn.Module):
 
 
 class _Policy(nn.Module):
-    """The deterministic policy; its inputs are the parts of the observation in the policy's order, then the state."""
+    """The deterministic policy; its inputs are the parts of the observation, in the policy's order, then the state."""
 
     def __init__(self, policy: DeterministicPolicy) -> None:
         super().__init__()
@@ -81,15 +81,15 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     """Writes a recogniser as ONNX graphs with its thresholds, and the program that runs them.
 
     Args:
-        recognizer: of a run, with the thresholds in use; it is left as it was.
-        out: folder; made if missing, files of the same names are replaced.
+        recognizer: of a run, with the thresholds to use; it is not changed.
+        out: folder; created if missing, existing files are replaced.
 
     Returns:
         The files.
 
     Raises:
         ModuleNotFoundError: if the extra `onnx` is not installed.
-        ValueError: if the recogniser does not know its images' size, or its policy is not a trained network.
+        ValueError: if the recogniser does not know its image size, or its policy is not a trained network.
         OSError: if the folder can't be written.
     """
     policy = _exportable_policy(recognizer)
@@ -135,14 +135,14 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
 
 
 def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
-    """A copy of the policy on the CPU; raises before anything is written if the recogniser can't be exported."""
+    """A copy of the policy on the CPU; raises if the recogniser can't be exported, before anything is written."""
     try:
-        import onnx  # noqa: F401 - said now rather than halfway
+        import onnx  # noqa: F401 - checks that the exporter will find them
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is missing; pip install 'gfnet-gym[onnx]'") from error
     if recognizer.image_size is None:
-        raise ValueError("the recogniser does not know its images' size; load it from a run")
+        raise ValueError("the recogniser does not know its image size; load it from a run")
     if not isinstance(recognizer.policy, DeterministicPolicy):
         raise ValueError("the run's policy is not a trained network; export a run whose stage2.agent learns")
     return DeterministicPolicy(copy.deepcopy(recognizer.policy.network).cpu(), recognizer.policy.observes)
@@ -152,7 +152,7 @@ def export_full_resolution(network: FullResolutionNetwork, image_size: tuple[int
     """Writes the baseline as a graph, images (1, 3, H, W) uint8 -> logits.
 
     Args:
-        network: the full-resolution network; it is left as it was.
+        network: the full-resolution network; it is not changed.
         image_size: (H, W) in pixels.
         path: the file.
 
@@ -171,7 +171,7 @@ def _write(
     facts: dict[str, Any] | None = None,
 ) -> Path:
     with warnings.catch_warnings(), torch.no_grad(), _unchecked_distributions():
-        warnings.simplefilter("ignore")  # of the exporter's own making
+        warnings.simplefilter("ignore")  # from inside the exporter
         program = torch.onnx.export(
             module.eval(),
             tuple(inputs.values()),
@@ -192,7 +192,7 @@ def _write(
 
 @contextmanager
 def _unchecked_distributions() -> Iterator[None]:
-    """Some policies build a distribution to take its mean; its checks depend on values, which a graph can't."""
+    """Some policies build a distribution to take its mean; its value checks can't be exported."""
     Distribution.set_default_validate_args(False)
     try:
         yield
