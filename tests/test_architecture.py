@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import graphlib
 import inspect
+import re
 import sys
 from collections.abc import Iterator
 from functools import cache
@@ -154,3 +155,14 @@ def test_every_folder_says_what_lives_there() -> None:
         if path.name == "__init__.py" and path.parent.parent != ROOT:
             docstring = ast.get_docstring(ast.parse(path.read_text()))
             assert docstring and len(docstring) > 150, f"{path}: a paragraph"
+
+
+def test_the_page_on_architecture_is_true() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    files = re.findall(r"`((?:classifiers|gfnet_env|agents)/[\w/]+\.py)`", page.split("## One owner")[0])
+    folders = {f"`{path.parent.relative_to(ROOT)}/`" for path in PATHS if len(path.relative_to(ROOT).parts) == 3}
+
+    assert len(files) > 20
+    assert [name for name in files if not (ROOT / name).is_file()] == []
+    assert [name for name in files if files.count(name) > 1] == []
+    assert [folder for folder in sorted(folders) if folder not in page] == []
