@@ -7,7 +7,7 @@ DenseNets, A.1 uses two fully-connected layers and no convolution; `PROPOSAL_NET
 Differs from the paper by default: `SpatialSoftArgmax` appends centres of attention over the feature maps, with which
 the embedded task takes far fewer steps to learn precise looks; the mean is squashed by tanh into the environment's
 [-1, 1], the paper's sigmoid into [0, 1] in other units, tanh(z / 2) = 2 sigmoid(z) - 1; the other parts of the
-observation are read beside the feature maps.
+observation are read as well as the feature maps.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from agents.policies.extractor import Observation
 
 
 class GlimpseGRUPolicy(GlimpsePolicy):
-    """The paper's own pi: as `GlimpsePolicy`, with a GRU of its own between features and outputs.
+    """The paper's own pi: as `GlimpsePolicy`, with a GRU between features and outputs.
 
     Args:
         *args: of the base class.

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a 1x1 one (He et al., 2016, the basic block)."""
+    """Two 3x3 convolutions with a 1x1 shortcut (He et al., 2016, the basic block)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
