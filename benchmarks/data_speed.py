@@ -1,7 +1,7 @@
-"""Whether image files starve the environment: steps per second with JPEG files, decoded ahead of need or when they are
-needed, beside the same images in memory; in one process and in turn.
+"""Whether decoding image files slows the environment down: steps per second with JPEG files, prefetched or decoded when
+needed, compared with the same images in memory, alternating in one process.
 
-The files are made here, as large as ImageNet's on average (500x375 pixels). Networks have random weights.
+The files are created by this script, as large as ImageNet's on average (500x375 pixels). Networks have random weights.
 
 python benchmarks/data_speed.py [--encoder resnet50] [--num-envs 32] [--rounds 5] [--json]
 """
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def _pictures(root: Path) -> Path:
-    """Smooth noise: about as many bytes as a photo."""
+    """Smooth noise, which takes about as many bytes as a photo."""
     rng = np.random.default_rng(0)
     for index in range(_FILES):
         folder = root / ("left" if index % 2 else "right")
@@ -98,7 +98,7 @@ def _milliseconds_per_file(files: FolderImages) -> float:
 
 
 def _steps_per_second(envs: dict[str, GlanceFocusVectorEnv], rounds: int) -> dict[str, float]:
-    """Of whole episodes, the glance of the next one included; the first round is dropped."""
+    """Of complete episodes, including the glance of the next one; the first round is dropped."""
     times: dict[str, list[float]] = {name: [] for name in envs}
     for env in envs.values():
         env.reset(seed=0)

@@ -1,4 +1,4 @@
-"""Images for benchmarks: a few, as if they were as many as ImageNet's, so that no glance is seen twice."""
+"""Images for benchmarks: a few that repeat under as many indices as ImageNet has, so that no glance is cached."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ COUNT = 1_281_167
 
 
 class EndlessImages:
-    """Images in memory, again and again.
+    """A few images in memory, repeated.
 
     Args:
-        few: those that differ.
+        few: the images.
     """
 
     def __init__(self, few: ArrayImages) -> None:
@@ -31,7 +31,7 @@ class EndlessImages:
 
 
 def noise_images(image_size: tuple[int, int], num_classes: int, count: int = 512) -> ArrayImages:
-    """Pictures of noise."""
+    """Images of uniform noise."""
     return ArrayImages(
         torch.randint(0, 256, (count, 3, *image_size), dtype=torch.uint8),
         torch.arange(count) % num_classes,

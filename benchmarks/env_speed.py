@@ -1,11 +1,11 @@
-"""What the environment costs on top of the encoders that it looks through, all in one process and in turn.
+"""The overhead of the environment over its encoders, all measured alternately in one process.
 
-    (a) the encoder as its library makes it, eager, on a batch of patches
-    (b) the encoder frozen: folded, channels-last, compiled
-    (c) a step of `GlanceFocusVectorEnv`, for several numbers of rows, over (b) at that batch size
-    (d) a whole batch of stage II, rollout and PPO update, in units of T times (a)
+    (a) the library's encoder, eager, on a batch of patches
+    (b) the frozen encoder: batch normalisations folded, channels-last, compiled
+    (c) a step of `GlanceFocusVectorEnv`, for several numbers of rows, divided by (b) at that batch size
+    (d) one batch of stage II, rollout and PPO update, in units of T times (a)
 
-The authors' code takes, in the last unit, 1.36 for ResNet-50 and 1.13 for MobileNet-V3-Large.
+In the last unit, the authors' code takes 1.36 for ResNet-50 and 1.13 for MobileNet-V3-Large.
 
 python benchmarks/env_speed.py [NAME...] [--num-envs N...] [--rounds R] [--no-compile] [--json]
 """
@@ -36,7 +36,7 @@ from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 
 @dataclass(frozen=True)
 class Case:
-    """A network, its batch of stage II, and what the authors' code takes for that."""
+    """A network, its batch of stage II, and the time of the authors' code."""
 
     config: str
     num_envs: int
@@ -80,7 +80,7 @@ def main() -> None:
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All sides of one network."""
+    """All measurements of one network."""
     case = CASES[name]
     config = load_config(case.config)
     torch.manual_seed(0)
@@ -104,7 +104,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     for key in sorted(sides, key=lambda key: (key[0], sides[key][0])):
         images = sides[key][0]
         unit = f"b{images}" if key[0] == "c" else "a"
-        scale = sides[unit][0] / images  # what is compared is the time of an image
+        scale = sides[unit][0] / images  # times per image are compared
         seconds = statistics.median(times[key])
         lines.append(
             {
@@ -148,7 +148,7 @@ class _EnvStep:
         self._is_over = True
 
     def prepare(self) -> None:
-        """What comes before the clock starts: episodes that are over start anew."""
+        """Resets finished episodes, before the clock starts."""
         if self._is_over:
             self._env.reset(seed=0)
 
@@ -178,9 +178,9 @@ def _stage2_batch(
 
 
 def _interleaved(sides: dict[str, tuple[int, Callable[[], object]]], rounds: int) -> dict[str, Sequence[float]]:
-    """Seconds of every side, round by round; the first round, which compiles, is dropped.
+    """Seconds of every side, by round; the first round, which compiles, is dropped.
 
-    Sides that are compared are neighbours in time: a machine whose speed drifts moves both.
+    Sides are measured right after one another, so that a drift of the machine's speed affects them alike.
     """
     times: dict[str, list[float]] = {key: [] for key in sides}
     for _ in range(rounds + 1):

@@ -1,4 +1,4 @@
-"""How much faster the frozen twin of a classifier is: both sides in one process, in turn.
+"""How much faster the frozen copy of a classifier is, both measured alternately in one process.
 
 python benchmarks/frozen_speed.py [--compile]
 """
@@ -24,7 +24,7 @@ CASES = (
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--compile", action="store_true", help="also compile the twin")
+    parser.add_argument("--compile", action="store_true", help="also compile the copy")
     parser.add_argument("--rounds", type=int, default=7)
     options = parser.parse_args()
     if options.rounds < 1:

@@ -1,12 +1,12 @@
 """How much of the saved multiply-adds becomes saved time: images per second of the full-resolution network and of the
-recogniser, in one process and in turn, second by second (Table 1).
+recogniser, alternating every second in one process (Table 1).
 
-The paper's networks have random weights and the exits of its average budgets; a run's folder has its own networks and
-test images, and the budget that is passed. Both sides are frozen and compiled. The network runs on batches of each of
-the sizes that are passed, and the best counts; the recogniser chooses its own.
+The paper's networks have random weights and the exits of its average budgets; a run is measured with its own networks
+and test images, at the given budget. Both sides are frozen and compiled. The full-resolution network is measured at
+each of the given batch sizes and the fastest counts; the recogniser chooses its own.
 
-Realised is the ratio of speeds over that of multiply-adds. "Encoders" is what of it the encoders alone would realise:
-how fast f_L runs on patches, per multiply-add, beside the network on whole images.
+"Realised" is the ratio of the speeds divided by the ratio of the multiply-adds. "Encoders" is the same for the encoders
+alone: the speed of f_L on patches, per multiply-add, compared with the network on whole images.
 
 python benchmarks/inference.py [NAME|RUN...] [--budget 12.2e6] [--device cuda] [--json]
 """
@@ -51,7 +51,7 @@ class Case:
     Attributes:
         config: the shipped config.
         budget: the paper's average multiply-adds per image.
-        paper: the share of the multiply-add ratio that its code realises on a GPU.
+        paper: the fraction of the multiply-add ratio that its code realises on a GPU.
     """
 
     config: str
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", default=[], metavar="NAME", help=f"which: {', '.join(CASES)}, or runs")
     parser.add_argument("--budget", type=float, help="of runs: average multiply-adds (thresholds: best)")
-    parser.add_argument("--images", type=int, default=640, help="that the recogniser sees in a round")
+    parser.add_argument("--images", type=int, default=640, help="for the recogniser in each round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch-sizes", type=int, nargs="+", help="of the network itself; 8 32, or 128 on a GPU")
     parser.add_argument("--device", default="cpu")
@@ -116,13 +116,13 @@ class Sides:
 
 
 def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Both sides of one network, or of a run."""
+    """Measures both sides of a network or of a run."""
     torch.manual_seed(0)
     device = torch.device(options.device)
     both = papers_sides(CASES[name], options.images, device) if name in CASES else runs_sides(Path(name), options)
     local, patch = both.ours.classifier.local_encoder, (both.ours.classifier.spec.patch_size,) * 2
     patches = varied_images(both.ours.batch_size, patch).to(device)
-    for count in (both.ours.batch_size, 1):  # compiles, as the first run of everything does
+    for count in (both.ours.batch_size, 1):  # the first call compiles
         both.ours.predict(both.images[:count])
         _encode(local, patches[:count])
     sizes = options.batch_sizes or ([8, 32] if device.type == "cpu" else [128])
@@ -155,10 +155,10 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
 
 
 class Turns:
-    """Lets others run whenever the recogniser has been at work for a second, so that all see the machine alike.
+    """Interrupts the recogniser every second to run others, so that a drift of the machine's speed affects all alike.
 
     Args:
-        others: images in a run, and the run.
+        others: for each, the images in a run, and the run.
         device: of all.
     """
 
@@ -169,7 +169,7 @@ class Turns:
         self._worked, self._since = 0.0, 0.0
 
     def take(self, ours: Recognizer, images: Tensor) -> tuple[tuple[float, float, float], Recognition]:
-        """Seconds of an image: of the first of the others, of ours, of the second; and what ours found."""
+        """Seconds per image of the first other, of ours and of the second other; and the recogniser's predictions."""
         self._times, self._worked = [[] for _ in self.others], 0.0
         classifier = ours.classifier
         classifier.glance, classifier.focus = self._before(classifier.glance), self._before(classifier.focus)  # type: ignore[method-assign]
@@ -191,7 +191,7 @@ class Turns:
         return run
 
     def _let_others_run(self) -> None:
-        """Half as long each as ours since the last time."""
+        """Runs each for half the time that ours has run since the last interruption."""
         _wait(self._device)
         worked = time.perf_counter() - self._since
         self._worked += worked
@@ -208,7 +208,7 @@ def _network(both: Sides, size: int) -> tuple[int, Callable[[], object]]:
 
 
 def papers_sides(case: Case, count: int, device: torch.device) -> Sides:
-    """A network of the paper's, with random weights, on images without meaning."""
+    """A network of the paper with random weights, on random images."""
     config = load_config(case.config)
     classifier = GlanceFocusClassifier(config.classifier, NUM_CLASSES).eval().to(device)
     images = varied_images(count, config.data.image_size).to(device)
@@ -243,7 +243,7 @@ def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
 
 
 def varied_images(count: int, size: tuple[int, int]) -> Tensor:
-    """(N, 3, H, W) uint8: soft blotches under noise, so that random networks tell them apart."""
+    """(N, 3, H, W) uint8: smooth blotches with noise, so that random networks can tell them apart."""
     generator = torch.Generator().manual_seed(0)
     blotches = torch.rand(count, 3, 6, 6, generator=generator)
     large = nn.functional.interpolate(blotches, size=size, mode="bilinear")
@@ -252,13 +252,13 @@ def varied_images(count: int, size: tuple[int, int]) -> Tensor:
 
 
 def compiled(encoder: Encoder, batch_size: int) -> Callable[[Tensor], Tensor]:
-    """A network on whole images, as fast as we can make it: by the same means as the recogniser's."""
+    """A network on whole images, with the same speed passes as the recogniser's."""
     encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
     encoder.trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
     fast = CompiledEncoder(encoder, batch_size)
 
     def run(images: Tensor) -> Tensor:
-        return torch.cat([_labels(fast, part) for part in images.split(batch_size)])
+        return torch.cat([_labels(fast, batch) for batch in images.split(batch_size)])
 
     return run
 

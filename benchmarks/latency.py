@@ -1,9 +1,9 @@
-"""Milliseconds of one image at a time on one thread, by ONNX Runtime on both sides: the recogniser, weighted by its
-exits, against the full-resolution network (Fig. 8).
+"""Latency of one image at a time on one thread, with ONNX Runtime: the recogniser, weighted by its exits, against the
+full-resolution network (Fig. 8).
 
-Without a run: random weights, exits at which the multiply-adds fall by the speed-up that the paper measured on a phone.
-With one: its own networks; writes the milliseconds to each step into `latency.json` there, which `gfnet plot`, and
-the report when the run's `gfnet train` is given again, weigh by the exits of every budget.
+Without a run: random weights, with exits that reduce the multiply-adds by the speed-up that the paper measured on a
+phone. With a run: its own networks; writes the milliseconds up to each step to the run's `latency.json`, which
+`gfnet plot` (and the report, when `gfnet train` is run again) weights by the exits of every budget.
 
 python benchmarks/latency.py [RUN] [--json]
 """
@@ -44,8 +44,8 @@ CASES = (
     ("resnet50_96", 2.9, None),
     ("resnet50_96", 2.9, "conv1x1_32"),
 )
-"""Shipped configs, the speed-up that the paper measures on an iPhone XS Max, and a policy of Table 6 in place of the
-config's: ResNet-50's has 38 million weights in its first layer, which one image has to read alone."""
+"""Shipped configs, the speed-up that the paper measured on an iPhone XS Max, and a policy of Table 6 instead of the
+config's: the first layer of ResNet-50's has 38 million weights, all of which are read for a single image."""
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def _measure(recognizer: Recognizer, network: FullResolutionNetwork | None, roun
     with tempfile.TemporaryDirectory() as name:
         export_onnx(recognizer, Path(name))
         ours = OnnxRecognizer(name, num_threads=1)
-        steps = recognizer.num_glimpses
+        steps = recognizer.classifier.spec.num_glimpses
         sides: list[Callable[[], object]] = []
         for stop in range(1, steps + 1):
             thresholds = [np.inf] * (stop - 1) + [-np.inf] * (steps - stop + 1)

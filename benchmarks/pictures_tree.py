@@ -1,4 +1,4 @@
-"""A class-per-folder tree of real pictures: scikit-learn's handwritten digits, scanned from paper forms, set into
+"""A class-per-folder tree of real pictures: scikit-learn's handwritten digits, scanned from paper forms, pasted into
 large cluttered scenes and saved as JPEG.
 
     python benchmarks/pictures_tree.py TREE [--train 3000] [--val 600]

@@ -2,7 +2,7 @@
 
     python benchmarks/rewards.py [--seeds 3] [--env-steps 100000]
 
-Everything but the reward and the seed is the demo's. Can be interrupted: finished runs lie in runs/rewards/.
+All settings but the reward and the seed are the demo's. Can be interrupted: finished runs stay in runs/rewards/.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from classifiers.data.synthetic_signs.scenes import SceneSpec, draw_scene
 def main() -> None:
     for height, width in ((192, 256), (240, 320)):
         spec = SceneSpec(height=height, width=width)
-        for index in range(300):  # signs in all tilts are drawn once and kept
+        for index in range(300):  # fills the cache of rotated signs
             draw_scene(spec, "val", index)
         times = []
         for index in range(1000):

@@ -1,4 +1,4 @@
-"""What computing the small maps of a batch together saves of compiled encoders: both sides in one process, in turn.
+"""How much time compiled encoders save by computing the small maps of a batch together, both sides in one process.
 
 python benchmarks/small_maps.py [--rounds N] [ENCODER ...]
 """

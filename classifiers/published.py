@@ -2,8 +2,8 @@
 Table 9, read without executing code.
 
 A `.pth.tar` file holds `model_name`, `patch_size`, four state dicts (`model_prime_state_dict` is f_G,
-`model_state_dict` f_L, `fc` f_C, `policy` pi), multiply-adds and results. Every weight has its place here; what a file
-holds beyond that is named in `left_out`.
+`model_state_dict` f_L, `fc` f_C, `policy` pi), multiply-adds and results. Every weight is used, except for those listed
+in `left_out`.
 """
 
 from __future__ import annotations
@@ -26,24 +26,24 @@ from classifiers.networks.spec import ClassifierSpec
 from classifiers.tensor_files import CheckpointError, check_finite
 
 STATE_DICTS = ("model_prime_state_dict", "model_state_dict", "fc", "policy")
-"""What a checkpoint must hold, beside `model_name` and `patch_size`."""
+"""What a checkpoint must hold, besides `model_name` and `patch_size`."""
 
 _HIDDEN_SIZE = 1024  # of every published GRU classifier
 
 
 @dataclass(frozen=True)
 class PublishedModel:
-    """What a checkpoint does not say about itself (Table 9, Appendix A, and the authors' code).
+    """What a checkpoint does not contain (from Table 9, Appendix A, and the authors' code).
 
     Attributes:
         head: a key of `classifiers.networks.heads.HEADS`.
         num_glimpses: T.
         resize_mode: how the image is resized for the glance.
         image_size: side of the square images in pixels.
-        crop_pct: share of each side of an image that the centre crop keeps.
-        interpolation: how image files are scaled.
+        crop_pct: fraction of each side of an image that the centre crop keeps.
+        interpolation: how image files are resized.
         proposal_network: a key of `agents.policies.extractor.PROPOSAL_NETWORKS`.
-        glance_logits: whose prediction the first one is.
+        glance_logits: what makes the first prediction, see `ClassifierSpec`.
     """
 
     head: str
@@ -85,7 +85,7 @@ class PublishedCheckpoint:
         classifier: f_G, f_L and f_C, in evaluation mode.
         policy: weights of pi by the authors' names.
         results: recorded multiply-adds, accuracies and confidence thresholds, as plain numbers and lists.
-        left_out: what was not used, `entry/key` each: a cascade's classifiers beyond T.
+        left_out: weights that were not used, as `entry/key`: a cascade's classifiers beyond T.
     """
 
     model: PublishedModel
@@ -140,12 +140,12 @@ def read_published(path: Path) -> PublishedCheckpoint:
 
 
 def load_encoder(encoder: Encoder, weights: Mapping[str, Tensor], where: str) -> None:
-    """Puts a network's published weights into its encoder, by name.
+    """Loads published weights into an encoder, by name.
 
     Args:
         encoder: of the same architecture.
         weights: by the names of torchvision, timm or, for RegNets, pycls.
-        where: what to call the weights in an error.
+        where: name of the weights in error messages.
 
     Raises:
         CheckpointError: if a weight is missing, has no place or another shape.
@@ -174,7 +174,7 @@ _OWN_CLASSIFIER = re.compile(r"^(fc|classifier|head\.fc)\.(weight|bias)$")
 
 
 def _encoder_name(name: str) -> str:
-    """Pycls's names to timm's; every library's last layer to `classifier`."""
+    """Translates pycls's names to timm's, and the last layer's name of any library to `classifier`."""
     for pattern, replacement in _PYCLS:
         name = re.sub(pattern, replacement, name)
     return _OWN_CLASSIFIER.sub(r"classifier.\2", name)

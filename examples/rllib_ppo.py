@@ -1,12 +1,12 @@
 """RLlib's PPO on the environment: `pip install 'gfnet-gym[rllib]'`, in a virtual environment of its own, because RLlib
 pins Gymnasium to one version, 1.2.2 in Ray 2.60.
 
-RLlib makes the vector environment itself, from its id. `gym_env_vectorize_mode="vector_entry_point"` asks for the
-native one, with one encoder call for all rows; its autoreset must stay `NEXT_STEP`, the default: with `SAME_STEP` RLlib
-loses the first step of every episode but the first, without a word. The id carries the package's name, `gfnet_env:`,
-because remote env runners are processes of their own, which know a bare id only if something there has imported the
-package. `env_config` becomes keyword arguments of the environment; there is no place for wrappers, so the module below
-reads both parts of the observation with `GlimpseExtractor`, our network.
+RLlib makes the vector environment itself, from its id. `gym_env_vectorize_mode="vector_entry_point"` selects the native
+one, with one encoder call for all rows; its autoreset must stay `NEXT_STEP`, the default: with `SAME_STEP` RLlib
+silently loses the first step of every episode but the first. The id starts with the package's name, `gfnet_env:`,
+because remote env runners are separate processes, which know a bare id only if they have imported the package.
+`env_config` becomes keyword arguments of the environment; RLlib has no place for wrappers, so the module below reads
+the whole observation with `GlimpseExtractor`, our network.
 
 python examples/rllib_ppo.py --total-steps 50000 --seed 0
 """
@@ -40,7 +40,7 @@ NUM_ENVS = 256
 
 
 class GlimpseModule(TorchRLModule, ValueFunctionAPI):
-    """`GlimpseExtractor`, and a linear layer each for mean action and value; the standard deviation is learnt."""
+    """`GlimpseExtractor`, and one linear layer each for mean action and value; the standard deviation is learned."""
 
     def setup(self) -> None:
         """Builds the network; RLlib calls it."""
@@ -66,7 +66,7 @@ class GlimpseModule(TorchRLModule, ValueFunctionAPI):
 
 
 def make_algorithm(num_scenes: int, seed: int, env_runners: int) -> PPO:
-    """PPO on 256 rows, which the runners share; none means rows in this process."""
+    """PPO on 256 rows, divided among the runners; with 0 runners, all rows are in this process."""
     rollout = FOCUS_STEPS * NUM_ENVS
     config = (
         PPOConfig()
@@ -100,7 +100,7 @@ def make_algorithm(num_scenes: int, seed: int, env_runners: int) -> PPO:
 
 
 def accuracy(module: TorchRLModule | None, test_scenes: int, seed: int) -> list[float]:
-    """Share of held-out scenes recognised after t = 2 ... T looks; of random looks without a module."""
+    """Accuracy on held-out scenes after t = 2 ... T looks; without a module, of random looks."""
     envs = gymnasium.make_vec(ENV_ID, num_envs=test_scenes, split="test", num_scenes=test_scenes)
     rng = np.random.default_rng(seed)
     observation, _ = envs.reset(seed=seed, options={"index": np.arange(test_scenes)})  # each scene once
@@ -116,12 +116,12 @@ def accuracy(module: TorchRLModule | None, test_scenes: int, seed: int) -> list[
 
 
 def main() -> None:
-    """Trains, then evaluates against random looks."""
+    """Trains a policy and compares it with random looks."""
     parser = argparse.ArgumentParser(description="RLlib's PPO on GFNet-SyntheticSigns-v0.")
     parser.add_argument("--total-steps", type=int, default=50_000, help="rounded up to whole rollouts")
     parser.add_argument("--num-scenes", type=int, default=5000)
     parser.add_argument("--test-scenes", type=int, default=800)
-    parser.add_argument("--env-runners", type=int, default=0, help="processes that act; 0: this one")
+    parser.add_argument("--env-runners", type=int, default=0, help="processes with environments; 0: this one")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     ray.init(include_dashboard=False, log_to_driver=False)

@@ -1,8 +1,8 @@
 """TorchRL's PPO on the environment: `pip install 'gfnet-gym[torchrl]'`.
 
-TorchRL resets the rows itself, those that have finished and no others, so the vector environment is made with
-autoreset `DISABLED`: `GymWrapper` refuses `NEXT_STEP`, and with `SAME_STEP` every episode's last observation reads
-zero. Collector, advantages and loss are TorchRL's own; `GlimpseExtractor`, our network, reads the observation.
+TorchRL resets finished rows itself, so the vector environment is made with autoreset `DISABLED`: `GymWrapper` does not
+accept `NEXT_STEP`, and with `SAME_STEP` the last observation of every episode would be zero. Collector, advantages and
+loss are TorchRL's own; `GlimpseExtractor`, our network, reads the observation.
 
 python examples/torchrl_ppo.py --total-steps 50000 --seed 0
 """
@@ -32,7 +32,7 @@ NUM_ENVS = 256
 
 
 def make_env(num_envs: int, **kwargs: object) -> GymWrapper:
-    """The environment as TorchRL's, with label and prediction beside the observation."""
+    """The environment for TorchRL, with label and prediction beside the observation."""
     envs = gymnasium.make_vec(
         "gfnet_env:GFNet-SyntheticSigns-v0",
         num_envs=num_envs,
@@ -54,33 +54,34 @@ class Network(nn.Module):
 
     def __init__(self, space: spaces.Dict, outputs: int) -> None:
         super().__init__()
+        self._ranks = {key: len(part.shape or ()) for key, part in space.items()}
         self.extractor = GlimpseExtractor(space, attention_maps=8)
         self.output = nn.Linear(self.extractor.features_dim, outputs)
         nn.init.orthogonal_(self.output.weight, 0.01)  # the first looks are at the centre
         nn.init.zeros_(self.output.bias)
 
-    def forward(self, features: Tensor, hidden: Tensor) -> Tensor:
-        """(..., C, h, w) and (..., F) -> (..., outputs)."""
-        batch = features.shape[:-3]
-        rows = {"features": features.flatten(0, -4), "hidden": hidden.flatten(0, -2)}
+    def forward(self, *parts: Tensor) -> Tensor:
+        """The parts of the observation, in the order of the space, with any batch dimensions -> (..., outputs)."""
+        rows = {key: part.flatten(0, -rank - 1) for part, (key, rank) in zip(parts, self._ranks.items(), strict=True)}
+        batch = parts[0].shape[: -next(iter(self._ranks.values()))]
         return self.output(self.extractor(rows)).unflatten(0, batch)
 
 
 def make_policy(space: spaces.Dict) -> ProbabilisticActor:
-    """A Gaussian whose samples tanh squashes into [-1, 1]; its standard deviation is learnt, starting at 0.5."""
-    location = TensorDictModule(Network(space, 2), in_keys=["features", "hidden"], out_keys=["loc"])
+    """A Gaussian with samples squashed into [-1, 1] by tanh; its standard deviation is learned, starting at 0.5."""
+    location = TensorDictModule(Network(space, 2), in_keys=list(space), out_keys=["loc"])
     scale = AddStateIndependentNormalScale(2, scale_mapping="biased_softplus_0.5")
     both = TensorDictSequential(location, TensorDictModule(scale, in_keys=["loc"], out_keys=["loc", "scale"]))
     return ProbabilisticActor(both, in_keys=["loc", "scale"], distribution_class=TanhNormal, return_log_prob=True)
 
 
 def train(total_steps: int, num_scenes: int, seed: int) -> ProbabilisticActor:
-    """Trains a policy; a line for each rollout of whole episodes."""
+    """Trains a policy; prints a line for each rollout of whole episodes."""
     torch.manual_seed(seed)
     env = make_env(NUM_ENVS, num_scenes=num_scenes, exit_confidence=0.7)
     env.set_seed(seed)
     space = env.single_observation_space
-    policy, value = make_policy(space), ValueOperator(Network(space, 1), in_keys=["features", "hidden"])
+    policy, value = make_policy(space), ValueOperator(Network(space, 1), in_keys=list(space))
     advantages = GAE(gamma=0.7, lmbda=1.0, value_network=value)
     loss = ClipPPOLoss(policy, value, clip_epsilon=0.2, entropy_bonus=False, critic_coeff=0.5, normalize_advantage=True)
     optimizer = torch.optim.Adam(loss.parameters(), lr=2e-3)
@@ -91,8 +92,8 @@ def train(total_steps: int, num_scenes: int, seed: int) -> ProbabilisticActor:
             advantages(data)
         steps = data.reshape(-1)
         for _ in range(4):
-            for part in torch.randperm(rollout).chunk(3):
-                losses = loss(steps[part])
+            for minibatch in torch.randperm(rollout).chunk(3):
+                losses = loss(steps[minibatch])
                 optimizer.zero_grad()
                 (losses["loss_objective"] + losses["loss_critic"]).backward()
                 nn.utils.clip_grad_norm_(loss.parameters(), 0.5)
@@ -105,7 +106,7 @@ def train(total_steps: int, num_scenes: int, seed: int) -> ProbabilisticActor:
 
 @torch.no_grad()
 def accuracy(policy: ProbabilisticActor | None, test_scenes: int, seed: int) -> list[float]:
-    """Share of held-out scenes recognised after t = 2 ... T looks; of random looks without a policy."""
+    """Accuracy on held-out scenes after t = 2 ... T looks; without a policy, of random looks."""
     env = make_env(test_scenes, split="test", num_scenes=test_scenes)
     env.set_seed(seed)
     first = env.reset(options={"index": np.arange(test_scenes)})  # each scene once
@@ -116,7 +117,7 @@ def accuracy(policy: ProbabilisticActor | None, test_scenes: int, seed: int) -> 
 
 
 def main() -> None:
-    """Trains, then evaluates against random looks."""
+    """Trains a policy and compares it with random looks."""
     parser = argparse.ArgumentParser(description="TorchRL's PPO on GFNet-SyntheticSigns-v0.")
     parser.add_argument("--total-steps", type=int, default=50_000, help="rounded up to whole rollouts")
     parser.add_argument("--num-scenes", type=int, default=5000)

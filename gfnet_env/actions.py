@@ -55,7 +55,19 @@ def to_location(actions: np.ndarray) -> Tensor:
     Raises:
         ValueError: if the shape is another, or an action is NaN or lies outside the space.
     """
-    return torch.from_numpy((_checked(actions, ("row", "col")) + 1.0) / 2.0)
+    return location_of(torch.from_numpy(_checked(actions, ("row", "col"))))
+
+
+def location_of(action: Tensor) -> Tensor:
+    """`to_location` for the output of a network: actions are clipped to the space instead of checked.
+
+    Args:
+        action: (B, 2) float, (row, col), or (B, 3), (row, col, stop).
+
+    Returns:
+        (B, 2) in [0, 1].
+    """
+    return ((action[:, :2] + 1.0) / 2.0).clamp(0.0, 1.0)
 
 
 def to_action(location: Tensor) -> np.ndarray:

@@ -85,6 +85,21 @@ def with_rules(source: ArrayImages, classifier: FrozenClassifier, rules: dict[st
     return Task(source, classifier.with_spec(**sizes)), episode
 
 
+def expected_checker_warnings(test: Callable[..., None]) -> Callable[..., None]:
+    """Ignores what the checkers of Gymnasium and SB3 say of our observations, and no other warning."""
+    messages = (
+        "It seems that your observation features is an image",  # SB3 takes every box of three dimensions for one
+        "It seems that your observation space features is an image",
+        "Treating image space as channels-last",
+        "The minimal resolution for an image is 36x36",
+        "Your observation locations has an unconventional shape",  # a list of points
+        ".*A Box observation space m..imum value is -?infinity",  # feature maps and hidden states have no bounds
+    )
+    for message in messages:
+        test = pytest.mark.filterwarnings(f"ignore:{message}:UserWarning")(test)
+    return test
+
+
 class _MeanColour(nn.Module):
     """(B, 3, H, W) -> (B, 3, 1, 1): the mean of each channel; tests read off what was looked at."""
 

@@ -137,7 +137,7 @@ def test_new_policies_look_rather_than_stop(classifier: FrozenClassifier, scenes
 
 
 def test_a_policy_with_nothing_to_read_is_refused(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    with pytest.raises(ValueError, match="but the environment shows hidden; pass some of these"):
+    with pytest.raises(ValueError, match="but the observation has hidden; pass some of these"):
         make_agent("ppo", _env(classifier, scenes, observe=("hidden",)), policy_kwargs={"extractor": "conv1x1_32"})
 
 

@@ -103,5 +103,5 @@ def test_steps_that_can_not_be_shared_are_refused(monkeypatch: pytest.MonkeyPatc
         torch.zeros(9, 3, 32, 32, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64), torch.zeros(9, 4), ("a", "b")
     )
 
-    with pytest.raises(ValueError, match="3 parts can't be shared by 2 processes"):
+    with pytest.raises(ValueError, match="3 micro-batches can't be divided among 2 processes"):
         train_full_resolution(network, source, FitSpec(epochs=1, batch_size=9, micro_batch_size=3), seed=0)

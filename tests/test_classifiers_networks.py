@@ -8,11 +8,12 @@ from conftest import random_classifier
 from torch import nn
 
 from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.inference.small_maps import BatchedConv2d
 from classifiers.networks.costs import encoder_cost, glimpse_costs
 from classifiers.networks.encoders import ENCODERS, build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.heads import AverageHead, CascadeHead, GRUHead
+from classifiers.networks.heads import HEADS, AverageHead, CascadeHead, GRUHead
 from classifiers.networks.spec import ClassifierSpec
 
 
@@ -32,7 +33,7 @@ def test_glimpses_have_their_shapes_at_any_image_size(head: str, size: tuple[int
         assert glimpse.logits.shape == (2, 5)
 
 
-def test_bytes_are_normalised_and_floats_taken_as_they_are(classifier: FrozenClassifier) -> None:
+def test_pixels_are_normalised_and_floats_are_not(classifier: FrozenClassifier) -> None:
     images = torch.randint(0, 256, (2, 3, 96, 128), dtype=torch.uint8)
     patches, hidden = images[:, :, :48, :48], torch.zeros(2, classifier.hidden_size)
 
@@ -84,6 +85,21 @@ def test_cascade_head_classifies_the_concatenation_of_all_vectors() -> None:
     for step in (1, 2):
         seen = vectors[: step + 1].flatten(0).view(1, -1)
         assert torch.allclose(outputs[step], head.classifiers[step - 1](seen), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_known_step_changes_nothing(name: str) -> None:
+    head = HEADS[name](2, 3, 4, 5, "head").eval()
+    hidden = torch.zeros(2, head.hidden_size)
+
+    for step in range(1, 5):
+        pooled, encoder_logits = torch.randn(2, 2), torch.randn(2, 3)
+        reads = head.reads_encoder_logits(is_first=step == 1)
+        inputs = (pooled, encoder_logits if reads else None, hidden)
+        expected, after = head(*inputs)
+        for ours, theirs in zip(head(*inputs, step), (expected, after), strict=True):
+            assert torch.equal(ours, theirs)
+        hidden = after
 
 
 def test_cascade_rows_may_be_at_different_steps() -> None:
@@ -142,16 +158,31 @@ def test_frozen_twin_can_not_be_trained(classifier: FrozenClassifier) -> None:
     assert frozen(classifier) is classifier
 
 
+def test_passes_are_added_to_a_frozen_twin() -> None:
+    original = random_classifier(ClassifierSpec(encoder="resnet18", patch_size=48, num_glimpses=3, hidden_size=8))
+    plain = frozen(original)
+    images = torch.randint(0, 256, (3, 3, 64, 80), dtype=torch.uint8)
+
+    twin = frozen(plain, small_maps=True)
+
+    assert twin is not plain and frozen(twin) is twin and frozen(twin, small_maps=True) is twin
+    assert any(isinstance(module, BatchedConv2d) for module in twin.modules())
+    assert not any(isinstance(module, BatchedConv2d) for module in plain.modules())
+    assert torch.allclose(twin.glance(images).logits, plain.glance(images).logits, atol=1e-4)
+
+
 @pytest.mark.slow
-def test_compiled_twin_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # a torn file in the user's own is not our matter
+@pytest.mark.parametrize("small_maps", [False, True])
+def test_compiled_twin_agrees(small_maps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # independent of what the user's own cache holds
     spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
     original = random_classifier(spec)
     images = torch.randint(0, 256, (131, 3, 64, 80), dtype=torch.uint8)
 
-    twin = frozen(original, compile=True)
+    twin = frozen(frozen(original, small_maps=small_maps), compile=True)
 
-    for count in (1, 4, 32, 67, 131):  # alone, filled up, whole, in parts, in parts of two sizes
+    assert twin.has_small_maps is small_maps
+    for count in (1, 4, 32, 67, 131):  # alone, padded, one micro-batch, several, several of two sizes
         expected = frozen(original).glance(images[:count])
         for ours, theirs in zip(twin.glance(images[:count]), expected, strict=True):
             assert torch.allclose(ours, theirs, atol=1e-4)
@@ -160,7 +191,7 @@ def test_compiled_twin_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     for patches in (pixels, original.normalize(pixels)):  # bytes are normalised in the compiled graph
         for ours, theirs in zip(twin.focus(patches, hidden), frozen(original).focus(patches, hidden), strict=True):
             assert torch.allclose(ours, theirs, atol=1e-4)
-    assert frozen(twin, compile=True) is twin
+    assert frozen(twin) is twin and frozen(twin, compile=True) is twin
 
 
 def test_costs_are_the_papers() -> None:
@@ -202,15 +233,15 @@ def test_full_resolution_network_can_look_at_a_smaller_image() -> None:
         ({"encoder": "resnet18", "resize_mode": "nearest"}, "resize_mode='nearest' is unknown"),
     ],
 )
-def test_bad_shapes_are_refused(arguments: dict[str, object], message: str) -> None:
+def test_bad_specs_raise(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ClassifierSpec(**arguments)  # type: ignore[arg-type]
 
 
-def test_too_few_classes_and_unknown_weights_are_refused() -> None:
+def test_too_few_classes_and_unknown_weights_raise() -> None:
     with pytest.raises(ValueError, match="num_classes=1; pass 2 or more"):
         GlanceFocusClassifier(ClassifierSpec(encoder="small_resnet"), 1)
-    with pytest.raises(ValueError, match="has no weights 'DEFAULT'"):
+    with pytest.raises(ValueError, match="has no pretrained weights 'DEFAULT'"):
         build_encoder("small_resnet", 10, "DEFAULT")
     with pytest.raises(ValueError, match="encoder='vgg' is unknown"):
         build_encoder("vgg", 10)

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_SCENES, random_classifier
+from conftest import SMALL_SCENES, expected_checker_warnings, random_classifier
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
@@ -44,15 +44,7 @@ def test_it_works_at_once() -> None:
     assert endings == [(False, False), (False, False), (True, False)]
 
 
-# SB3 takes any box of three dimensions for an image, and says four times that feature maps make a poor one.
-# No other warning is let through.
-@pytest.mark.filterwarnings("ignore:It seems that your observation features is an image:UserWarning")
-@pytest.mark.filterwarnings("ignore:It seems that your observation space features is an image:UserWarning")
-@pytest.mark.filterwarnings("ignore:Treating image space as channels-last:UserWarning")
-@pytest.mark.filterwarnings("ignore:The minimal resolution for an image is 36x36:UserWarning")
-# Feature maps and hidden states have no bounds; locations are a list of points.
-@pytest.mark.filterwarnings("ignore:Your observation locations has an unconventional shape:UserWarning")
-@pytest.mark.filterwarnings("ignore:.*A Box observation space m..imum value is -?infinity:UserWarning")
+@expected_checker_warnings
 def test_both_checkers_pass() -> None:
     check_env(gymnasium.make(SIGNS, **SMALL, render_mode="rgb_array").unwrapped)
     sb3_check_env(gymnasium.make(SIGNS, **SMALL).unwrapped)

@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from conftest import SMALL_SCENES, random_classifier, with_rules
+from conftest import SMALL_SCENES, expected_checker_warnings, random_classifier, with_rules
 from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.env_checker import check_env as sb3_check_env
 
@@ -102,15 +102,7 @@ def test_only_what_is_chosen_is_observed(
     assert set(info["final_obs"][0]) == set(observe)
 
 
-# SB3 takes any box of three dimensions for an image, and says four times that feature maps make a poor one.
-# No other warning is let through.
-@pytest.mark.filterwarnings("ignore:It seems that your observation features is an image:UserWarning")
-@pytest.mark.filterwarnings("ignore:It seems that your observation space features is an image:UserWarning")
-@pytest.mark.filterwarnings("ignore:Treating image space as channels-last:UserWarning")
-@pytest.mark.filterwarnings("ignore:The minimal resolution for an image is 36x36:UserWarning")
-# Feature maps and hidden states have no bounds; locations are a list of points.
-@pytest.mark.filterwarnings("ignore:Your observation locations has an unconventional shape:UserWarning")
-@pytest.mark.filterwarnings("ignore:.*A Box observation space m..imum value is -?infinity:UserWarning")
+@expected_checker_warnings
 @pytest.mark.parametrize("rules", RULES, ids=str)
 def test_both_checkers_pass(classifier: FrozenClassifier, rules: dict[str, Any]) -> None:
     options = {**SMALL, **rules, "classifier": classifier}

@@ -1,7 +1,7 @@
-"""Adaptive inference as a function of evaluation records: thresholds for a budget, and what they give (Eq. (7)).
+"""Adaptive inference from evaluation records: thresholds for a budget, and their accuracy and cost (Eq. (7)).
 
-Thresholds are found on one record, of validation or training images, and judged on another. Budgets are multiply-adds
-per image on average.
+Thresholds are fitted on one record, of validation or training images, and evaluated on another. A budget is an average
+number of multiply-adds per image.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from agents.evaluation.stopping import ExitFigures, ExitRule, exit_figures, exit
 from agents.evaluation.threshold_search import best_thresholds, quota_thresholds, shares_for_budget
 
 METHODS = ("geometric", "grid_search")
-"""How thresholds are found: the paper's geometric shares, or the most accurate ones on a fine grid for the budget."""
+"""How thresholds are found: by the paper's geometric distribution of exits, or as the most accurate of a fine grid."""
 
 
 @dataclass(frozen=True)
 class BudgetCurve:
-    """What a way of leaving early gives, budget by budget.
+    """Accuracy and cost of early exits for several budgets.
 
     Attributes:
-        budgets: (M,) multiply-adds per image that were allowed.
-        costs: (M,) multiply-adds per image that were spent.
-        accuracies: (M,) shares of right predictions.
+        budgets: (M,) allowed multiply-adds per image.
+        costs: (M,) multiply-adds per image that were used.
+        accuracies: (M,) in [0, 1].
         expected_lengths: (M,) average numbers of steps, E(t) of Fig. 15.
-        exits: (M, T) share of the images that leaves at each step.
+        exits: (M, T) fraction of the images that exits at each step.
     """
 
     budgets: list[float]
@@ -46,17 +46,17 @@ def fit_exit_rule(
     method: str = "geometric",
     seed: int = 0,
 ) -> ExitRule:
-    """Thresholds for a budget.
+    """Fits thresholds to a budget.
 
     Args:
-        record: of validation or training images, never of those that the rule is judged on.
-        budget: multiply-adds per image on average.
+        record: of validation or training images, never of those that the rule is evaluated on.
+        budget: average multiply-adds per image.
         criterion: one of `agents.evaluation.stopping.CRITERIA`.
         method: one of `METHODS`.
         seed: of the criterion `"random"`.
 
     Returns:
-        The rule.
+        A rule with T - 1 thresholds.
 
     Raises:
         ValueError: if the budget is out of range, or criterion or method are unknown.
@@ -78,18 +78,18 @@ def _rules(record: EvaluationRecord, budgets: list[float], criterion: str, metho
 
 
 def apply_exit_rule(record: EvaluationRecord, rule: ExitRule, *, seed: int = 1) -> ExitFigures:
-    """What a rule gives on a record.
+    """Accuracy and cost of a rule on a record.
 
     Args:
-        record: of the images to judge it on.
-        rule: with as many thresholds as the record has steps, but one.
+        record: of the images to evaluate it on.
+        rule: with one threshold fewer than the record has steps.
         seed: of the criterion `"random"`.
 
     Returns:
-        The figures.
+        See `ExitFigures`.
 
     Raises:
-        ValueError: if the number of thresholds is another.
+        ValueError: if the number of thresholds does not fit.
     """
     steps = len(record.multiply_adds)
     if len(rule.thresholds) != steps - 1:
@@ -106,17 +106,17 @@ def budget_curve(
     method: str = "geometric",
     num_budgets: int = 25,
 ) -> BudgetCurve:
-    """Budgeted batch classification from a glance alone to all steps (Figs. 7, 10 and 15).
+    """Budgeted batch classification, from the glance alone to all steps (Figs. 7, 10 and 15).
 
     Args:
-        calibration: the record that thresholds are found on.
-        record: the record that they are judged on.
+        calibration: the record that thresholds are fitted on.
+        record: the record that they are evaluated on.
         criterion: one of `agents.evaluation.stopping.CRITERIA`.
         method: one of `METHODS`.
-        num_budgets: how many budgets, evenly spaced.
+        num_budgets: number M of budgets, evenly spaced.
 
     Returns:
-        The curve.
+        See `BudgetCurve`.
     """
     costs = calibration.multiply_adds
     budgets = np.linspace(costs[0], costs[-1], num_budgets).tolist()
@@ -132,11 +132,11 @@ def budget_curve(
 
 
 def cheapest_rule(calibration: EvaluationRecord, accuracy: float) -> ExitRule | None:
-    """The cheapest thresholds on the confidence that reach an accuracy.
+    """The cheapest confidence thresholds that reach an accuracy.
 
     Args:
-        calibration: the record that they are found on.
-        accuracy: the share of right predictions to reach there.
+        calibration: the record that they are fitted on.
+        accuracy: to reach on that record, in [0, 1].
 
     Returns:
         The rule; None if no thresholds reach it.
@@ -154,19 +154,19 @@ def adaptive_figures(
     full_resolution: tuple[float, float] | None,
     full_resolution_cost: int | None,
 ) -> dict[str, Any]:
-    """What `metrics.json` holds on adaptive inference.
+    """The entry `adaptive` of `metrics.json`.
 
     Args:
-        calibration: the learned policy's record of the images that thresholds are found on.
+        calibration: the learned policy's record of the images that thresholds are fitted on.
         record: its record of the images that are reported on.
         full_resolution: accuracy of the full-resolution network on both; None if there is none.
         full_resolution_cost: its multiply-adds per image.
 
     Returns:
-        `curves`, by criterion with the geometric shares, and `best`, with the most accurate thresholds on the
-        confidence; `match`, the cheapest rule that is as accurate as the full-resolution network on the calibration
-        images: its thresholds (0 lets everybody out, None nobody), what it gives on the reported ones, and how many
-        times cheaper it is.
+        `curves`: a `BudgetCurve` for each criterion with the geometric method, and `grid_search`, for the confidence
+        with the grid search. `match`: the cheapest rule that is as accurate as the full-resolution network on the
+        calibration images, with its thresholds (0 means that all images exit, None that none do), its figures on the
+        reported images, and how many times cheaper it is; None if there is none.
     """
     curves = {
         criterion: vars(budget_curve(calibration, record, criterion=criterion))

@@ -10,19 +10,19 @@ from classifiers.networks.geometry import top_left_px
 
 
 def accuracy_by_step(record: EvaluationRecord) -> list[float]:
-    """Share of right predictions after each of the T steps (anytime prediction, Section 5.1.2)."""
+    """Accuracy after each of the T steps (anytime prediction, Section 5.1.2)."""
     right: list[float] = (record.prediction == record.label[:, None]).mean(axis=0).tolist()
     return right
 
 
 def pointing_game(record: EvaluationRecord) -> list[float] | None:
-    """Share of images whose box had its centre inside one of the first 1, 2, ..., T - 1 patches.
+    """How often one of the first 1, 2, ..., T - 1 patches contains the centre of the ground-truth box.
 
     Args:
         record: of images with ground-truth boxes.
 
     Returns:
-        T - 1 shares of the images that have a box; None if none has.
+        T - 1 fractions of the images that have a box; None if none has.
     """
     has_box = record.box.any(axis=1)
     if not has_box.any():

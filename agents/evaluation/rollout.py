@@ -1,4 +1,4 @@
-"""Fixed-length episodes on held-out images, and what is kept of them."""
+"""Fixed-length episodes on held-out images, and their record."""
 
 from __future__ import annotations
 
@@ -31,27 +31,27 @@ def evaluate(
     batch_size: int = 250,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationRecord:
-    """Lets a policy look at every image of a source.
+    """Runs an episode of a policy on every image of a source.
 
     Args:
-        classifier: the frozen networks; their spec says how long an episode is.
+        classifier: the frozen networks; an episode has `spec.num_glimpses` steps.
         source: the images.
         policy: where to look.
-        num_steps: glimpses after which episodes are cut off, at most the classifier's T; None takes all T.
-        max_images: look at so many images at most, evenly spread over the source.
-        batch_size: images side by side.
-        on_progress: told of (images done, images in all).
+        num_steps: stop after so many steps, at most the classifier's T; None takes all T.
+        max_images: use at most so many images, evenly spread over the source.
+        batch_size: images in a batch.
+        on_progress: called with (images done, total).
 
     Returns:
-        The record.
+        A record of N episodes.
     """
     chosen = _evenly_spread(len(source), max_images)
-    parts: list[dict[str, np.ndarray]] = []
+    batches: list[dict[str, np.ndarray]] = []
     for indices in chosen.split(batch_size):
-        parts.append(_rollout(classifier, source.fetch(indices), policy, num_steps))
+        batches.append(_rollout(classifier, source.fetch(indices), policy, num_steps))
         if on_progress is not None:
-            on_progress(min(len(parts) * batch_size, len(chosen)), len(chosen))
-    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            on_progress(min(len(batches) * batch_size, len(chosen)), len(chosen))
+    joined: dict[str, Any] = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     return EvaluationRecord(
         **joined,
         multiply_adds=np.array(cumulative_multiply_adds(classifier, policy.multiply_adds)[:num_steps]),
@@ -66,7 +66,7 @@ def _evenly_spread(length: int, most: int | None) -> Tensor:
 
 
 def cumulative_multiply_adds(classifier: GlanceFocusClassifier, policy_cost: int) -> list[int]:
-    """Multiply-adds of the first 1 to T steps together: t looks and t - 1 decisions of the policy."""
+    """Total multiply-adds of the first 1 to T steps: t looks and t - 1 decisions of the policy."""
     looks = glimpse_costs(classifier)
     return [sum(looks[: t + 1]) + t * policy_cost for t in range(len(looks))]
 
@@ -95,16 +95,16 @@ def _rollout(
 def full_resolution_accuracy(
     network: FullResolutionNetwork, source: ImageSource, *, max_images: int | None = None, batch_size: int = 50
 ) -> float:
-    """Share of images that an ordinary network classifies rightly.
+    """Accuracy of an ordinary network.
 
     Args:
         network: the network, on any device.
         source: the images.
-        max_images: look at so many images at most, the same that `evaluate` looks at.
-        batch_size: images side by side.
+        max_images: use at most so many images, the same ones as `evaluate`.
+        batch_size: images in a batch.
 
     Returns:
-        The share.
+        The accuracy, in [0, 1].
     """
     network.eval()
     device = network.device

@@ -1,5 +1,5 @@
-"""What a few seeds say, as in Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice"
-(2021): interquartile means, with percentile bootstrap.
+"""Statistics over a few seeds, after Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
+Precipice" (2021): interquartile means and percentile bootstrap intervals.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import numpy as np
 
 
 def interquartile_mean(values: Sequence[float]) -> float:
-    """Mean without the smallest and the largest quarter; of all values if they are fewer than four."""
+    """Mean without the smallest and the largest quarter; the plain mean of fewer than four values."""
     ordered = np.sort(np.asarray(values, dtype=np.float64))
     dropped = len(ordered) // 4
     return float(ordered[dropped : len(ordered) - dropped].mean())
@@ -21,11 +21,11 @@ def bootstrap_interval(values: Sequence[float], *, samples: int = 5000, level: f
 
     Args:
         values: one for each seed.
-        samples: how often seeds are drawn with replacement.
-        level: of confidence, in (0, 1).
+        samples: number of bootstrap samples.
+        level: confidence level, in (0, 1).
 
     Returns:
-        Its lower and its upper end.
+        The lower and the upper end.
     """
     array = np.asarray(values, dtype=np.float64)
     drawn = np.sort(array[np.random.default_rng(0).integers(len(array), size=(samples, len(array)))], axis=1)

@@ -1,11 +1,11 @@
-"""When to stop looking: thresholds for a budget, and what they give (Section 3.4, Eq. (7)).
+"""Early exits: when an image stops, and the accuracy and cost of that (Section 3.4, Eq. (7)).
 
-All functions are pure and vectorised over a record of fixed-length rollouts: scores (N, T), one per image and step,
-high where the prediction looks settled. An image leaves at the first step whose score reaches that step's threshold; at
-step T it always leaves (eta_T = 0 in Section 3.1). A threshold of infinity lets nobody out.
+All functions are pure and vectorised over a record of fixed-length episodes: scores (N, T), one per image and step,
+higher for more certain predictions. An image exits at the first step whose score reaches that step's threshold; at step
+T it always exits (eta_T = 0 in Section 3.1). With a threshold of infinity no image exits.
 
-Differs from the paper: a score equal to the threshold leaves (the paper asks for more); thresholds that are found here
-lie halfway between two scores, so it makes no difference to them.
+Differs from the paper: an image also exits if its score equals the threshold. Fitted thresholds lie halfway between two
+scores, so this makes no difference to them.
 """
 
 from __future__ import annotations
@@ -16,17 +16,18 @@ from typing import NamedTuple
 import numpy as np
 
 CRITERIA = ("confidence", "entropy", "random")
-"""What may tell that a prediction is settled (Table 7)."""
+"""What measures the certainty of a prediction (Table 7)."""
 
 
 def exit_scores(criterion: str, confidence: np.ndarray, entropy: np.ndarray, seed: int = 0) -> np.ndarray:
-    """How settled predictions are by one of `CRITERIA`, higher is more.
+    """Certainty of predictions by one of `CRITERIA`; higher is more certain.
 
     Args:
-        criterion: `"confidence"`, the largest probability; `"entropy"`, the negative entropy; `"random"`, chance.
+        criterion: `"confidence"`, the largest probability; `"entropy"`, the negative entropy; `"random"`, uniform
+        noise.
         confidence: (N, T) largest probabilities.
         entropy: (N, T) entropies of the predictions, in nats.
-        seed: of chance.
+        seed: of the noise.
 
     Returns:
         (N, T) scores.
@@ -44,7 +45,7 @@ def exit_scores(criterion: str, confidence: np.ndarray, entropy: np.ndarray, see
 
 
 def exit_steps(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """The step at which each image leaves.
+    """The step at which each image exits.
 
     Args:
         scores: (N, T).
@@ -53,18 +54,18 @@ def exit_steps(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
     Returns:
         (N,) steps, from 1 to T.
     """
-    settled = scores[:, :-1] >= thresholds
-    steps: np.ndarray = np.where(settled.any(axis=1), settled.argmax(axis=1) + 1, scores.shape[1])
+    exits = scores[:, :-1] >= thresholds
+    steps: np.ndarray = np.where(exits.any(axis=1), exits.argmax(axis=1) + 1, scores.shape[1])
     return steps
 
 
 @dataclass(frozen=True)
 class ExitRule:
-    """When an image leaves: at the first step whose score reaches its threshold.
+    """When an image exits: at the first step whose score reaches its threshold.
 
     Attributes:
         criterion: one of `CRITERIA`.
-        thresholds: T - 1 of them: least confidence, or most negative entropy (in nats), to leave with.
+        thresholds: T - 1 smallest scores to exit with: confidences, or negative entropies in nats.
 
     Raises:
         ValueError: if the criterion is unknown or a threshold is not a number.
@@ -81,12 +82,12 @@ class ExitRule:
 
 
 class ExitFigures(NamedTuple):
-    """What leaving early gives.
+    """Accuracy and cost of early exits.
 
     Attributes:
-        accuracy: share of right predictions.
+        accuracy: in [0, 1].
         cost: average cost per image.
-        exits: (T,) share of the images that leaves at each step (Fig. 15).
+        exits: (T,) fraction of the images that exits at each step (Fig. 15).
         expected_length: average number of steps, E(t) of Fig. 15.
     """
 
@@ -97,16 +98,16 @@ class ExitFigures(NamedTuple):
 
 
 def exit_figures(scores: np.ndarray, is_right: np.ndarray, costs: np.ndarray, thresholds: np.ndarray) -> ExitFigures:
-    """What thresholds give on a record.
+    """Accuracy and cost of thresholds.
 
     Args:
         scores: (N, T).
         is_right: (N, T) whether the prediction at each step is right.
-        costs: (T,) what it costs to leave at each step.
+        costs: (T,) cost of an image that exits at each step.
         thresholds: (T - 1,).
 
     Returns:
-        The figures.
+        See `ExitFigures`.
     """
     num_steps = scores.shape[1]
     steps = exit_steps(scores, thresholds)

@@ -1,4 +1,4 @@
-"""Thresholds for a budget (Eq. (7), Section 3.4): from the paper's geometric distribution, and by a grid search."""
+"""Thresholds for a budget (Eq. (7), Section 3.4), from the paper's geometric distribution or by a grid search."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_GRID_CELLS = 1 << 20  # combinations of thresholds that `best_thresholds` looks at, at most
+_GRID_CELLS = 1 << 20  # most combinations of thresholds that `best_thresholds` tries
 
 
 def geometric_shares(ratio: float, num_steps: int) -> np.ndarray:
-    """The share of images that leaves at each step, q_t = z (1 - q)^(t-1) q with 1 - q = `ratio`.
+    """The fraction of images that exits at each step, q_t = z (1 - q)^(t-1) q with 1 - q = `ratio`.
 
     Args:
-        ratio: share of a step over that of the step before, 0 or more. Above 1 more images leave late than early, which
-            budgets above the middle need; the paper's 0 < q < 1 stops at the uniform distribution.
+        ratio: fraction of a step over that of the previous step, 0 or more. Above 1, more images exit late than early,
+            as large budgets need; the paper's 0 < q < 1 ends at the uniform distribution.
         num_steps: T.
 
     Returns:
-        (T,) shares that add up to 1.
+        (T,) fractions with sum 1.
     """
     exponents = np.arange(num_steps) if ratio <= 1.0 else np.arange(num_steps) - (num_steps - 1)
     weights = np.power(float(ratio), exponents)
@@ -27,17 +27,17 @@ def geometric_shares(ratio: float, num_steps: int) -> np.ndarray:
 
 
 def shares_for_budget(costs: np.ndarray, budget: float) -> np.ndarray:
-    """The geometric shares whose average cost is the budget.
+    """The geometric distribution of exits whose average cost is the budget.
 
     Args:
-        costs: (T,) what it costs to leave at each step, rising.
-        budget: average cost per image, from that of the first step to that of the last.
+        costs: (T,) cost of an image that exits at each step, increasing.
+        budget: average cost per image, from the cost of the first step to that of the last.
 
     Returns:
-        (T,) shares.
+        (T,) fractions with sum 1.
 
     Raises:
-        ValueError: if the budget is out of reach or more than needed.
+        ValueError: if the budget is outside this range.
     """
     costs = np.asarray(costs, dtype=np.float64)
     if not costs[0] <= budget <= costs[-1]:
@@ -45,7 +45,7 @@ def shares_for_budget(costs: np.ndarray, budget: float) -> np.ndarray:
             f"budget={budget:.6g} is out of range; pass {costs[0]:.6g} (a glance alone) to {costs[-1]:.6g} (all "
             f"{len(costs)} steps)"
         )
-    low, high = 0.0, 1.0  # of ratio / (1 + ratio), which covers all ratios
+    low, high = 0.0, 1.0  # bisection over ratio / (1 + ratio), which covers all ratios
     for _ in range(50):
         middle = (low + high) / 2
         if geometric_shares(middle / (1.0 - middle), len(costs)) @ costs <= budget:
@@ -56,14 +56,14 @@ def shares_for_budget(costs: np.ndarray, budget: float) -> np.ndarray:
 
 
 def quota_thresholds(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Thresholds that let each step's share of the images out, those with the highest scores.
+    """Thresholds at which the given fraction of images exits at each step, those with the highest scores.
 
-    Where several images tie for the last place none of them leaves, so no step ever lets out more than its quota; they
-    may leave at the next step, whose quota what was left open is added to.
+    If several images tie for the last place of a step, none of them exits, so that no step exceeds its quota; the
+    places that stay free are added to the next step's quota.
 
     Args:
         scores: (N, T).
-        shares: (T,) shares that add up to 1.
+        shares: (T,) fractions with sum 1.
 
     Returns:
         (T - 1,) thresholds.
@@ -82,30 +82,30 @@ def quota_thresholds(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
 
 
 def _highest(scores: np.ndarray, count: int) -> float:
-    """A threshold that at most `count` of the scores reach, as many as can."""
+    """The lowest threshold that at most `count` of the scores reach."""
     if count <= 0 or len(scores) == 0:
         return np.inf
     if count >= len(scores):
         return -np.inf
-    bound = np.partition(scores, len(scores) - count - 1)[len(scores) - count - 1]  # the highest that must stay
+    bound = np.partition(scores, len(scores) - count - 1)[len(scores) - count - 1]  # the highest that must not reach it
     above = scores[scores > bound]
     return float(_between(bound, above.min())) if len(above) else np.inf
 
 
 def _between(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Halfway between neighbours, so that the last digits of a score decide nothing; `high` if there is no room."""
+    """Halfway between neighbours, so that rounding errors don't matter; `high` if there is nothing between."""
     middle = (np.float64(low) + np.float64(high)) / 2
     return np.where(middle > low, middle, high)
 
 
 @dataclass(frozen=True)
 class ParetoFront:
-    """Thresholds of which none is both cheaper and more accurate than another, on the record that they were found on.
+    """Pareto-optimal thresholds on the record that they were fitted on: higher accuracy costs more.
 
     Attributes:
         thresholds: (M, T - 1).
-        accuracy: (M,) rising.
-        cost: (M,) average cost per image, rising.
+        accuracy: (M,) increasing.
+        cost: (M,) average cost per image, increasing.
     """
 
     thresholds: np.ndarray
@@ -113,7 +113,7 @@ class ParetoFront:
     cost: np.ndarray
 
     def within(self, budget: float) -> np.ndarray:
-        """The thresholds of the highest accuracy that the budget allows.
+        """The most accurate thresholds within a budget.
 
         Args:
             budget: average cost per image.
@@ -122,9 +122,9 @@ class ParetoFront:
             (T - 1,) thresholds.
 
         Raises:
-            ValueError: if even the cheapest cost more.
+            ValueError: if even the cheapest thresholds cost more.
         """
-        affordable = int(np.searchsorted(self.cost, budget * (1.0 + 1e-9), side="right"))  # averages are rounded
+        affordable = int(np.searchsorted(self.cost, budget * (1.0 + 1e-9), side="right"))  # tolerance for rounding
         if affordable == 0:
             raise ValueError(f"budget={budget:.6g} is out of range; pass {self.cost[0]:.6g} (a glance alone) or more")
         thresholds: np.ndarray = self.thresholds[affordable - 1]
@@ -132,16 +132,16 @@ class ParetoFront:
 
 
 def best_thresholds(scores: np.ndarray, is_right: np.ndarray, costs: np.ndarray) -> ParetoFront:
-    """Solves Eq. (7) directly: all combinations of thresholds on a grid of quantiles, and the best of them per budget.
+    """Solves Eq. (7) by a grid search: the best combination of thresholds for every budget, on a grid of quantiles.
 
-    Not in the paper, which restricts itself to the geometric shares. Every combination is counted at once, by
-    cumulative histograms over the bins that the images' scores fall into at each step: about a million combinations, so
-    1,000 quantiles for T = 3, 100 for T = 4, 30 for T = 5.
+    Not in the paper, which uses the geometric distribution only. All combinations are evaluated at once, with
+    cumulative histograms over the bins of the scores at each step: about a million combinations, that is 1,000
+    quantiles for T = 3, 100 for T = 4 and 30 for T = 5.
 
     Args:
         scores: (N, T).
         is_right: (N, T) whether the prediction at each step is right.
-        costs: (T,) what it costs to leave at each step.
+        costs: (T,) cost of an image that exits at each step.
 
     Returns:
         The Pareto front.
@@ -168,7 +168,7 @@ def best_thresholds(scores: np.ndarray, is_right: np.ndarray, costs: np.ndarray)
 
 
 def _quantile_thresholds(scores: np.ndarray, levels: int) -> np.ndarray:
-    """At most `levels` thresholds at evenly spaced ranks, rising; the first lets everybody out."""
+    """At most `levels` thresholds at evenly spaced ranks, increasing; all images exit at the first."""
     ranked = np.sort(scores)
     chosen = np.unique(ranked[np.linspace(0, len(ranked) - 1, levels).astype(np.int64)])[1:]
     below = ranked[np.searchsorted(ranked, chosen, side="left") - 1]
@@ -176,9 +176,9 @@ def _quantile_thresholds(scores: np.ndarray, levels: int) -> np.ndarray:
 
 
 def _leave_at(step: int, bins: list[np.ndarray], shape: tuple[int, ...], weights: np.ndarray) -> np.ndarray:
-    """Weight of the images that leave at a step, for every combination of thresholds, as far as it depends on them.
+    """Total weight of the images that exit at a step, for every combination of the thresholds up to that step.
 
-    Place p of a step's axis stands for the threshold `edges[p]`: bins up to p stay, bins above it leave.
+    Index p on a step's axis stands for the threshold `edges[p]`: images in bins up to p stay, those in bins above exit.
     """
     used = bins[: step + 1]
     size = shape[: len(used)]

@@ -16,11 +16,11 @@ _FIRST_STOP_MEAN, _STOP_STD = -0.9, 0.5  # in the units of actions: at first one
 
 
 class SquashedMeanGaussian(ActorCriticPolicy):
-    """The patch proposal network in an actor-critic of SB3: a Gaussian, its mean squashed, its deviation given (A.2).
+    """The patch proposal network as an actor-critic of SB3: a Gaussian with squashed mean and fixed deviation (A.2).
 
     Where the environment has a stop action, a third component decides on it. Its standard deviation is fixed, too, so
-    that the chance to stop keeps a gradient, and its first mean below 0, so that a new policy looks rather than stops.
-    Not in the paper.
+    that the probability of stopping keeps a gradient, and its initial mean is below 0, so that a new policy rarely
+    stops. Not in the paper.
 
     Args:
         std: standard deviation of the location in the paper's [0, 1] units; A.2 takes 0.1.
@@ -41,7 +41,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
             "features_extractor_kwargs": extractor_arguments(extractor),
         }
         if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
-            # SB3's epsilon; one pass over the weights, of which A.1's pi has 46 million
+            # SB3's epsilon; fused, because A.1's pi has 46 million weights
             ours["optimizer_kwargs"] = {"eps": 1e-5, "fused": True, **(kwargs.get("optimizer_kwargs") or {})}
         super().__init__(*args, **{**kwargs, **ours})
         self.set_std(std)
@@ -49,12 +49,12 @@ class SquashedMeanGaussian(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         assert isinstance(self.action_net, nn.Linear)
-        nn.init.zeros_(self.action_net.bias)  # the first mean is the image's centre
+        nn.init.zeros_(self.action_net.bias)  # the initial mean is the image's centre
         nn.init.constant_(self.action_net.bias[2:], math.atanh(_FIRST_STOP_MEAN))
         self.action_net = nn.Sequential(self.action_net, nn.Tanh())
         log_std = self.log_std.detach().clone()
         del self.log_std
-        self.register_buffer("log_std", log_std)  # no parameter: TRPO differentiates all of these
+        self.register_buffer("log_std", log_std)  # not a parameter: TRPO differentiates all parameters
 
     def set_std(self, std: float) -> None:
         """Sets the location's standard deviation, in the paper's [0, 1] units."""
@@ -63,7 +63,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
 
 
 class GlimpsePolicy(SquashedMeanGaussian, MultiInputActorCriticPolicy):
-    """`SquashedMeanGaussian` without memory: the last glimpse decides, and what the classifier remembers.
+    """`SquashedMeanGaussian` without memory: it decides from the present observation alone.
 
     Args:
         *args: see `SquashedMeanGaussian`.
@@ -76,14 +76,14 @@ class GlimpsePolicy(SquashedMeanGaussian, MultiInputActorCriticPolicy):
         self.optimizer = self.optimizer_class(self.parameters(), **{"lr": lr_schedule(1), **self.optimizer_kwargs})
 
     def _build_memory(self) -> None:
-        """What stands between features and outputs: here nothing."""
+        """Builds what lies between features and outputs; nothing here."""
 
     def mean_action(self, observations: Observation, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """The deterministic action, by the shortest way through the network.
+        """The deterministic action, without computing value or distribution.
 
         Args:
             observations: of B environments.
-            state: what the call before returned; None after the glance.
+            state: what the previous call returned; None after the glance.
 
         Returns:
             The mean (B, A) in [-1, 1], and the new state, None for a policy without memory.

@@ -1,4 +1,4 @@
-"""Policies that learn nothing: what a learned one is compared with (Table 5)."""
+"""Policies without training, as baselines for learned ones (Table 5)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from agents.policies.protocol import LookPolicy
-from classifiers.networks.geometry import crop, top_left_px
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.glimpse import View
 from classifiers.networks.readout import read_out
@@ -26,7 +25,7 @@ class BaselinePolicy:
 
 
 class RandomPolicy(BaselinePolicy):
-    """Uniform locations.
+    """Uniformly random locations.
 
     Args:
         seed: of its own generator.
@@ -50,14 +49,14 @@ class CentreCornerPolicy(BaselinePolicy):
 
 
 class OraclePolicy(BaselinePolicy):
-    """Tries a grid of locations at every step and takes the one that helps the true label most.
+    """Tries a grid of locations at every step and takes the one with the highest probability of the true label.
 
-    It sees labels, so it is no policy but an upper bound on what one can reach (greedy, one step ahead). Patches are
-    encoded once for each image; only the head runs again at each step.
+    It sees the labels, so it is not a usable policy but an estimate of the best accuracy a policy can reach (greedy,
+    one step ahead). The patches of an image are encoded once; only the head runs at every step.
 
     Args:
         classifier: the frozen networks.
-        grid: locations tried along each axis.
+        grid: locations along each axis.
     """
 
     def __init__(self, classifier: GlanceFocusClassifier, grid: int = 9) -> None:
@@ -68,7 +67,7 @@ class OraclePolicy(BaselinePolicy):
         """See `LookPolicy.__call__`.
 
         Raises:
-            ValueError: if images or labels are not known.
+            ValueError: if images or labels are unknown.
         """
         if view.images is None or view.labels is None:
             raise ValueError("the oracle needs images and labels; use it in `agents.evaluate`, not in recognition")
@@ -82,7 +81,7 @@ FIXED_POLICIES: dict[str, Callable[[int], LookPolicy]] = {
     "random": RandomPolicy,
     "centre_corner": lambda seed: CentreCornerPolicy(),
 }
-"""Policies that a run may have instead of a trained agent (Table 5), by name: `FIXED_POLICIES[name](seed)`."""
+"""Policies that a run may use instead of a trained agent (Table 5), by name: `FIXED_POLICIES[name](seed)`."""
 
 
 def grid_locations(grid: int, columns: int | None = None) -> Tensor:
@@ -93,7 +92,7 @@ def grid_locations(grid: int, columns: int | None = None) -> Tensor:
 
 @torch.inference_mode()
 def encode_places(classifier: GlanceFocusClassifier, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
-    """What the local encoder makes of the patch at every place of every image.
+    """Encodes the patch at every place of every image.
 
     Args:
         classifier: the frozen networks.
@@ -104,11 +103,9 @@ def encode_places(classifier: GlanceFocusClassifier, images: Tensor, places: Ten
         pooled (B, G, F) and the encoder's own logits (B, G, K).
     """
     pooled, logits = [], []
-    side, size = classifier.spec.patch_size, (images.shape[-2], images.shape[-1])
-    corners = top_left_px(places, size, side).to(images.device)
+    only = torch.zeros(len(places), dtype=torch.int64, device=images.device)
     for image in images:
-        patches = crop(image[None], corners, side, torch.zeros_like(corners[:, 0]))
-        vectors = classifier.local_encoder.encode_pixels(patches).pooled
+        vectors = classifier.local_encoder.encode_pixels(classifier.patches(image[None], places, only)).pooled
         pooled.append(vectors)
         logits.append(classifier.local_encoder.classifier(vectors))
     return torch.stack(pooled), torch.stack(logits)

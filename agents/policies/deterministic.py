@@ -1,4 +1,4 @@
-"""Any agent of Stable-Baselines3 as a policy, without its noise."""
+"""Any agent of Stable-Baselines3 as a policy, without exploration noise."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from agents.policies.actor_critic import GlimpsePolicy
 from agents.policies.off_policy import FlatGlimpseExtractor
 from classifiers.networks.costs import count_multiply_adds
 from classifiers.networks.glimpse import View
-from gfnet_env.actions import grid_actions
+from gfnet_env.actions import grid_actions, location_of
 from gfnet_env.observation import observe
 
 
 class DeterministicPolicy:
     """An SB3 agent as a `LookPolicy`: the mean action, never a sample.
 
-    It says where to look, not whether: of an agent that may stop (`EpisodeSpec.stop_action`), the stops are left out
-    and every image gets all its looks, including those that the agent was never trained to take.
+    It decides where to look, not whether: if the agent may stop (`EpisodeSpec.stop_action`), its stops are ignored, and
+    every image gets all its looks, including those that the agent was never trained to take.
 
     Args:
-        agent: an SB3 algorithm on an environment of ours, or its policy. The observations that it learned from may have
-            been flattened, normalised by a `VecNormalize`, or answered by actions on a grid.
-        observes: names of the parts of a flattened observation, in its order; None where the agent itself tells.
+        agent: an SB3 algorithm on one of our environments, or its policy. Its observations may be flattened or
+            normalised by a `VecNormalize`, and its actions may be on a grid.
+        observes: names of the parts of a flattened observation, in order; None asks the agent.
 
     Raises:
-        ValueError: if the policy's observations are flat and nothing tells what they are made of.
+        ValueError: if the observations are flat and the agent does not know their parts.
     """
 
     def __init__(self, agent: BaseAlgorithm | BasePolicy, observes: tuple[str, ...] | None = None) -> None:
@@ -47,7 +47,7 @@ class DeterministicPolicy:
 
     @cached_property
     def multiply_adds(self) -> int:
-        """Cost of one decision for one image; the value function is not needed for it and not counted."""
+        """Cost of one decision for one image, without the value function."""
         shapes = self.network.observation_space
         device = self.network.device
         if isinstance(shapes, spaces.Dict):
@@ -60,8 +60,8 @@ class DeterministicPolicy:
     @torch.inference_mode()
     def __call__(self, view: View, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """See `LookPolicy.__call__`; the state is (B, ...), or None for a policy without memory."""
-        self.network.set_training_mode(False)  # it may be in training between two calls
-        with torch.autocast(view.step.device.type, enabled=False):  # places need more than eight bits
+        self.network.set_training_mode(False)  # it may be trained between two calls
+        with torch.autocast(view.step.device.type, enabled=False):  # bfloat16 would round locations to two pixels
             location, state = self.decide(observe(view, self.observes), state)
         return location.clone(), state
 
@@ -70,7 +70,10 @@ class DeterministicPolicy:
 
         Args:
             observation: float32 tensors by name, as `gfnet_env.observation.observe` makes them.
-            state: (B, ...) what the call before returned; None after the glance.
+            state: (B, ...) what the previous call returned; None after the glance.
+
+        Returns:
+            The location (B, 2) in [0, 1] and the new state.
         """
         seen: Any = {key: observation[key] for key in self.observes}
         if not isinstance(self.network.observation_space, spaces.Dict):
@@ -90,10 +93,10 @@ def _observed_keys(agent: BaseAlgorithm | BasePolicy, network: BasePolicy) -> tu
     env = agent.get_env() if isinstance(agent, BaseAlgorithm) else None
     if env is None:
         raise ValueError(
-            "the policy's observations are flat, so their parts are not known; pass observes=, for example "
+            "the policy's observations are flat, so their parts are unknown; pass observes=, for example "
             "('features', 'hidden')"
         )
-    return tuple(sorted(env.get_attr("dynamics")[0].spec.observe))  # as `FlattenObservation` joins them
+    return tuple(sorted(env.get_attr("dynamics")[0].spec.observe))  # the order of `FlattenObservation`
 
 
 def _normalised(normalizer: VecNormalize, seen: dict[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:
@@ -113,7 +116,7 @@ def _decide(network: BasePolicy, seen: Any, state: Tensor | None) -> tuple[Tenso
     if isinstance(network.action_space, spaces.Discrete):
         places = grid_actions(math.isqrt(int(network.action_space.n)))
         action = torch.from_numpy(places).to(action.device)[action.long()]
-    return ((action[:, :2] + 1.0) / 2.0).clamp(0.0, 1.0), state
+    return location_of(action), state
 
 
 def _lstm_action(

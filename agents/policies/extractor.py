@@ -1,13 +1,13 @@
 """The patch proposal network pi (Section 3.2, Fig. 4), as Stable-Baselines3 policies.
 
-Fig. 4: a 1x1 convolution narrows the feature maps, a fully-connected layer reads them without pooling, a GRU remembers
-them, and one linear layer each gives the mean of the location and the state's value. A.1 leaves the convolution out for
-ResNets and DenseNets and puts two layers instead of one; `PROPOSAL_NETWORKS` holds all variants of Table 6.
+Fig. 4: a 1x1 convolution reduces the channels of the feature maps, a fully-connected layer reads them without pooling,
+a GRU is the memory, and one linear layer each outputs the mean of the location and the value. For ResNets and
+DenseNets, A.1 uses two fully-connected layers and no convolution; `PROPOSAL_NETWORKS` holds all variants of Table 6.
 
-Differs from the paper, unless told otherwise: centres of attention over the feature map go into both outputs beside
-that layer (`SpatialSoftArgmax`: on the embedded task, far fewer steps to precise looks); the mean is squashed by tanh
-into the environment's [-1, 1], which is the paper's sigmoid into [0, 1] in other units, tanh(z / 2) = 2 sigmoid(z) - 1;
-the classifier's hidden state h^C is read beside the feature maps.
+Differs from the paper by default: `SpatialSoftArgmax` appends centres of attention over the feature maps, with which
+the embedded task takes far fewer steps to learn precise looks; the mean is squashed by tanh into the environment's
+[-1, 1], the paper's sigmoid into [0, 1] in other units, tanh(z / 2) = 2 sigmoid(z) - 1; the other parts of the
+observation are read as well as the feature maps.
 """
 
 from __future__ import annotations
@@ -27,27 +27,26 @@ from gfnet_env.observation import OBSERVATION_KEYS
 
 Observation = dict[str, Tensor]
 
-
 _MAPS = ("features", "glance")
 
 
 class GlimpseExtractor(BaseFeaturesExtractor):
-    """An observation to one vector: a convolution over its feature maps, concatenation, fully-connected layers.
+    """Turns an observation into a vector: a convolution over its feature maps, concatenation, fully-connected layers.
 
     Args:
         observation_space: the environment's, some of `gfnet_env.observation.OBSERVATION_KEYS`.
-        conv_channels: channels after the convolution; 0 leaves it out (A.1: ResNets and DenseNets).
+        conv_channels: channels after the convolution; 0 for no convolution (A.1: ResNets and DenseNets).
         units: length of the vector.
         conv_kernel: side of the convolution's kernel, odd.
-        first_units: units of a layer before the last one; 0 leaves it out.
-        reads: keys of the observation that are read, as far as the environment shows them; None reads all. The paper's
-            pi reads the feature maps alone.
-        attention_maps: maps of attention over each feature map, whose centres of mass (row, col) are appended to the
-            vector; 0 leaves them out, as the paper does. What is learned about features at one place then holds
-            everywhere, where a fully-connected layer has to learn each place separately.
+        first_units: units of an additional first fully-connected layer; 0 for none.
+        reads: keys of the observation to read, where the environment has them; None reads all. The paper's pi reads the
+            feature maps alone.
+        attention_maps: attention maps over each feature map, whose centres of mass (row, col) are appended to the
+            vector; 0 for none, as in the paper. They share weights over all positions, whereas a fully-connected layer
+            has to learn each position separately.
 
     Raises:
-        ValueError: if the environment shows nothing that is read.
+        ValueError: if the environment has none of the keys to read.
     """
 
     def __init__(
@@ -63,7 +62,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         read = [key for key in OBSERVATION_KEYS if key in observation_space.spaces and (reads is None or key in reads)]
         if not read:
             raise ValueError(
-                f"reads={reads!r}, but the environment shows {', '.join(observation_space.spaces)}; pass some of these"
+                f"reads={reads!r}, but the observation has {', '.join(observation_space.spaces)}; pass some of these"
             )
         self.maps = [key for key in read if key in _MAPS]
         self.vectors = [key for key in read if key not in _MAPS]
@@ -105,15 +104,21 @@ PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {
     "conv1x1_32": {"conv_channels": 32, "units": 256, "reads": ("features",)},
     "conv1x1_16": {"conv_channels": 16, "units": 256, "reads": ("features",)},
 }
-"""The rows of Table 6 from the top: `extractor` arguments of the GRU policy, whose GRU has as many units. A.1 takes
+"""The rows of Table 6 from the top: `extractor` arguments of the GRU policy, whose GRU has as many units. A.1 uses
 `fc_1024` for ResNets and DenseNets, `conv1x1_32` (Fig. 4) for the others."""
 
 
 def extractor_arguments(extractor: dict[str, Any] | str | None) -> dict[str, Any]:
-    """Arguments of `GlimpseExtractor`: themselves, or a row of `PROPOSAL_NETWORKS` by its name.
+    """Arguments of `GlimpseExtractor`.
+
+    Args:
+        extractor: the arguments themselves, a key of `PROPOSAL_NETWORKS`, or None for the defaults.
+
+    Returns:
+        The keyword arguments.
 
     Raises:
-        ValueError: if there is no such row.
+        ValueError: if there is no such key.
     """
     if not isinstance(extractor, str):
         return extractor or {}

@@ -11,7 +11,7 @@ from agents.policies.extractor import Observation
 
 
 class GlimpseGRUPolicy(GlimpsePolicy):
-    """The paper's own pi: as `GlimpsePolicy`, with a GRU of its own between features and outputs.
+    """The paper's own pi: as `GlimpsePolicy`, with a GRU between features and outputs.
 
     Args:
         *args: of the base class.
@@ -32,7 +32,7 @@ class GlimpseGRUPolicy(GlimpsePolicy):
 
         Args:
             observations: of B environments.
-            state: (B, units) after the step before.
+            state: (B, units) after the previous step.
             episode_start: (B,) 1.0 where this is the first observation of an episode, else 0.0.
 
         Returns:
@@ -41,7 +41,7 @@ class GlimpseGRUPolicy(GlimpsePolicy):
         return self.remember(self.extract_features(observations), state, episode_start)  # type: ignore[arg-type]  # Dict observations
 
     def remember(self, vectors: Tensor, state: Tensor, episode_start: Tensor) -> Tensor:
-        """The GRU's part of `recur`, on (B, features_dim) vectors that were extracted before."""
+        """`recur` on already extracted (B, features_dim) vectors."""
         new_state: Tensor = self.gru(vectors, state * (1.0 - episode_start)[:, None])
         return new_state
 
@@ -53,5 +53,5 @@ class GlimpseGRUPolicy(GlimpsePolicy):
         return self.action_net(state), state
 
     def outputs(self, state: Tensor) -> tuple[Distribution, Tensor]:
-        """The action's distribution and the value (B,) that a state stands for."""
+        """The distribution of the action and the value (B,), given the state."""
         return self._get_action_dist_from_latent(state), self.value_net(state).flatten()

@@ -1,4 +1,4 @@
-"""The patch proposal network inside policies of algorithms that are not PPO."""
+"""The patch proposal network in the policies of algorithms other than PPO."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from agents.policies.extractor import GlimpseExtractor
 
 
 class FlatGlimpseExtractor(BaseFeaturesExtractor):
-    """`GlimpseExtractor` for observations that were flattened, for algorithms that know no others (CrossQ).
+    """`GlimpseExtractor` for flattened observations, for algorithms that take no others (CrossQ).
 
     Args:
         observation_space: the flat one.
-        parts: what was flattened, by `gymnasium.wrappers.FlattenObservation`.
+        parts: the space before `gymnasium.wrappers.FlattenObservation`.
         **arguments: of `GlimpseExtractor`.
     """
 
@@ -36,7 +36,7 @@ class FlatGlimpseExtractor(BaseFeaturesExtractor):
         self._shapes = {key: part.shape or () for key, part in parts.items()}  # a Dict space is sorted by key
 
     def forward(self, flat: Tensor) -> Tensor:
-        """(B, C h w + F_h) -> (B, features_dim)."""
+        """(B, total size of the parts) -> (B, features_dim)."""
         sizes = [math.prod(shape) for shape in self._shapes.values()]
         parts = flat.split(sizes, dim=1)
         named = {key: part.unflatten(1, shape) for (key, shape), part in zip(self._shapes.items(), parts, strict=True)}
@@ -45,11 +45,11 @@ class FlatGlimpseExtractor(BaseFeaturesExtractor):
 
 
 class _StartsAtCentre:
-    """Before it has learnt anything, an actor looks at the centre: a squashed mean far out would hardly learn."""
+    """Makes an untrained actor look at the centre: where tanh saturates, it would hardly learn."""
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
-        """The actor, its last layer close to zero; SB3 calls this while it builds the policy."""
-        actor = super().make_actor(features_extractor)  # type: ignore[misc]  # of the policy that this is mixed into
+        """The actor with a small last layer; SB3 calls this while it builds the policy."""
+        actor = super().make_actor(features_extractor)  # type: ignore[misc]  # a mixin
         last = [module for module in actor.mu.modules() if isinstance(module, nn.Linear)][-1]
         with torch.no_grad():
             last.weight.mul_(0.01)
@@ -58,23 +58,23 @@ class _StartsAtCentre:
 
 
 class GlimpseSACPolicy(_StartsAtCentre, SACPolicy):
-    """SAC's."""
+    """The policy of SAC."""
 
 
 class GlimpseTD3Policy(_StartsAtCentre, TD3Policy):
-    """TD3's and DDPG's."""
+    """The policy of TD3 and DDPG."""
 
 
 class GlimpseTQCPolicy(_StartsAtCentre, TQCPolicy):
-    """TQC's."""
+    """The policy of TQC."""
 
 
 class GlimpseCrossQPolicy(_StartsAtCentre, CrossQPolicy):
-    """CrossQ's, for flat observations."""
+    """The policy of CrossQ, for flat observations."""
 
 
 class GlimpseLSTMPolicy(SquashedMeanGaussian, RecurrentMultiInputActorCriticPolicy):
-    """As `GlimpseGRUPolicy`, with sb3-contrib's LSTM (RecurrentPPO), whose class makes the optimiser.
+    """As `GlimpseGRUPolicy`, with the LSTM of sb3-contrib's RecurrentPPO.
 
     Args:
         *args: see `SquashedMeanGaussian`.

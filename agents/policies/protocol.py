@@ -1,4 +1,4 @@
-"""What every policy is, learned or not, for evaluation, stage III, recognition and export."""
+"""The protocol of all policies, learned or not, in evaluation, stage III, recognition and export."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from classifiers.networks.glimpse import View
 
 
 class LookPolicy(Protocol):
-    """Where to look next, without exploration noise: a `classifiers.networks.glimpse.Policy` that knows its cost.
+    """Where to look next, without exploration noise: a `classifiers.networks.glimpse.Policy` with a known cost.
 
     Attributes:
         observes: keys of `gfnet_env.observation.OBSERVATION_KEYS` that it reads.
@@ -28,7 +28,7 @@ class LookPolicy(Protocol):
 
         Args:
             view: of B episodes.
-            state: what the call before returned; None at the start of the episodes.
+            state: what the previous call returned; None at the start of the episodes.
 
         Returns:
             The location (B, 2) in [0, 1], (row, col), and the new state.

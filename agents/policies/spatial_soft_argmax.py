@@ -1,4 +1,4 @@
-"""Where maps of attention point."""
+"""The spatial soft arg-max: coordinates from attention maps."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SpatialSoftArgmax(nn.Module):
-    """Where a few maps of attention point: the spatial soft arg-max of Levine et al. (2016).
+    """The centres of mass of a few learned attention maps (Levine et al., 2016).
 
     Args:
         channels: channels C of the feature maps.

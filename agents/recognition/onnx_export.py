@@ -1,4 +1,4 @@
-"""A trained run as ONNX graphs, for machines without Python's deep-learning stack (Fig. 8: one image at a time).
+"""A trained run as ONNX graphs, for machines without PyTorch (Fig. 8: one image at a time).
 
     glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits
     focus_T.onnx    patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
@@ -6,10 +6,10 @@
     onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
     decoding.py     reads image files for it, with Pillow
 
-Heads whose work is the same at every step have one graph, `focus.onnx`; only a recurrent policy has a state. The parts
-of the observation are those of `gfnet_env.observation` that the policy reads, under their names.
-`glance.onnx` carries what the runner has to know in its metadata, the entry `gfnet`, as JSON: thresholds, criterion,
-sizes, class names, multiply-adds, and which graph serves which step.
+If the head uses the same weights at every step, there is one graph `focus.onnx` for all of them. Only recurrent
+policies have a state. The parts of the observation are those of `gfnet_env.observation` that the policy reads, by name.
+The metadata of the graphs, entry `gfnet`, is JSON with everything else the runner needs: thresholds, criterion, sizes,
+class names, multiply-adds, and the graph of each step.
 """
 
 from __future__ import annotations
@@ -32,9 +32,7 @@ from classifiers.data import decoding
 from classifiers.files import json_text, write_atomically, write_text
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.geometry import resizing_matrices, top_left_px
 from classifiers.networks.glimpse import View
-from classifiers.networks.heads import CascadeHead
 from gfnet_env.observation import observe
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
@@ -42,51 +40,32 @@ RUNNER = Path(__file__).with_name("onnx_runner.py")
 
 
 class _Glance(nn.Module):
-    """The first look at images of one size. Resizing and cropping are linear along each axis: two constant matrices."""
+    """The first look at images of one size."""
 
-    def __init__(self, classifier: FrozenClassifier, image_size: tuple[int, int]) -> None:
+    def __init__(self, classifier: FrozenClassifier) -> None:
         super().__init__()
         self.classifier = classifier
-        side, mode = classifier.spec.glance_side, classifier.spec.resize_mode
-        self.rows: Tensor
-        self.columns: Tensor
-        rows, columns = resizing_matrices(image_size, (side, side), mode)
-        if classifier.spec.first_look == "centre":
-            top, left = top_left_px(torch.full((1, 2), 0.5), image_size, side)[0].tolist()
-            rows = torch.eye(image_size[0])[top : top + side]
-            columns = torch.eye(image_size[1])[:, left : left + side]
-        self.register_buffer("rows", rows)
-        self.register_buffer("columns", columns)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        small = self.rows @ images.float() @ self.columns
-        glimpse = self.classifier.glance(self.classifier.normalize(small))
+        glimpse = self.classifier.glance(images)
         return glimpse.features, glimpse.hidden, glimpse.logits
 
 
 class _Focus(nn.Module):
-    """A look at a patch; at one given step where the head's work differs from step to step."""
+    """A look at a patch, at one fixed step."""
 
-    def __init__(self, classifier: FrozenClassifier, step: int | None) -> None:
+    def __init__(self, classifier: FrozenClassifier, step: int) -> None:
         super().__init__()
         self.classifier = classifier
         self.step = step
 
     def forward(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        if self.step is None:
-            glimpse = self.classifier.focus(self.classifier.normalize(patches.float()), hidden)
-            return glimpse.features, glimpse.hidden, glimpse.logits
-        head = self.classifier.head
-        assert isinstance(head, CascadeHead)
-        features, pooled = self.classifier.local_encoder.encode_pixels(patches.float())
-        before, size = self.step - 1, head.pooled_size
-        seen = torch.cat([hidden[:, : before * size], pooled], dim=1)
-        hidden = torch.cat([seen, hidden[:, self.step * size : -1], hidden[:, -1:] + 1], dim=1)
-        return features, hidden, head.classifiers[self.step - 2](seen)
+        glimpse = self.classifier.focus(patches, hidden, self.step)
+        return glimpse.features, glimpse.hidden, glimpse.logits
 
 
 class _Policy(nn.Module):
-    """The deterministic policy; its inputs are the parts of the observation in the policy's order, then the state."""
+    """The deterministic policy; its inputs are the parts of the observation, in the policy's order, then the state."""
 
     def __init__(self, policy: DeterministicPolicy) -> None:
         super().__init__()
@@ -104,31 +83,30 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     """Writes a recogniser as ONNX graphs with its thresholds, and the program that runs them.
 
     Args:
-        recognizer: of a run, with the thresholds in use; it is left as it was.
-        out: folder; made if missing, files of the same names are replaced.
+        recognizer: of a run, with the thresholds to use; it is not changed.
+        out: folder; created if missing, existing files are replaced.
 
     Returns:
         The files.
 
     Raises:
         ModuleNotFoundError: if the extra `onnx` is not installed.
-        ValueError: if the recogniser does not know its images' size, or its policy is not a trained network.
+        ValueError: if the recogniser does not know its image size, or its policy is not a trained network.
         OSError: if the folder can't be written.
     """
     policy = _exportable_policy(recognizer)
     classifier = copy.deepcopy(recognizer.classifier).cpu()
-    is_cascade = isinstance(classifier.head, CascadeHead)
-    side = classifier.spec.patch_size
+    side, num_glimpses = classifier.spec.patch_size, classifier.spec.num_glimpses
     assert recognizer.image_size is not None
     image = torch.zeros(1, 3, *recognizer.image_size, dtype=torch.uint8)
     patch = torch.zeros(1, 3, side, side, dtype=torch.uint8)
     with torch.no_grad():
         glimpse = classifier.glance(image)
     hidden = torch.zeros_like(glimpse.hidden)
-    steps = range(2, recognizer.num_glimpses + 1)
-    focus_graphs = [f"focus_{step}.onnx" if is_cascade else "focus.onnx" for step in steps]
+    steps = range(2, num_glimpses + 1)
+    focus_graphs = [f"focus_{step}.onnx" if classifier.head.varies_by_step else "focus.onnx" for step in steps]
     outputs = ("features", "hidden_out", "logits")
-    inputs = observe(View.first(glimpse, image, recognizer.num_glimpses), policy.observes)
+    inputs = observe(View.first(glimpse, image, num_glimpses), policy.observes)
     with torch.no_grad():
         state = policy.decide(inputs, None)[1]
     if state is not None:
@@ -148,14 +126,12 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     written = []
     for step, name in zip(steps, focus_graphs, strict=True):
         if out / name not in written:
-            focus = _Focus(classifier, step if is_cascade else None)
-            written.append(_write(out / name, focus, {"patches": patch, "hidden": hidden}, outputs, facts))
+            inputs_of_focus = {"patches": patch, "hidden": hidden}
+            written.append(_write(out / name, _Focus(classifier, step), inputs_of_focus, outputs, facts))
     policy_outputs = ("location",) if state is None else ("location", "state_out")
     written.append(_write(out / "policy.onnx", _Policy(policy), inputs, policy_outputs, facts))
-    glance = _Glance(classifier, recognizer.image_size)
-    written.append(
-        _write(out / "glance.onnx", glance, {"images": image}, outputs, facts)
-    )  # last: it makes the rest whole
+    # the glance is written last: a folder that has it is complete
+    written.append(_write(out / "glance.onnx", _Glance(classifier), {"images": image}, outputs, facts))
     return [*written, *_write_program(out)]
 
 
@@ -172,14 +148,14 @@ def _write_program(out: Path) -> list[Path]:
 
 
 def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
-    """A copy of the policy on the CPU; raises before anything is written if the recogniser can't be exported."""
+    """A copy of the policy on the CPU; raises if the recogniser can't be exported, before anything is written."""
     try:
-        import onnx  # noqa: F401 - said now rather than halfway
+        import onnx  # noqa: F401 - checks that the exporter will find them
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is missing; pip install 'gfnet-gym[onnx]'") from error
     if recognizer.image_size is None:
-        raise ValueError("the recogniser does not know its images' size; load it from a run")
+        raise ValueError("the recogniser does not know its image size; load it from a run")
     if not isinstance(recognizer.policy, DeterministicPolicy):
         raise ValueError("the run's policy is not a trained network; export a run whose stage2.agent learns")
     return DeterministicPolicy(copy.deepcopy(recognizer.policy.network).cpu(), recognizer.policy.observes)
@@ -189,7 +165,7 @@ def export_full_resolution(network: FullResolutionNetwork, image_size: tuple[int
     """Writes the baseline as a graph, images (1, 3, H, W) uint8 -> logits.
 
     Args:
-        network: the full-resolution network; it is left as it was.
+        network: the full-resolution network; it is not changed.
         image_size: (H, W) in pixels.
         path: the file.
 
@@ -208,7 +184,7 @@ def _write(
     facts: dict[str, Any] | None = None,
 ) -> Path:
     with warnings.catch_warnings(), torch.no_grad(), _unchecked_distributions():
-        warnings.simplefilter("ignore")  # of the exporter's own making
+        warnings.simplefilter("ignore")  # from inside the exporter
         program = torch.onnx.export(
             module.eval(),
             tuple(inputs.values()),
@@ -229,7 +205,7 @@ def _write(
 
 @contextmanager
 def _unchecked_distributions() -> Iterator[None]:
-    """Some policies build a distribution to take its mean; its checks depend on values, which a graph can't."""
+    """Some policies build a distribution to take its mean; its value checks can't be exported."""
     Distribution.set_default_validate_args(False)
     try:
         yield

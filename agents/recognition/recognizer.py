@@ -1,4 +1,4 @@
-"""A trained run as a recogniser that stops looking as soon as it is confident (Section 3.1, Inference)."""
+"""A trained run as a recogniser that stops as soon as it is confident enough (Section 3.1, Inference)."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _BYTES_AT_ONCE = 1 << 29  # of decoded files; the last batches of each lot are n
 
 
 class Recognition(NamedTuple):
-    """What a recogniser makes of N images.
+    """Predictions for N images.
 
     Attributes:
         label: (N,) int64 classes.
         confidence: (N,) float32 probabilities of these classes.
-        step: (N,) int64 steps taken, the glance counted: 1 to T.
-        locations: (N, T - 1, 2) float32 where the patches lay, (row, col) in [0, 1]; NaN where none was looked at.
-        multiply_adds: (N,) int64 spent.
+        step: (N,) int64 steps taken, the glance included: 1 to T.
+        locations: (N, T - 1, 2) float32 locations of the patches, (row, col) in [0, 1]; NaN after the last one.
+        multiply_adds: (N,) int64 cost.
     """
 
     label: np.ndarray
@@ -46,21 +46,21 @@ class Recognition(NamedTuple):
 
 
 class Recognizer:
-    """Looks at images until it is confident, as far as its budget goes.
+    """Looks at images until it is confident enough, within a budget.
 
-    Images that are done leave the batch; those that go on are put together so that the encoders run on full batches,
-    whatever the exits. Patches of different steps share a forward.
+    Finished images leave the batch and the remaining ones are regrouped, so that the encoders run on full batches
+    however many images exit. Patches of different steps share a forward pass.
 
     Args:
         classifier: the frozen networks.
         policy: where to look next.
         class_names: names of the K classes, by label.
-        image_size: (H, W) in pixels of the images that it was trained on; others work, as far as they look alike.
-        crop_pct: share of each side of a file that the centre crop keeps.
-        interpolation: how files are scaled, `"bilinear"` or `"bicubic"`.
-        calibration: record of the images that thresholds are found on; budgets need one.
-        batch_size: images in a forward. The policy and f_C read their many weights once for all of these; compiled
-            encoders take them in parts that fit the caches of processors.
+        image_size: (H, W) in pixels of the training images; other sizes work if the content has a similar scale.
+        crop_pct: fraction of each side of an image file that the centre crop keeps.
+        interpolation: how image files are resized, `"bilinear"` or `"bicubic"`.
+        calibration: record of the images that thresholds are fitted on; needed for budgets.
+        batch_size: images in a forward pass. Large batches read the many weights of policy and f_C once for all images;
+            compiled encoders split them into micro-batches that fit into the caches of CPUs.
 
     Raises:
         ValueError: if `batch_size` is below 1, or the calibration has another number of steps.
@@ -94,7 +94,6 @@ class Recognizer:
         self.interpolation = interpolation
         self.calibration = calibration
         self.batch_size = batch_size
-        self.num_glimpses = steps
         self.cumulative_multiply_adds = np.array(cumulative_multiply_adds(classifier, policy.multiply_adds))
         self.use()
 
@@ -158,14 +157,14 @@ class Recognizer:
         criterion: str = "confidence",
         method: str = "geometric",
     ) -> None:
-        """Decides when to stop, from the next call on; all T steps if nothing is passed.
+        """Sets when to stop, from the next call on; without arguments, after all T steps.
 
         Args:
             budget: multiply-adds per image, on average over images like those of the calibration.
             thresholds: T - 1 of them, see `agents.evaluation.stopping.ExitRule`.
-            num_glimpses: always so many steps, 1 to T.
+            num_glimpses: always take so many steps, 1 to T.
             criterion: `"confidence"` or `"entropy"`.
-            method: how thresholds are found for a budget, one of `agents.evaluation.budgets.METHODS`.
+            method: how thresholds are fitted to a budget, one of `agents.evaluation.budgets.METHODS`.
 
         Raises:
             FileNotFoundError: if a budget is passed and there is no calibration.
@@ -177,7 +176,7 @@ class Recognizer:
             raise ValueError(f"{' and '.join(names)} were passed; pass one of them")
         if criterion not in ("confidence", "entropy"):
             raise ValueError(f"criterion={criterion!r}; pass 'confidence' or 'entropy'")
-        last = self.num_glimpses
+        last = self.classifier.spec.num_glimpses
         if budget is not None:
             if self.calibration is None:
                 raise FileNotFoundError("there is no calibration for a budget; run `gfnet evaluate` on the run first")
@@ -281,34 +280,34 @@ class Recognizer:
 
 
 class _Episodes:
-    """N episodes, each at a step of its own."""
+    """N episodes, each at its own step."""
 
     def __init__(self, recognizer: Recognizer, images: Tensor) -> None:
         self.images = images
         self._of = recognizer
-        count, last, device = len(images), recognizer.num_glimpses, images.device
+        count, last, device = len(images), recognizer.classifier.spec.num_glimpses, images.device
         self.steps = torch.zeros(count, dtype=torch.int64, device=device)
         self.labels = torch.zeros(count, dtype=torch.int64, device=device)
         self.confidences = torch.zeros(count, device=device)
         self.locations = torch.full((count, last - 1, 2), torch.nan, device=device)
-        self.going_on = torch.zeros(0, dtype=torch.int64, device=device)  # indices, the longest waiting first
+        self.going_on = torch.zeros(0, dtype=torch.int64, device=device)  # indices, in the order of their last look
         self._hidden = torch.zeros(count, recognizer.classifier.hidden_size, device=device)
-        self._features = torch.zeros(0, device=device)  # (W, C, h, w) of those that go on, in their order
-        self._glances = torch.zeros(0, device=device)  # likewise of their glances, if the policy reads them
+        self._features = torch.zeros(0, device=device)  # (W, C, h, w) of `going_on`, in the same order
+        self._glances = torch.zeros(0, device=device)  # likewise of the glances, if the policy reads them
         self._keeps_glances = "glance" in recognizer.policy.observes
-        self._states: Tensor | None = None  # (N, ...) of the policy, once it has one; zero is the first
+        self._states: Tensor | None = None  # (N, ...) of the policy if it has a memory, which starts at zero
         limits = [*recognizer.rule.thresholds, -np.inf]
         self._limits = torch.tensor(limits, dtype=torch.float64, device=device)
 
     def glance(self, start: int, stop: int) -> None:
-        """The first step of some neighbouring episodes."""
-        images = self.images[start:stop]  # not copied
+        """The first step of the episodes `start` to `stop`."""
+        images = self.images[start:stop]  # a view
         indices = torch.arange(start, start + len(images), device=images.device)
         glimpse = self._of.classifier.glance(images)
         self._settle(indices, glimpse, glimpse.features)
 
     def focus(self) -> None:
-        """The next step of those that have waited longest, as many as a batch holds."""
+        """The next step of those that have waited longest, one batch of them."""
         size = self._of.batch_size
         indices, self.going_on = self.going_on[:size], self.going_on[size:]
         features, self._features = self._features[:size], self._features[size:]
@@ -318,7 +317,7 @@ class _Episodes:
         self._settle(indices, self._of.classifier.look(self.images, location, glimpse.hidden, indices), glances)
 
     def _locate(self, indices: Tensor, glimpse: Glimpse, glances: Tensor) -> Tensor:
-        """Where these look next; decided this late, so that the policy sees full batches too."""
+        """Where these look next; decided only now, so that the policy sees full batches too."""
         states = None if self._states is None else self._states[indices]
         view = View(glimpse, glances, self.locations[indices].nan_to_num(0.0), self.steps[indices])
         location, states = self._of.policy(view, states)
@@ -330,7 +329,7 @@ class _Episodes:
         return location
 
     def _settle(self, indices: Tensor, glimpse: Glimpse, glances: Tensor) -> None:
-        """Notes what was seen; the confident ones leave and the others wait for their next look."""
+        """Records a glimpse; confident images exit and the others wait for their next look."""
         found = read_out(glimpse.logits)
         self.labels[indices], self.confidences[indices] = found.prediction, found.confidence
         self.steps[indices] += 1

@@ -1,1 +1,6 @@
-"""Speed passes over a trained classifier, applied when it is frozen and never before."""
+"""Speed passes over a trained classifier.
+
+`frozen` makes a gradient-free twin with folded batch normalisations; on request its encoders are compiled
+(`compiled`), and convolutions of small maps see a batch as one image (`small_maps`). Nothing here changes a result by
+more than rounding.
+"""

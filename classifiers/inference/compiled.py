@@ -12,19 +12,19 @@ from torch._inductor import config as inductor
 from classifiers.networks.encoders import Encoder, Encoding
 
 _PIXELS_IN_MICRO_BATCH, _LEAST_MICRO_BATCH, _MOST_IN_MICRO_BATCH = 300_000, 32, 128
-_MOST_VARIANTS = 256  # the compiler counts those of all encoders of a process together, and stops at 8 by default
+_MOST_VARIANTS = 256  # torch counts recompilations over all encoders of a process, and gives up after 8 by default
 
 
 class CompiledEncoder(Encoder):
     """An encoder compiled for micro-batches of three sizes: `micro_batch_size` images, 32 (padded), or one.
 
-    So nothing is recompiled when the number of images changes, as it does when episodes end at different steps. The
-    weights are constants to the compiler, which lays them out once as the processor's convolutions prefer, instead of
-    in every forward.
+    Nothing is recompiled when the number of images changes, as it does when episodes end at different steps. The
+    weights are constants to the compiler, which reorders them once for the processor's convolutions instead of in every
+    forward pass.
 
     Args:
-        encoder: folded and without gradients.
-        micro_batch_size: images in a micro-batch; None takes what suits the images' size, see `best_micro_batch_size`.
+        encoder: with folded batch normalisations and without gradients.
+        micro_batch_size: images in a micro-batch; None chooses by the images' size, see `best_micro_batch_size`.
     """
 
     def __init__(self, encoder: Encoder, micro_batch_size: int | None = None) -> None:
@@ -38,7 +38,7 @@ class CompiledEncoder(Encoder):
         return self._in_micro_batches(images, are_pixels=False)
 
     def encode_pixels(self, pixels: Tensor) -> Encoding:
-        """See `Encoder.encode_pixels`; normalisation is part of the compiled graph, one pass over the bytes."""
+        """See `Encoder.encode_pixels`; normalisation is fused into the compiled graph."""
         return self._in_micro_batches(pixels, are_pixels=True)
 
     def _encode(self, images: Tensor, are_pixels: bool) -> Encoding:
@@ -56,7 +56,7 @@ class CompiledEncoder(Encoder):
 
     def _run(self, images: Tensor, are_pixels: bool) -> Encoding:
         with (
-            inductor.patch(freezing=images.device.type == "cpu"),  # torch.compile's own options come too late for it
+            inductor.patch(freezing=images.device.type == "cpu"),  # must be set around the call, not in torch.compile
             dynamo.patch(recompile_limit=_MOST_VARIANTS),
         ):
             encoding: Encoding = self._compiled(images, are_pixels)
@@ -64,10 +64,10 @@ class CompiledEncoder(Encoder):
 
 
 def best_micro_batch_size(images: Tensor) -> int:
-    """How many of these images are best encoded at once.
+    """The number of images of this size that is fastest to encode at once.
 
-    Processors are fastest when a micro-batch's activations fit into their caches and yet keep every core busy: 128
-    images of 48x48 pixels, 32 of 96x96, 8 of 224x224. Accelerators take what fits.
+    CPUs are fastest when the activations of a micro-batch fit into their caches and still keep every core busy: 128
+    images of 48x48 pixels, 32 of 96x96, 8 of 224x224. Accelerators take 128.
 
     Args:
         images: (B, 3, H, W).
@@ -82,6 +82,6 @@ def best_micro_batch_size(images: Tensor) -> int:
 
 
 def _padded(images: Tensor, least: int) -> Tensor:
-    """The last image again and again, until there are enough."""
+    """Repeats the last image until there are `least`."""
     missing = least - len(images)
     return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images

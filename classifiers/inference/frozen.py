@@ -1,4 +1,4 @@
-"""The classifier as the environment uses it: without gradients and training-time parts, and fast."""
+"""The classifier for inference: without gradients and training-time parts, and faster."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ from classifiers.networks.glimpse import Glimpse
 
 
 class FrozenClassifier(GlanceFocusClassifier):
-    """A classifier that can't be trained, for inference; its outputs agree with the original's to 1e-4.
+    """A copy of a classifier for inference only; its outputs agree with the original's to 1e-4.
 
-    Batch normalisations are folded into the convolutions before them and weights are laid out channels-last. The
-    original is left as it was and shares nothing with the twin.
+    Batch normalisations are folded into the convolutions before them, and weights are stored channels-last. The
+    original is unchanged and shares nothing with the copy.
 
     Args:
         classifier: the networks.
-        compile: also compile the encoders with `torch.compile` (20 to 60 s once, on the first batch).
-        small_maps: also compute the small feature maps of a batch as one, see `classifiers.inference.small_maps`:
-            faster for ResNets on processors.
+        compile: also compile the encoders with `torch.compile` (20 to 60 s once, at the first batch).
+        small_maps: also compute the small feature maps of a batch as one, see `classifiers.inference.small_maps`;
+            faster for ResNets on CPUs.
     """
 
     def __init__(self, classifier: GlanceFocusClassifier, *, compile: bool = False, small_maps: bool = False) -> None:
         nn.Module.__init__(self)
+        self.is_compiled, self.has_small_maps = compile, small_maps
         local_encoder = _fast(classifier.local_encoder, compile, small_maps)
         is_one = classifier.global_encoder is classifier.local_encoder
         global_encoder = local_encoder if is_one else _fast(classifier.global_encoder, compile, small_maps)
@@ -42,26 +43,29 @@ class FrozenClassifier(GlanceFocusClassifier):
         return super().glance(images)
 
     @torch.inference_mode()
-    def focus(self, patches: Tensor, hidden: Tensor) -> Glimpse:
+    def focus(self, patches: Tensor, hidden: Tensor, step: int | None = None) -> Glimpse:
         """See `GlanceFocusClassifier.focus`."""
-        return super().focus(patches, hidden)
+        return super().focus(patches, hidden, step)
 
     def train(self, mode: bool = True) -> FrozenClassifier:
-        """Stays in evaluation mode."""
+        """Has no effect: the classifier stays in evaluation mode."""
         super().train(False)
         return self
 
 
 def frozen(classifier: GlanceFocusClassifier, *, compile: bool = False, small_maps: bool = False) -> FrozenClassifier:
-    """A gradient-free twin for inference; see `FrozenClassifier` for the arguments.
+    """A copy for inference; see `FrozenClassifier` for the arguments.
 
     Returns:
-        The twin, in evaluation mode on the same device; the classifier itself if it is one and there is nothing to add.
+        The copy, in evaluation mode on the same device; the classifier itself if it has these passes already.
     """
-    is_compiled = isinstance(classifier.local_encoder, CompiledEncoder)
-    if isinstance(classifier, FrozenClassifier) and (is_compiled or not (compile or small_maps)):
-        return classifier
-    return FrozenClassifier(classifier, compile=compile, small_maps=small_maps)
+    passes = {"compile": compile, "small_maps": small_maps}
+    if isinstance(classifier, FrozenClassifier):
+        had = {"compile": classifier.is_compiled, "small_maps": classifier.has_small_maps}
+        passes = {name: wanted or had[name] for name, wanted in passes.items()}
+        if passes == had:
+            return classifier
+    return FrozenClassifier(classifier, **passes)
 
 
 def _fast(encoder: Encoder, compile: bool, small_maps: bool) -> Encoder:

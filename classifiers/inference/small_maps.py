@@ -1,8 +1,8 @@
-"""Convolutions of small feature maps, whose images processors compute together, not one by one.
+"""Convolutions that compute the small feature maps of a batch together instead of image by image.
 
-Processors' convolutions go along the rows of an image's map, and a row of the last maps of a 96x96 patch has 3 pixels:
-there they reach half the speed that they have on 224x224. Seen as one image whose rows are all images' rows, the maps
-of a batch are as good as large ones.
+On CPUs, convolutions work along the rows of a map, and the last maps of a 96x96 patch have rows of 3 pixels: there they
+reach half the speed that they have on 224x224. Stacking the rows of all images into one tall image makes small maps as
+fast as large ones.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-_SIDE_OF_SMALL, _SIDE_FOR_COLUMNS = 6, 3  # pixels; larger maps are no faster together
+_SIDE_OF_SMALL, _SIDE_FOR_COLUMNS = 6, 3  # pixels; larger maps gain nothing
 
 
 def batch_small_maps(module: nn.Module) -> nn.Module:
-    """Replaces every convolution of a module that can be a `BatchedConv2d` by one, which shares its weights.
+    """Replaces every suitable convolution of a module by a `BatchedConv2d` that shares its weights.
 
     Args:
         module: for inference, with channels-last weights; its convolutions are replaced in place.
@@ -40,14 +40,14 @@ def _is_plain(convolution: nn.Conv2d) -> bool:
 
 
 class BatchedConv2d(nn.Conv2d):
-    """A convolution of 1x1 or of 3x3 with a margin of 1 that computes small maps of all images of a batch as one map.
+    """A 1x1 convolution, or a 3x3 one with padding 1, that computes the small maps of a batch as one map.
 
-    Pointwise it is given all rows of all images below each other. Of 3x3 it is a pointwise one of nine times the
-    channels, a pixel's neighbours side by side: that costs copies, and pays for the smallest maps only. For an image
-    alone, and on accelerators, it is the plain convolution.
+    A 1x1 convolution sees the rows of all images stacked. A 3x3 convolution becomes a 1x1 one on nine times the
+    channels, each pixel's neighbourhood concatenated; that needs copies and only pays off for the smallest maps. For a
+    single image and on accelerators it is an ordinary convolution.
 
     Args:
-        convolution: whose weights are used.
+        convolution: provides the weights.
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
@@ -63,7 +63,7 @@ class BatchedConv2d(nn.Conv2d):
         self.weight, self.bias = convolution.weight, convolution.bias
 
     def forward(self, input: Tensor) -> Tensor:
-        """Like `torch.nn.Conv2d`, to rounding.
+        """Equals `torch.nn.Conv2d` up to rounding.
 
         Args:
             input: (B, C, H, W).
@@ -77,24 +77,24 @@ class BatchedConv2d(nn.Conv2d):
         is_small = max(rows, columns) <= (_SIDE_OF_SMALL if is_pointwise else _SIDE_FOR_COLUMNS)
         if input.device.type != "cpu" or count == 1 or not is_small:
             return super().forward(input)
-        pixels = input.permute(0, 2, 3, 1)  # the order in which channels-last maps lie in memory
+        pixels = input.permute(0, 2, 3, 1)  # the memory order of channels-last maps
         if is_pointwise:
             weight = self.weight
             pixels = pixels[:, :: self.stride[0], :: self.stride[1]]
         else:
             weight = self.weight.permute(0, 2, 3, 1).reshape(self.out_channels, -1, 1, 1)
             pixels = self._neighbours(pixels, rows, columns)
-        below_each_other = pixels.reshape(1, count * rows, columns, -1).permute(0, 3, 1, 2)
-        output = functional.conv2d(below_each_other, weight, self.bias)
+        stacked = pixels.reshape(1, count * rows, columns, -1).permute(0, 3, 1, 2)
+        output = functional.conv2d(stacked, weight, self.bias)
         return output.permute(0, 2, 3, 1).reshape(count, rows, columns, -1).permute(0, 3, 1, 2)
 
     def _neighbours(self, pixels: Tensor, rows: int, columns: int) -> Tensor:
-        """(B, H, W, C) to (B, H', W', 9 C): the nine pixels that each output pixel is made of."""
+        """(B, H, W, C) to (B, H', W', 9 C): the 3x3 neighbourhood of each output pixel."""
         down, right = self.stride
         padded = functional.pad(pixels, (0, 0, 1, 1, 1, 1))
-        parts = [
+        shifted = [
             padded[:, y : y + down * (rows - 1) + 1 : down, x : x + right * (columns - 1) + 1 : right]
             for y in range(3)
             for x in range(3)
         ]
-        return torch.cat(parts, dim=-1)
+        return torch.cat(shifted, dim=-1)

@@ -1,4 +1,4 @@
-"""What a look costs, counted on the network itself by torch's own operator counter, not tabled.
+"""Multiply-adds of a glimpse, counted on the network itself with torch's operator counter.
 
 A multiply-add is one multiplication and one addition, as in the paper: half of a FLOP count. Convolutions and matrix
 products count; normalisations, activations and pooling do not.
@@ -20,7 +20,7 @@ def count_multiply_adds(module: nn.Module, run: Callable[[], object]) -> int:
     """Counts the multiply-adds of a call.
 
     Args:
-        module: put into evaluation mode meanwhile.
+        module: put into evaluation mode during the call.
         run: the call to count, on a batch of one.
 
     Returns:
@@ -43,17 +43,19 @@ def glimpse_costs(classifier: GlanceFocusClassifier) -> tuple[int, ...]:
         classifier: the networks.
 
     Returns:
-        T costs, the glance's first; only a cascade's later ones differ from one another.
+        T costs, the glance's first.
     """
     spec = classifier.spec
-    steps = spec.num_glimpses
     small, patch = (_zeros(classifier, (side, side)) for side in (spec.glance_side, spec.patch_size))
     hidden = patch.new_zeros(1, classifier.hidden_size)
-    costs = [count_multiply_adds(classifier, lambda: classifier.glance(small))]
-    for step in range(1, steps if spec.head == "cascade" else 2):
-        hidden[:, -1] = step  # where a cascade counts; no other head's cost depends on what it holds
-        costs.append(count_multiply_adds(classifier, lambda: classifier.focus(patch, hidden)))
-    return (*costs, *[costs[-1]] * (steps - len(costs)))
+    glance = count_multiply_adds(classifier, lambda: classifier.glance(small))
+
+    def focus(step: int) -> int:
+        return count_multiply_adds(classifier, lambda: classifier.focus(patch, hidden, step))
+
+    if not classifier.head.varies_by_step:
+        return glance, *[focus(2)] * (spec.num_glimpses - 1)
+    return glance, *(focus(step) for step in range(2, spec.num_glimpses + 1))
 
 
 def encoder_cost(encoder: Encoder, image_size: tuple[int, int], *, with_classifier: bool) -> int:

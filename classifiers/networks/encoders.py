@@ -1,7 +1,7 @@
-"""The encoders f_G and f_L by name: image networks seen as feature maps, a pooled vector and a classifier of their own.
+"""The encoders f_G and f_L by name: image networks split into feature maps, a pooled vector and a classifier.
 
-The paper's own (Tables 4 and 9) have short names; any other classifier of torchvision or timm is `torchvision:NAME` or
-`timm:NAME`.
+The networks of the paper (Tables 4 and 9) have short names; any other classifier of torchvision or timm is
+`torchvision:NAME` or `timm:NAME`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from classifiers.networks.small_resnet import small_resnet_parts
 
 
 class Encoding(NamedTuple):
-    """What an encoder makes of a batch of images.
+    """The outputs of an encoder for a batch of images.
 
     Attributes:
-        features: (B, C, h, w) feature maps e_t (Section 3.2), which the patch proposal network reads.
-        pooled: (B, F) feature vectors, which the classifier reads.
+        features: (B, C, h, w) feature maps e_t (Section 3.2), the input of the patch proposal network.
+        pooled: (B, F) feature vectors, the input of the classifier.
     """
 
     features: Tensor
@@ -31,13 +31,13 @@ class Encoding(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """An image network split into its trunk, its pooling and its own classifier, with the preprocessing it expects.
+    """An image network split into trunk, pooling and its own classifier, with the preprocessing it expects.
 
     Args:
         trunk: (B, 3, H, W) -> (B, C, h, w).
         pool: (B, C, h, w) -> (B, F).
         classifier: (B, F) -> (B, K), the network's own last layer.
-        preprocessing: what its weights were trained with.
+        preprocessing: the preprocessing that its weights were trained with.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Encoder(nn.Module):
         self.use_preprocessing(preprocessing)
 
     def use_preprocessing(self, preprocessing: Preprocessing) -> None:
-        """Takes over the preprocessing of the weights that were just loaded."""
+        """Sets the preprocessing, as the weights that were just loaded need it."""
         self.preprocessing = preprocessing
         self.normalize = Normalize(preprocessing).to(self.classifier.weight.device)
 
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         return Encoding(features, self.pool(features))
 
     def encode_pixels(self, pixels: Tensor) -> Encoding:
-        """Normalises pixels and encodes them.
+        """Normalises pixels, then encodes them.
 
         Args:
             pixels: (B, 3, H, W) in [0, 255], uint8 or float.
@@ -100,7 +100,7 @@ Builder = Callable[[int, str | None], Encoder]
 def _small_resnet(num_classes: int, weights: str | None) -> Encoder:
     if weights is not None:
         raise ValueError(
-            f"encoder 'small_resnet' has no weights {weights!r}; leave weights out, it is trained from scratch"
+            f"encoder 'small_resnet' has no pretrained weights {weights!r}; leave weights out and train it from scratch"
         )
     trunk, pool, size = small_resnet_parts()
     return Encoder(trunk, pool, nn.Linear(size, num_classes))
@@ -118,7 +118,7 @@ def _from_torchvision(name: str) -> Builder:
 def _from_timm(name: str) -> Builder:
     def build(num_classes: int, weights: str | None) -> Encoder:
         if weights not in (None, "DEFAULT"):
-            raise ValueError(f"weights={weights!r}: timm's are part of the name; pass weights='DEFAULT'")
+            raise ValueError(f"weights={weights!r}: in timm they are part of the name; pass weights='DEFAULT'")
         network = _timm(name).create_model(name, pretrained=weights is not None)
         return _split(network, f"timm:{name}", num_classes, _timm_preprocessing(network.pretrained_cfg))
 
@@ -128,13 +128,13 @@ def _from_timm(name: str) -> Builder:
 def _wide_mobilenet(num_classes: int, weights: str | None) -> Encoder:
     if weights is not None:
         raise ValueError("encoder 'mobilenetv3_large_125' has no published weights; leave weights out")
-    models = _timm("mobilenetv3_large_125").models  # which names the widths 0.75 and 1.0, and builds any
+    models = _timm("mobilenetv3_large_125").models  # timm has names for widths 0.75 and 1.0 only
     network = models.mobilenetv3._gen_mobilenet_v3("mobilenetv3_large_100", 1.25)
     return _split(network, "mobilenetv3_large_125", num_classes, _timm_preprocessing(network.pretrained_cfg))
 
 
 def _torchvision_preprocessing(name: str, weights: str) -> Preprocessing:
-    """What torchvision says of its weights; `DEFAULT` is one of their names."""
+    """The preprocessing of torchvision's weights; `DEFAULT` is one of their names."""
     transforms: Any = torchvision.models.get_model_weights(name)[weights].transforms()
     return Preprocessing(
         mean=tuple(transforms.mean),
@@ -145,7 +145,7 @@ def _torchvision_preprocessing(name: str, weights: str) -> Preprocessing:
 
 
 def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
-    """What timm says of the weights that a model's name stands for."""
+    """The preprocessing of timm's weights for a model."""
     return Preprocessing(
         mean=tuple(config["mean"]),
         std=tuple(config["std"]),
@@ -176,14 +176,14 @@ ENCODERS: dict[str, Builder] = {
     "efficientnet_b2": _from_timm("efficientnet_b2"),
     "efficientnet_b3": _from_timm("efficientnet_b3"),
 }
-"""Builders by name; add your own with one entry."""
+"""Builders by name; add an entry for an encoder of your own."""
 
 
 def check_encoder(name: str) -> None:
-    """Raises for a name that `build_encoder` does not know.
+    """Checks that `build_encoder` knows a name.
 
     Raises:
-        ValueError: if there is no such encoder, or the library that has it is not installed.
+        ValueError: if there is no such encoder, or its library is not installed.
     """
     _builder(name)
 
@@ -194,14 +194,14 @@ def build_encoder(name: str, num_classes: int, weights: str | None = None) -> En
     Args:
         name: a key of `ENCODERS`, `torchvision:NAME` or `timm:NAME`.
         num_classes: number K of classes of its own classifier.
-        weights: published weights, downloaded once: `"DEFAULT"`, or torchvision's name of them (`"IMAGENET1K_V2"`);
-            which of timm's, its name says (`timm:convnext_tiny.fb_in22k`). None for random ones.
+        weights: pretrained weights, downloaded once: `"DEFAULT"`, or one of torchvision's names (`"IMAGENET1K_V2"`);
+            for timm, the model's name selects them (`timm:convnext_tiny.fb_in22k`). None for random weights.
 
     Returns:
         The encoder, in training mode.
 
     Raises:
-        ValueError: if there is no such encoder or no such weights, or the network has no feature map.
+        ValueError: if there is no such encoder or weights, or the network has no feature map.
     """
     return _builder(name)(num_classes, weights)
 
@@ -217,7 +217,9 @@ def _builder(name: str) -> Builder:
     if library in ("torchvision", "timm"):
         near = difflib.get_close_matches(network, known, 1)
         hint = f"did you mean {library}:{near[0]}? " if near else ""
-        raise ValueError(f"encoder={name!r}: {library} has no such model; {hint}{library}'s list_models() names all")
+        raise ValueError(
+            f"encoder={name!r}: {library} has no such model; {hint}{library}'s list_models() lists them all"
+        )
     near = difflib.get_close_matches(name, ENCODERS, 1)
     raise ValueError(
         f"encoder={name!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}one of {', '.join(ENCODERS)}, "

@@ -1,4 +1,4 @@
-"""An ordinary classification network on whole images: the baseline, and where f_L and f_G start."""
+"""An ordinary classification network on whole images: the baseline, and the initial weights of f_L and f_G."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from classifiers.networks.geometry import resize
 
 
 class FullResolutionNetwork(nn.Module):
-    """An encoder and its own classifier on whole images: where f_L and f_G start from, and the baseline to beat.
+    """An encoder and its own classifier on whole images: the baseline, and the initial weights of f_L and f_G.
 
     Args:
         encoder: the network.
-        size: (H', W') to which images are resized first; None leaves them as they are.
+        size: (H', W') that images are resized to first; None keeps their size.
         resize_mode: one of `classifiers.networks.geometry.RESIZE_MODES`.
     """
 

@@ -1,8 +1,8 @@
-"""Cuts any classification network into trunk, pooling and last layer, without knowing it.
+"""Splits any classification network into trunk, pooling and last layer, without knowing its architecture.
 
-The network is traced with `torch.fx` and tried on one image. Its *classifier* is the last linear layer; what goes into
-that is the *pooled vector*; the last thing before it that still lies on a grid of more than one place is the *feature
-map*. Submodules keep their names, so that published weights load by name.
+The network is traced with `torch.fx` and run on one image. Its *classifier* is the last linear layer, the input of that
+layer is the *pooled vector*, and the last tensor before it with a spatial grid larger than 1x1 is the *feature map*.
+Submodules keep their names, so that published weights load by name.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _TRIAL_SIDE = 96  # pixels: maps of stride 32 are 3x3
 
 
 class NetworkParts(NamedTuple):
-    """A network in three parts, one after the other.
+    """A network in three consecutive parts.
 
     Attributes:
         trunk: (B, 3, H, W) -> (B, C, h, w), the feature map.
@@ -34,17 +34,17 @@ class SplitError(ValueError):
 
 
 def split_network(network: nn.Module, name: str) -> NetworkParts:
-    """Cuts a network in three.
+    """Splits a network into three parts.
 
     Args:
-        network: a classification network for images; its submodules end up in the parts.
-        name: what to call it in an error.
+        network: a classification network for images; the parts reuse its submodules.
+        name: its name in error messages.
 
     Returns:
         The parts, in training or evaluation mode as the network was.
 
     Raises:
-        SplitError: if it can't be cut.
+        SplitError: if it can't be split.
     """
     was_training = network.training
     network.eval()
@@ -79,7 +79,7 @@ def split_network(network: nn.Module, name: str) -> NetworkParts:
 
 
 class _ByLayer(fx.Tracer):
-    """Takes every layer as one step, so that what a layer does in training and in evaluation stays its own matter."""
+    """Traces every layer as one call, so that layers keep their different behaviour in training and in evaluation."""
 
     def __init__(self) -> None:
         modules, functions = _timm_exceptions()
@@ -92,7 +92,7 @@ class _ByLayer(fx.Tracer):
 
 
 class _Trial(fx.Interpreter):
-    """Runs a traced network and notes every step's shape."""
+    """Runs a traced network and records the shape of every node."""
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
@@ -101,7 +101,7 @@ class _Trial(fx.Interpreter):
 
 
 def _timm_exceptions() -> tuple[tuple[type[nn.Module], ...], tuple[Any, ...]]:
-    """What timm says can't be traced through."""
+    """Modules and functions of timm that can't be traced through."""
     try:
         import timm.layers as layers
     except ImportError:
@@ -131,7 +131,7 @@ def _is_grid(node: fx.Node) -> bool:
 
 
 def _ancestors(node: fx.Node) -> set[fx.Node]:
-    """The node and all that it is computed from."""
+    """The node and everything that it is computed from."""
     found: set[fx.Node] = set()
     waiting = [node]
     while waiting:
@@ -145,7 +145,7 @@ def _ancestors(node: fx.Node) -> set[fx.Node]:
 def _part(
     traced: fx.GraphModule, nodes: set[fx.Node], start: fx.Node | None, end: fx.Node, channels_last: bool
 ) -> fx.GraphModule:
-    """The steps from `start` (the image if None) to `end`; maps outside are always channels first."""
+    """The nodes from `start` (the image if None) to `end`; maps outside are always channels first."""
     graph = fx.Graph()
     copies: dict[fx.Node, fx.Node] = {}
     if start is not None:

@@ -1,9 +1,9 @@
-"""Where a patch lies in an image, cutting it out, and resizing the image for the glance.
+"""Where a patch lies in an image, cropping it, and resizing the image for the glance.
 
-Convention: order is (row, col) everywhere; a location `l` in [0, 1]^2 places the patch's top-left pixel at
-`floor(l * (H - P))`, so 0 is flush with the top or left edge, 1 with the bottom or right edge, and every location is
-valid (the rule of the published checkpoints; Section 3.2 speaks of the patch's centre, which is the same up to scale).
-Only the last two dimensions are spatial: a clip (F, C, H, W) is resized and cropped as an image (C, H, W) is.
+Coordinates are (row, col) everywhere. A location `l` in [0, 1]^2 puts the patch's top-left pixel at
+`floor(l * (H - P))`: 0 is flush with the top or left edge, 1 with the bottom or right edge, and every location is valid
+(the rule of the published checkpoints; Section 3.2 speaks of the patch's centre, which is the same up to scale).
+Only the last two dimensions are spatial, so a clip (F, C, H, W) is resized and cropped as an image (C, H, W) is.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn import functional
 RESIZE_MODES = ("bicubic", "bilinear", "area")
 """Ways to resize an image for the glance; the published models use the first two."""
 
-_IN_CACHE = 4  # images whose pixels, as floats, a processor's cache holds
+_IMAGES_IN_CACHE = 4  # whose pixels, as floats, fit into a processor's cache
 
 
 def top_left_px(location: Tensor, image_size: tuple[int, int], patch_size: int) -> Tensor:
@@ -37,13 +37,13 @@ def top_left_px(location: Tensor, image_size: tuple[int, int], patch_size: int) 
 
 
 def crop(images: Tensor, top_left: Tensor, patch_size: int, which: Tensor | None = None) -> Tensor:
-    """Cuts square patches from images.
+    """Crops square patches.
 
     Args:
         images: (N, ..., H, W), any dtype.
         top_left: (B, 2) int64 top-left pixels, (row, col).
         patch_size: side P in pixels, at most min(H, W).
-        which: (B,) int64, the images to cut from; None takes each once, B = N.
+        which: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
 
     Returns:
         (B, ..., P, P), a copy.
@@ -56,12 +56,12 @@ def crop(images: Tensor, top_left: Tensor, patch_size: int, which: Tensor | None
 
 
 def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
-    """Resizes images with aligned corners, the rule under which the published models were trained.
+    """Resizes images with aligned corners, as the published models were trained.
 
     Args:
         images: (B, ..., H, W), uint8 or float.
-        size: (H', W') wanted.
-        mode: one of `RESIZE_MODES`; `"area"` averages, so it loses nothing between the samples.
+        size: the new (H', W').
+        mode: one of `RESIZE_MODES`; `"area"` averages all pixels instead of sampling some.
 
     Returns:
         (B, ..., H', W') float, in the range of `images`.
@@ -70,7 +70,7 @@ def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     if tuple(images.shape[-2:]) == size:
         return images.to(dtype)
     rows, columns = resizing_matrices((images.shape[-2], images.shape[-1]), size, mode)
-    bands = math.gcd(images.shape[-2], size[0]) if mode == "area" else 1  # of rows, each averaged alike by itself
+    bands = math.gcd(images.shape[-2], size[0]) if mode == "area" else 1  # of rows that are averaged independently
     rows = rows[: size[0] // bands, : images.shape[-2] // bands].to(images.device, dtype)
     columns = columns.to(images.device, dtype)
 
@@ -80,22 +80,22 @@ def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
         fewer_rows = rows @ chunk.view(-1, rows.shape[1], width)
         return (fewer_rows.view(-1, width) @ columns).view(*chunk.shape[:-2], *size)
 
-    with torch.autocast(images.device.type, enabled=False):  # pixels need their eight bits
-        chunks = images.split(_IN_CACHE if images.device.type == "cpu" else len(images))
+    with torch.autocast(images.device.type, enabled=False):  # bfloat16 would lose bits of the pixels
+        chunks = images.split(_IMAGES_IN_CACHE if images.device.type == "cpu" else len(images))
         return torch.cat([resized(chunk) for chunk in chunks])
 
 
 @functools.lru_cache(maxsize=16)
 def resizing_matrices(image_size: tuple[int, int], size: tuple[int, int], mode: str) -> tuple[Tensor, Tensor]:
-    """Resizing is linear along each axis, so it is two matrices: `rows @ image @ columns`, faster than a filter.
+    """Resizing is linear along each axis, so `rows @ image @ columns` does it, faster than a filter.
 
     Args:
         image_size: (H, W) of the images.
-        size: (H', W') wanted.
+        size: the new (H', W').
         mode: one of `RESIZE_MODES`.
 
     Returns:
-        rows (H', H) and columns (W, W'), float32, shared by all callers.
+        rows (H', H) and columns (W, W'), float32, cached and shared by all callers.
     """
     with torch.inference_mode(False):
         rows, columns = (_axis_matrix(*lengths, mode) for lengths in zip(image_size, size, strict=True))
@@ -104,6 +104,6 @@ def resizing_matrices(image_size: tuple[int, int], size: tuple[int, int], mode: 
 
 def _axis_matrix(length: int, new_length: int, mode: str) -> Tensor:
     """(new_length, length): column j is a resized unit impulse at j."""
-    impulses = torch.eye(length)[None, None]  # (1, 1, length, length), one a column
+    impulses = torch.eye(length)[None, None]  # (1, 1, length, length), one per column
     align_corners = None if mode == "area" else True
     return functional.interpolate(impulses, size=(new_length, length), mode=mode, align_corners=align_corners)[0, 0]

@@ -34,17 +34,18 @@ class SequenceLogits(NamedTuple):
 class GlanceFocusClassifier(nn.Module):
     """f_G, f_L and f_C of Section 3.2. It keeps nothing between calls: the hidden state goes in and comes out.
 
-    Images and patches are (B, 3, H, W): uint8 pixels in [0, 255] are normalised by the encoders, floating-point values
-    are taken as already normalised. Images may have any height and width of at least `spec.largest_side`.
+    Images and patches are (B, 3, H, W). The encoders normalise uint8 pixels in [0, 255]; floating-point values must be
+    normalised already. Images may have any height and width of at least `spec.largest_side`.
 
-    Glance and patches may differ in size: the encoders are convolutional and pool globally. The smaller one's feature
-    maps are then resized to the larger's, bilinearly with aligned corners, so that a policy always reads one shape.
+    Glance and patches may differ in size, since the encoders are convolutional and pool globally. The smaller input's
+    feature maps are then resized to the larger's, bilinearly with aligned corners, so that a policy always reads one
+    shape.
 
-    Differs from the paper: Section 4.2 resizes inside pi, after its convolution; here every policy can read the maps,
-    at the cost of a convolution over the larger ones.
+    Differs from the paper: Section 4.2 resizes inside pi, after its convolution. Resizing here lets any policy read the
+    maps, at the cost of a convolution over the larger ones.
 
     Args:
-        spec: its shape.
+        spec: the architecture.
         num_classes: number K of classes, 2 or more.
 
     Raises:
@@ -77,7 +78,7 @@ class GlanceFocusClassifier(nn.Module):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How the encoders want images prepared."""
+        """How images must be prepared for the encoders."""
         return self.local_encoder.preprocessing
 
     @property
@@ -90,27 +91,27 @@ class GlanceFocusClassifier(nn.Module):
         return self._feature_shape
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """What the encoders make of pixels (B, 3, H, W) in [0, 255] before they look at them; float32."""
+        """Pixels (B, 3, H, W) in [0, 255], normalised as the encoders expect them; float32."""
         normalized: Tensor = self.local_encoder.normalize(pixels)
         return normalized
 
     def with_spec(
         self, *, patch_size: int | None = None, glance_size: int | None = None, num_glimpses: int | None = None
     ) -> Self:
-        """The same networks for other sizes or longer or shorter sequences; weights are shared, none copied.
+        """The same networks with other sizes or another sequence length; the weights are shared, not copied.
 
-        Sizes that the networks were not trained at are recognised less well; stage III adapts them.
+        Accuracy drops at sizes that the networks were not trained on; stage III adapts them.
 
         Args:
             patch_size: side of the patches in pixels; None keeps it.
-            glance_size: side of the glance in pixels; None keeps it, as the patches' if it has no size of its own.
-            num_glimpses: longest sequence T, the glance counted; None keeps it.
+            glance_size: side of the glance in pixels; None keeps it, equal to the patches' if none was set.
+            num_glimpses: longest sequence T, the glance included; None keeps it.
 
         Returns:
             The twin; the classifier itself if nothing changes.
 
         Raises:
-            ValueError: if a number is out of range, or the head can't sum up so many glimpses.
+            ValueError: if a number is out of range, or the head can't take so many glimpses.
         """
         given: dict[str, Any] = {"patch_size": patch_size, "glance_size": glance_size, "num_glimpses": num_glimpses}
         spec = dataclasses.replace(self.spec, **{key: value for key, value in given.items() if value is not None})
@@ -128,18 +129,18 @@ class GlanceFocusClassifier(nn.Module):
         return twin
 
     def first_input(self, images: Tensor) -> Tensor:
-        """What the first step sees: the whole image at low resolution, or its centre.
+        """The input of the first step: the whole image at low resolution, or its centre crop.
 
         Args:
             images: (B, 3, H, W), uint8 or float.
 
         Returns:
-            (B, 3, G, G) float in the range of `images`, G being `spec.glance_side`.
+            (B, 3, G, G) float in the range of `images`, where G is `spec.glance_side`.
         """
         side = self.spec.glance_side
         if self.spec.first_look == "centre":
-            centre = images.new_full((len(images), 2), 0.5, dtype=torch.float32)
-            images = crop(images, top_left_px(centre, (images.shape[-2], images.shape[-1]), side), side)
+            top, left = ((length - side) // 2 for length in images.shape[-2:])
+            images = images[..., top : top + side, left : left + side]
         return resize(images, (side, side), self.spec.resize_mode)
 
     def glance(self, images: Tensor) -> Glimpse:
@@ -155,46 +156,62 @@ class GlanceFocusClassifier(nn.Module):
         hidden = small.new_zeros(len(images), self.hidden_size)
         return self._glimpse(self.global_encoder, small, images.dtype == torch.uint8, hidden, is_first=True)
 
-    def focus(self, patches: Tensor, hidden: Tensor) -> Glimpse:
-        """Looks at patches that were cut out already, a later step.
+    def focus(self, patches: Tensor, hidden: Tensor, step: int | None = None) -> Glimpse:
+        """Looks at patches that are already cropped, a later step.
 
         Args:
             patches: (B, 3, P, P), uint8 pixels or normalised floats.
-            hidden: (B, F_h) of the glimpse before.
+            hidden: (B, F_h) of the previous glimpse.
+            step: see `Head.forward`.
 
         Returns:
             The next glimpse.
         """
-        return self._glimpse(self.local_encoder, patches, patches.dtype == torch.uint8, hidden, is_first=False)
+        return self._glimpse(
+            self.local_encoder, patches, patches.dtype == torch.uint8, hidden, is_first=False, step=step
+        )
+
+    def patches(self, images: Tensor, location: Tensor, which: Tensor | None = None) -> Tensor:
+        """The patch at each location.
+
+        Args:
+            images: (N, 3, H, W), any dtype.
+            location: (B, 2) in [0, 1], (row, col).
+            which: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
+
+        Returns:
+            (B, 3, P, P), where P is `spec.patch_size`.
+        """
+        side = self.spec.patch_size
+        corners = top_left_px(location.to(images.device), (images.shape[-2], images.shape[-1]), side)
+        return crop(images, corners, side, which)
 
     def look(self, images: Tensor, location: Tensor, hidden: Tensor, which: Tensor | None = None) -> Glimpse:
-        """Looks at one patch of each image, a later step: finds its corner, cuts it out and encodes it.
+        """Looks at one patch of each image, a later step: `patches`, then `focus`.
 
         Args:
             images: (N, 3, H, W), uint8 pixels or normalised floats.
             location: (B, 2) in [0, 1], (row, col) of the patches.
-            hidden: (B, F_h) of the glimpse before.
-            which: (B,) int64, the image that each patch is cut from; None takes each image once, B = N.
+            hidden: (B, F_h) of the previous glimpse.
+            which: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
 
         Returns:
             The next glimpse.
         """
-        side = self.spec.patch_size
-        corners = top_left_px(location.to(images.device), (images.shape[-2], images.shape[-1]), side)
-        return self.focus(crop(images, corners, side, which), hidden)
+        return self.focus(self.patches(images, location, which), hidden)
 
     def episode(
         self, images: Tensor, policy: Policy, labels: Tensor | None = None
     ) -> Iterator[tuple[Glimpse, Tensor | None]]:
-        """Looks at a batch of images for T steps: the one loop of training, evaluation and pictures.
+        """Looks at a batch of images for T steps: the loop of training, evaluation and pictures.
 
         Args:
             images: (B, 3, H, W), uint8 pixels or normalised floats.
             policy: where to look next.
-            labels: (B,) int64, for policies that may know them (the oracle).
+            labels: (B,) int64, for policies that may see them (the oracle).
 
         Yields:
-            Each glimpse and where it was taken, (B, 2) in [0, 1]; None for the glance.
+            Each glimpse and its location, (B, 2) in [0, 1]; None for the glance.
         """
         glimpse, state = self.glance(images), None
         yield glimpse, None
@@ -223,11 +240,18 @@ class GlanceFocusClassifier(nn.Module):
         return SequenceLogits(torch.stack(logits), torch.stack(encoder_logits))
 
     def _glimpse(
-        self, encoder: Encoder, inputs: Tensor, are_pixels: bool, hidden: Tensor, *, is_first: bool
+        self,
+        encoder: Encoder,
+        inputs: Tensor,
+        are_pixels: bool,
+        hidden: Tensor,
+        *,
+        is_first: bool,
+        step: int | None = None,
     ) -> Glimpse:
         features, pooled = encoder.encode_pixels(inputs) if are_pixels else encoder(inputs)
         encoder_logits = encoder.classifier(pooled) if self.head.reads_encoder_logits(is_first=is_first) else None
-        logits, hidden = self.head(pooled, encoder_logits, hidden)
+        logits, hidden = self.head(pooled, encoder_logits, hidden, step)
         if features.shape[1:] != self._feature_shape:
             features = functional.interpolate(features, self._feature_shape[1:], mode="bilinear", align_corners=True)
         return Glimpse(features, hidden, logits, pooled)

@@ -1,4 +1,4 @@
-"""What passes between classifier and policy: a glimpse one way, the next location the other."""
+"""What classifier and policy exchange: a glimpse in one direction, the next location in the other."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from torch import Tensor
 
 
 class Glimpse(NamedTuple):
-    """What the classifier makes of one input, the glance or a patch.
+    """The classifier's outputs for one input, the glance or a patch.
 
     Attributes:
-        features: (B, C, h, w) feature maps e_t, of one size whatever the input's.
-        hidden: (B, F_h) hidden state h^C_t, which sums up all inputs so far.
+        features: (B, C, h, w) feature maps e_t, of one size for inputs of any size.
+        hidden: (B, F_h) hidden state h^C_t, which summarises all inputs so far.
         logits: (B, K) prediction before the softmax.
         pooled: (B, F) pooled feature vectors of this input alone.
     """
@@ -26,15 +26,15 @@ class Glimpse(NamedTuple):
 
 
 class View(NamedTuple):
-    """What there is to see before a decision; a policy reads some of it.
+    """Everything a policy may read before it decides.
 
     Attributes:
         glimpse: the last one.
         glance: (B, C, h, w) feature maps of the first one.
-        locations: (B, T - 1, 2) in [0, 1], (row, col), of the looks so far; zeros where none was taken.
-        step: (B,) int64, glimpses so far, the glance counted: 1 to T.
-        images: (B, 3, H, W) the images themselves, None in recognition; only the oracle may read them.
-        labels: (B,) int64 true labels, None where they are not known; likewise.
+        locations: (B, T - 1, 2) in [0, 1], (row, col), of the looks so far, then zeros.
+        step: (B,) int64, number of glimpses so far, the glance included: 1 to T.
+        images: (B, 3, H, W) the images themselves, for the oracle only; None in recognition.
+        labels: (B,) int64 true labels, for the oracle only; None where they are unknown.
     """
 
     glimpse: Glimpse
@@ -50,8 +50,8 @@ class View(NamedTuple):
 
         Args:
             glimpse: of the glance.
-            images: (B, 3, H, W) what was glanced at.
-            num_glimpses: longest sequence T, the glance counted.
+            images: (B, 3, H, W) the images.
+            num_glimpses: longest sequence T, the glance included.
             labels: (B,) int64 true labels, where they are known.
 
         Returns:
@@ -63,11 +63,11 @@ class View(NamedTuple):
         return cls(glimpse, glimpse.features, locations, step, images, labels)
 
     def after(self, location: Tensor, glimpse: Glimpse) -> View:
-        """The view after one more look, which all rows take at the same step.
+        """The view after one more look at each image.
 
         Args:
-            location: (B, 2) in [0, 1], where the patch lay.
-            glimpse: what it showed.
+            location: (B, 2) in [0, 1], of the patches.
+            glimpse: of the patches.
 
         Returns:
             A new view; this one stays as it is.
@@ -80,4 +80,4 @@ class View(NamedTuple):
 
 Policy = Callable[[View, Any], tuple[Tensor, Any]]
 """Where to look next: `policy(view, state) -> (location, state)`. The location is (B, 2) in [0, 1], (row, col); the
-state is the policy's own memory, None before the first call of an episode."""
+state is the policy's own memory, None at the first call of an episode."""

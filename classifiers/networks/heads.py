@@ -1,4 +1,4 @@
-"""The classifier f_C: three interchangeable ways to sum up all that was seen (Section 3.2, Appendix A.1).
+"""The classifier f_C: three interchangeable ways to combine everything seen so far (Section 3.2, Appendix A.1).
 
 A head keeps nothing inside. Its hidden state is an explicit (B, F_h) float32 tensor, zero before the glance.
 """
@@ -18,27 +18,33 @@ class Head(nn.Module):
 
     Attributes:
         hidden_size: length F_h of the hidden state.
-        most_glimpses: longest sequence that it can sum up, the glance counted; None if there is no limit.
+        most_glimpses: longest sequence it can take, the glance included; None if there is no limit.
+        varies_by_step: whether different steps use different weights.
     """
 
     hidden_size: int
     most_glimpses: int | None = None
+    varies_by_step: bool = False
 
     def reads_encoder_logits(self, *, is_first: bool) -> bool:
-        """Whether a step's prediction is made from the encoder's own, which `forward` then needs.
+        """Whether a step's prediction is made from the encoder's own logits, which `forward` then needs.
 
         Args:
-            is_first: whether it is the step of the glance.
+            is_first: whether this is the glance.
         """
         raise TypeError("Head is a base class; build one of HEADS instead")
 
-    def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor, step: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """One step of Eq. (1), before the softmax.
 
         Args:
             pooled: (B, F) pooled feature vectors of this step's input.
-            encoder_logits: (B, K) the encoder's own prediction; None where the head does not read it.
-            hidden: (B, F_h) hidden state after the step before; zeros at the first.
+            encoder_logits: (B, K) the encoder's own logits; None where the head does not read them.
+            hidden: (B, F_h) hidden state after the previous step; zeros at the first.
+            step: this step, 1 to T, where it is known to be the same for all rows, so that no control flow depends on
+                data; None reads it from the hidden state. The result is the same.
 
         Returns:
             logits (B, K) and the new hidden state (B, F_h).
@@ -65,7 +71,9 @@ class GRUHead(Head):
         """See `Head.reads_encoder_logits`."""
         return is_first and self._glance_logits == "encoder" and not self.training
 
-    def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor, step: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Head.forward`."""
         hidden = self.cell(pooled, hidden)
         return self.classifier(hidden) if encoder_logits is None else encoder_logits, hidden
@@ -74,10 +82,12 @@ class GRUHead(Head):
 class CascadeHead(Head):
     """T linear classifiers on the concatenation of all vectors so far (Appendix A.1: MobileNets-V3, EfficientNets).
 
-    The hidden state holds the T - 1 vectors seen so far, zeros where none was, and the number of steps taken.
+    The hidden state holds T vectors, zeros where nothing was seen yet, and the number of steps taken.
 
     Differs from the paper: step 1 uses the global encoder's own classifier, as the authors' code does.
     """
+
+    varies_by_step = True
 
     def __init__(
         self, pooled_size: int, num_classes: int, num_glimpses: int, hidden_size: int, glance_logits: str = "head"
@@ -92,20 +102,29 @@ class CascadeHead(Head):
         """See `Head.reads_encoder_logits`."""
         return is_first
 
-    def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor, step: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Head.forward`; rows may be at different steps, but not some at the first and others past it."""
-        steps = hidden[:, -1].long()  # (B,) steps taken before this one
+        taken = hidden[:, -1].long()  # (B,) steps before this one
+        if step is not None:
+            taken = torch.full_like(taken, step - 1)
         slots = hidden[:, :-1].unflatten(1, (-1, self.pooled_size))  # (B, T, F)
-        is_now = torch.arange(slots.shape[1], device=hidden.device) == steps[:, None]  # (B, T)
+        is_now = torch.arange(slots.shape[1], device=hidden.device) == taken[:, None]  # (B, T)
         seen = torch.where(is_now[..., None], pooled[:, None], slots).flatten(1)  # (B, T * F)
         if encoder_logits is not None:
             logits = encoder_logits
+        elif step is not None:
+            logits = self._classify(seen, step)
         else:
             logits = pooled.new_zeros(len(pooled), self.num_classes)
-            for step in steps.unique().tolist():
-                of_step = self.classifiers[step - 1](seen[:, : (step + 1) * self.pooled_size])
-                logits = torch.where((steps == step)[:, None], of_step, logits)
-        return logits, torch.cat([seen, hidden[:, -1:] + 1], dim=1)
+            for before in taken.unique().tolist():
+                logits = torch.where((taken == before)[:, None], self._classify(seen, before + 1), logits)
+        return logits, torch.cat([seen, taken[:, None].to(hidden.dtype) + 1], dim=1)
+
+    def _classify(self, seen: Tensor, step: int) -> Tensor:
+        logits: Tensor = self.classifiers[step - 2](seen[:, : step * self.pooled_size])
+        return logits
 
 
 class AverageHead(Head):
@@ -124,7 +143,9 @@ class AverageHead(Head):
         """See `Head.reads_encoder_logits`."""
         return True
 
-    def forward(self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor, step: int | None = None
+    ) -> tuple[Tensor, Tensor]:
         """See `Head.forward`."""
         assert encoder_logits is not None
         total, count = hidden[:, :-1] + encoder_logits, hidden[:, -1:] + 1

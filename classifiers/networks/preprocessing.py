@@ -1,4 +1,4 @@
-"""What an encoder does to pixels before it sees them; it belongs to the weights that were trained with it."""
+"""How images are prepared for an encoder; this belongs to its weights, which were trained with it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Preprocessing:
     """How images were prepared when a network was trained.
 
     Attributes:
-        mean: subtracted from pixels in [0, 1], one for each of R, G and B.
-        std: by which the difference is divided, likewise; above 0.
-        interpolation: how image files are scaled, one of `classifiers.data.decoding.INTERPOLATIONS`.
-        crop_pct: fraction of each side that the centre crop of an image file keeps, in (0, 1].
+        mean: subtracted from pixels in [0, 1], one value each for R, G and B.
+        std: divisor after that, one positive value each.
+        interpolation: how image files are resized, one of `classifiers.data.decoding.INTERPOLATIONS`.
+        crop_pct: fraction of each side of an image file that the centre crop keeps, in (0, 1].
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -35,7 +35,7 @@ class Normalize(nn.Module):
     """(x / 255 - mean) / std, as one multiplication and one addition.
 
     Args:
-        preprocessing: holds mean and standard deviation.
+        preprocessing: where mean and standard deviation come from.
     """
 
     scale: Tensor

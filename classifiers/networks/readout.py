@@ -1,4 +1,4 @@
-"""What a prediction says: the one place where logits become probabilities."""
+"""From logits to prediction, confidence and entropy; the only softmax over classes outside the losses."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch import Tensor
 
 
 class Readout(NamedTuple):
-    """A softmax prediction, summed up.
+    """Summary of a softmax prediction.
 
     Attributes:
         prediction: (B,) int64, the most probable class.
         confidence: (B,) float32 in (0, 1], its probability.
         entropy: (B,) float32 at least 0, of the whole distribution, in nats.
-        label_probability: (B,) float32 in [0, 1], the true label's; None where no labels were given.
+        label_probability: (B,) float32 in [0, 1], of the true label; None without labels.
     """
 
     prediction: Tensor
@@ -24,11 +24,11 @@ class Readout(NamedTuple):
 
 
 def read_out(logits: Tensor, labels: Tensor | None = None) -> Readout:
-    """Sums up the predictions that logits stand for.
+    """Computes the softmax of logits and summarises it.
 
     Args:
         logits: (B, K), before the softmax.
-        labels: (B,) int64 true labels on any device; None where they are not known.
+        labels: (B,) int64 true labels on any device; None where they are unknown.
 
     Returns:
         Tensors on the logits' device.

@@ -1,4 +1,4 @@
-"""The small residual network of the embedded task, which two processor cores can train."""
+"""The small residual network of the embedded task, small enough to train on two processor cores."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class ResidualBlock(nn.Module):
-    """Two 3x3 convolutions beside a 1x1 one (He et al., 2016, the basic block)."""
+    """Two 3x3 convolutions with a 1x1 shortcut (He et al., 2016, the basic block)."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -30,7 +30,7 @@ class ResidualBlock(nn.Module):
 def small_resnet_parts() -> tuple[nn.Module, nn.Module, int]:
     """A stem of stride 2, two residual blocks and a 3x3 convolution: 6.4 million multiply-adds at 48x48, stride 8.
 
-    Global *max* pooling: what decides a road scene is the one place where the sign is, which an average would drown.
+    Global *max* pooling: only the small region with the sign matters, which an average would drown out.
 
     Returns:
         The trunk, (B, 3, H, W) -> (B, 96, H / 8, W / 8); the pooling, -> (B, 96); and 96.

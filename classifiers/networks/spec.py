@@ -1,4 +1,4 @@
-"""Everything that decides a classifier's shape."""
+"""The architecture of a classifier, as data."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ from classifiers.networks.geometry import RESIZE_MODES
 from classifiers.networks.heads import HEADS
 
 GLANCE_LOGITS = ("head", "encoder")
-"""Whose prediction the first one may be."""
+"""What may make the first prediction."""
 
 FIRST_LOOKS = ("glance", "centre")
-"""What the first step may see."""
+"""What the first step may look at."""
 
 ADJUSTABLE = ("patch_size", "glance_size", "num_glimpses")
 """Fields of `ClassifierSpec` that trained networks can have otherwise than they were trained with."""
 
 LEAST_SIDE = 8
-"""Pixels that a glance or a patch must have along each side."""
+"""Smallest side of a glance or a patch, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierSpec:
-    """Everything that decides a classifier's shape but its number of classes.
+    """The architecture of a classifier, except for its number of classes.
 
     Attributes:
         encoder: a name that `classifiers.networks.encoders.build_encoder` knows.
         head: a key of `classifiers.networks.heads.HEADS`.
         patch_size: side P of the patches, in pixels (the paper's H' = W').
         glance_size: side of the glance, in pixels; None takes `patch_size`, as the paper does except in Table 3.
-        num_glimpses: longest sequence T, the glance counted.
+        num_glimpses: longest sequence T, the glance included.
         hidden_size: units of the `gru` head; the others ignore it.
         resize_mode: how the image is resized for the glance, one of `classifiers.networks.geometry.RESIZE_MODES`.
-        glance_logits: whose the prediction after the glance is in evaluation: `"head"`, or `"encoder"`, f_G's own
+        glance_logits: what makes the prediction after the glance in evaluation: `"head"`, or `"encoder"`, f_G's own
             classifier (the published RegNets; a `cascade` always does so).
-        first_look: what the first step sees: `"glance"`, the whole image made small, or `"centre"`, the patch at its
+        first_look: what the first step looks at: `"glance"`, the downsampled image, or `"centre"`, the patch at its
             centre (Table 5, without the Glance Step).
         shares_encoder: whether f_G and f_L are one network (Table 5, without the global encoder).
     """
@@ -59,7 +59,7 @@ class ClassifierSpec:
 
     @property
     def largest_side(self) -> int:
-        """The larger of the glance's side and the patch's, in pixels: what an image must measure at least."""
+        """The larger of the sides of glance and patch: the smallest side of an image, in pixels."""
         return max(self.glance_side, self.patch_size)
 
     def __post_init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Random changes to training images that leave their labels true."""
+"""Random changes to training images that keep their labels valid."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from torch.nn import functional
 
 
 def augment(images: Tensor, generator: torch.Generator, shift_px: int, flip: bool) -> Tensor:
-    """Shifts and mirrors each image of a batch on its own.
+    """Shifts and flips each image of a batch independently.
 
     Args:
         images: (B, 3, H, W) uint8.
-        generator: source of all randomness.
-        shift_px: largest shift each way, in pixels; what comes in at the border is reflected.
-        flip: whether half of the images are mirrored left to right.
+        generator: where the random numbers come from.
+        shift_px: largest shift in each direction, in pixels; borders are filled by reflection.
+        flip: whether each image is flipped left to right with probability 1/2.
 
     Returns:
         (B, 3, H, W) uint8.

@@ -1,6 +1,6 @@
-"""Several processes, one training: what `torchrun` starts, seen from inside.
+"""Training with several processes, as started by `torchrun`.
 
-Without `torchrun` there is one process and everything here does nothing.
+Without `torchrun` there is one process, and everything here does nothing.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-_LONGEST_WAIT = datetime.timedelta(days=7)  # the other processes wait while the first trains the policy
+_LONGEST_WAIT = datetime.timedelta(days=7)  # the other processes wait while the first one trains the policy
 
 
 @contextmanager
 def process_group() -> Iterator[None]:
-    """Joins the processes that `torchrun` started, for as long as the block runs; NCCL on GPUs, else gloo."""
+    """Joins the processes that `torchrun` started for the duration of the block; NCCL on GPUs, else gloo."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         yield
         return
@@ -36,31 +36,31 @@ def process_count() -> int:
 
 
 def process_index() -> int:
-    """Which of them this is, from 0."""
+    """The rank of this process, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
 def is_first_process() -> bool:
-    """Whether this process is the one that writes and speaks."""
+    """Whether this process is the one that writes files and reports."""
     return process_index() == 0
 
 
 def local_device(device: str) -> str:
-    """The process's own GPU where `device` is `"cuda"`; `device` as it is otherwise."""
+    """The GPU of this process if `device` is `"cuda"`; else `device` unchanged."""
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if device == "cuda" and process_count() > 1 else device
 
 
 def wait_for_all() -> None:
-    """Returns once every process has come here."""
+    """A barrier: returns once every process has called it."""
     if process_count() > 1:
         distributed.barrier()
 
 
 def wrap(model: nn.Module) -> nn.Module:
-    """The model, its gradients averaged over all processes.
+    """The model with its gradients averaged over all processes.
 
-    Batch normalisation sees its own process's images, as usual in data-parallel training; its running statistics are
-    averaged by `average_statistics`.
+    Batch normalisation sees the images of its own process only, as usual in data-parallel training;
+    `average_statistics` averages its running statistics.
     """
     if process_count() == 1:
         return model

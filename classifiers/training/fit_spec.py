@@ -1,4 +1,4 @@
-"""How long and how fast a network is trained, as data."""
+"""Training settings of a network."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimi
 
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
-"""Number formats that a network can be trained in, by name."""
+"""Number formats for training, by name."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,21 +25,21 @@ class FitSpec:
     """How long and how fast to train; the learning rates follow a cosine to zero (A.3).
 
     Attributes:
-        epochs: times through the training images; 0 skips the training.
-        batch_size: images in a step.
+        epochs: passes over the training images; 0 skips the training.
+        batch_size: images per step.
         lr: initial learning rate of the encoders.
         head_lr: initial learning rate of the head f_C; None takes `lr`.
-        global_lr: initial learning rate of f_G; None takes `lr`, 0 leaves f_G as it is.
+        global_lr: initial learning rate of f_G; None takes `lr`, 0 freezes f_G.
         weight_decay: L2 coefficient (decoupled for `adamw`).
         optimizer: a key of `OPTIMIZERS`.
         regularization: lambda of Eq. (6).
-        warmup: share of all steps over which the learning rates rise linearly.
-        shift_px: images are shifted by up to so many pixels each way; the border is filled by reflection.
-        flip: half of the images are mirrored left to right.
-        micro_batch_size: images that go through the network at once, at most; gradients are accumulated over a step's
-            micro-batches. None takes the batch, shared evenly by the processes.
+        warmup: fraction of all steps over which the learning rates rise linearly, in [0, 1).
+        shift_px: largest random shift in each direction, in pixels; borders are filled by reflection.
+        flip: whether images are flipped left to right at random.
+        micro_batch_size: most images in one forward pass; gradients are accumulated over a step's micro-batches. None
+            takes the whole batch, divided evenly among the processes.
         precision: `"float32"`, or `"bfloat16"` for mixed precision.
-        num_workers: processes that load images ahead; 0 loads them in turn, which is best for images in memory.
+        num_workers: processes that prefetch images; 0 loads them in the main process, best for images in memory.
     """
 
     epochs: int
@@ -76,4 +76,4 @@ class FitSpec:
         if self.shift_px < 0:
             raise ValueError(f"shift_px={self.shift_px}; pass 0 or more pixels")
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup={self.warmup}; pass a share of all steps, from 0 to below 1")
+            raise ValueError(f"warmup={self.warmup}; pass a fraction of all steps, at least 0 and below 1")

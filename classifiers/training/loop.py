@@ -1,12 +1,12 @@
-"""One training loop for every network of the pipeline, and the four things that it trains.
+"""One training loop for every network of the pipeline.
 
-`train_full_resolution` and `train_low_resolution` make the networks that f_L and f_G start from (Section 3.4),
-`train_sequences` is stages I and III (Section 3.3). All of them resume after the last finished epoch: an epoch's
-randomness depends on the seed and the epoch alone, so a run that was cut off ends with the same weights.
+It resumes after the last finished epoch. An epoch's randomness depends on the seed and the epoch alone, so an
+interrupted training ends with the same weights as an uninterrupted one.
 
-A step's images are cut into parts, each with randomness of its own; processes share the parts out, and a process goes
-through its own one after the other. So the number of processes changes who computes what, not what is computed, but
-for the running statistics of batch normalisation, which every process gathers on its parts.
+The images of a step are split into micro-batches, each with its own random numbers. The micro-batches are divided among
+the processes, and each process accumulates the gradients of its own. The number of processes therefore does not change
+the result, except for the running statistics of batch normalisation, which each process collects on its own
+micro-batches.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ from classifiers.training.saved_state import load_state, usable_state
 
 
 class NotANumberError(RuntimeError):
-    """A loss was NaN or infinite; training stopped and the last good state was kept."""
+    """The loss became NaN or infinite; training stopped and the last good state was kept."""
 
 
 OnProgress = Callable[[int, int, dict[str, float]], None]
-"""Called after every step with (steps done, steps in all, {"loss": ...})."""
+"""Called after every step with (steps done, total steps, {"loss": ...})."""
 
 
 LossOf = Callable[[nn.Module, Batch, torch.Generator], Tensor]
-"""`loss_of(model, batch, generator)`: the mean loss of a batch; the generator is the randomness that it may use."""
+"""`loss_of(model, batch, generator)`: the mean loss of a batch; all random numbers come from the generator."""
 
 
 def fit(
@@ -63,28 +63,28 @@ def fit(
     checkpoint: Path | None = None,
     on_progress: OnProgress | None = None,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
-    fixed: nn.Module | None = None,
+    frozen: nn.Module | None = None,
 ) -> None:
-    """Trains a model, epoch by epoch, resuming from its checkpoint where there is one.
+    """Trains a model, epoch by epoch, resuming from its checkpoint if there is one.
 
-    Under `torchrun` all processes call this alike; only the first one writes and reports.
+    Under `torchrun` every process calls this; only the first one writes and reports.
 
     Args:
-        model: what is trained, in place; it ends in evaluation mode.
+        model: trained in place; in evaluation mode afterwards.
         groups: its parameter groups with their initial learning rates.
         loss_of: the loss of a batch.
         source: training images.
-        spec: how long and how fast.
-        seed: of the order of the images and of all else that is random; also sets torch's own generator.
-        checkpoint: file to which every epoch's end is written and from which training goes on.
-        on_progress: told of every step.
-        on_epoch: told of every epoch's mean loss, before the checkpoint is written.
-        fixed: part of the model that is kept in evaluation mode.
+        spec: the training settings.
+        seed: of the order of the images and all other randomness; also seeds torch's global generator.
+        checkpoint: file that is written after every epoch and resumed from.
+        on_progress: called after every step.
+        on_epoch: called with every epoch's mean loss, before the checkpoint is written.
+        frozen: part of the model that stays in evaluation mode.
 
     Raises:
-        NotANumberError: if the loss stops being a number; the checkpoint then holds the last whole epoch.
+        NotANumberError: if the loss becomes NaN or infinite; the checkpoint then holds the last complete epoch.
         CheckpointError: if the checkpoint is damaged.
-        ValueError: if the images are too few for the processes.
+        ValueError: if there are too few images for the micro-batches.
         OSError: if the checkpoint can't be written.
     """
     optimizer = OPTIMIZERS[spec.optimizer](groups, spec.weight_decay)
@@ -95,14 +95,14 @@ def fit(
         total = spec.epochs * steps.per_epoch(source)
         for epoch in range(done, spec.epochs):
             model.train()
-            if fixed is not None:
-                fixed.eval()
+            if frozen is not None:
+                frozen.eval()
             losses: list[float] = []
             first = epoch * steps.per_epoch(source)
-            for index, parts in enumerate(steps.epoch(source, epoch)):
+            for index, micro_batches in enumerate(steps.epoch(source, epoch)):
                 for group, lr in zip(optimizer.param_groups, initial_lrs, strict=True):
                     group["lr"] = lr * _schedule((first + index) / total, spec.warmup)
-                loss = steps.step(parts)
+                loss = steps.step(micro_batches)
                 if not math.isfinite(loss):
                     raise NotANumberError(
                         f"the loss became {loss} in epoch {epoch + 1}, step {index + 1}; the state after epoch {epoch} "
@@ -122,16 +122,16 @@ def fit(
     model.eval()
 
 
-class _Part(NamedTuple):
-    """Some of a step's images, with their share of the step and a seed of their own."""
+class _MicroBatch(NamedTuple):
+    """Some images of a step, their weight in its mean loss, and their own seed."""
 
     batch: Batch
-    share: float
+    weight: float
     seed: int
 
 
 class _Steps:
-    """Cuts epochs into steps and steps into parts, and takes a step."""
+    """Splits epochs into steps and steps into micro-batches, and takes a step."""
 
     def __init__(
         self, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, spec: FitSpec, seed: int
@@ -140,62 +140,67 @@ class _Steps:
         self.optimizer, self.loss_of, self.spec, self.seed = optimizer, loss_of, spec, seed
         self.device = next(model.parameters()).device
         micro_batch_size = spec.micro_batch_size or math.ceil(spec.batch_size / process_count())
-        self.parts = math.ceil(spec.batch_size / micro_batch_size)
-        if self.parts % process_count():
+        self.micro_batches = math.ceil(spec.batch_size / micro_batch_size)
+        if self.micro_batches % process_count():
             raise ValueError(
-                f"a step of {self.parts} parts can't be shared by {process_count()} processes; change batch_size "
-                f"({spec.batch_size}) or micro_batch_size ({spec.micro_batch_size})"
+                f"a step of {self.micro_batches} micro-batches can't be divided among {process_count()} processes; "
+                f"change batch_size ({spec.batch_size}) or micro_batch_size ({spec.micro_batch_size})"
             )
 
     def per_epoch(self, source: ImageSource) -> int:
-        """Steps in an epoch; a last one with fewer images than parts is left out."""
+        """Steps in an epoch; a last one with fewer images than micro-batches is dropped."""
         whole, rest = divmod(len(source), self.spec.batch_size)
-        steps = whole + (rest >= self.parts)
+        steps = whole + (rest >= self.micro_batches)
         if steps == 0:
             raise ValueError(
-                f"{len(source)} images are too few for a step of {self.parts} parts; pass a larger micro_batch_size"
+                f"{len(source)} images are too few for a step of {self.micro_batches} micro-batches; pass a larger "
+                "micro_batch_size"
             )
         return steps
 
-    def epoch(self, source: ImageSource, epoch: int) -> Iterator[list[_Part]]:
-        """The process's own parts of every step of an epoch."""
+    def epoch(self, source: ImageSource, epoch: int) -> Iterator[list[_MicroBatch]]:
+        """The micro-batches of this process, for every step of an epoch."""
         order = torch.randperm(len(source), generator=torch.Generator().manual_seed(_seed(self.seed, epoch)))
         steps = order.split(self.spec.batch_size)[: self.per_epoch(source)]
-        own = range(process_index(), self.parts, process_count())
-        plan = [(index, part, step.tensor_split(self.parts)[part]) for index, step in enumerate(steps) for part in own]
+        own = range(process_index(), self.micro_batches, process_count())
+        plan = [
+            (index, number, step.tensor_split(self.micro_batches)[number])
+            for index, step in enumerate(steps)
+            for number in own
+        ]
         if isinstance(source, RandomCrops):
             source = source.for_epoch(epoch)
         batches = prefetch_batches(source, [indices for _, _, indices in plan], self.spec.num_workers, self.device)
-        gathered: list[_Part] = []
-        for (index, part, indices), batch in zip(plan, batches, strict=True):
-            share = len(indices) / len(steps[index])
-            gathered.append(_Part(batch, share, _seed(self.seed, epoch, index, part)))
+        gathered: list[_MicroBatch] = []
+        for (index, number, indices), batch in zip(plan, batches, strict=True):
+            weight = len(indices) / len(steps[index])
+            gathered.append(_MicroBatch(batch, weight, _seed(self.seed, epoch, index, number)))
             if len(gathered) == len(own):
                 yield gathered
                 gathered = []
 
-    def step(self, parts: list[_Part]) -> float:
-        """Adds up the gradients of all parts and moves the weights; returns the mean loss over all processes."""
+    def step(self, micro_batches: list[_MicroBatch]) -> float:
+        """Accumulates the gradients of all micro-batches and updates the weights; returns the mean loss."""
         self.optimizer.zero_grad()
         total = 0.0
-        for index, part in enumerate(parts):
-            is_last = index == len(parts) - 1
+        for index, micro_batch in enumerate(micro_batches):
+            is_last = index == len(micro_batches) - 1
             waits = isinstance(self.model, DistributedDataParallel) and not is_last
             with self.model.no_sync() if waits else nullcontext():  # type: ignore[operator]  # DDP's own
-                loss = self._loss(part) * part.share * process_count()  # processes are averaged, parts added
+                loss = self._loss(micro_batch) * micro_batch.weight * process_count()  # DDP averages over processes
                 total += loss.item()
-                loss.backward()  # whatever the loss: the other processes wait for it
+                loss.backward()  # even if the loss is NaN: the other processes wait for it
         total = mean_over_processes(total)
         if math.isfinite(total):
             self.optimizer.step()
         return total
 
-    def _loss(self, part: _Part) -> Tensor:
-        torch.manual_seed(part.seed)  # for dropout and its like
-        generator = torch.Generator().manual_seed(part.seed)
-        images = part.batch.images.to(self.device, non_blocking=True)
+    def _loss(self, micro_batch: _MicroBatch) -> Tensor:
+        torch.manual_seed(micro_batch.seed)  # for dropout and the like
+        generator = torch.Generator().manual_seed(micro_batch.seed)
+        images = micro_batch.batch.images.to(self.device, non_blocking=True)
         images = augment(images, generator, self.spec.shift_px, self.spec.flip)
-        batch = part.batch._replace(images=images, labels=part.batch.labels.to(self.device))
+        batch = micro_batch.batch._replace(images=images, labels=micro_batch.batch.labels.to(self.device))
         dtype = PRECISIONS[self.spec.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32):
             return self.loss_of(self.model, batch, generator)
@@ -212,7 +217,7 @@ def _schedule(progress: float, warmup: float) -> float:
 
 
 def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Loads the last whole epoch, if any; returns how many are done."""
+    """Loads the state after the last complete epoch, if any; returns how many epochs are done."""
     if checkpoint is None or not checkpoint.exists():
         return 0
     state = load_state(checkpoint, ("model", "optimizer", "epoch"))

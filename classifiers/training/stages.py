@@ -1,4 +1,4 @@
-"""What stages I and III and the initialisation train (Sections 3.3 and 3.4), each by the one loop of `loop.fit`."""
+"""What the initialisation and stages I and III train (Sections 3.3 and 3.4), all with `loop.fit`."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from classifiers.training.losses import sequence_loss
 def train_full_resolution(
     network: FullResolutionNetwork, source: ImageSource, spec: FitSpec, **loop: Any
 ) -> FullResolutionNetwork:
-    """Trains an ordinary classification network, at the images' own size or resized (`network.size`), in place.
+    """Trains an ordinary classification network in place, on images of their own size or resized (`network.size`).
 
     Args:
         network: the network.
         source: training images.
-        spec: how long and how fast.
+        spec: the training settings.
         **loop: see `fit`.
 
     Returns:
-        The network.
+        The network that was passed.
 
     Raises:
-        NotANumberError: if the loss stops being a number.
+        NotANumberError: if the loss becomes NaN or infinite.
     """
     groups = [{"params": list(network.parameters()), "lr": spec.lr}]
 
@@ -46,20 +46,20 @@ def train_full_resolution(
 def train_sequences(
     classifier: GlanceFocusClassifier, policy: Policy | None, source: ImageSource, spec: FitSpec, **loop: Any
 ) -> GlanceFocusClassifier:
-    """Stages I and III: trains f_G, f_L and f_C along whole episodes with Eq. (6), in place.
+    """Stages I and III: trains f_G, f_L and f_C in place, on whole episodes with the loss of Eq. (6).
 
     Args:
         classifier: the networks.
-        policy: the fixed policy of stage III; None crops at random, stage I.
+        policy: the trained policy of stage III; None draws random patches, stage I.
         source: training images.
-        spec: how long and how fast.
+        spec: the training settings.
         **loop: see `fit`.
 
     Returns:
-        The classifier.
+        The classifier that was passed.
 
     Raises:
-        NotANumberError: if the loss stops being a number.
+        NotANumberError: if the loss becomes NaN or infinite.
     """
     global_lr = spec.lr if spec.global_lr is None else spec.global_lr
     groups: list[dict[str, Any]] = [
@@ -74,16 +74,19 @@ def train_sequences(
         predictions = model(batch.images, policy or random_policy(generator))
         return sequence_loss(predictions, batch.labels, spec.regularization)
 
-    fixed = classifier.global_encoder if global_lr == 0 and not classifier.spec.shares_encoder else None
-    fit(classifier, trained, loss_of, source, spec, fixed=fixed, **loop)
+    frozen = classifier.global_encoder if global_lr == 0 and not classifier.spec.shares_encoder else None
+    fit(classifier, trained, loss_of, source, spec, frozen=frozen, **loop)
     return classifier
 
 
 def random_policy(generator: torch.Generator) -> Policy:
-    """Locations drawn uniformly over the image (stage I, Section 3.3).
+    """Uniformly random locations (stage I, Section 3.3).
 
     Args:
-        generator: source of all randomness, on the CPU.
+        generator: where the random numbers come from, on the CPU.
+
+    Returns:
+        A policy without memory.
     """
 
     def locate(view: View, state: None) -> tuple[Tensor, None]:

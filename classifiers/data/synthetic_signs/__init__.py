@@ -1,1 +1,5 @@
-"""SyntheticSigns: road scenes that are drawn, with one speed-limit sign each."""
+"""The embedded task: road scenes with one speed-limit sign among signs that only look like it.
+
+`signs` and `scenery` draw the parts, `scenes` puts a scene together from its split and index alone, and `cache` keeps
+the drawn scenes on disk.
+"""
