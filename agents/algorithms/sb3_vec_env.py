@@ -81,7 +81,8 @@ class SB3VecEnv(VecEnv):
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         """Calls a method of the environment once; every row gets its result."""
-        result = getattr(self.env, method_name)(*args, **kwargs)
+        owner = self.env if hasattr(self.env, method_name) else self.env.unwrapped
+        result = getattr(owner, method_name)(*args, **kwargs)
         return [result for _ in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:

@@ -207,6 +207,7 @@ class Pipeline:
             action_std_schedule=spec.action_std_schedule,
             checkpoint=checkpoint,
             on_rollout=on_rollout,
+            on_checkpoint=self.log.write,
         )
         self.log.write()
         if best is not None:

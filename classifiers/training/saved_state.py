@@ -1,0 +1,53 @@
+"""The file of a training that is not finished, read without executing code."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from classifiers.checkpoints import CheckpointError
+
+
+def load_state(path: Path, keys: Sequence[str], device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Reads a training's state.
+
+    Args:
+        path: the file.
+        keys: what it must hold.
+        device: where its tensors go.
+
+    Returns:
+        The state.
+
+    Raises:
+        CheckpointError: if the file is damaged or holds something else.
+    """
+    with usable_state(path):
+        state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+        for key in keys:
+            state[key]
+        return state
+
+
+@contextmanager
+def usable_state(path: Path) -> Iterator[None]:
+    """Turns what a damaged or foreign state leads to into a sentence that names the file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        CheckpointError: if the block fails for the state's sake.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        what = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CheckpointError(
+            f"{path} is damaged or of another training ({what[:80]}); delete it, and its stage starts again"
+        ) from error
