@@ -6,6 +6,7 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
@@ -91,7 +92,8 @@ def _recurrent_state(agent: OnPolicyAlgorithm) -> list[Tensor]:
     if isinstance(agent, PPOGRU):
         return [agent.state]
     if isinstance(agent, RecurrentPPO):
-        return [*agent._last_lstm_states.pi, *agent._last_lstm_states.vf]  # type: ignore[union-attr]  # set by then
+        states: Any = agent._last_lstm_states
+        return [*states.pi, *states.vf]
     return []
 
 
@@ -101,7 +103,9 @@ def _load_recurrent_state(agent: OnPolicyAlgorithm, state: list[Tensor]) -> None
         (agent.state,) = on_device
     elif isinstance(agent, RecurrentPPO):
         actor_hidden, actor_cell, critic_hidden, critic_cell = on_device
-        agent._last_lstm_states = RNNStates((actor_hidden, actor_cell), (critic_hidden, critic_cell))
+        agent._last_lstm_states = RNNStates(  # type: ignore[assignment]  # declared as None
+            (actor_hidden, actor_cell), (critic_hidden, critic_cell)
+        )
 
 
 def _recent_episodes(agent: OnPolicyAlgorithm) -> dict[str, Any]:
@@ -142,4 +146,4 @@ def _to_tensors(observation: Any) -> Any:
 def _to_arrays(observation: Any) -> Any:
     if isinstance(observation, dict):
         return {key: value.numpy() for key, value in observation.items()}
-    return observation.numpy()
+    return np.asarray(observation)

@@ -1,4 +1,4 @@
-"""The whole training of a run, stage by stage; started again after any interruption, it goes on where it was."""
+"""The whole training of a run, stage by stage; started again after an interruption, it continues where it stopped."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LookPolicy
 from agents.policies.weights import load_policy, save_policy
+from agents.runs.compiling import compiles_stage2
 from agents.runs.config import RunConfig
 from agents.runs.folder import RunFolder, start_folder
 from agents.runs.images import calibration_split, open_images, open_training_images
@@ -79,7 +80,8 @@ class Pipeline:
         network = self.full_resolution()
         classifier = self.stage1()
         for files in self.rounds:
-            policy = self.stage2(frozen(classifier), files)
+            fast = frozen(classifier, compile=compiles_stage2(config.stage2, classifier))
+            policy = self.stage2(fast, files)
             repeatable = None if config.stage2.agent == "random" else policy  # stage III draws places of its own
             classifier = self.stage3(classifier, repeatable, files)
         if not is_first_process():
