@@ -13,10 +13,11 @@ _LEAST_MULTIPLY_ADDS = 3e12
 def compiles_stage2(spec: Stage2Spec, classifier: GlanceFocusClassifier) -> bool:
     """Decides whether stage II's classifier is compiled, where the config leaves it open.
 
-    Compiling takes 20 to 60 s once. Compiled encoders save a core, which computes 5 to 20 billion multiply-adds a second,
-    a fifth to a half of its time; so compiling pays from some 3 * 10^12 multiply-adds on. What counts is the number of
-    steps, times the patches encoded for each (one, and one for every random crop of the contrastive reward), times the
-    encoder's multiply-adds for a patch. On accelerators, where it was not measured, nothing is compiled unless asked for.
+    Compiling takes 20 to 60 s once. Compiled encoders save a core, which computes 5 to 20 billion multiply-adds a
+    second, a fifth to a half of its time; so compiling pays from some 3 * 10^12 multiply-adds on. What counts is the
+    number of steps, times the patches encoded for each (one, and one for every random crop of the contrastive reward),
+    times the encoder's multiply-adds for a patch. On accelerators, where it was not measured, nothing is compiled
+    unless `spec.compile` says so.
 
     Args:
         spec: of stage II.
