@@ -1,9 +1,11 @@
-"""Whether decoding image files slows the environment down: steps per second with JPEG files, prefetched or decoded when
-needed, compared with the same images in memory, alternating in one process.
+"""Whether image files slow down stage II: time per environment step with JPEG files, prefetched or decoded when needed,
+compared with the same images in memory; in one process and in turn, with both rewards.
 
-The files are created by this script, as large as ImageNet's on average (500x375 pixels). Networks have random weights.
+Stage II is timed as `gfnet train` runs it (`policy_env`, `new_agent`, `train_agent`), updates included. The files are
+generated, as large as ImageNet's on average (500x375 pixels). Networks have random weights.
 
-python benchmarks/data_speed.py [--encoder resnet50] [--num-envs 32] [--rounds 5] [--json]
+python benchmarks/data_speed.py [--config resnet50_96] [--rewards R...] [--num-envs 32] [--rounds 3] [--compile]
+                                [--json]
 """
 
 from __future__ import annotations
@@ -19,68 +21,77 @@ import numpy as np
 import torch
 from endless_images import COUNT, EndlessImages
 from PIL import Image
+from stage2_timing import seconds_per_step, with_few_envs
 
+from agents.runs.config import RunConfig
+from agents.runs.config_files import load_config
 from classifiers.data.folder import FolderImages, in_memory
-from classifiers.data.prefetch import Prefetcher
 from classifiers.data.source import ImageSource
 from classifiers.files import json_text
-from classifiers.inference.frozen import frozen
+from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.spec import ClassifierSpec
-from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
+from gfnet_env.rewards import REWARDS
 
 _FILES = 512
-_TIMES = COUNT // _FILES
 _SIZE = (375, 500)
-
-
-def _again_and_again(few: FolderImages) -> FolderImages:
-    return dataclasses.replace(few, files=few.files * _TIMES, labels=few.labels.repeat(_TIMES))
+_ROLLOUTS = 2  # that are timed of one training
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--encoder", default="resnet50")
+    parser.add_argument("--config", default="resnet50_96")
+    parser.add_argument("--rewards", nargs="+", choices=REWARDS, default=list(REWARDS), metavar="R")
     parser.add_argument("--num-envs", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3, help="trainings on each source")
+    parser.add_argument("--compile", action="store_true", help="compile the encoders")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    if options.rounds < 1:
-        parser.error(f"{options.rounds} rounds; pass 1 or more")
-    torch.manual_seed(0)
-    spec = ClassifierSpec(encoder=options.encoder, patch_size=96, num_glimpses=5, hidden_size=1024)
-    classifier = frozen(GlanceFocusClassifier(spec, 2).eval())
+    if min(options.num_envs, options.rounds) < 1:
+        parser.error(f"{options.num_envs} environments, {options.rounds} rounds; pass 1 or more of each")
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         few = FolderImages.open(_pictures(Path(folder)), (224, 224), crop_pct=0.875)
-        files = _again_and_again(few)
+        files = dataclasses.replace(few, files=few.files * (COUNT // _FILES), labels=few.labels.repeat(COUNT // _FILES))
         sources: dict[str, ImageSource] = {
-            "in memory": EndlessImages(in_memory(few)),
-            "files, decoded ahead": Prefetcher(files),
-            "files, decoded when needed": files,
+            "in memory": EndlessImages(in_memory(few), len(files)),
+            "prefetched files": files,  # `policy_env` prefetches files
+            "files decoded when needed": _Unexpected(files),
         }
-        envs = {
-            name: GlanceFocusVectorEnv(
-                Task(source, classifier),
-                EpisodeSpec(reward="increment"),
-                num_envs=options.num_envs,
-                autoreset_mode="SAME_STEP",
-            )
-            for name, source in sources.items()
-        }
-        decoding = _milliseconds_per_file(files)
-        rates = _steps_per_second(envs, options.rounds)
-    ratios = {name: rate / rates["in memory"] for name, rate in rates.items()}
+        torch.manual_seed(0)
+        spec = load_config(options.config).classifier
+        classifier = frozen(GlanceFocusClassifier(spec, 2).eval(), compile=options.compile)
+        decoding = _milliseconds_per_file(few)
+        for reward in options.rewards:
+            config = load_config(options.config, [f"stage2.episode.reward={reward}"])
+            config = with_few_envs(config, options.num_envs)
+            times = _milliseconds_per_step(classifier, config, sources, options.rounds)
+            rows += [
+                {"reward": reward, "images": name, "ms_per_step": ms, "of_in_memory": ms / times["in memory"]}
+                for name, ms in times.items()
+            ]
     if options.json:
-        print(json_text({"steps_per_s": rates, "of_in_memory": ratios, "decoding_ms": decoding}))
+        print(json_text({"decoding_ms": decoding, "rows": rows}))
         return
     print(f"One thread decodes a file in {decoding:.1f} ms; {torch.get_num_threads()} threads compute.")
-    print("| images | steps/s | of those in memory |\n|---|---|---|")
-    for name, rate in rates.items():
-        print(f"| {name} | {rate:.1f} | {ratios[name]:.2f} |")
+    print("| reward | images | ms a step | of those in memory |\n|---|---|---|---|")
+    for row in rows:
+        print(f"| {row['reward']} | {row['images']} | {row['ms_per_step']:.2f} | {row['of_in_memory']:.2f} |")
+
+
+class _Unexpected:
+    """A folder's images without prefetching, which `policy_env` would add to a `FolderImages`."""
+
+    def __init__(self, files: FolderImages) -> None:
+        self.fetch = files.fetch
+        self.class_names, self.image_size = files.class_names, files.image_size
+        self._count = len(files)
+
+    def __len__(self) -> int:
+        return self._count
 
 
 def _pictures(root: Path) -> Path:
-    """Smooth noise, which takes about as many bytes as a photo."""
+    """Smooth noise, whose files are about as large as photos'."""
     rng = np.random.default_rng(0)
     for index in range(_FILES):
         folder = root / ("left" if index % 2 else "right")
@@ -97,19 +108,15 @@ def _milliseconds_per_file(files: FolderImages) -> float:
     return 1e3 * (time.perf_counter() - started) / 64
 
 
-def _steps_per_second(envs: dict[str, GlanceFocusVectorEnv], rounds: int) -> dict[str, float]:
-    """Of complete episodes, including the glance of the next one; the first round is dropped."""
-    times: dict[str, list[float]] = {name: [] for name in envs}
-    for env in envs.values():
-        env.reset(seed=0)
-    steps = 4 * 2
-    for _ in range(rounds + 1):
-        for name, env in envs.items():
-            started = time.perf_counter()
-            for _ in range(steps):
-                env.step(np.zeros((env.num_envs, 2), np.float32))
-            times[name].append(time.perf_counter() - started)
-    return {name: steps * envs[name].num_envs / statistics.median(taken[1:]) for name, taken in times.items()}
+def _milliseconds_per_step(
+    classifier: FrozenClassifier, config: RunConfig, sources: dict[str, ImageSource], rounds: int
+) -> dict[str, float]:
+    """Medians over the rollouts; in every round an agent is trained on each source in turn."""
+    times: dict[str, list[float]] = {name: [] for name in sources}
+    for _ in range(rounds):
+        for name, source in sources.items():
+            times[name] += seconds_per_step(classifier, source, config, _ROLLOUTS)
+    return {name: 1e3 * statistics.median(taken) for name, taken in times.items()}
 
 
 if __name__ == "__main__":

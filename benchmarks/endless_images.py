@@ -1,4 +1,4 @@
-"""Images for benchmarks: a few that repeat under as many indices as ImageNet has, so that no glance is cached."""
+"""Images for benchmarks: a few that stand for a whole data set, so that glances are repeated only as often as there."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ COUNT = 1_281_167
 
 
 class EndlessImages:
-    """A few images in memory, repeated.
+    """A few images in memory, repeated under many indices.
 
     Args:
-        few: the images.
+        few: the images that differ.
+        count: how many indices there are.
     """
 
-    def __init__(self, few: ArrayImages) -> None:
-        self._few = few
+    def __init__(self, few: ArrayImages, count: int = COUNT) -> None:
+        self._few, self._count = few, count
         self.class_names, self.image_size = few.class_names, few.image_size
 
     def __len__(self) -> int:
-        return COUNT
+        return self._count
 
     def fetch(self, indices: Tensor) -> Batch:
         """See `ImageSource.fetch`."""
@@ -31,7 +32,13 @@ class EndlessImages:
 
 
 def noise_images(image_size: tuple[int, int], num_classes: int, count: int = 512) -> ArrayImages:
-    """Images of uniform noise."""
+    """Images of noise.
+
+    Args:
+        image_size: (H, W) in pixels.
+        num_classes: number of labels, which take turns.
+        count: number of images.
+    """
     return ArrayImages(
         torch.randint(0, 256, (count, 3, *image_size), dtype=torch.uint8),
         torch.arange(count) % num_classes,

@@ -1,13 +1,12 @@
-"""The overhead of the environment over its encoders, all measured alternately in one process.
+"""What stage II costs beyond the encoders: time per environment step of what `gfnet train` does, with both rewards.
 
-    (a) the library's encoder, eager, on a batch of patches
-    (b) the frozen encoder: batch normalisations folded, channels-last, compiled
-    (c) a step of `GlanceFocusVectorEnv`, for several numbers of rows, divided by (b) at that batch size
-    (d) one batch of stage II, rollout and PPO update, in units of T times (a)
+Stage II is timed as the command runs it (`policy_env`, `new_agent`, `train_agent`), with rollouts, updates and glances
+at new images. After each rollout the encoders alone run on as many glances and patches, in batches of the same size.
+The time is compared with these bare forwards: of the encoders as stage II uses them (frozen, compiled or not), and of
+the encoder as its library makes it. The authors' code takes 1.36 times the latter for ResNet-50 and 1.13 times for
+MobileNetV3-Large, with the increment reward.
 
-In the last unit, the authors' code takes 1.36 for ResNet-50 and 1.13 for MobileNet-V3-Large.
-
-python benchmarks/env_speed.py [NAME...] [--num-envs N...] [--rounds R] [--no-compile] [--json]
+python benchmarks/env_speed.py [NAME...] [--rewards R...] [--num-envs N] [--rounds R] [--compile both|yes|no] [--json]
 """
 
 from __future__ import annotations
@@ -15,182 +14,115 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from endless_images import EndlessImages, noise_images
+from endless_images import COUNT, EndlessImages, noise_images
+from stage2_timing import seconds_per_step, with_few_envs
 from torch import Tensor
 
-from agents.algorithms.make_agent import make_agent
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
 from classifiers.files import json_text
 from classifiers.inference.frozen import FrozenClassifier, frozen
-from classifiers.networks.encoders import build_encoder
+from classifiers.networks.encoders import Encoder, build_encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
+from gfnet_env.rewards import REWARDS
 
-
-@dataclass(frozen=True)
-class Case:
-    """A network, its batch of stage II, and the time of the authors' code."""
-
-    config: str
-    num_envs: int
-    num_classes: int
-    authors: float | None
-    options: dict[str, Any]
-
-
-# the authors' stage II: the increment reward, one epoch of one batch
-_ONE_EPOCH = {"n_epochs": 1}
-CASES = {
-    "resnet50": Case("resnet50_96", 32, 1000, 1.36, _ONE_EPOCH),
-    "mobilenetv3": Case("mobilenetv3_large_100_96", 32, 1000, 1.13, _ONE_EPOCH),
-    "embedded": Case("synthetic_signs", 256, 10, None, {}),
+CONFIGS = {
+    "resnet50": "resnet50_96",
+    "mobilenetv3": "mobilenetv3_large_100_96",
+    "small_resnet": "synthetic_signs",
 }
+_COMPILE = {"both": (False, True), "yes": (True,), "no": (False,)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", default=[], metavar="NAME", help=f"which: {', '.join(CASES)}")
-    parser.add_argument("--num-envs", type=int, nargs="+", default=[1, 32, 256], metavar="N")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--no-compile", action="store_true")
+    parser.add_argument("names", nargs="*", default=[], metavar="NAME", help=f"which: {', '.join(CONFIGS)}")
+    parser.add_argument("--rewards", nargs="+", choices=REWARDS, default=list(REWARDS), metavar="R")
+    parser.add_argument("--num-envs", type=int, default=32, metavar="N")
+    parser.add_argument("--rounds", type=int, default=5, help="rollouts that are timed")
+    parser.add_argument("--compile", choices=_COMPILE, default="both")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    unknown = [name for name in options.names if name not in CASES]
+    unknown = [name for name in options.names if name not in CONFIGS]
     if unknown:
-        parser.error(f"{', '.join(unknown)}: no such network; pass names of {', '.join(CASES)}")
-    if min(*options.num_envs, options.rounds) < 1:
+        parser.error(f"{', '.join(unknown)}: no such network; pass names of {', '.join(CONFIGS)}")
+    if min(options.num_envs, options.rounds) < 1:
         parser.error(f"N = {options.num_envs}, {options.rounds} rounds; pass 1 or more of each")
-    rows = [measure(name, options) for name in options.names or CASES]
+    rows = [
+        measure(name, reward, is_compiled, options.num_envs, options.rounds)
+        for name in options.names or CONFIGS
+        for is_compiled in _COMPILE[options.compile]
+        for reward in options.rewards
+    ]
     if options.json:
         print(json_text(rows))
         return
-    print("| network | what | images | ms | images/s | in units of |")
+    print("| network | reward | encoders | ms a step | of the bare forwards | of the library's |")
     print("|---|---|---|---|---|---|")
     for row in rows:
-        for line in row["lines"]:
-            figures = f"{line['images']} | {line['ms']:.1f} | {line['images_per_s']:.0f} | {line['ratio']:.2f}"
-            print(f"| {row['name']} | {line['what']} | {figures} {line['unit']} |")
+        how = "compiled" if row["compile"] else "frozen"
+        figures = f"{row['ms_per_step']:.2f} | {row['of_bare']:.2f} | {row['of_library']:.2f}"
+        print(f"| {row['network']} | {row['reward']} | {how} | {figures} |")
 
 
-def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """All measurements of one network."""
-    case = CASES[name]
-    config = load_config(case.config)
+def measure(name: str, reward: str, is_compiled: bool, num_envs: int, rounds: int) -> dict[str, Any]:
+    """Times one network with one reward."""
+    config = with_few_envs(load_config(CONFIGS[name], [f"stage2.episode.reward={reward}"]), num_envs)
     torch.manual_seed(0)
-    classifier = frozen(
-        GlanceFocusClassifier(config.classifier, case.num_classes).eval(), compile=not options.no_compile
-    )
-    source = EndlessImages(noise_images(config.data.image_size, case.num_classes))
-    eager = build_encoder(config.classifier.encoder, case.num_classes).eval()
-    side = config.classifier.patch_size
-    patches = {n: torch.randn(n, 3, side, side) for n in {*options.num_envs, case.num_envs}}
-    sides: dict[str, tuple[int, Callable[[], object]]] = {}
-    for n in options.num_envs:
-        sides[f"b{n}"] = (n, lambda n=n: _encode(classifier.local_encoder, _channels_last(patches[n])))  # type: ignore[misc]  # binds the loop variable
-        sides[f"c{n}"] = (n, _EnvStep(classifier, source, n))
-    looks = config.classifier.num_glimpses
-    sides["a"] = (looks * case.num_envs, lambda: [_encode(eager, patches[case.num_envs]) for _ in range(looks)])
-    sides["d"] = (looks * case.num_envs, _stage2_batch(config, case, classifier, source))
-    times = _interleaved(sides, options.rounds)
-    units = {"a": "", "d": f"of {looks} x (a); the authors' code {case.authors or 'unknown'}"}
-    lines = []
-    for key in sorted(sides, key=lambda key: (key[0], sides[key][0])):
-        images = sides[key][0]
-        unit = f"b{images}" if key[0] == "c" else "a"
-        scale = sides[unit][0] / images  # times per image are compared
-        seconds = statistics.median(times[key])
-        lines.append(
-            {
-                "what": _titles(key, images, looks),
-                "key": key,
-                "images": images,
-                "ms": 1e3 * seconds,
-                "images_per_s": images / seconds,
-                "ratio": statistics.median(
-                    scale * ours / its for ours, its in zip(times[key], times[unit], strict=True)
-                ),
-                "unit": units.get(key, "of (b)" if key[0] == "c" else "of (a), per image"),
-            }
-        )
-    return {"name": name, "threads": torch.get_num_threads(), "authors": case.authors, "lines": lines}
+    num_classes = 1000 if config.data.kind == "image_folder" else 10
+    classifier = frozen(GlanceFocusClassifier(config.classifier, num_classes).eval(), compile=is_compiled)
+    images = EndlessImages(noise_images(config.data.image_size, num_classes), config.data.num_train or COUNT)
+    library = build_encoder(config.classifier.encoder, num_classes).eval()
+    forwards = {"bare": _Forwards(classifier, config, num_envs), "library": _Forwards(library, config, num_envs)}
+    seconds: dict[str, list[float]] = {kind: [] for kind in forwards}
 
-
-def _titles(key: str, images: int, looks: int) -> str:
-    names = {"a": "(a) eager encoder", "b": "(b) frozen encoder", "c": f"(c) env step, N = {images}"}
-    return names.get(key[0], f"(d) stage II, {images // looks} episodes")
-
-
-@torch.inference_mode()
-def _encode(encoder: Any, patches: Tensor) -> Tensor:
-    pooled: Tensor = encoder(patches).pooled
-    return pooled
-
-
-def _channels_last(patches: Tensor) -> Tensor:
-    return patches.to(memory_format=torch.channels_last)
-
-
-class _EnvStep:
-    """A step of all rows."""
-
-    def __init__(self, classifier: FrozenClassifier, source: EndlessImages, num_envs: int) -> None:
-        self._env = GlanceFocusVectorEnv(
-            Task(source, classifier), EpisodeSpec(reward="increment"), num_envs=num_envs, autoreset_mode="DISABLED"
-        )
-        self._env.action_space.seed(0)
-        self._is_over = True
-
-    def prepare(self) -> None:
-        """Resets finished episodes, before the clock starts."""
-        if self._is_over:
-            self._env.reset(seed=0)
-
-    def __call__(self) -> None:
-        self._is_over = bool(self._env.step(self._env.action_space.sample())[2].all())
-
-
-def _stage2_batch(
-    config: RunConfig, case: Case, classifier: FrozenClassifier, source: EndlessImages
-) -> Callable[[], object]:
-    env = GlanceFocusVectorEnv(
-        Task(source, classifier),
-        EpisodeSpec(reward="increment"),
-        num_envs=case.num_envs,
-        autoreset_mode="SAME_STEP",
-    )
-    steps = config.classifier.num_glimpses - 1
-    options = {**config.stage2.options, "n_steps": steps, **case.options}
-    if case.options:
-        options["batch_size"] = steps * case.num_envs
-    agent = make_agent(config.stage2.agent, env, policy_kwargs=config.stage2.policy_options, seed=0, **options)
-
-    def batch() -> object:
-        return agent.learn(steps * case.num_envs, reset_num_timesteps=False)
-
-    return batch
-
-
-def _interleaved(sides: dict[str, tuple[int, Callable[[], object]]], rounds: int) -> dict[str, Sequence[float]]:
-    """Seconds of every side, by round; the first round, which compiles, is dropped.
-
-    Sides are measured right after one another, so that a drift of the machine's speed affects them alike.
-    """
-    times: dict[str, list[float]] = {key: [] for key in sides}
-    for _ in range(rounds + 1):
-        for key, (_, run) in sides.items():
-            if isinstance(run, _EnvStep):
-                run.prepare()
+    def alone(steps: int, episodes: int) -> None:
+        for kind, run in forwards.items():
             started = time.perf_counter()
-            run()
-            times[key].append(time.perf_counter() - started)
-    return {key: np.array(taken[1:]).tolist() for key, taken in times.items()}
+            run(steps, episodes)
+            seconds[kind].append((time.perf_counter() - started) / (steps * num_envs))
+
+    stage2 = seconds_per_step(classifier, images, config, rounds, alone)
+    return {
+        "network": name,
+        "reward": reward,
+        "compile": is_compiled,
+        "ms_per_step": 1e3 * statistics.median(stage2),
+        "of_bare": _ratio(stage2, seconds["bare"][1:]),
+        "of_library": _ratio(stage2, seconds["library"][1:]),
+    }
+
+
+class _Forwards:
+    """The encoders alone, on random pixels: patches of all rows at every step, and glances of new episodes."""
+
+    def __init__(self, networks: FrozenClassifier | Encoder, config: RunConfig, num_envs: int) -> None:
+        is_classifier = isinstance(networks, FrozenClassifier)
+        self._local: Encoder = networks.local_encoder if is_classifier else networks
+        self._global: Encoder = networks.global_encoder if is_classifier else networks
+        episode = config.stage2.episode
+        samples = episode.reward_samples if episode.reward == "contrastive" else 0
+        self._patches = _pixels((1 + samples) * num_envs, config.classifier.patch_size)
+        self._glances = _pixels(num_envs, config.classifier.glance_side)
+
+    @torch.inference_mode()
+    def __call__(self, steps: int, episodes: int) -> None:
+        for _ in range(steps):
+            self._local.encode_pixels(self._patches)
+        for start in range(0, episodes, len(self._glances)):
+            self._global.encode_pixels(self._glances[: episodes - start])
+
+
+def _pixels(count: int, side: int) -> Tensor:
+    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
+
+
+def _ratio(times: list[float], of: list[float]) -> float:
+    """Median of the ratios of neighbours in time, which a machine whose speed drifts slows alike."""
+    return statistics.median(time / other for time, other in zip(times, of, strict=True))
 
 
 if __name__ == "__main__":

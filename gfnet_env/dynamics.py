@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +21,10 @@ from gfnet_env.episode import EpisodeSpec
 from gfnet_env.glance_cache import GlanceCache
 from gfnet_env.observation import observe
 from gfnet_env.rewards import contrastive_reward, increment_reward
+from gfnet_env.saved_rows import of_shape
 from gfnet_env.trace import Trace
+
+_SAVED = ("features", "hidden", "glance", "locations")  # of the episodes' tensors; images are fetched again
 
 
 class GlanceFocusDynamics:
@@ -129,6 +133,25 @@ class GlanceFocusDynamics:
         else:
             reward = increment_reward(by_sample[0], torch.from_numpy(before))
         return reward.numpy().astype(np.float64)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The episodes as they stand, for `load_state_dict`: tensors on the CPU, images only by their index."""
+        saved = {name: getattr(self, name).cpu().clone() for name in _SAVED}
+        return {**saved, "trace": self.trace.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues the episodes that `state_dict` returned; fetches their images again.
+
+        Args:
+            state: of dynamics with the same rules, networks, images and number of rows.
+
+        Raises:
+            ValueError: if its shapes are others.
+        """
+        self.trace.load_state_dict(state["trace"])
+        for name in _SAVED:
+            setattr(self, name, of_shape(state[name], getattr(self, name).shape).to(self.device, copy=True))
+        self.images = self.source.fetch(torch.from_numpy(self.trace.index.copy())).images.to(self.device)
 
     def view(self) -> View:
         """What there is to see in all rows; logits and pooled vectors are left out."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from gfnet_env.saved_rows import of_shape
 
 _NOT_DRAWN = -1
 
@@ -47,3 +51,11 @@ class ImageOrder:
         """Images that rows will show in their next episodes, as far as they are drawn."""
         drawn: np.ndarray = self._next[self._next != _NOT_DRAWN]
         return drawn
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """What was drawn, for `load_state_dict`."""
+        return {"next": torch.from_numpy(self._next.copy())}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes over what `state_dict` returned for as many rows."""
+        self._next = of_shape(state["next"], self._next.shape).numpy().copy()

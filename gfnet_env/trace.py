@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
+
+from gfnet_env.saved_rows import of_shape
 
 
 @dataclass
@@ -57,3 +61,12 @@ class Trace:
             multiply_adds=np.zeros(by_row, np.int64),
             stopped=np.zeros(by_row, bool),
         )
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All arrays as tensors, for `load_state_dict`."""
+        return {name: torch.from_numpy(values.copy()) for name, values in vars(self).items()}
+
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Takes over what `state_dict` returned for as many rows and steps."""
+        for name, values in vars(self).items():
+            values[...] = of_shape(state[name], values.shape).numpy()

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
@@ -15,6 +16,7 @@ from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.image_order import ImageOrder
 from gfnet_env.rendering import check_render_mode, render_rows
+from gfnet_env.saved_rows import generator_states, load_generator_states, of_shape
 from gfnet_env.spaces import action_space, observation_space
 from gfnet_env.tasks import Task
 
@@ -137,6 +139,37 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             self._finished[:] = False
         info = self._info(np.ones(self.num_envs, dtype=bool))
         return self.dynamics.observation(), reward, terminated, np.zeros(self.num_envs, dtype=bool), {**info, **final}
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that decides what comes next, for `load_state_dict`.
+
+        Returns:
+            Tensors, numbers and strings only, so that `torch.load(..., weights_only=True)` reads it. Images are not
+            included, only their indices; so the source must return the same image for an index every time.
+        """
+        return {
+            "generators": generator_states(self._rngs),
+            "order": self._order.state_dict(),
+            "finished": torch.from_numpy(self._finished.copy()),
+            "episodes": self.dynamics.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues where another environment of the same making was when its `state_dict` was called.
+
+        Call `step` next, not `reset`.
+
+        Args:
+            state: what `state_dict` returned.
+
+        Raises:
+            ValueError: if it belongs to an environment with other rules, networks or number of rows.
+        """
+        load_generator_states(self._rngs, state["generators"])
+        self._order.load_state_dict(state["order"])
+        self._finished = of_shape(state["finished"], self._finished.shape).numpy().copy()
+        self.dynamics.load_state_dict(state["episodes"])
+        self.dynamics.expect(self._order.upcoming)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """One (H, W, 3) uint8 picture for each row, see `gfnet_env.rendering`; None without a render mode."""

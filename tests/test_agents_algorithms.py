@@ -54,7 +54,7 @@ def test_same_seed_same_learning_curve_and_weights(
     name: str, classifier: FrozenClassifier, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agents.algorithms.stage2._STEPS_BETWEEN_REPORTS", 24)
-    curves: list[list[tuple[int, float]]] = [[], []]
+    curves: list[list[tuple[int, float | None]]] = [[], []]
     weights = []
     for number, curve in enumerate(curves):
         torch.manual_seed(number)  # whatever happened before
@@ -64,11 +64,12 @@ def test_same_seed_same_learning_curve_and_weights(
             96,
             seed=5,
             action_std_schedule=(0.2, 0.1),
-            on_rollout=lambda done, total, figures, curve=curve: curve.append((done, figures["reward"])),  # type: ignore[misc]  # binds the loop variable
+            on_rollout=lambda done, total, figures, curve=curve: curve.append((done, figures.get("reward"))),  # type: ignore[misc]  # binds the loop variable
         )
         weights.append(agent.policy.state_dict())
 
     assert len(curves[0]) >= 2 and curves[0] == curves[1]
+    assert curves[0][-1][1] is not None  # by then episodes have ended
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 
@@ -145,7 +146,7 @@ def test_your_own_algorithm_is_one_entry(
 
 
 def test_forms_can_not_be_made_of_an_sb3_environment(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    with pytest.raises(ValueError, match="this algorithm needs the environment in 'grid' form"):
+    with pytest.raises(ValueError, match="needs the environment in 'grid' form, and a VecEnv can't be converted"):
         make_agent("dqn", SB3VecEnv(_env(classifier, scenes)))
 
 

@@ -110,8 +110,8 @@ BENCHMARKS = {
     "frozen_speed.py": ("--rounds", "1"),
     "small_maps.py": ("small_resnet", "--rounds", "1"),
     "early_exit_speed.py": (),
-    "data_speed.py": ("--encoder", "small_resnet", "--num-envs", "4", "--rounds", "1"),
-    "env_speed.py": ("embedded", "--num-envs", "4", "--rounds", "1", "--no-compile"),
+    "data_speed.py": ("--config", "synthetic_signs", "--num-envs", "4", "--rounds", "1", "--rewards", "increment"),
+    "env_speed.py": ("small_resnet", "--num-envs", "4", "--rounds", "1", "--compile", "no"),
     "latency.py": ("RUN", "--rounds", "1"),
     "inference.py": ("RUN", "--budget", "12e6", "--images", "12", "--batch-sizes", "4", "--rounds", "1"),
 }

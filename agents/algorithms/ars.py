@@ -16,16 +16,16 @@ from agents.policies.extractor import GlimpseExtractor, extractor_arguments
 
 
 class VectorARS(ARS):
-    """ARS that counts a step of each environment once; sb3-contrib's counts it once for every environment."""
+    """ARS that counts each environment step once; sb3-contrib's counts it once per environment."""
 
     def _trigger_callback(
         self, _locals: dict[str, Any], _globals: dict[str, Any], callback: BaseCallback, n_envs: int
     ) -> None:
-        super()._trigger_callback(_locals, _globals, callback, 1)  # it is called for each environment by itself
+        super()._trigger_callback(_locals, _globals, callback, 1)  # SB3 calls it once for each environment
 
 
 class GlimpseARSPolicy(ARSPolicy):
-    """The patch proposal network with weights that a random search moves.
+    """The patch proposal network, its weights searched at random.
 
     Args:
         observation_space: the environment's.
@@ -51,7 +51,7 @@ class GlimpseARSPolicy(ARSPolicy):
         return GlimpseExtractor(self.observation_space, **self._extractor)
 
     def load_from_vector(self, vector: np.ndarray) -> None:
-        """Takes all weights from one vector; each then owns its memory, without which it can't be saved."""
+        """Sets all weights from one vector; each gets memory of its own, so that it can be saved."""
         super().load_from_vector(vector)
         for parameter in self.parameters():
             parameter.data = parameter.data.clone()

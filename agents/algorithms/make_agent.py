@@ -1,4 +1,4 @@
-"""Agents by name."""
+"""Builds agents by name."""
 
 from __future__ import annotations
 
@@ -34,19 +34,19 @@ _OWN_POLICIES = (SquashedMeanGaussian, GlimpseARSPolicy)  # which take `extracto
 def make_agent(
     name: str, env: AnyEnv | str, *, policy_kwargs: dict[str, Any] | None = None, **overrides: Any
 ) -> BaseAlgorithm:
-    """An untrained agent.
+    """Builds an untrained agent.
 
     Args:
         name: a key of `AGENTS`.
-        env: what it acts in, or its id; wrapped here where the algorithm needs flat observations or discrete actions.
-        policy_kwargs: of the policy, over the recipe's.
-        **overrides: of the algorithm (`seed`, `learning_rate`, `tensorboard_log`, ...), over the recipe's.
+        env: the environment or its id; wrapped where the algorithm needs flat observations or discrete actions.
+        policy_kwargs: arguments of the policy, which override the recipe's.
+        **overrides: arguments of the algorithm (`seed`, `learning_rate`, `tensorboard_log`, ...), likewise.
 
     Returns:
-        The SB3 algorithm; `learn`, `predict`, `save` are SB3's own.
+        The SB3 algorithm, with SB3's own `learn`, `predict` and `save`.
 
     Raises:
-        ValueError: if the name or an option is unknown, or the environment does not fit.
+        ValueError: if the name or an option is unknown, or the algorithm can't act in the environment.
     """
     if name not in AGENTS:
         near = difflib.get_close_matches(name, AGENTS, 1)
@@ -78,7 +78,7 @@ def make_agent(
 
 
 def _policy_kwargs(recipe: AgentRecipe, overrides: dict[str, Any], parts: spaces.Space[Any]) -> dict[str, Any]:
-    """The policy's arguments; SB3's own policies get the extractor as a class and its arguments."""
+    """The policy's arguments; SB3's own policies take the extractor as a class and its arguments."""
     merged = {**recipe.policy_kwargs, **overrides}
     is_ours = isinstance(recipe.policy, type) and issubclass(recipe.policy, _OWN_POLICIES)
     if is_ours or "extractor" not in merged or not isinstance(parts, spaces.Dict):
@@ -94,7 +94,7 @@ def _policy_kwargs(recipe: AgentRecipe, overrides: dict[str, Any], parts: spaces
 
 
 def _refuse_unknown(algorithm: Callable[..., BaseAlgorithm], name: str, options: dict[str, Any]) -> None:
-    """Names the near miss of the first option that an algorithm does not have."""
+    """Rejects the first option that an algorithm does not have, and suggests a similar one."""
     parameters = inspect.signature(algorithm).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
@@ -105,12 +105,12 @@ def _refuse_unknown(algorithm: Callable[..., BaseAlgorithm], name: str, options:
 
 
 def _whole_episodes(focus_steps: int, num_envs: int, rollout: int) -> int:
-    """Steps of one environment in a rollout: the fewest whole episodes that make so many steps in all."""
+    """Steps of each environment in a rollout: as few whole episodes as make up `rollout` steps in all."""
     return focus_steps * max(1, math.ceil(rollout / (focus_steps * num_envs)))
 
 
 def _focus_steps(env: Any) -> int:
-    """T - 1 of an environment of ours, however wrapped; 1 of any other."""
+    """T - 1 for a glance-and-focus environment, wrapped or not; 1 for any other."""
     if isinstance(env, VecEnv):
         try:
             dynamics = env.get_attr("dynamics")[0]
@@ -122,7 +122,7 @@ def _focus_steps(env: Any) -> int:
 
 
 def as_sb3(env: AnyEnv, form: str = "plain") -> Any:
-    """What SB3 accepts as environment: a vector environment gets an adapter and an episode monitor.
+    """Adapts an environment to SB3; a vector environment also gets an episode monitor.
 
     Args:
         env: the environment.
@@ -132,7 +132,7 @@ def as_sb3(env: AnyEnv, form: str = "plain") -> Any:
         A Gymnasium environment or an SB3 `VecEnv`.
 
     Raises:
-        ValueError: if an SB3 `VecEnv` is not in that form already.
+        ValueError: if the environment is an SB3 `VecEnv` of another form.
     """
     if isinstance(env, VecEnv):
         fits = {
@@ -142,8 +142,8 @@ def as_sb3(env: AnyEnv, form: str = "plain") -> Any:
         }
         if not fits[form]:
             raise ValueError(
-                f"this algorithm needs the environment in {form!r} form, which can't be made of a VecEnv; pass the "
-                "environment itself"
+                f"this algorithm needs the environment in {form!r} form, and a VecEnv can't be converted; pass the "
+                "Gymnasium environment"
             )
         return env
     if isinstance(env, VectorEnv):

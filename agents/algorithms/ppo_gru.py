@@ -1,7 +1,7 @@
 """PPO for a policy with a GRU of its own, back-propagated through the whole episode (Appendix A.2).
 
-Stable-Baselines3 has no recurrent PPO and sb3-contrib's is LSTM only. This one keeps SB3's logger, callbacks, buffers
-and saving; only what touches the recurrent state is new.
+Stable-Baselines3 has no recurrent PPO, and sb3-contrib's supports only LSTMs. This one keeps SB3's logger, callbacks,
+buffers and saving; only what touches the recurrent state is new.
 """
 
 from __future__ import annotations
@@ -23,12 +23,19 @@ from agents.policies.gru import GlimpseGRUPolicy
 class PPOGRU(PPO):
     """PPO whose minibatches are whole environments' rollouts, so that gradients flow through the GRU.
 
-    `n_steps` should be a multiple of the episode's focus steps T - 1, and `batch_size` counts steps as in SB3: a
-    minibatch holds `batch_size / n_steps` environments. `predict` takes and returns the GRU's state.
+    `batch_size` counts steps, as in SB3: a minibatch holds `batch_size / n_steps` environments. `predict` takes and
+    returns the GRU's state.
+
+    A rollout that begins in the middle of an episode starts from the state that the last rollout ended with, where
+    gradients stop. With `n_steps` a multiple of the episode's focus steps T - 1, this happens only once an episode of
+    that environment has ended early (`exit_confidence`, `stop_action`).
 
     Args:
         *args: as SB3's PPO.
         **kwargs: as SB3's PPO.
+
+    Attributes:
+        state: (n_envs, units) the GRU's state in each environment, after its last action.
     """
 
     policy: GlimpseGRUPolicy
@@ -36,24 +43,24 @@ class PPOGRU(PPO):
 
     def _setup_model(self) -> None:
         super()._setup_model()
-        self._state = self.policy.initial_state(self.n_envs)
-        self._first_state = self._state
+        self.state = self.policy.initial_state(self.n_envs)
+        self._first_state = self.state
 
     def collect_rollouts(
         self, env: VecEnv, callback: BaseCallback, rollout_buffer: RolloutBuffer, n_rollout_steps: int
     ) -> bool:
-        """As SB3's, with the recurrent state carried along; false if the callback stopped the training."""
+        """As SB3's, carrying the recurrent state along; false if the callback stopped the training."""
         assert self._last_obs is not None and self._last_episode_starts is not None
         assert isinstance(self.action_space, spaces.Box) and isinstance(rollout_buffer, DictRolloutBuffer)
         self.policy.set_training_mode(False)
         rollout_buffer.reset()
         callback.on_rollout_start()
-        self._first_state = self._state
+        self._first_state = self.state
         for _ in range(n_rollout_steps):
             starts = torch.as_tensor(self._last_episode_starts, dtype=torch.float32, device=self.device)
             with torch.no_grad():
-                self._state = self.policy.recur(obs_as_tensor(self._last_obs, self.device), self._state, starts)  # type: ignore[arg-type]  # Dict observations
-                distribution, values = self.policy.outputs(self._state)
+                self.state = self.policy.recur(obs_as_tensor(self._last_obs, self.device), self.state, starts)  # type: ignore[arg-type]  # Dict observations
+                distribution, values = self.policy.outputs(self.state)
                 actions = distribution.get_actions()
                 log_probs = distribution.log_prob(actions)
             sampled = actions.cpu().numpy()
@@ -68,7 +75,7 @@ class PPOGRU(PPO):
             self._last_episode_starts = dones
         with torch.no_grad():
             starts = torch.as_tensor(dones, dtype=torch.float32, device=self.device)
-            after = self.policy.recur(obs_as_tensor(obs, self.device), self._state, starts)  # type: ignore[arg-type]  # Dict observations
+            after = self.policy.recur(obs_as_tensor(obs, self.device), self.state, starts)  # type: ignore[arg-type]  # Dict observations
             last_values = self.policy.outputs(after)[1]
         rollout_buffer.compute_returns_and_advantage(last_values=last_values, dones=dones)
         callback.update_locals(locals())
@@ -103,7 +110,38 @@ class PPOGRU(PPO):
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
 
     def _losses(self, buffer: DictRolloutBuffer, rows: np.ndarray, clip_range: float) -> dict[str, Tensor]:
-        def of(array: np.ndarray) -> Tensor:  # (n_steps, rows, ...)
+        log_probs, values, entropies = self.evaluate_rollout(buffer, rows)
+        old_log_probs, advantages, returns = (
+            torch.as_tensor(array[:, rows], device=self.device)
+            for array in (buffer.log_probs, buffer.advantages, buffer.returns)
+        )
+        if self.normalize_advantage:
+            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
+        ratio = torch.exp(log_probs - old_log_probs)
+        clipped = torch.clamp(ratio, 1.0 - clip_range, 1.0 + clip_range)
+        policy_loss = -torch.min(ratio * advantages, clipped * advantages).mean()
+        value_loss = functional.mse_loss(values, returns)
+        entropy_loss = -entropies.mean()
+        loss = policy_loss + self.vf_coef * value_loss + self.ent_coef * entropy_loss
+        return {
+            "policy_gradient_loss": policy_loss,
+            "value_loss": value_loss,
+            "entropy_loss": entropy_loss,
+            "loss": loss,
+        }
+
+    def evaluate_rollout(self, buffer: DictRolloutBuffer, rows: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Runs the policy through a rollout again, differentiably, from the state that it began with.
+
+        Args:
+            buffer: the rollout that was collected last.
+            rows: (R,) which environments.
+
+        Returns:
+            log-probabilities of the actions, values and entropies, (n_steps, R) each.
+        """
+
+        def of(array: np.ndarray) -> Tensor:  # (n_steps, R, ...)
             return torch.as_tensor(array[:, rows], device=self.device)
 
         flat = {key: of(array).flatten(0, 1) for key, array in buffer.observations.items()}
@@ -115,24 +153,12 @@ class PPOGRU(PPO):
         for step in range(buffer.buffer_size):
             state = self.policy.remember(vectors[step], state, starts[step])
             distribution, value = self.policy.outputs(state)
+            entropy = distribution.entropy()
+            assert entropy is not None  # a Gaussian has one
             log_probs.append(distribution.log_prob(actions[step]))
-            entropies.append(distribution.entropy())
             values.append(value)
-        advantages = of(buffer.advantages)
-        if self.normalize_advantage:
-            advantages = (advantages - advantages.mean()) / (advantages.std() + 1e-8)
-        ratio = torch.exp(torch.stack(log_probs) - of(buffer.log_probs))
-        clipped = torch.clamp(ratio, 1.0 - clip_range, 1.0 + clip_range)
-        policy_loss = -torch.min(ratio * advantages, clipped * advantages).mean()
-        value_loss = functional.mse_loss(torch.stack(values), of(buffer.returns))
-        entropy_loss = -torch.stack([e for e in entropies if e is not None]).mean()
-        loss = policy_loss + self.vf_coef * value_loss + self.ent_coef * entropy_loss
-        return {
-            "policy_gradient_loss": policy_loss,
-            "value_loss": value_loss,
-            "entropy_loss": entropy_loss,
-            "loss": loss,
-        }
+            entropies.append(entropy)
+        return torch.stack(log_probs), torch.stack(values), torch.stack(entropies)
 
     def predict(
         self,
@@ -141,16 +167,16 @@ class PPOGRU(PPO):
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Where to look next.
+        """Decides where to look next.
 
         Args:
             observation: of one environment or of B.
             state: what the last call returned; None at the start.
-            episode_start: (B,) bool, where the state must be forgotten.
-            deterministic: the mean instead of a sample.
+            episode_start: (B,) bool, which environments start an episode and need a fresh state.
+            deterministic: takes the mean instead of a sample.
 
         Returns:
-            action (B, A) or (A,) in [-1, 1], and the state to pass next time.
+            action (B, A) or (A,) in [-1, 1], and the state to pass to the next call.
         """
         self.policy.set_training_mode(False)
         tensors, is_batch = self.policy.obs_to_tensor(observation)
@@ -166,4 +192,4 @@ class PPOGRU(PPO):
         return (clipped if is_batch else clipped[0]), (new.cpu().numpy(),)
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_state", "_first_state"]
+        return [*super()._excluded_save_params(), "state", "_first_state"]

@@ -1,12 +1,12 @@
-"""The algorithms that agents are made with: whose they are, their policies and their settings.
+"""The algorithms that train agents, with their policies and settings.
 
-Your own is one entry more:
+To add your own, add an entry:
 
     from agents import AGENTS, AgentRecipe
 
     AGENTS["mine"] = AgentRecipe(MyAlgorithm, "MultiInputPolicy", {"gamma": 0.7, "learning_rate": 1e-3})
 
-`make_agent("mine", env)` then works; if that stands in `my_agents.py`, so do `gfnet benchmark mine --import my_agents`
+`make_agent("mine", env)` then works. With the entry in `my_agents.py`, so do `gfnet benchmark mine --import my_agents`
 and `gfnet train CONFIG --import my_agents --set agent.name=mine`.
 """
 
@@ -33,7 +33,7 @@ from agents.policies.off_policy import (
 )
 
 FORMS = ("plain", "flat", "grid")
-"""How an algorithm wants the environment: as it is, with flat observations, or with actions on a grid."""
+"""The form in which an algorithm needs the environment: as it is, with flat observations, or with actions on a grid."""
 
 
 @dataclass(frozen=True)
@@ -42,15 +42,15 @@ class AgentRecipe:
 
     Attributes:
         algorithm: the SB3 class.
-        policy: its policy class or SB3's name of one.
-        defaults: keyword arguments of the algorithm, unless others are passed.
-        policy_kwargs: keyword arguments of the policy, likewise. `extractor` holds those of `GlimpseExtractor`.
-        rollout: for algorithms that learn from rollouts: steps in one, at least; `n_steps` then defaults to the fewest
-            whole episodes that make so many. 0 for algorithms that don't.
-        batches: batches that a rollout is cut into, for algorithms that take a `batch_size`.
-        updates_per_step: for algorithms that learn from a replay buffer: gradient steps for each environment step.
-        noise: standard deviation of the noise on its actions, for algorithms that need one; in the paper's units.
-        num_envs: episodes side by side that it learns well from.
+        policy: its policy class, or SB3's name for one.
+        defaults: default keyword arguments of the algorithm.
+        policy_kwargs: default keyword arguments of the policy; `extractor` holds those of `GlimpseExtractor`.
+        rollout: least number of steps in a rollout; `n_steps` then defaults to as few whole episodes as make up so
+            many. 0 for algorithms that don't learn from rollouts.
+        batches: number of batches that a rollout is split into, for algorithms with a `batch_size`.
+        updates_per_step: gradient steps per environment step, for algorithms with a replay buffer.
+        noise: standard deviation of the action noise in the paper's [0, 1] units, for algorithms that need it.
+        num_envs: number of parallel episodes that it learns well from.
         form: one of `FORMS`.
     """
 
@@ -69,17 +69,17 @@ class AgentRecipe:
 _EXTRACTOR = {"attention_maps": 8}  # `PROPOSAL_NETWORKS` has the paper's own
 _GAUSSIAN = {"std": 0.15, "extractor": _EXTRACTOR}
 
-# A.2: gamma 0.7, clipping 0.2, c1 0.5, c2 0.01 (which a given std makes void), Monte-Carlo returns.
+# A.2: gamma 0.7, clipping 0.2, c1 0.5, c2 0.01 (without effect, as the std is fixed), Monte-Carlo returns.
 # Differs from the paper: four epochs of three batches instead of one of one, learning rate 2e-3 instead of 3e-4,
 # std 0.15 instead of 0.1, advantages normalised instead of returns: each learns faster on the embedded task. The
-# log-probability is that of the action before it is clipped to the space (SB3); the authors' code takes it after.
+# log-probability is that of the action before it is clipped to the space (SB3); the authors' code uses the clipped one.
 _RETURNS = {"gamma": 0.7, "gae_lambda": 1.0}
 _PPO = {**_RETURNS, "n_epochs": 4, "learning_rate": 2e-3, "clip_range": 0.2, "vf_coef": 0.5, "ent_coef": 0.0}
 _ROLLOUT = 768  # steps: 256 scenes of three focus steps; A.2's mini-batch of 256 images
 
-# Algorithms with a replay buffer learn from single steps; feature maps are large, so the buffer is small.
+# Algorithms with a replay buffer learn from single steps; observations are large, so the buffer is small.
 _REPLAY = {"gamma": 0.7, "buffer_size": 20_000, "batch_size": 256, "learning_starts": 2_000, "train_freq": 1}
-_ENTROPY = {"ent_coef": "auto_0.02"}  # rewards are differences of probabilities: a coefficient of 1 would drown them
+_ENTROPY = {"ent_coef": "auto_0.02"}  # rewards are differences of probabilities; a coefficient of 1 would swamp them
 _CRITIC = {"net_arch": {"pi": [], "qf": [256]}, "extractor": _EXTRACTOR}
 
 
@@ -110,7 +110,7 @@ AGENTS: dict[str, AgentRecipe] = {
     "trpo": AgentRecipe(
         TRPO,
         GlimpsePolicy,
-        # The curvature is estimated from a batch of hundreds: little damping follows its noise, and hardly learns.
+        # The curvature is estimated from only hundreds of steps: with little damping, noise dominates the update.
         {
             **_RETURNS,
             "learning_rate": 2e-3,
@@ -124,7 +124,7 @@ AGENTS: dict[str, AgentRecipe] = {
         3,
     ),
     "sac": _replay(SAC, GlimpseSACPolicy, tau=0.02, **_ENTROPY),
-    # Faster than that, and a deterministic actor runs into the ends of its tanh, where there is no gradient.
+    # With a higher learning rate, a deterministic actor saturates its tanh, where there is no gradient.
     "td3": replace(_replay(TD3, GlimpseTD3Policy, tau=0.02, learning_rate=3e-4), noise=0.15),
     "ddpg": replace(_replay(DDPG, GlimpseTD3Policy, tau=0.02, learning_rate=3e-4), noise=0.15),
     "tqc": _replay(TQC, GlimpseTQCPolicy, tau=0.02, **_ENTROPY),

@@ -1,4 +1,4 @@
-"""A Gymnasium vector environment as Stable-Baselines3 wants to see it."""
+"""Adapters of Gymnasium vector environments to Stable-Baselines3."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvO
 
 
 class SB3VecEnv(VecEnv):
-    """SB3's `VecEnv` around a Gymnasium `VectorEnv` in SAME_STEP mode, ours or any other, wrapped or not.
+    """SB3's `VecEnv` around any Gymnasium `VectorEnv` in SAME_STEP mode.
 
-    On the last step of an episode, `infos[i]["terminal_observation"]` is what was seen before the reset and the other
-    entries of `infos[i]` are the finished episode's.
+    On the last step of an episode, `infos[i]["terminal_observation"]` is the last observation before the reset, and the
+    other entries of `infos[i]` belong to the finished episode.
 
     Args:
         env: the environment.
@@ -46,11 +46,11 @@ class SB3VecEnv(VecEnv):
         return cast(VecEnvObs, observation)
 
     def step_async(self, actions: np.ndarray) -> None:
-        """Keeps the actions for `step_wait`."""
+        """Stores the actions for `step_wait`."""
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Looks at one patch in every row."""
+        """Steps every row; finished ones start new episodes."""
         observation, reward, terminated, truncated, info = self.env.step(self._actions)
         done = terminated | truncated
         rows: list[dict[str, Any]] = _rows(info, self.num_envs)
@@ -81,24 +81,25 @@ class SB3VecEnv(VecEnv):
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
         """Calls a method of the environment once; every row gets its result."""
-        result = getattr(self.env, method_name)(*args, **kwargs)
+        owner = self.env if hasattr(self.env, method_name) else self.env.unwrapped
+        result = getattr(owner, method_name)(*args, **kwargs)
         return [result for _ in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """The rows carry no wrappers of their own."""
+        """Always false: the rows have no wrappers of their own."""
         return [False for _ in self._get_indices(indices)]
 
 
 class FlatVecEnv(VecEnvWrapper):
-    """Joins the parts of Dict observations into one vector, by name, for algorithms that know no others.
+    """Concatenates the parts of Dict observations, sorted by name, for algorithms that need flat observations.
 
-    Gymnasium's own wrapper refuses SAME_STEP vector environments.
+    Gymnasium's own wrapper does not support SAME_STEP vector environments.
 
     Args:
         venv: an SB3 `VecEnv` with Dict observations.
 
     Attributes:
-        parts: their space.
+        parts: the space of the Dict observations.
     """
 
     def __init__(self, venv: VecEnv) -> None:
@@ -107,11 +108,11 @@ class FlatVecEnv(VecEnvWrapper):
         super().__init__(venv, flatten_space(venv.observation_space))
 
     def reset(self) -> VecEnvObs:
-        """(B, n) float32."""
+        """Starts new episodes in all rows; returns (B, n) float32 observations."""
         return _flat(self.venv.reset())
 
     def step_wait(self) -> VecEnvStepReturn:
-        """As the `VecEnv`'s, with observations (B, n) float32."""
+        """See `SB3VecEnv.step_wait`; observations are (B, n) float32."""
         observation, reward, done, infos = self.venv.step_wait()
         for info in infos:
             if "terminal_observation" in info:

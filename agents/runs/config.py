@@ -127,6 +127,8 @@ class Stage2Spec:
         action_std_schedule: the standard deviation of actions at the start and at the end, in the paper's [0, 1] units.
             Differs from the paper, which fixes it at 0.1: looks must first spread widely to hit a small sign at all,
             and later be precise.
+        compile: whether the classifier is compiled for this stage and its evaluations (20 to 60 s once), which changes
+            results by rounding only; None does so where it pays, see `agents.runs.compiling`.
     """
 
     env_steps: int
@@ -138,6 +140,7 @@ class Stage2Spec:
     evaluations: int = 0
     final_lr_fraction: float = 0.1
     action_std_schedule: tuple[float, float] = (0.25, 0.04)
+    compile: bool | None = None
 
     def __post_init__(self) -> None:
         if self.agent not in (*AGENTS, *FIXED_POLICIES):

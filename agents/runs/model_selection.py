@@ -18,10 +18,10 @@ class BestPolicy:
     What it has seen is kept in files, so that an interrupted training ends with the same choice.
 
     Args:
-        agent: while it learns.
-        folder: for the files.
-        accuracy: of the agent as it is now.
-        times: how often to ask, evenly spread over the training.
+        agent: the agent, while it learns.
+        folder: where the files go.
+        accuracy: measures the agent as it is.
+        times: number of evaluations, evenly spread over the training.
     """
 
     def __init__(self, agent: BaseAlgorithm, folder: Path, accuracy: Callable[[], float], times: int) -> None:
@@ -32,11 +32,11 @@ class BestPolicy:
             self._asked, self._best = read_facts(self._facts)
 
     def ask(self, done: int, total: int) -> None:
-        """Looks at the agent if it is time to.
+        """Evaluates the agent if it is time to.
 
         Args:
             done: environment steps so far.
-            total: in all.
+            total: environment steps in all.
         """
         due = done * self._times // total
         if due <= self._asked:
@@ -49,7 +49,7 @@ class BestPolicy:
         write_json(self._facts, {"asked": due, "accuracy": self._best})
 
     def take(self) -> float:
-        """Gives the agent the best weights, its last ones included, and removes the files.
+        """Loads the best weights into the agent, its last ones included, and removes the files.
 
         Returns:
             Their accuracy.

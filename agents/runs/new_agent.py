@@ -18,7 +18,7 @@ from gfnet_env import GlanceFocusVectorEnv, Task
 
 
 def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Spec) -> GlanceFocusVectorEnv:
-    """The environment that stage II trains in."""
+    """Builds the environment that stage II trains in; image files are prefetched."""
     num_envs = spec.num_envs or AGENTS[spec.agent].num_envs
     if isinstance(source, FolderImages | RandomCrops):
         source = Prefetcher(source)
@@ -26,7 +26,7 @@ def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Sp
 
 
 def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, tensorboard: Path | None = None) -> BaseAlgorithm:
-    """An untrained agent for stage II."""
+    """Builds an untrained agent for stage II, its learning rate decaying linearly if it has one."""
     options = dict(spec.options)
     initial = {**AGENTS[spec.agent].defaults, **options}.get("learning_rate")
     if initial is not None:

@@ -8,13 +8,15 @@ from typing import Any
 
 import torch
 
-from agents.algorithms.stage2 import STATE_KEYS, train_agent, whole_rollouts
+from agents.algorithms.stage2 import train_agent, whole_rollouts
+from agents.algorithms.training_state import STATE_KEYS
 from agents.evaluation.metrics import accuracy_by_step
 from agents.evaluation.rollout import evaluate
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LookPolicy
 from agents.policies.weights import load_policy, save_policy
+from agents.runs.compiling import compiles_stage2
 from agents.runs.config import RunConfig
 from agents.runs.dry_run import check_stage2
 from agents.runs.folder import RunFolder, start_folder
@@ -80,7 +82,8 @@ class Pipeline:
         network = self.full_resolution()
         classifier = self.stage1()
         for files in self.rounds:
-            policy = self.stage2(frozen(classifier), files)
+            fast = frozen(classifier, compile=compiles_stage2(config.stage2, classifier))
+            policy = self.stage2(fast, files)
             repeatable = None if config.stage2.agent == "random" else policy  # stage III draws places of its own
             classifier = self.stage3(classifier, repeatable, files)
         if not is_first_process():

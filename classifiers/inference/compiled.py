@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch._dynamo import config as dynamo
 from torch._inductor import config as inductor
+from torch._inductor.cpp_builder import get_cpp_compiler
+from torch._inductor.exc import InvalidCxxCompiler
 
 from classifiers.networks.encoders import Encoder, Encoding
 
@@ -61,6 +63,15 @@ class CompiledEncoder(Encoder):
         ):
             encoding: Encoding = self._compiled(images, are_pixels)
         return encoding
+
+
+def has_compiler() -> bool:
+    """Whether `torch.compile` finds the C++ compiler that it needs on a processor."""
+    try:
+        get_cpp_compiler()
+    except InvalidCxxCompiler:
+        return False
+    return True
 
 
 def best_micro_batch_size(images: Tensor) -> int:

@@ -1,0 +1,235 @@
+"""Stage II as it runs: rollouts continue each other, and an interrupted training ends as if it had not been."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_classifier
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from test_agents_algorithms import small_agent
+from torch import Tensor
+
+from agents.algorithms.ppo_gru import PPOGRU
+from agents.algorithms.stage2 import train_agent
+from agents.runs.log import RunLog
+from classifiers.checkpoints import CheckpointError
+from classifiers.data.folder import FolderImages
+from classifiers.data.prefetch import Prefetcher
+from classifiers.data.source import ArrayImages, Batch, ImageSource
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.spec import ClassifierSpec
+from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
+
+ON_POLICY = ("ppo", "ppo_gru", "recurrent_ppo", "a2c", "trpo")
+EARLY = EpisodeSpec(exit_confidence=0.1245)  # random weights: episodes of one, two or three looks
+NUM_ENVS, STEPS = 6, 6 * 3 * 12  # twelve rollouts
+
+
+class KilledError(Exception):
+    pass
+
+
+def _env(classifier: FrozenClassifier, source: ImageSource, episode: EpisodeSpec = EARLY) -> GlanceFocusVectorEnv:
+    return GlanceFocusVectorEnv(Task(source, classifier), episode, num_envs=NUM_ENVS, autoreset_mode="SAME_STEP")
+
+
+def _agent(name: str, env: GlanceFocusVectorEnv, **options: Any) -> Any:
+    batch = {} if name == "a2c" else {"batch_size": 9}
+    return small_agent(name, env, seed=3, **{**batch, **options})
+
+
+class Training:
+    """A training that is killed after chosen rollouts and started again in a new process's objects."""
+
+    def __init__(self, folder: Path, name: str, make_env: Callable[[], GlanceFocusVectorEnv]) -> None:
+        self.folder, self.name, self.make_env = folder, name, make_env
+        self.rollouts = 0
+        folder.mkdir()
+
+    def run(self, kill_after: int | None) -> Any:
+        agent = _agent(self.name, self.make_env())
+        log = RunLog(self.folder / "metrics.jsonl", self.folder / "tensorboard")
+        count = 0
+
+        def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
+            nonlocal count
+            log.add("stage2", done, figures)
+            count += 1
+            self.rollouts += 1
+            if count == kill_after:
+                raise KilledError
+
+        try:
+            train_agent(
+                agent,
+                STEPS,
+                seed=3,
+                action_std_schedule=(0.25, 0.1),
+                checkpoint=self.folder / "training.pt",
+                on_rollout=on_rollout,
+                on_checkpoint=log.write,
+            )
+        except KilledError:
+            return None
+        log.write()
+        return agent
+
+    def curve(self) -> list[dict[str, Any]]:
+        lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
+        return [line for line in lines if line["stage"] == "stage2"]
+
+
+@pytest.fixture
+def _save_every_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("agents.algorithms.stage2._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr("agents.algorithms.stage2._LARGEST_FRACTION", float("inf"))
+
+
+@pytest.mark.usefixtures("_save_every_rollout")
+@pytest.mark.parametrize("name", ON_POLICY)
+def test_killed_again_and_again_it_ends_with_the_same_weights_and_curve(
+    name: str, classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    whole = Training(tmp_path / "whole", name, lambda: _env(classifier, scenes))
+    killed = Training(tmp_path / "killed", name, lambda: _env(classifier, scenes))
+    expected = whole.run(None)
+    rng = np.random.default_rng(0)
+
+    found = None
+    while found is None:
+        torch.manual_seed(int(rng.integers(1000)))  # whatever a new process begins with
+        found = killed.run(int(rng.integers(2, 5)))
+
+    assert whole.rollouts == 12 and killed.rollouts >= 14
+    assert all(
+        torch.equal(value, found.policy.state_dict()[key]) for key, value in expected.policy.state_dict().items()
+    )
+    assert killed.curve() == whole.curve() and len(whole.curve()) == 12
+    assert [info["r"] for info in found.ep_info_buffer] == [info["r"] for info in expected.ep_info_buffer]
+
+
+class Noting(Prefetcher):
+    """Notes which images were fetched, and whether they were expected."""
+
+    def __init__(self, source: FolderImages) -> None:
+        super().__init__(source, 1)
+        self.fetched: list[int] = []
+        self.unexpected: list[int] = []
+        self._expected: set[int] = set()
+
+    def expect(self, indices: np.ndarray) -> None:
+        self._expected = set(indices.tolist())
+        super().expect(indices)
+
+    def fetch(self, indices: Tensor) -> Batch:
+        self.fetched += indices.tolist()
+        self.unexpected += [index for index in indices.tolist() if index not in self._expected]
+        return super().fetch(indices)
+
+
+@pytest.mark.parametrize("episode", [EARLY, EpisodeSpec()], ids=["early exits", "all looks"])
+def test_no_image_is_fetched_in_vain_and_all_but_the_first_are_prefetched(
+    episode: EpisodeSpec, picture_tree: Path
+) -> None:
+    spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=4, hidden_size=16)
+    classifier = frozen(random_classifier(spec, 2))
+    source = Noting(FolderImages.open(picture_tree / "train", (96, 128)))
+    agent = _agent("ppo", _env(classifier, source, episode))
+
+    train_agent(agent, STEPS, seed=0)
+
+    episodes = agent.env.episode_count
+    assert agent.num_timesteps == STEPS and episodes >= STEPS // 3
+    assert len(source.fetched) == episodes + NUM_ENVS
+    assert len(source.unexpected) <= NUM_ENVS and source.unexpected == source.fetched[: len(source.unexpected)]
+
+
+def test_a_state_loads_without_code_and_continues_exactly(
+    classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    env, other = _env(classifier, scenes), _env(classifier, scenes)
+    actions = np.random.default_rng(0).uniform(-1, 1, (12, NUM_ENVS, 2)).astype(np.float32)
+    env.reset(seed=5)
+    for action in actions[:5]:
+        env.step(action)
+    torch.save(env.state_dict(), tmp_path / "env.pt")
+
+    other.load_state_dict(torch.load(tmp_path / "env.pt", weights_only=True))
+
+    for action in actions[5:]:
+        mine, theirs = env.step(action), other.step(action)
+        assert all(np.array_equal(value, theirs[0][key]) for key, value in mine[0].items())
+        assert np.array_equal(mine[1], theirs[1]) and np.array_equal(mine[2], theirs[2])
+        assert np.array_equal(mine[4]["index"], theirs[4]["index"])
+    assert torch.equal(env.dynamics.images, other.dynamics.images)
+
+
+def test_a_state_of_another_environment_is_rejected(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env, short = _env(classifier, scenes), _env(classifier.with_spec(num_glimpses=3), scenes)
+    env.reset(seed=0)
+    small = GlanceFocusVectorEnv(Task(scenes, classifier), EARLY, num_envs=2)
+
+    with pytest.raises(ValueError, match=r"has shape \(6, 4, 2\), this environment needs \(6, 3, 2\); load the state"):
+        short.load_state_dict(env.state_dict())
+    with pytest.raises(ValueError, match="argument 2 is longer"):
+        small.load_state_dict(env.state_dict())
+
+
+@pytest.mark.usefixtures("_save_every_rollout")
+def test_a_checkpoint_of_another_training_is_rejected(
+    classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    killed = Training(tmp_path / "killed", "ppo", lambda: _env(classifier, scenes))
+    killed.run(3)
+
+    with pytest.raises(CheckpointError, match="is damaged or of another training"):
+        train_agent(
+            _agent("ppo_gru", _env(classifier, scenes)), STEPS, seed=3, checkpoint=killed.folder / "training.pt"
+        )
+
+
+@pytest.mark.parametrize("n_steps", [3, 4])
+def test_the_gru_recomputes_what_it_did_when_rollouts_begin_in_the_middle_of_episodes(
+    n_steps: int, classifier: FrozenClassifier, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent: PPOGRU = _agent("ppo_gru", _env(classifier, scenes), n_steps=n_steps, batch_size=2 * n_steps)
+    begun, differences = [], []
+    train = agent.train
+
+    def checked() -> None:
+        buffer: Any = agent.rollout_buffer
+        log_probs, values, _ = agent.evaluate_rollout(buffer, np.arange(NUM_ENVS))
+        begun.append(int((1 - buffer.episode_starts[0]).sum()))
+        differences.append(float((log_probs.detach() - torch.from_numpy(buffer.log_probs)).abs().max()))
+        differences.append(float((values.detach() - torch.from_numpy(buffer.values)).abs().max()))
+        train()
+
+    monkeypatch.setattr(agent, "train", checked)
+
+    train_agent(agent, NUM_ENVS * n_steps * 6, seed=0)
+
+    assert begun[0] == 0 and sum(begun) > 0  # rollouts began in the middle of episodes
+    assert max(differences) < 1e-4
+
+
+def test_gradients_of_the_gru_flow_through_the_episodes_of_a_rollout_and_not_beyond(
+    classifier: FrozenClassifier, scenes: ArrayImages
+) -> None:
+    agent: PPOGRU = _agent("ppo_gru", _env(classifier, scenes, EpisodeSpec()), n_steps=6, batch_size=6)
+    agent.learn(36)
+    buffer: Any = agent.rollout_buffer
+    for key, values in buffer.observations.items():
+        buffer.observations[key] = torch.from_numpy(values).requires_grad_()  # read by `evaluate_rollout` as arrays are
+
+    log_probs, _, _ = agent.evaluate_rollout(buffer, np.arange(1))
+    log_probs[4].sum().backward()  # the second look of the second episode
+
+    grads = buffer.observations["features"].grad[:, 0].flatten(1).abs().sum(dim=1)
+    assert (grads[3:5] > 0).all() and (grads[[0, 1, 2, 5]] == 0).all()
+    assert isinstance(agent, OnPolicyAlgorithm)
