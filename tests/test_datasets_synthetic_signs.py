@@ -8,7 +8,6 @@ import pytest
 import torch
 from conftest import SMALL_SCENES
 
-from classifiers.data.source import batches
 from classifiers.data.synthetic_signs.cache import SHARD_SIZE, load_scenes
 from classifiers.data.synthetic_signs.scenes import SPLITS, SceneSpec, draw_scene
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES, DISTRACTORS
@@ -164,18 +163,3 @@ def test_cache_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     assert len(list(tmp_path.rglob("test-00000.safetensors"))) == 1
     assert os.access(tmp_path, os.W_OK)
-
-
-def test_batches_go_once_through_a_source() -> None:
-    source = load_scenes(TINY, "val", 10)
-
-    in_order = torch.cat([batch.labels for batch in batches(source, 4)])
-    shuffled = [batch.images for batch in batches(source, 4, torch.Generator().manual_seed(0))]
-
-    assert torch.equal(in_order, source.labels)
-    assert [len(images) for images in shuffled] == [4, 4, 2]
-    together = torch.cat(shuffled)
-    assert not torch.equal(together, source.images)
-    assert torch.equal(
-        together.flatten(1).long().sum(1).sort().values, source.images.flatten(1).long().sum(1).sort().values
-    )

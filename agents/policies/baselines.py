@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from agents.policies.protocol import LookPolicy
-from classifiers.networks.geometry import crop, top_left_px
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.glimpse import View
 from classifiers.networks.readout import read_out
@@ -41,12 +40,18 @@ class RandomPolicy(BaselinePolicy):
 
 
 class CentreCornerPolicy(BaselinePolicy):
-    """First the centre, then the corners in reading order (Table 5), then the centre again."""
+    """First the centre, then the corners in reading order (Table 5), then the centre again.
+
+    Where the first look was a patch at the centre instead of a glance, it begins with the corners.
+    """
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
         """See `LookPolicy.__call__`."""
         places = CENTRE_CORNERS.to(view.step.device)
-        return places[(view.step - 1) % len(places)], state
+        visited = view.step - 1
+        if view.first_location is not None:
+            visited = visited + (view.first_location == places[0]).all(dim=1)
+        return places[visited % len(places)], state
 
 
 class OraclePolicy(BaselinePolicy):
@@ -104,10 +109,9 @@ def encode_places(classifier: GlanceFocusClassifier, images: Tensor, places: Ten
         pooled (B, G, F) and the encoder's own logits (B, G, K).
     """
     pooled, logits = [], []
-    side, size = classifier.spec.patch_size, (images.shape[-2], images.shape[-1])
-    corners = top_left_px(places, size, side).to(images.device)
+    which = torch.zeros(len(places), dtype=torch.int64, device=images.device)
     for image in images:
-        patches = crop(image[None], corners, side, torch.zeros_like(corners[:, 0]))
+        patches = classifier.patches(image[None], places, which)
         vectors = classifier.local_encoder.encode_pixels(patches).pooled
         pooled.append(vectors)
         logits.append(classifier.local_encoder.classifier(vectors))

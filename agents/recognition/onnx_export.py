@@ -49,8 +49,8 @@ class _Glance(nn.Module):
         self.rows: Tensor
         self.columns: Tensor
         rows, columns = resizing_matrices(image_size, (side, side), mode)
-        if classifier.spec.first_look == "centre":
-            top, left = top_left_px(torch.full((1, 2), 0.5), image_size, side)[0].tolist()
+        if (centre := classifier.first_location(1)) is not None:
+            top, left = top_left_px(centre.cpu(), image_size, side)[0].tolist()
             rows = torch.eye(image_size[0])[top : top + side]
             columns = torch.eye(image_size[1])[:, left : left + side]
         self.register_buffer("rows", rows)
@@ -169,6 +169,11 @@ def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
         raise ValueError("the recogniser does not know its images' size; load it from a run")
     if not isinstance(recognizer.policy, DeterministicPolicy):
         raise ValueError("the run's policy is not a trained network; export a run whose stage2.agent learns")
+    if recognizer.classifier.spec.first_look == "random":
+        raise ValueError(
+            "the run's first look is at a random place, which a graph can't draw; export a run with first_look: glance "
+            "or centre"
+        )
     return DeterministicPolicy(copy.deepcopy(recognizer.policy.network).cpu(), recognizer.policy.observes)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,8 +25,8 @@ class UnreadableImageError(ValueError):
     """An image file could not be decoded."""
 
 
-def map_threads(function: Callable[[int], Any], indices: Iterable[int]) -> Iterable[Any]:
-    """The function's results, in order, computed by one thread for each core; in a worker process by that alone.
+def map_threads(function: Callable[[int], Any], indices: Sequence[int]) -> Iterable[Any]:
+    """The function's results, in order, computed by one thread per core; without threads in a worker or for one index.
 
     Decoding releases the interpreter lock, so threads are enough.
 
@@ -37,7 +37,7 @@ def map_threads(function: Callable[[int], Any], indices: Iterable[int]) -> Itera
     Yields:
         The results.
     """
-    if get_worker_info() is not None:
+    if get_worker_info() is not None or len(indices) == 1:
         yield from map(function, indices)
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:

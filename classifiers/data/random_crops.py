@@ -9,14 +9,14 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional
 
 from classifiers.data.decoding import map_threads
-from classifiers.data.folder import FolderImages, FolderView
-from classifiers.data.source import Batch
+from classifiers.data.folder import FolderImages
+from classifiers.data.source import Batch, SourceView
 
 _RATIOS = (3.0 / 4.0, 4.0 / 3.0)  # width over height of a crop, torchvision's
 _TRIES = 10  # for a crop that lies inside the image, likewise
 
 
-class RandomCrops(FolderView):
+class RandomCrops(SourceView[FolderImages]):
     """The files of a folder, each cropped anew in every epoch as torchvision's RandomResizedCrop does, for training.
 
     Crops are drawn from generators of their own, not from torch's, so that threads may decode side by side.

@@ -31,10 +31,11 @@ class View(NamedTuple):
     Attributes:
         glimpse: the last one.
         glance: (B, C, h, w) feature maps of the first one.
-        locations: (B, T - 1, 2) in [0, 1], (row, col), of the looks so far; zeros where none was taken.
+        locations: (B, T - 1, 2) in [0, 1], (row, col), of the looks since the first; zeros where none was taken.
         step: (B,) int64, glimpses so far, the glance counted: 1 to T.
         images: (B, 3, H, W) the images themselves, None in recognition; only the oracle may read them.
         labels: (B,) int64 true labels, None where they are not known; likewise.
+        first_location: (B, 2) in [0, 1], where the first look was if it was a patch; None if it was a glance.
     """
 
     glimpse: Glimpse
@@ -43,16 +44,25 @@ class View(NamedTuple):
     step: Tensor
     images: Tensor | None = None
     labels: Tensor | None = None
+    first_location: Tensor | None = None
 
     @classmethod
-    def first(cls, glimpse: Glimpse, images: Tensor, num_glimpses: int, labels: Tensor | None = None) -> View:
-        """The view after the glance.
+    def first(
+        cls,
+        glimpse: Glimpse,
+        images: Tensor,
+        num_glimpses: int,
+        labels: Tensor | None = None,
+        location: Tensor | None = None,
+    ) -> View:
+        """The view after the first step.
 
         Args:
-            glimpse: of the glance.
-            images: (B, 3, H, W) what was glanced at.
-            num_glimpses: longest sequence T, the glance counted.
+            glimpse: of the glance, or of the patch in its place.
+            images: (B, 3, H, W) what was looked at.
+            num_glimpses: longest sequence T, the first step counted.
             labels: (B,) int64 true labels, where they are known.
+            location: (B, 2) in [0, 1], where that patch was; None for a glance.
 
         Returns:
             A view without locations.
@@ -60,7 +70,7 @@ class View(NamedTuple):
         count, device = len(glimpse.logits), glimpse.logits.device
         locations = torch.zeros(count, num_glimpses - 1, 2, device=device)
         step = torch.ones(count, dtype=torch.int64, device=device)
-        return cls(glimpse, glimpse.features, locations, step, images, labels)
+        return cls(glimpse, glimpse.features, locations, step, images, labels, location)
 
     def after(self, location: Tensor, glimpse: Glimpse) -> View:
         """The view after one more look, which all rows take at the same step.

@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from classifiers.data.loader import prefetch_batches
-from classifiers.data.random_crops import RandomCrops
 from classifiers.data.source import Batch, ImageSource
 from classifiers.files import write_atomically
 from classifiers.training.augmentation import augment
@@ -161,9 +160,8 @@ class _Steps:
         steps = order.split(self.spec.batch_size)[: self.per_epoch(source)]
         own = range(process_index(), self.parts, process_count())
         plan = [(index, part, step.tensor_split(self.parts)[part]) for index, step in enumerate(steps) for part in own]
-        if isinstance(source, RandomCrops):
-            source = source.for_epoch(epoch)
-        batches = prefetch_batches(source, [indices for _, _, indices in plan], self.spec.num_workers, self.device)
+        images = source.for_epoch(epoch)
+        batches = prefetch_batches(images, [indices for _, _, indices in plan], self.spec.num_workers, self.device)
         gathered: list[_Part] = []
         for (index, part, indices), batch in zip(plan, batches, strict=True):
             share = len(indices) / len(steps[index])

@@ -71,7 +71,7 @@ def train_sequences(
     trained = [group for group in groups if group["lr"] > 0 and group["params"]]
 
     def loss_of(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        predictions = model(batch.images, policy or random_policy(generator))
+        predictions = model(batch.images, policy or random_policy(generator), generator)
         return sequence_loss(predictions, batch.labels, spec.regularization)
 
     fixed = classifier.global_encoder if global_lr == 0 and not classifier.spec.shares_encoder else None
@@ -84,6 +84,9 @@ def random_policy(generator: torch.Generator) -> Policy:
 
     Args:
         generator: source of all randomness, on the CPU.
+
+    Returns:
+        A policy without memory.
     """
 
     def locate(view: View, state: None) -> tuple[Tensor, None]:
