@@ -1,4 +1,4 @@
-"""The one place where the environment's actions become the paper's locations, and decisions to stop."""
+"""Conversions between the environment's actions and the paper's locations and decisions to stop."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Decisions(NamedTuple):
     """What the agent decided in each row.
 
     Attributes:
-        location: (B, 2) float32 in [0, 1], (row, col) of the next patch; means nothing where it stops.
+        location: (B, 2) float32 in [0, 1], (row, col) of the next patch; without meaning where the agent stops.
         stops: (B,) bool, whether the episode ends without another look.
     """
 
@@ -25,26 +25,27 @@ class Decisions(NamedTuple):
         return Decisions(self.location[rows], self.stops[rows])
 
 
-def to_decisions(actions: np.ndarray, *, stop_action: bool) -> Decisions:
-    """Reads actions; with a stop action, the third component stops when it is above 0.
+def to_decisions(actions: np.ndarray, count: int, *, stop_action: bool) -> Decisions:
+    """Reads actions; with a stop action, the episode stops where the third component is above 0.
 
     Args:
         actions: (B, 2) float in [-1, 1], (row, col), or (B, 3), (row, col, stop).
+        count: number B of environments.
         stop_action: whether there is a third component.
 
     Returns:
-        The decisions.
+        What each row does.
 
     Raises:
-        ValueError: if the shape is another, or an action is NaN or lies outside the space.
+        ValueError: if the actions are not numbers of this shape, or one is NaN or outside the space.
     """
-    values = _checked(actions, ("row", "col", "stop") if stop_action else ("row", "col"))
+    values = _checked(actions, ("row", "col", "stop") if stop_action else ("row", "col"), count)
     stops = values[:, 2] > 0.0 if stop_action else np.zeros(len(values), dtype=bool)
     return Decisions(to_location(values[:, :2]), stops)
 
 
 def to_location(actions: np.ndarray) -> Tensor:
-    """L = (a + 1) / 2: an action in [-1, 1]^2, 0 being the middle, as a location in [0, 1]^2 (Section 3.2).
+    """The location l = (a + 1) / 2 in [0, 1]^2 of an action a in [-1, 1]^2 (Section 3.2).
 
     Args:
         actions: (B, 2) float in [-1, 1], (row, col).
@@ -53,7 +54,7 @@ def to_location(actions: np.ndarray) -> Tensor:
         (B, 2) float32 in [0, 1].
 
     Raises:
-        ValueError: if the shape is another, or an action is NaN or lies outside the space.
+        ValueError: if the shape is wrong, or an action is NaN or outside the space.
     """
     return location_of(torch.from_numpy(_checked(actions, ("row", "col"))))
 
@@ -71,7 +72,7 @@ def location_of(action: Tensor) -> Tensor:
 
 
 def to_action(location: Tensor) -> np.ndarray:
-    """A = 2 l - 1, the inverse of `to_location`.
+    """The action a = 2 l - 1 of a location l: the inverse of `to_location`.
 
     Args:
         location: (B, 2) in [0, 1], (row, col).
@@ -83,7 +84,7 @@ def to_action(location: Tensor) -> np.ndarray:
 
 
 def grid_actions(side: int) -> np.ndarray:
-    """The places of a square grid over the image, the borders included, in reading order.
+    """The locations of a square grid over the image, borders included, in reading order.
 
     Args:
         side: places along each axis, 2 or more.
@@ -95,10 +96,14 @@ def grid_actions(side: int) -> np.ndarray:
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
 
 
-def _checked(actions: np.ndarray, names: tuple[str, ...]) -> np.ndarray:
-    values = np.asarray(actions, dtype=np.float32)
-    if values.ndim != 2 or values.shape[1] != len(names):
-        raise ValueError(f"actions of shape {values.shape}; pass one ({', '.join(names)}) for each environment")
+def _checked(actions: np.ndarray, names: tuple[str, ...], count: int | None = None) -> np.ndarray:
+    form = f"one ({', '.join(names)}) for each environment" + ("" if count is None else f", {count} in all")
+    try:
+        values = np.asarray(actions, dtype=np.float32)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"actions {actions!r} are not an array of numbers; pass {form}") from error
+    if values.ndim != 2 or values.shape[1] != len(names) or (count is not None and len(values) != count):
+        raise ValueError(f"actions of shape {values.shape}; pass {form}")
     inside = (np.abs(values) <= 1.0).all(axis=1)  # false for NaN too
     if not inside.all():
         raise ValueError(

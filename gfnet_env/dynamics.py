@@ -1,4 +1,4 @@
-"""The MDP itself, batched, in torch: every face of the environment is a thin shell around this one implementation."""
+"""The dynamics, batched, in torch: single and vector environment are thin shells around this one implementation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classifiers.data.prefetch import Prefetcher
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import glimpse_costs
@@ -28,7 +27,7 @@ _SAVED = ("features", "hidden", "glance", "locations")  # of the episodes' tenso
 
 
 class GlanceFocusDynamics:
-    """B episodes side by side, each on an image of its own.
+    """B episodes side by side, each on its own image.
 
     Args:
         classifier: the frozen networks, on the device where everything is computed.
@@ -50,7 +49,9 @@ class GlanceFocusDynamics:
         self.glance = torch.zeros_like(self.features)
         self.locations = torch.zeros(batch_size, self.num_glimpses - 1, 2, device=self.device)
         self.trace = Trace.empty(batch_size, self.num_glimpses)
-        self._glances = GlanceCache(classifier, len(source), batch_size)
+        self._glances: GlanceCache | None = None
+        if source.is_deterministic and classifier.spec.first_look != "random":
+            self._glances = GlanceCache(classifier, len(source), batch_size)
 
     @property
     def num_glimpses(self) -> int:
@@ -63,16 +64,21 @@ class GlanceFocusDynamics:
         return self.classifier.spec.patch_size
 
     @torch.inference_mode()
-    def begin(self, rows: np.ndarray, indices: np.ndarray) -> None:
-        """Starts an episode in some rows: fetches their images and glances at them.
+    def begin(self, rows: np.ndarray, indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
+        """Starts an episode in some rows: fetches their images and takes the first look at them.
 
         Args:
             rows: (R,) int64, which rows.
             indices: (R,) int64, which images of the source.
+            rngs: R generators, one for each of these rows, for a first look at a random place.
         """
         batch = self.source.fetch(torch.from_numpy(indices))
         images = batch.images.to(self.device, non_blocking=True)
-        glimpse = self._glances.glance(torch.from_numpy(indices), images)
+        location = self._first_location(rngs)
+        if self._glances is None:
+            glimpse = self.classifier.glance(images, location)
+        else:
+            glimpse = self._glances.glance(torch.from_numpy(indices), images)
         self.images = _with_rows(self.images, rows, images)
         trace = self.trace
         trace.index[rows], trace.label[rows] = indices, batch.labels.numpy()
@@ -80,12 +86,13 @@ class GlanceFocusDynamics:
         trace.steps[rows], trace.multiply_adds[rows], trace.stopped[rows] = 0, 0, False
         self.glance = _with_rows(self.glance, rows, glimpse.features.clone())  # features are written to
         self.locations = _with_rows(self.locations, rows, torch.zeros_like(self.locations[: len(rows)]))
-        self._record(rows, glimpse, None)
+        self._record(rows, glimpse, location, self.classifier.spec.glance_side)
 
-    def expect(self, indices: np.ndarray) -> None:
-        """Says which images the next episodes will show, so that files are decoded while the networks compute."""
-        if isinstance(self.source, Prefetcher):
-            self.source.expect(indices)
+    def _first_location(self, rngs: Sequence[np.random.Generator]) -> Tensor | None:
+        """See `GlanceFocusClassifier.first_location`; every row draws from its own generator."""
+        if self.classifier.spec.first_look == "random":
+            return torch.from_numpy(np.stack([rng.random(2, dtype=np.float32) for rng in rngs])).to(self.device)
+        return self.classifier.first_location(len(rngs))
 
     @torch.inference_mode()
     def advance(
@@ -93,13 +100,13 @@ class GlanceFocusDynamics:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Looks at one patch in some rows, or ends their episodes.
 
-        To stop costs nothing and earns nothing: no patch is encoded, the prediction stays, and the reward is 0. For
-        increments that is Eq. (4), p_t - p_t; Eq. (8) compares a look with a random one, and none is taken.
+        Stopping costs and earns nothing: no patch is encoded, the prediction stays, and the reward is 0. For increments
+        that is Eq. (4), p_t - p_t; Eq. (8) compares a look with a random one, and none is taken.
 
         Args:
             rows: (R,) int64, which rows.
             decisions: of these R rows.
-            rngs: R generators for the reward's random crops, one for each row.
+            rngs: R generators, one for each of these rows, for the reward's random crops.
 
         Returns:
             reward (R,) float64 and terminated (R,) bool.
@@ -108,13 +115,13 @@ class GlanceFocusDynamics:
         self.trace.stopped[rows] = decisions.stops
         looks = np.flatnonzero(~decisions.stops)
         if len(looks):
-            gain = self._look(rows[looks], decisions.location[looks], [rngs[row] for row in looks.tolist()])
+            gain = self._look(rows[looks], decisions.location[looks], [rngs[look] for look in looks.tolist()])
             reward[looks] = gain - self.spec.step_cost
             terminated[looks] = self._is_over(rows[looks])
         return reward, terminated
 
     def _look(self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]) -> np.ndarray:
-        """What a patch is worth in some rows, (R,) float64; the reward's random crops share the forward pass."""
+        """The reward of a patch in some rows, (R,) float64; the reward's random crops share the forward pass."""
         taken = len(rows)
         is_contrastive = self.spec.reward == "contrastive"
         samples = self.spec.reward_samples if is_contrastive else 0
@@ -127,7 +134,9 @@ class GlanceFocusDynamics:
         probability = read_out(glimpse.logits, labels).label_probability
         assert probability is not None
         by_sample = probability.cpu().view(1 + samples, taken)
-        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), location)
+        where = torch.from_numpy(rows).to(self.device), torch.from_numpy(self.trace.steps[rows] - 1).to(self.device)
+        self.locations[where] = location.to(self.locations)
+        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), location, self.patch_size)
         if is_contrastive:
             reward = contrastive_reward(by_sample[0], by_sample[1:])
         else:
@@ -159,13 +168,15 @@ class GlanceFocusDynamics:
         step = torch.from_numpy(self.trace.steps).to(self.device)
         labels = torch.from_numpy(self.trace.label).to(self.device)
         glimpse = Glimpse(self.features, self.hidden, nothing, nothing)
-        return View(glimpse, self.glance, self.locations, step, self.images, labels)
+        is_glance = self.classifier.spec.first_look == "glance"
+        first = None if is_glance else torch.from_numpy(self.trace.location[:, 0]).to(self.device)
+        return View(glimpse, self.glance, self.locations, step, self.images, labels, first)
 
     def observation(self) -> dict[str, np.ndarray]:
-        """All rows' observations, as arrays of the caller's own: no later step changes them, nor they a later step.
+        """All rows' observations, as copies: no later step changes them, nor do they change a later step.
 
         Returns:
-            What `gfnet_env.observation.observe` returns for the keys of the rules, as arrays.
+            What `gfnet_env.observation.observe` returns for the rules' keys, as arrays.
         """
         return {key: value.cpu().numpy().copy() for key, value in observe(self.view(), self.spec.observe).items()}
 
@@ -173,8 +184,7 @@ class GlanceFocusDynamics:
         """All rows' labels, predictions and costs after their last step.
 
         Returns:
-            Arrays of B entries: `index`, `label`, `box`, `prediction`, `confidence`, `label_probability`,
-            `top_left_px` ((-1, -1) after the glance), `patch_size`, `multiply_adds`, `stopped`.
+            Arrays of B entries; `GlanceFocusEnv` says what each key holds.
         """
         trace, rows = self.trace, np.arange(self.batch_size)
         last = np.maximum(trace.steps, 1) - 1
@@ -182,26 +192,32 @@ class GlanceFocusDynamics:
             "index": trace.index.copy(),
             "label": trace.label.copy(),
             "box": trace.box.copy(),
+            "step": trace.steps.copy(),
             "prediction": trace.prediction[rows, last],
             "confidence": trace.confidence[rows, last],
+            "entropy": trace.entropy[rows, last],
             "label_probability": trace.label_probability[rows, last],
+            "location": trace.location[rows, last],
             "top_left_px": trace.top_left_px[rows, last],
             "patch_size": np.full(self.batch_size, self.patch_size),
             "multiply_adds": trace.multiply_adds.copy(),
             "stopped": trace.stopped.copy(),
         }
 
-    def _record(self, rows: np.ndarray, glimpse: Glimpse, location: Tensor | None) -> None:
-        """Notes a glimpse of some rows and where it was taken; None for the glance."""
+    def is_right(self) -> np.ndarray:
+        """Whether the prediction after the last step is the true label, (B,) bool."""
+        last = np.maximum(self.trace.steps, 1) - 1
+        return np.asarray(self.trace.prediction[np.arange(self.batch_size), last] == self.trace.label)
+
+    def _record(self, rows: np.ndarray, glimpse: Glimpse, location: Tensor | None, side: int) -> None:
+        """Records a glimpse of some rows: of a patch of a side in pixels at a location; None for a glance."""
         trace, step = self.trace, self.trace.steps[rows]
         self.features = _with_rows(self.features, rows, glimpse.features)
         self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)
         if location is not None:
             size = (self.images.shape[-2], self.images.shape[-1])
             trace.location[rows, step] = location.cpu().numpy()
-            trace.top_left_px[rows, step] = top_left_px(location, size, self.patch_size).cpu().numpy()
-            where = torch.from_numpy(rows).to(self.device), torch.from_numpy(step - 1).to(self.device)
-            self.locations[where] = location.to(self.locations)
+            trace.top_left_px[rows, step] = top_left_px(location, size, side).cpu().numpy()
         else:
             trace.location[rows, step], trace.top_left_px[rows, step] = np.nan, -1
         found = read_out(glimpse.logits, torch.from_numpy(trace.label[rows]))

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from gfnet_env.actions import to_decisions
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.episode import EpisodeSpec
-from gfnet_env.image_order import ImageOrder
+from gfnet_env.image_order import ImageOrder, chosen_images
 from gfnet_env.rendering import check_render_mode, render_rows
 from gfnet_env.spaces import action_space, observation_space
 from gfnet_env.tasks import Task
@@ -35,29 +35,46 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     ## Observation space
     | key | shape | what |
     |---|---|---|
-    | `features` | (C, h, w) float32 | feature maps of the last input |
-    | `hidden` | (F_h,) float32 | the classifier's hidden state, which sums up all inputs so far |
-    | `locations` | (T - 1, 2) float32 in [0, 1] | (row, col) of the looks so far; zeros where none was taken |
+    | `features` | (C, h, w) float32 | feature maps of the last input, the glance or a patch |
+    | `hidden` | (F_h,) float32 | the classifier's hidden state, a summary of all inputs so far |
+    | `locations` | (T - 1, 2) float32 in [0, 1] | (row, col) of the patches so far; zeros where none was taken |
     | `progress` | (T,) float32 | one-hot of the number of glimpses so far |
-    | `glance` | (C, h, w) float32 | feature maps of the glance; only by request |
+    | `glance` | (C, h, w) float32 | feature maps of the glance, at every step; only by request |
 
-    `observe` chooses among them; the default is all but `glance`.
+    `observe` selects among them; the default is all but `glance`.
+
+    Not observed: the image outside the inputs so far, its label, the feature maps of patches before the last one, and,
+    unless requested, those of the glance after the first patch. So the process is only partially observable, not
+    Markov. `features` and `hidden` alone do not even show which looks were taken: two patches of a flat background give
+    equal observations wherever they are, and a hidden state does not count steps. `locations` and `progress` show that.
 
     ## Rewards
-    `contrastive`: the true label's probability less its mean over random patches, Eq. (8). `increment`: less its value
-    before the look, Eq. (4). Both in [-1, 1], less `step_cost`. To stop earns 0: nothing was looked at.
+    `contrastive`: the true label's probability minus its mean over random patches, Eq. (8). `increment`: minus its
+    value before the look, Eq. (4). Both are in [-1, 1]; `step_cost` is then subtracted. Stopping earns 0: nothing was
+    looked at.
 
     ## Starting state
-    A uniformly drawn image, after the glance.
+    A uniformly drawn image, after the glance. `np_random` draws the images, and a child of it the random patches of the
+    reward: for one seed, environments with different rewards show the same images in the same order.
 
     ## Episode end
     `terminated` after T - 1 patches, or, if `exit_confidence` is set, after the first patch that makes the classifier
     more confident than that, or when the agent stops. Never `truncated`.
 
     ## Info
-    `index` and `label` of the image, `box` of what decides the label (zeros if unknown), `prediction`, `confidence`,
-    `label_probability`, `top_left_px` of the last patch ((-1, -1) after the glance), `patch_size`, the `multiply_adds`
-    spent so far (the policy's own not counted), and `stopped`, whether the agent ended the episode.
+    | key | what |
+    |---|---|
+    | `index`, `label` | of the image |
+    | `box` | (4,) top, left, bottom, right in pixels of what decides the label; zeros if unknown |
+    | `step` | glimpses so far, 1 to T |
+    | `prediction`, `confidence`, `entropy` | of the classifier: the class, its probability, the entropy in nats |
+    | `label_probability` | of the true label |
+    | `location` | (2,) in [0, 1], (row, col) of the last patch; NaN after the glance |
+    | `top_left_px` | (2,) its corner in pixels; (-1, -1) after the glance |
+    | `patch_size` | side of the patches in pixels |
+    | `multiply_adds` | spent so far by the classifier |
+    | `stopped` | whether the agent ended the episode |
+    | `is_success` | whether the final prediction is right; only at the end of an episode |
 
     ## Version history
     v0: first.
@@ -84,7 +101,9 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             networks.feature_shape(), networks.hidden_size, networks.spec.num_glimpses, episode.observe
         )
         self._order = ImageOrder(len(task.source), 1)
+        self._crop_rng: np.random.Generator | None = None  # of the reward's random patches
         self._finished = True
+        self._closed = False
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
@@ -92,27 +111,28 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         """Starts an episode.
 
         Args:
-            seed: of `self.np_random`; None keeps it running.
-            options: `{"index": i}` picks the image; else it is drawn at random.
+            seed: of `self.np_random`; None continues with the present generators.
+            options: `{"index": i}` picks the image; otherwise it is drawn at random.
 
         Returns:
             The observation after the glance, and info.
 
         Raises:
             ValueError: if an option is unknown or there is no such image.
+            RuntimeError: after `close()`.
         """
-        super().reset(seed=seed)
+        self._refuse_if_closed("reset")
         unknown = set(options or {}) - {"index"}
         if unknown:
             raise ValueError(f"reset options {sorted(unknown)} are unknown; pass 'index'")
-        size = len(self.task.source)
-        if seed is not None:
+        chosen = chosen_images(options["index"], 1, len(self.task.source)) if options else None
+        super().reset(seed=seed)
+        if seed is not None or self._crop_rng is None:
+            self._crop_rng = self.np_random.spawn(1)[0]
             self._order.forget(0)
-        index = int(options["index"]) if options else int(self._order.take(_ROW, [self.np_random])[0])
-        if not 0 <= index < size:
-            raise ValueError(f"index={index} is outside the {size} images; pass 0 to {size - 1}")
-        self.dynamics.begin(_ROW, np.array([index]))
-        self.dynamics.expect(self._order.upcoming)
+        indices = self._order.take(_ROW, [self.np_random]) if chosen is None else chosen
+        self.dynamics.begin(_ROW, indices, [self.np_random])
+        self.task.source.expect(self._order.upcoming)
         self._finished = False
         return self._observation(), self._info()
 
@@ -126,14 +146,14 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             observation, reward, terminated, truncated (always false), info.
 
         Raises:
-            ValueError: if the action is NaN or outside the space.
-            RuntimeError: if there is no episode going on.
+            ValueError: if the action has another shape, is NaN or is outside the space.
+            RuntimeError: if the episode has ended or none has begun, and after `close()`.
         """
-        if self._finished:
+        self._refuse_if_closed("step")
+        if self._finished or self._crop_rng is None:
             raise RuntimeError("step() was called on a finished episode; call reset() first")
-        actions = np.asarray(action, dtype=np.float32)[None]
-        decisions = to_decisions(actions, stop_action=self.dynamics.spec.stop_action)
-        reward, terminated = self.dynamics.advance(_ROW, decisions, [self.np_random])
+        decisions = to_decisions(np.asarray(action)[None], 1, stop_action=self.dynamics.spec.stop_action)
+        reward, terminated = self.dynamics.advance(_ROW, decisions, [self._crop_rng])
         self._finished = bool(terminated[0])
         return self._observation(), float(reward[0]), self._finished, False, self._info()
 
@@ -143,8 +163,18 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             return None
         return render_rows(self.dynamics, [0])[0]
 
+    def close(self) -> None:
+        """Ends the threads that decode images; the environment can't be used afterwards."""
+        self._closed = True
+        self.task.source.close()
+
+    def _refuse_if_closed(self, call: str) -> None:
+        if self._closed:
+            raise RuntimeError(f"{call}() was called on a closed environment; make a new one")
+
     def _observation(self) -> dict[str, np.ndarray]:
         return {key: value[0] for key, value in self.dynamics.observation().items()}
 
     def _info(self) -> dict[str, Any]:
-        return {key: value[0] if value.ndim > 1 else value[0].item() for key, value in self.dynamics.info().items()}
+        info = {key: value[0] if value.ndim > 1 else value[0].item() for key, value in self.dynamics.info().items()}
+        return {**info, "is_success": bool(self.dynamics.is_right()[0])} if self._finished else info

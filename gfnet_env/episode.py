@@ -11,16 +11,16 @@ from gfnet_env.rewards import REWARDS
 
 @dataclass(frozen=True, kw_only=True)
 class EpisodeSpec:
-    """The rules of an episode; `docs/variants.md` says what each is good for.
+    """The rules of an episode; `docs/variants.md` explains what each is good for.
 
-    How many glimpses there are, and of which sizes, is the classifier's to say (`GlanceFocusClassifier.with_spec`).
+    The number of glimpses and their sizes belong to the classifier (`GlanceFocusClassifier.with_spec`).
 
     Attributes:
         reward: one of `gfnet_env.rewards.REWARDS`.
         reward_samples: random crops S that estimate the expectation of Eq. (8).
         exit_confidence: the episode also ends once a focus step's largest probability exceeds this, in (0, 1]; None
             always takes all T steps.
-        step_cost: price of a look, at least 0, subtracted from the reward of every focus step.
+        step_cost: cost of a look, at least 0, subtracted from the reward of every focus step.
         stop_action: whether actions have a third component, by which the agent ends the episode when it is above 0.
         observe: which of `gfnet_env.observation.OBSERVATION_KEYS` the agent observes, one or more.
 
@@ -38,8 +38,8 @@ class EpisodeSpec:
     def __post_init__(self) -> None:
         if self.reward not in REWARDS:
             raise ValueError(f"reward={self.reward!r} is unknown; pass one of {', '.join(REWARDS)}")
-        if self.reward_samples < 1:
-            raise ValueError(f"reward_samples={self.reward_samples}; pass 1 or more")
+        if not isinstance(self.reward_samples, int) or self.reward_samples < 1:
+            raise ValueError(f"reward_samples={self.reward_samples}; pass a whole number, 1 or more")
         if self.exit_confidence is not None and not 0 < self.exit_confidence <= 1:
             raise ValueError(f"exit_confidence={self.exit_confidence}; pass a probability in (0, 1], or None")
         if not 0 <= self.step_cost < math.inf:

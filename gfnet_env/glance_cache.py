@@ -1,4 +1,4 @@
-"""Glances that were taken before: the classifier is frozen, so an image's glance never changes."""
+"""Remembered glances: the classifier is frozen, so the glance of an unchanged image never changes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ _MOST_AT_ONCE = 32
 
 
 class GlanceCache:
-    """Remembers glances by image index, within half a gibibyte.
+    """Remembers glances by image index, within half a gibibyte; for deterministic sources only.
 
-    Resizing a scene and encoding it costs more than a patch does, and training visits each image many times.
+    Resizing and encoding a scene costs more than encoding a patch, and training visits each image many times.
 
-    The last digits of an encoding may depend on how many images are encoded together. Here it is always the same
-    number, so that a glance does not depend on what was remembered before: a training cut off and taken up again, with
-    an empty memory, ends with the same policy.
+    The last digits of an encoding may depend on how many images are encoded together. The cache always encodes the same
+    number, so that a glance does not depend on what was remembered before: a training that was interrupted and resumes
+    with an empty cache ends with the same policy.
 
     Args:
         classifier: the frozen networks.
         num_images: how many images there are.
-        num_rows: how many images may be asked for at once.
+        num_rows: most images per call.
     """
 
     def __init__(self, classifier: FrozenClassifier, num_images: int, num_rows: int) -> None:
@@ -51,7 +51,7 @@ class GlanceCache:
         new = torch.nonzero(~self._is_kept[indices])[:, 0]
         for start in range(0, len(new), self._at_once):
             part = new[start : start + self._at_once]
-            same_number = part[torch.arange(self._at_once).clamp(max=len(part) - 1)]  # the last one again and again
+            same_number = part[torch.arange(self._at_once).clamp(max=len(part) - 1)]  # repeats the last one
             glimpse = self._classifier.glance(images[same_number.to(images.device)])
             for kept, values in zip(self._kept, glimpse, strict=True):
                 kept[indices[part].to(kept.device)] = values[: len(part)]
@@ -60,7 +60,7 @@ class GlanceCache:
         return Glimpse(*(kept[where] for kept in self._kept))
 
     def _make_room(self, image: Tensor) -> bool:
-        """Whether all glances fit; asks the first time only, with (1, 3, H, W) as an example."""
+        """Whether all glances fit; decided at the first call, by the example (1, 3, H, W)."""
         if self._fits is None:
             example = self._classifier.glance(image)
             bytes_each = sum(part.numel() * part.element_size() for part in example)

@@ -1,4 +1,4 @@
-"""Pictures of an episode, as the paper's Fig. 9: the image with its patches, and beside it what was seen.
+"""Pictures of an episode, like the paper's Fig. 9: the image with its patches, and beside it what was seen.
 
 A box is green where the prediction was right and red where it was wrong; it carries the step's number and the
 confidence in the true label.
@@ -12,38 +12,39 @@ from functools import cache
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
+from torch import Tensor
 
 from gfnet_env.dynamics import GlanceFocusDynamics
 
 RIGHT, WRONG = (40, 200, 80), (235, 60, 50)
-"""RGB of boxes whose prediction was right, and of those whose was wrong."""
+"""RGB of boxes with a right prediction, and with a wrong one."""
 
 _PAPER, _INK = (250, 250, 248), (30, 30, 34)
 _MARGIN, _CAPTION, _MIN_SIDE = 8, 18, 384
 
 
 def check_render_mode(render_mode: str | None) -> None:
-    """Refuses render modes that the environments don't have.
+    """Checks a render mode.
 
     Args:
         render_mode: None or `"rgb_array"`.
 
     Raises:
-        ValueError: if it is neither.
+        ValueError: if it is another.
     """
     if render_mode not in (None, "rgb_array"):
         raise ValueError(f"render_mode={render_mode!r} is unknown; pass 'rgb_array' or None")
 
 
 def render_rows(dynamics: GlanceFocusDynamics, rows: Iterable[int]) -> list[np.ndarray]:
-    """Draws the present episodes of some rows.
+    """Draws the current episodes of some rows.
 
     Args:
         dynamics: the episodes.
         rows: which rows.
 
     Returns:
-        For each row (H', W', 3) uint8; the size depends on the image's size and T alone.
+        For each row (H', W', 3) uint8; the size depends only on the image's size and T.
 
     Raises:
         RuntimeError: before the first reset.
@@ -63,7 +64,7 @@ def _render(dynamics: GlanceFocusDynamics, row: int) -> np.ndarray:
     frame = Image.new("RGB", (width, frame_height + 2 * _MARGIN + _CAPTION + frame_height % 2), _PAPER)
     _draw_boxes(ImageDraw.Draw(whole), dynamics, row, scale)
     frame.paste(whole, (_MARGIN, _MARGIN + _CAPTION))
-    _draw_strip(frame, dynamics, row, image, (2 * _MARGIN + whole.width, _MARGIN), strip_side)
+    _draw_strip(frame, dynamics, row, (2 * _MARGIN + whole.width, _MARGIN), strip_side)
     ImageDraw.Draw(frame).text((_MARGIN, _MARGIN - 2), _caption(dynamics, row), fill=_INK, font=font(14))
     return np.asarray(frame)
 
@@ -76,32 +77,42 @@ def _caption(dynamics: GlanceFocusDynamics, row: int) -> str:
 
 
 def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: int, scale: int) -> None:
-    for step in range(1, dynamics.trace.steps[row]):
+    for step in range(dynamics.trace.steps[row]):
+        if _location(dynamics, row, step) is None:
+            continue
         top, left = (int(v) * scale for v in dynamics.trace.top_left_px[row, step])
-        side = dynamics.patch_size * scale
+        spec = dynamics.classifier.spec
+        side = (spec.patch_size if step else spec.glance_side) * scale
         draw_patch(draw, (left, top), side, _step_text(dynamics, row, step), _colour(dynamics, row, step))
 
 
 def _draw_strip(
-    frame: Image.Image, dynamics: GlanceFocusDynamics, row: int, image: Image.Image, corner: tuple[int, int], side: int
+    frame: Image.Image, dynamics: GlanceFocusDynamics, row: int, corner: tuple[int, int], side: int
 ) -> None:
     draw = ImageDraw.Draw(frame)
     for step in range(dynamics.trace.steps[row]):
         left, top = corner[0], corner[1] + step * (side + _CAPTION + _MARGIN)
-        seen = _seen(dynamics, row, step, image).resize((side, side), Image.Resampling.NEAREST)
+        seen = _seen(dynamics, row, step).resize((side, side), Image.Resampling.NEAREST)
         colour = _colour(dynamics, row, step)
         draw.text((left, top), _step_text(dynamics, row, step), fill=colour, font=font(14))
         frame.paste(seen, (left, top + _CAPTION))
         draw.rectangle((left, top + _CAPTION, left + side - 1, top + _CAPTION + side - 1), outline=colour, width=2)
 
 
-def _seen(dynamics: GlanceFocusDynamics, row: int, step: int, image: Image.Image) -> Image.Image:
-    side = dynamics.patch_size
-    top, left = (int(v) for v in dynamics.trace.top_left_px[row, step])
-    if top >= 0:
-        return image.crop((left, top, left + side, top + side))
-    pixels = dynamics.classifier.first_input(dynamics.images[row : row + 1].cpu())
-    return Image.fromarray(pixels[0].clamp(0, 255).to(torch.uint8).permute(1, 2, 0).numpy())
+def _seen(dynamics: GlanceFocusDynamics, row: int, step: int) -> Image.Image:
+    """What the classifier saw in a step."""
+    image, location = dynamics.images[row : row + 1], _location(dynamics, row, step)
+    if step == 0 or location is None:
+        pixels = dynamics.classifier.first_input(image, location)
+    else:
+        pixels = dynamics.classifier.patches(image, location)
+    return Image.fromarray(pixels[0].clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+
+
+def _location(dynamics: GlanceFocusDynamics, row: int, step: int) -> Tensor | None:
+    """(1, 2) where a patch was; None for a glance."""
+    location = torch.from_numpy(dynamics.trace.location[row : row + 1, step])
+    return None if location.isnan().any() else location
 
 
 def _step_text(dynamics: GlanceFocusDynamics, row: int, step: int) -> str:
@@ -120,7 +131,7 @@ def draw_patch(
     Args:
         draw: of the picture.
         corner: (left, top) in pixels of the picture.
-        side: likewise.
+        side: in pixels of the picture.
         text: the label.
         colour: RGB.
     """

@@ -1,4 +1,4 @@
-"""Images and a classifier that knows them: what an environment is made of."""
+"""Images and a classifier of their classes: what an environment is made of."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from typing import Any
 import torch
 
 from classifiers.checkpoints import load_classifier
-from classifiers.data.folder import FolderImages
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.prefetch import Prefetcher
+from classifiers.data.registry import ImageFolder, SyntheticSigns
 from classifiers.data.source import ImageSource
-from classifiers.data.synthetic_signs.cache import load_scenes
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
 from classifiers.inference.frozen import FrozenClassifier, frozen
@@ -23,13 +22,13 @@ from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
 
 ClassifierLike = GlanceFocusClassifier | str | Path
-"""A classifier, or where one is: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained network
-whose logits are averaged."""
+"""A classifier, or where to find one: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained
+network whose logits are averaged over the looks."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Images and the frozen classifier that looks at them; its spec says in how many glimpses and of which sizes.
+    """Images and the frozen classifier that looks at them; its spec sets the number of glimpses and their sizes.
 
     Attributes:
         source: the images.
@@ -60,21 +59,21 @@ class Task:
 
 
 SHIPPED_RUN = Path(__file__).parent / "weights"
-"""The embedded task's networks that come with the package: a run's folder with initialisation and stage I."""
+"""The embedded task's networks, shipped with the package: a run's folder with initialisation and stage I."""
 
 SHIPPED_HARD_RUN = Path(__file__).parent / "weights_hard"
 """Those of its harder preset: the baseline and the networks after two rounds of stages II and III."""
 
 HARD_SCENES = SceneSpec(height=240, width=320, min_sign_px=24, max_sign_px=34, max_distractors=5)
-"""The harder preset of the embedded task: a scene is 33 times the patch, as the paper's (Table 4); signs are smaller
-and more of those that are no speed limit stand around."""
+"""The harder preset of the embedded task: a scene is 33 times the patch, as in the paper (Table 4); signs are smaller,
+and there are more distractors."""
 
 
 def resolve_classifier(classifier: ClassifierLike, *, num_classes: int) -> GlanceFocusClassifier:
-    """Finds a classifier.
+    """Loads a classifier, unless it is one already.
 
     Args:
-        classifier: the networks, or where they are.
+        classifier: the networks, or where to find them.
         num_classes: K, for a pretrained network.
 
     Returns:
@@ -103,7 +102,7 @@ def run_weights(run: Path) -> Path:
 
 
 def pretrained_average(encoder: str, num_classes: int) -> GlanceFocusClassifier:
-    """A pretrained torchvision network as both encoders, its logits averaged: no stage I needed. Patches are of 96."""
+    """A pretrained torchvision network as both encoders, its logits averaged: no stage I needed. Patches are 96x96."""
     spec = ClassifierSpec(encoder=encoder, head="average")
     classifier = GlanceFocusClassifier(spec, num_classes)
     pretrained = build_encoder(encoder, num_classes, weights="DEFAULT")
@@ -123,29 +122,29 @@ def synthetic_signs_task(
     compile: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Task:
-    """The embedded task: generated road scenes; works at once.
+    """The embedded task: generated road scenes; works without any download.
 
     Args:
         classifier: None takes the weights that come with the package.
         split: `"train"`, `"val"` or `"test"`.
-        num_scenes: so many scenes of the split, drawn once and kept in the cache.
+        num_scenes: scenes of the split, drawn once and kept in the cache.
         scenes: what they look like.
         device: where the classifier runs.
         compile: whether to compile its encoders.
-        on_progress: told of (scenes done, scenes in all) while drawing.
+        on_progress: called with (scenes done, scenes in all) while drawing.
 
     Returns:
         The task.
     """
     networks = resolve_classifier(SHIPPED_RUN if classifier is None else classifier, num_classes=len(CLASS_NAMES))
-    source = load_scenes(scenes or SceneSpec(), split, num_scenes, on_progress=on_progress)
+    source = SyntheticSigns(scenes=scenes or SceneSpec()).open(split, num_scenes, on_progress)
     return _task(source, networks, device, compile)
 
 
 def synthetic_signs_hard_task(
     *, classifier: ClassifierLike | None = None, scenes: SceneSpec | None = None, **kwargs: Any
 ) -> Task:
-    """The embedded task's harder preset: `synthetic_signs_task` with `HARD_SCENES` and networks that know them.
+    """The embedded task's harder preset: `synthetic_signs_task` with `HARD_SCENES` and networks trained on them.
 
     Args:
         classifier: None takes the weights that come with the package.
@@ -162,6 +161,7 @@ def image_folder_task(
     *,
     root: str | Path | None = None,
     dataset: Any = None,
+    is_deterministic: bool = False,
     classifier: ClassifierLike | None = None,
     split: str = "train",
     image_size: int | tuple[int, int] = 224,
@@ -178,14 +178,16 @@ def image_folder_task(
     Args:
         root: folder that holds `train/` and `val/`, each with one folder per class.
         dataset: instead of `root`, a map-style data set of (image, label).
-        classifier: the networks, or where they are; needed.
-        split: which folder of the tree.
+        is_deterministic: whether `dataset` always gives the same picture for an index, so that its glance can be
+            remembered; files do.
+        classifier: the networks, or where to find them; required.
+        split: which folder of the tree; `"test"` takes `val/` where there is no `test/`.
         image_size: pixels to which images are resized and centre-cropped, one side or (height, width).
-        crop_pct: share of each side that the centre crop keeps.
+        crop_pct: fraction of each side that the centre crop keeps.
         interpolation: how the tree's files are scaled, `"bilinear"` or `"bicubic"`.
         unreadable: `"raise"` or `"skip"` files that can't be decoded.
         num_classes: K that the tree must have; None takes what it has.
-        decode_threads: threads that decode the tree's files ahead of need; None takes one for each core.
+        decode_threads: threads that decode the tree's files in advance; None takes one for each core.
         device: where the classifier runs.
         compile: whether to compile its encoders.
 
@@ -193,7 +195,7 @@ def image_folder_task(
         The task.
 
     Raises:
-        ValueError: if something is missing or does not fit, with what to pass.
+        ValueError: if an argument is missing or does not fit the others.
         FileNotFoundError: if there is no such folder.
     """
     if (root is None) == (dataset is None):
@@ -207,17 +209,17 @@ def image_folder_task(
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     source: ImageSource
     if dataset is not None:
-        source = DatasetImages(dataset, size)
+        source = DatasetImages(dataset, size, is_deterministic=is_deterministic)
     else:
-        assert root is not None
-        files = FolderImages.open(
-            Path(root) / split,
-            size,
-            unreadable=unreadable,
+        tree = ImageFolder(
+            root=root,
+            height=size[0],
+            width=size[1],
             crop_pct=crop_pct,
             interpolation=interpolation,
+            unreadable=unreadable,
         )
-        source = Prefetcher(files, decode_threads)
+        source = Prefetcher(tree.open(split), decode_threads)
     count = len(source.class_names)
     if num_classes is not None and count != num_classes:
         raise ValueError(
@@ -228,7 +230,7 @@ def image_folder_task(
 
 
 def imagenet_task(**kwargs: Any) -> Task:
-    """ImageNet: `image_folder_task` that insists on 1,000 classes; 224 of 256 pixels, patches of 96, T = 5."""
+    """ImageNet: `image_folder_task` with 1,000 classes and the centre 224 of 256 pixels."""
     return image_folder_task(num_classes=1000, **{"crop_pct": 0.875, **kwargs})
 
 

@@ -1,4 +1,4 @@
-"""The record of the episodes that are going on."""
+"""The record of the current episodes."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gfnet_env.saved_rows import of_shape
 
 @dataclass
 class Trace:
-    """What happened in each row's present episode, by step; entries from `steps` on mean nothing.
+    """What happened in each row's current episode, by step; entries from `steps` on have no meaning.
 
     Attributes:
         index: (B,) int64, which image of the source.
         label: (B,) int64.
         box: (B, 4) int64, see `classifiers.data.source.Batch`.
         steps: (B,) int64, glimpses taken, the glance counted; 0 before the first reset.
-        location: (B, T, 2) float32 in [0, 1], (row, col) of each patch, NaN for the glance.
-        top_left_px: (B, T, 2) int64 patch corners, (-1, -1) for the glance.
+        location: (B, T, 2) float32 in [0, 1], (row, col) of each patch; NaN for a glance.
+        top_left_px: (B, T, 2) int64 patch corners; (-1, -1) for a glance.
         prediction: (B, T) int64.
         confidence: (B, T) float32, the largest probability.
         entropy: (B, T) float32, of the prediction, in nats.

@@ -14,7 +14,7 @@ from gymnasium.vector.utils import batch_space
 from gfnet_env.actions import to_decisions
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.episode import EpisodeSpec
-from gfnet_env.image_order import ImageOrder
+from gfnet_env.image_order import ImageOrder, chosen_images
 from gfnet_env.rendering import check_render_mode, render_rows
 from gfnet_env.saved_rows import generator_states, load_generator_states, of_shape
 from gfnet_env.spaces import action_space, observation_space
@@ -26,19 +26,20 @@ Observation = dict[str, np.ndarray]
 class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     """Where to look next, on B images at once.
 
-    Row i behaves as `GlanceFocusEnv` seeded with `seed + i`; see there for observations, actions, rewards and infos.
+    Row i behaves like a `GlanceFocusEnv` seeded with `seed + i`; see there for observations, actions, rewards, infos.
+    Infos have Gymnasium's layout: an array for each key, and under `_key` which rows it holds for.
 
     Args:
         task: images and classifier.
         episode: the rules.
         num_envs: number B of rows.
-        autoreset_mode: what a finished row does. `NEXT_STEP`: its next step resets it, whatever the action.
-            `SAME_STEP`: it is reset at once, its last observation and info are in `info["final_obs"]` and
+        autoreset_mode: what happens to a finished row. `NEXT_STEP`: its next step resets it, whatever the action.
+            `SAME_STEP`: it is reset at once; its last observation and info are in `info["final_obs"]` and
             `info["final_info"]`. `DISABLED`: it waits for `reset(options={"reset_mask": mask})`; stepping it raises.
         render_mode: None or `"rgb_array"`.
 
     Raises:
-        ValueError: if an argument is out of range or the parts don't fit.
+        ValueError: if an argument is out of range, or the parts don't fit each other.
     """
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's own convention
@@ -56,8 +57,8 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
-        if num_envs < 1:
-            raise ValueError(f"num_envs={num_envs}; pass 1 or more")
+        if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
+            raise ValueError(f"num_envs={num_envs!r}; pass a whole number, 1 or more")
         check_render_mode(render_mode)
         self.task = task
         self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, num_envs)
@@ -72,9 +73,29 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         )
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._rngs: list[np.random.Generator] = [seeding.np_random()[0] for _ in range(num_envs)]
+        seeded = [seeding.np_random() for _ in range(num_envs)]
+        self._rngs = [rng for rng, _ in seeded]  # of the images
+        self._crop_rngs = [rng.spawn(1)[0] for rng in self._rngs]  # of the reward's random patches
+        self._seeds = [seed for _, seed in seeded]
         self._order = ImageOrder(len(task.source), num_envs)
         self._finished = np.ones(num_envs, dtype=bool)
+
+    @property  # type: ignore[override]  # a tuple, as `SyncVectorEnv`'s
+    def np_random(self) -> tuple[np.random.Generator, ...]:
+        """The rows' generators, which draw the images; children of theirs draw the reward's random patches."""
+        return tuple(self._rngs)
+
+    @np_random.setter  # type: ignore[override]  # likewise
+    def np_random(self, value: Sequence[np.random.Generator]) -> None:
+        if len(value) != self.num_envs:
+            raise ValueError(f"{len(value)} generators for {self.num_envs} environments; pass one for each")
+        for row, rng in enumerate(value):
+            self._use(row, rng, -1)
+
+    @property
+    def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]  # as `SyncVectorEnv`'s
+        """The rows' seeds; -1 for generators that were set, whose seeds are not known."""
+        return tuple(self._seeds)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -82,25 +103,30 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Starts new episodes.
 
         Args:
-            seed: of the rows' generators: row i gets `seed + i`, or the i-th of a sequence; None keeps them running.
-            options: `"index"`: one image index or B of them, instead of random ones; `"reset_mask"`: (B,) bool, only
-                these rows start anew.
+            seed: of the rows' generators: row i gets `seed + i`, or the i-th of a sequence; None continues with the
+                present ones.
+            options: `"index"`: one image index or B of them, instead of random ones; `"reset_mask"`: (B,) bool, resets
+                only these rows.
 
         Returns:
             The observation after the glance, and info.
 
         Raises:
             ValueError: if an option is unknown or does not fit.
+            RuntimeError: after `close()`.
         """
-        rows = np.flatnonzero(self._reset_mask(options))
-        seeds = _row_seeds(seed, self.num_envs)
-        for row in rows:
-            if seeds[row] is not None:
-                self._rngs[row] = seeding.np_random(seeds[row])[0]
-                self._order.forget(int(row))
-        self._begin(rows, options)
+        self._refuse_if_closed("reset")
+        mask, seeds = self._reset_mask(options), _row_seeds(seed, self.num_envs)
+        chosen = None
+        if options is not None and "index" in options:
+            chosen = chosen_images(options["index"], self.num_envs, len(self.task.source))
+        rows = np.flatnonzero(mask)
+        for row in rows.tolist():
+            if (row_seed := seeds[row]) is not None:
+                self._use(row, *seeding.np_random(row_seed))
+        self._begin(rows, None if chosen is None else chosen[rows])
         self._finished[rows] = False
-        return self.dynamics.observation(), self._info(self._is_in(rows))
+        return self.dynamics.observation(), self._info(mask)
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Looks at one patch in every row, or stops there.
@@ -112,9 +138,11 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             observation, reward (B,) float64, terminated (B,) bool, truncated (B,) all false, info.
 
         Raises:
-            ValueError: if an action is NaN or outside the space.
-            RuntimeError: before the first reset, and for a finished row if `autoreset_mode` is `DISABLED`.
+            ValueError: if there are not B actions, or one is NaN or outside the space.
+            RuntimeError: before the first reset, for a finished row if `autoreset_mode` is `DISABLED`, and after
+                `close()`.
         """
+        self._refuse_if_closed("step")
         waiting = self._finished.copy()
         if not self.dynamics.trace.steps.all():
             raise RuntimeError("step() was called before reset(); call reset() first")
@@ -124,10 +152,10 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
                 "call reset(options={'reset_mask': mask}) first"
             )
         reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
-        decisions = to_decisions(actions, stop_action=self.dynamics.spec.stop_action)
+        decisions = to_decisions(actions, self.num_envs, stop_action=self.dynamics.spec.stop_action)
         going = np.flatnonzero(~waiting)
         if len(going):
-            rngs = [self._rngs[row] for row in going]
+            rngs = [self._crop_rngs[row] for row in going]
             reward[going], terminated[going] = self.dynamics.advance(going, decisions.of(going), rngs)
         self._finished = terminated.copy()
         if waiting.any():
@@ -149,6 +177,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         """
         return {
             "generators": generator_states(self._rngs),
+            "crop_generators": generator_states(self._crop_rngs),
             "order": self._order.state_dict(),
             "finished": torch.from_numpy(self._finished.copy()),
             "episodes": self.dynamics.state_dict(),
@@ -166,10 +195,11 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             ValueError: if it belongs to an environment with other rules, networks or number of rows.
         """
         load_generator_states(self._rngs, state["generators"])
+        load_generator_states(self._crop_rngs, state["crop_generators"])
         self._order.load_state_dict(state["order"])
         self._finished = of_shape(state["finished"], self._finished.shape).numpy().copy()
         self.dynamics.load_state_dict(state["episodes"])
-        self.dynamics.expect(self._order.upcoming)
+        self.task.source.expect(self._order.upcoming)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """One (H, W, 3) uint8 picture for each row, see `gfnet_env.rendering`; None without a render mode."""
@@ -177,18 +207,24 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             return None
         return tuple(render_rows(self.dynamics, range(self.num_envs)))
 
-    def _begin(self, rows: np.ndarray, options: dict[str, Any] | None = None) -> None:
-        self.dynamics.begin(rows, self._indices(rows, options))
-        self.dynamics.expect(self._order.upcoming)
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the threads that decode images; `close` calls it once."""
+        self.task.source.close()
 
-    def _indices(self, rows: np.ndarray, options: dict[str, Any] | None) -> np.ndarray:
-        size = len(self.task.source)
-        if options is None or "index" not in options:
-            return self._order.take(rows, [self._rngs[row] for row in rows])
-        chosen = np.broadcast_to(np.asarray(options["index"], dtype=np.int64), (self.num_envs,))[rows]
-        if ((chosen < 0) | (chosen >= size)).any():
-            raise ValueError(f"index={options['index']} is outside the {size} images; pass 0 to {size - 1}")
-        return np.array(chosen)
+    def _refuse_if_closed(self, call: str) -> None:
+        if self.closed:
+            raise RuntimeError(f"{call}() was called on a closed environment; make a new one")
+
+    def _use(self, row: int, rng: np.random.Generator, seed: int) -> None:
+        """Gives a row a new generator."""
+        self._rngs[row], self._crop_rngs[row], self._seeds[row] = rng, rng.spawn(1)[0], seed
+        self._order.forget(row)
+
+    def _begin(self, rows: np.ndarray, indices: np.ndarray | None = None) -> None:
+        """Starts episodes in some rows, on given images or on random ones."""
+        rngs = [self._rngs[row] for row in rows]
+        self.dynamics.begin(rows, self._order.take(rows, rngs) if indices is None else indices, rngs)
+        self.task.source.expect(self._order.upcoming)
 
     def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
         unknown = set(options or {}) - {"index", "reset_mask"}
@@ -203,16 +239,14 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             )
         return mask
 
-    def _is_in(self, rows: np.ndarray) -> np.ndarray:
-        mask = np.zeros(self.num_envs, dtype=bool)
-        mask[rows] = True
-        return mask
-
     def _info(self, mask: np.ndarray) -> dict[str, Any]:
-        """Gymnasium's layout: an array and a mask of the rows that it speaks of, for each key."""
+        """The infos of some rows, (B,) bool, in Gymnasium's layout."""
         info: dict[str, Any] = {}
         for key, values in self.dynamics.info().items():
             info[key], info[f"_{key}"] = values, mask.copy()
+        over = mask & self._finished
+        if over.any():
+            info["is_success"], info["_is_success"] = self.dynamics.is_right() & over, over
         return info
 
     def _final(self, mask: np.ndarray) -> dict[str, Any]:
@@ -242,6 +276,8 @@ def _row_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[i
         return [None] * num_envs
     if isinstance(seed, (int, np.integer)):
         return [int(seed) + row for row in range(num_envs)]
+    if not isinstance(seed, Sequence | np.ndarray):
+        raise ValueError(f"seed={seed!r}; pass a whole number, one for each environment, or None")
     if len(seed) != num_envs:
         raise ValueError(f"{len(seed)} seeds for {num_envs} environments; pass one for each, or one number")
     return list(seed)

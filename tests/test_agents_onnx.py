@@ -63,6 +63,14 @@ def _runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return module
 
 
+def test_a_first_look_at_a_random_place_is_not_exported(scenes: ArrayImages, tmp_path: Path) -> None:
+    with pytest.raises(
+        ValueError, match="first look is at a random place, which a graph can't draw; export a run with"
+    ):
+        export_onnx(_recognizer(scenes, "gru", "ppo", {"first_look": "random"}), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize(
     ("head", "agent", "shape"),
     [

@@ -73,7 +73,7 @@ def test_every_episode_but_the_first_was_decoded_before(files: Counting, colour_
     for _ in range(6):
         env.step(np.zeros((3, 2), np.float32))
         upcoming = set(env._order.upcoming.tolist())
-        assert set(env.task.source._decoded) == upcoming  # type: ignore[attr-defined]  # it is an Prefetcher
+        assert set(env.task.source._expected) == upcoming  # type: ignore[attr-defined]  # a Prefetcher
 
 
 def test_rows_are_single_environments_from_files_too(files: Counting, colour_classifier: MakeClassifier) -> None:

@@ -131,4 +131,4 @@ def _rows(info: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
     keys = [
         key for key in info if not key.startswith("_") and f"_{key}" in info and key not in ("final_obs", "final_info")
     ]
-    return [{key: info[key][row] for key in keys} for row in range(num_envs)]
+    return [{key: info[key][row] for key in keys if info[f"_{key}"][row]} for row in range(num_envs)]

@@ -47,8 +47,9 @@ def evaluate(
     """
     chosen = _evenly_spread(len(source), max_images)
     batches: list[dict[str, np.ndarray]] = []
+    generator = torch.Generator().manual_seed(0)  # of random first looks: the same for all policies
     for indices in chosen.split(batch_size):
-        batches.append(_rollout(classifier, source.fetch(indices), policy, num_steps))
+        batches.append(_rollout(classifier, source.fetch(indices), policy, num_steps, generator))
         if on_progress is not None:
             on_progress(min(len(batches) * batch_size, len(chosen)), len(chosen))
     joined: dict[str, Any] = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
@@ -72,12 +73,16 @@ def cumulative_multiply_adds(classifier: GlanceFocusClassifier, policy_cost: int
 
 
 def _rollout(
-    classifier: FrozenClassifier, batch: Batch, policy: LookPolicy, num_steps: int | None
+    classifier: FrozenClassifier,
+    batch: Batch,
+    policy: LookPolicy,
+    num_steps: int | None,
+    generator: torch.Generator,
 ) -> dict[str, np.ndarray]:
     images = batch.images.to(classifier.device)
     columns: list[dict[str, np.ndarray]] = []
     locations = []
-    for glimpse, location in itertools.islice(classifier.episode(images, policy, batch.labels), num_steps):
+    for glimpse, location in itertools.islice(classifier.episode(images, policy, batch.labels, generator), num_steps):
         found = read_out(glimpse.logits, batch.labels)._asdict()
         columns.append({name: value.cpu().numpy() for name, value in found.items()})
         if location is not None:

@@ -40,12 +40,18 @@ class RandomPolicy(BaselinePolicy):
 
 
 class CentreCornerPolicy(BaselinePolicy):
-    """First the centre, then the corners in reading order (Table 5), then the centre again."""
+    """First the centre, then the corners in reading order (Table 5), then the centre again.
+
+    Where the first look was a patch at the centre instead of a glance, it begins with the corners.
+    """
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
         """See `LookPolicy.__call__`."""
         places = CENTRE_CORNERS.to(view.step.device)
-        return places[(view.step - 1) % len(places)], state
+        visited = view.step - 1
+        if view.first_location is not None:
+            visited = visited + (view.first_location == places[0]).all(dim=1)
+        return places[visited % len(places)], state
 
 
 class OraclePolicy(BaselinePolicy):

@@ -158,6 +158,11 @@ def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
         raise ValueError("the recogniser does not know its image size; load it from a run")
     if not isinstance(recognizer.policy, DeterministicPolicy):
         raise ValueError("the run's policy is not a trained network; export a run whose stage2.agent learns")
+    if recognizer.classifier.spec.first_look == "random":
+        raise ValueError(
+            "the run's first look is at a random place, which a graph can't draw; export a run with first_look: glance "
+            "or centre"
+        )
     return DeterministicPolicy(copy.deepcopy(recognizer.policy.network).cpu(), recognizer.policy.observes)
 
 

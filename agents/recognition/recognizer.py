@@ -285,6 +285,7 @@ class _Episodes:
     def __init__(self, recognizer: Recognizer, images: Tensor) -> None:
         self.images = images
         self._of = recognizer
+        self._first = recognizer.classifier.first_location(len(images), torch.Generator().manual_seed(0))
         count, last, device = len(images), recognizer.classifier.spec.num_glimpses, images.device
         self.steps = torch.zeros(count, dtype=torch.int64, device=device)
         self.labels = torch.zeros(count, dtype=torch.int64, device=device)
@@ -303,7 +304,7 @@ class _Episodes:
         """The first step of the episodes `start` to `stop`."""
         images = self.images[start:stop]  # a view
         indices = torch.arange(start, start + len(images), device=images.device)
-        glimpse = self._of.classifier.glance(images)
+        glimpse = self._of.classifier.glance(images, None if self._first is None else self._first[indices])
         self._settle(indices, glimpse, glimpse.features)
 
     def focus(self) -> None:
@@ -319,7 +320,9 @@ class _Episodes:
     def _locate(self, indices: Tensor, glimpse: Glimpse, glances: Tensor) -> Tensor:
         """Where these look next; decided only now, so that the policy sees full batches too."""
         states = None if self._states is None else self._states[indices]
-        view = View(glimpse, glances, self.locations[indices].nan_to_num(0.0), self.steps[indices])
+        first = None if self._first is None else self._first[indices]
+        locations = self.locations[indices].nan_to_num(0.0)
+        view = View(glimpse, glances, locations, self.steps[indices], first_location=first)
         location, states = self._of.policy(view, states)
         self.locations[indices, self.steps[indices] - 1] = location
         if states is not None:

@@ -7,15 +7,11 @@ from typing import Any
 
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
-from classifiers.data.decoding import INTERPOLATIONS
-from classifiers.data.folder import UNREADABLE
+from classifiers.data.registry import ImageCollection, collection, settings_of
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
 from gfnet_env import EpisodeSpec
-
-DATA_KINDS = ("synthetic_signs", "image_folder")
-"""The kinds of images that a run can use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +19,7 @@ class DataSpec:
     """Which images.
 
     Attributes:
-        kind: one of `DATA_KINDS`.
+        kind: a key of `classifiers.data.registry.COLLECTIONS`.
         scenes: what the scenes of `synthetic_signs` look like.
         num_train: number of scenes, or largest number of files, to train on; None takes all files.
         num_val: likewise, for validation and confidence thresholds.
@@ -54,36 +50,29 @@ class DataSpec:
     train_crop: tuple[float, float] | None = None
 
     @property
+    def collection(self) -> ImageCollection:
+        """The images, not opened yet."""
+        return collection(self.kind, vars(self))
+
+    @property
+    def counts(self) -> dict[str, int | None]:
+        """How many images each split holds at most; None: all."""
+        return {"train": self.num_train, "val": self.num_val, "test": self.num_test}
+
+    @property
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels of the images that networks and policy see."""
-        if self.kind == "synthetic_signs":
-            return self.scenes.height, self.scenes.width
-        return self.height, self.width
+        return self.collection.image_size
 
     def __post_init__(self) -> None:
-        if self.kind not in DATA_KINDS:
-            raise ValueError(f"kind={self.kind!r} is unknown; pass one of {', '.join(DATA_KINDS)}")
-        if self.unreadable not in UNREADABLE:
-            raise ValueError(f"unreadable={self.unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"interpolation={self.interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}"
-            )
-        if self.train_crop is not None and not 0 < self.train_crop[0] <= self.train_crop[1] <= 1:
-            raise ValueError(f"train_crop={list(self.train_crop)}; pass two fractions, 0 < least <= largest <= 1")
-        if self.train_crop is not None and self.kind != "image_folder":
+        needs_counts = self.collection.needs_counts  # checks the settings
+        if self.train_crop is not None and "train_crop" not in settings_of(self.kind):
             raise ValueError(f"train_crop does not go with kind={self.kind!r}; leave it out")
-        counts = {"num_train": self.num_train, "num_val": self.num_val, "num_test": self.num_test}
-        for name, count in counts.items():
+        for split, count in self.counts.items():
             if count is not None and count < 1:
-                raise ValueError(f"{name}={count}; pass 1 or more")
-            if count is None and self.kind == "synthetic_signs":
-                raise ValueError(f"{name} is missing; say how many scenes to draw")
-        if min(self.height, self.width) < 8 or not 0 < self.crop_pct <= 1:
-            raise ValueError(
-                f"height={self.height}, width={self.width}, crop_pct={self.crop_pct}; pass at least 8 pixels "
-                "and a fraction in (0, 1]"
-            )
+                raise ValueError(f"num_{split}={count}; pass 1 or more")
+            if count is None and needs_counts:
+                raise ValueError(f"num_{split} is missing; say how many scenes to draw")
 
 
 @dataclass(frozen=True, kw_only=True)

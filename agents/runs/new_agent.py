@@ -9,9 +9,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.algorithms.make_agent import make_agent
 from agents.algorithms.registry import AGENTS
 from agents.runs.config import Stage2Spec
-from classifiers.data.folder import FolderImages
 from classifiers.data.prefetch import Prefetcher
-from classifiers.data.random_crops import RandomCrops
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import GlanceFocusVectorEnv, Task
@@ -20,7 +18,7 @@ from gfnet_env import GlanceFocusVectorEnv, Task
 def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Spec) -> GlanceFocusVectorEnv:
     """Builds the environment that stage II trains in; image files are prefetched."""
     num_envs = spec.num_envs or AGENTS[spec.agent].num_envs
-    if isinstance(source, FolderImages | RandomCrops):
+    if source.decodes_files:
         source = Prefetcher(source)
     return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 

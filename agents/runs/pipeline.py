@@ -114,8 +114,8 @@ class Pipeline:
         if split not in self._images:
             advance = self.reporter.track(f"{split} images")
             source = open_images(self.config.data, split, lambda done, total: advance(done, total, {}))
-            if skipped := getattr(source, "num_skipped", 0):
-                self.reporter.note(f"{skipped} unreadable images of {split} were left out")
+            if source.num_skipped:
+                self.reporter.note(f"{source.num_skipped} unreadable images of {split} were left out")
             self._images[split] = source
         return self._images[split]
 

@@ -19,8 +19,7 @@ from classifiers.data.decoding import (
     decode_image,
     decode_whole,
 )
-from classifiers.data.map_style import DatasetImages
-from classifiers.data.source import ArrayImages, Batch, batch_without_boxes
+from classifiers.data.source import ArrayImages, Batch, ImageSource, SourceDefaults, batch_without_boxes
 from classifiers.data.threads import map_threads
 
 UNREADABLE = ("raise", "skip")
@@ -28,8 +27,8 @@ UNREADABLE = ("raise", "skip")
 
 
 @dataclass(frozen=True)
-class FolderImages:
-    """A tree with one folder per class; images are decoded when they are fetched, by one thread per core.
+class FolderImages(SourceDefaults):
+    """A tree with one folder per class; fetching decodes images, by one thread per core.
 
     Every kind of image becomes upright RGB, see `classifiers.data.decoding`, is scaled to cover the wanted size, then
     cropped.
@@ -72,7 +71,7 @@ class FolderImages:
                 decoded now, and those that can't be are left out and counted.
             crop_pct: see the class.
             interpolation: see the class.
-            on_progress: told of (files checked, files in all) if `unreadable` is `"skip"`.
+            on_progress: called with (files checked, files in all) if `unreadable` is `"skip"`.
 
         Returns:
             The images.
@@ -81,19 +80,17 @@ class FolderImages:
             FileNotFoundError: if there is no such folder.
             ValueError: if it holds fewer than two classes, or a class without an image.
         """
-        if unreadable not in UNREADABLE:
-            raise ValueError(f"unreadable={unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
-        if interpolation not in INTERPOLATIONS:
-            raise ValueError(f"interpolation={interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}")
-        if min(image_size) < 1 or not 0 < crop_pct <= 1:
-            raise ValueError(
-                f"image_size={image_size}, crop_pct={crop_pct}; pass positive pixels and a share in (0, 1]"
-            )
+        check_folder_settings(image_size, unreadable, crop_pct, interpolation)
         by_class = _images_by_class(root)
         files = tuple(file for of_class in by_class.values() for file in of_class)
         labels = [label for label, of_class in enumerate(by_class.values()) for _ in of_class]
         source = cls(files, torch.tensor(labels), tuple(by_class), image_size, crop_pct, interpolation)
         return source._without_unreadable(on_progress) if unreadable == "skip" else source
+
+    @property
+    def decodes_files(self) -> bool:
+        """Yes."""
+        return True
 
     def __len__(self) -> int:
         return len(self.files)
@@ -107,7 +104,7 @@ class FolderImages:
         return self.batch(list(map_threads(self.decode, indices.tolist())), indices)
 
     def batch(self, images: Sequence[np.ndarray], indices: Tensor) -> Batch:
-        """Decoded images, (H, W, 3) uint8 each, at their (B,) indices, as a batch."""
+        """A batch of decoded images, (H, W, 3) uint8 each, with the labels of their (B,) indices."""
         return batch_without_boxes(np.stack(images), self.labels[indices])
 
     def decode(self, index: int) -> np.ndarray:
@@ -159,38 +156,29 @@ class FolderImages:
         return kept
 
 
-class FolderView:
-    """A folder's images, fetched in another way.
+def check_folder_settings(image_size: tuple[int, int], unreadable: str, crop_pct: float, interpolation: str) -> None:
+    """Checks the arguments of `FolderImages.open` before anything is opened.
 
-    Args:
-        source: the files.
+    Raises:
+        ValueError: if one is out of range.
     """
-
-    def __init__(self, source: FolderImages) -> None:
-        self.source = source
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `ImageSource.class_names`."""
-        return self.source.class_names
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """See `ImageSource.image_size`."""
-        return self.source.image_size
-
-    def __len__(self) -> int:
-        return len(self.source)
+    if unreadable not in UNREADABLE:
+        raise ValueError(f"unreadable={unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
+    if interpolation not in INTERPOLATIONS:
+        raise ValueError(f"interpolation={interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}")
+    if min(image_size) < 8 or not 0 < crop_pct <= 1:
+        raise ValueError(
+            f"height={image_size[0]}, width={image_size[1]}, crop_pct={crop_pct}; pass at least 8 pixels "
+            "and a fraction in (0, 1]"
+        )
 
 
-def in_memory(
-    source: FolderImages | DatasetImages, on_progress: Callable[[int, int], None] | None = None
-) -> ArrayImages:
+def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | None = None) -> ArrayImages:
     """Decodes a source once and keeps the pixels.
 
     Args:
         source: the images.
-        on_progress: told of (images done, images in all).
+        on_progress: called with (images done, images in all).
 
     Returns:
         The same images in memory.
@@ -204,7 +192,7 @@ def in_memory(
         if on_progress is not None:
             on_progress(int(indices[-1]) + 1, len(source))
     images, labels, boxes = (torch.cat([getattr(part, name) for part in parts]) for name in Batch._fields)
-    return ArrayImages(images, labels, boxes, source.class_names)
+    return ArrayImages(images, labels, boxes, source.class_names, source.num_skipped)
 
 
 def image_files(folder: Path) -> list[Path]:

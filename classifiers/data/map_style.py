@@ -10,7 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from classifiers.data.decoding import UnreadableImageError, fit_image
-from classifiers.data.source import Batch, batch_without_boxes
+from classifiers.data.source import Batch, SourceDefaults, batch_without_boxes
 
 
 class _MapStyle(Protocol):
@@ -19,25 +19,32 @@ class _MapStyle(Protocol):
     def __getitem__(self, index: int) -> Any: ...
 
 
-class DatasetImages:
+class DatasetImages(SourceDefaults):
     """Any map-style torch data set of (image, label).
 
     Args:
         dataset: images as PIL images of any kind (see `classifiers.data.decoding`), or (3, H, W) or (1, H, W) tensors,
             uint8 or floats in [0, 1]; labels as whole numbers. Class names are taken from its attribute `classes` if it
             has one.
-        image_size: (H, W) in pixels to which images are brought.
+        image_size: (H, W) in pixels to which images are scaled and cropped.
+        is_deterministic: whether an index always gives the same picture; with random transforms it does not.
 
     Raises:
         ValueError: if the data set is empty, or has no `classes` and too many labels to look at.
     """
 
-    def __init__(self, dataset: _MapStyle, image_size: tuple[int, int]) -> None:
+    def __init__(self, dataset: _MapStyle, image_size: tuple[int, int], *, is_deterministic: bool = False) -> None:
         if len(dataset) == 0:
             raise ValueError("the data set holds no image; pass one with at least one")
         self.dataset = dataset
         self.image_size = image_size
         self.class_names = _dataset_classes(dataset)
+        self._is_deterministic = is_deterministic
+
+    @property
+    def is_deterministic(self) -> bool:
+        """See `ImageSource.is_deterministic`."""
+        return self._is_deterministic
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -8,15 +8,15 @@ import numpy as np
 from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
-from classifiers.data.folder import FolderImages, FolderView
-from classifiers.data.source import Batch
+from classifiers.data.folder import FolderImages
+from classifiers.data.source import Batch, SourceView
 from classifiers.data.threads import map_threads
 
 _RATIOS = (3.0 / 4.0, 4.0 / 3.0)  # width over height of a crop, torchvision's
 _TRIES = 10  # for a crop that lies inside the image, likewise
 
 
-class RandomCrops(FolderView):
+class RandomCrops(SourceView[FolderImages]):
     """The files of a folder, each cropped differently in every epoch, as torchvision's RandomResizedCrop does.
 
     Crops are drawn from generators of their own, not from torch's, so that threads may decode side by side.

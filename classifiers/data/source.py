@@ -1,13 +1,12 @@
-"""Where images come from: one small contract for training, the environment and evaluation.
+"""What every source of images answers, for training, the environment and evaluation.
 
-A source hands out batches of uint8 images of one size by index. Decoding stays here; the device sees bytes.
+A source returns batches of uint8 images of one size by index; what reaches the device is bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Generic, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import torch
@@ -30,7 +29,7 @@ class Batch(NamedTuple):
 
 
 class ImageSource(Protocol):
-    """A finite collection of labelled images of one size."""
+    """A finite collection of labelled images of one size; `SourceDefaults` has the answers that most sources share."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -48,22 +47,80 @@ class ImageSource(Protocol):
         """The images at (B,) int64 indices in [0, len(self))."""
         ...
 
+    @property
+    def is_deterministic(self) -> bool:
+        """Whether an index always gives the same picture, so that what was computed from it can be remembered."""
+        ...
+
+    @property
+    def decodes_files(self) -> bool:
+        """Whether a fetch decodes files, so that a `Prefetcher` saves time."""
+        ...
+
+    @property
+    def num_skipped(self) -> int:
+        """Unreadable images that were left out."""
+        ...
+
+    def for_epoch(self, epoch: int) -> ImageSource:
+        """The images as training sees them in an epoch, counted from 0."""
+        ...
+
+    def expect(self, indices: np.ndarray) -> None:
+        """Announces all images, (B,) int64, that the next fetches will ask for, so that they can be prepared."""
+        ...
+
+    def close(self) -> None:
+        """Ends background work; a later fetch starts it again."""
+        ...
+
+
+class SourceDefaults:
+    """The answers of a source that gives the same picture for an index every time and prepares nothing in advance."""
+
+    @property
+    def is_deterministic(self) -> bool:
+        """See `ImageSource.is_deterministic`."""
+        return True
+
+    @property
+    def decodes_files(self) -> bool:
+        """See `ImageSource.decodes_files`."""
+        return False
+
+    @property
+    def num_skipped(self) -> int:
+        """See `ImageSource.num_skipped`."""
+        return 0
+
+    def for_epoch(self, epoch: int) -> Self:
+        """See `ImageSource.for_epoch`."""
+        return self
+
+    def expect(self, indices: np.ndarray) -> None:
+        """See `ImageSource.expect`."""
+
+    def close(self) -> None:
+        """See `ImageSource.close`."""
+
 
 @dataclass(frozen=True)
-class ArrayImages:
-    """Images that lie in memory.
+class ArrayImages(SourceDefaults):
+    """Images in memory.
 
     Attributes:
         images: (N, 3, H, W) uint8, RGB.
         labels: (N,) int64.
         boxes: (N, 4) int64, see `Batch.boxes`.
         class_names: names of the K classes, by label.
+        num_skipped: unreadable images that were left out.
     """
 
     images: Tensor
     labels: Tensor
     boxes: Tensor
     class_names: tuple[str, ...]
+    num_skipped: int = 0
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -78,8 +135,58 @@ class ArrayImages:
         return Batch(self.images.index_select(0, indices), self.labels[indices], self.boxes[indices])
 
 
+_Source = TypeVar("_Source", bound=ImageSource)
+
+
+class SourceView(Generic[_Source]):
+    """Another source's images, to be fetched in another way; what a subclass does not answer, the source answers.
+
+    Args:
+        source: the images.
+    """
+
+    def __init__(self, source: _Source) -> None:
+        self.source = source
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """See `ImageSource.class_names`."""
+        return self.source.class_names
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """See `ImageSource.image_size`."""
+        return self.source.image_size
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def is_deterministic(self) -> bool:
+        """See `ImageSource.is_deterministic`."""
+        return self.source.is_deterministic
+
+    @property
+    def decodes_files(self) -> bool:
+        """See `ImageSource.decodes_files`."""
+        return self.source.decodes_files
+
+    @property
+    def num_skipped(self) -> int:
+        """See `ImageSource.num_skipped`."""
+        return self.source.num_skipped
+
+    def expect(self, indices: np.ndarray) -> None:
+        """See `ImageSource.expect`."""
+        self.source.expect(indices)
+
+    def close(self) -> None:
+        """See `ImageSource.close`."""
+        self.source.close()
+
+
 def batch_without_boxes(images: np.ndarray, labels: Tensor) -> Batch:
-    """A batch of images in which nobody has marked what decides the label.
+    """A batch of images without boxes.
 
     Args:
         images: (B, H, W, 3) uint8, RGB.
@@ -93,26 +200,10 @@ def batch_without_boxes(images: np.ndarray, labels: Tensor) -> Batch:
 
 
 def nameless_classes(count: int) -> tuple[str, ...]:
-    """Names of classes that nobody has named: `"0"`, `"1"`, ..."""
+    """Names for classes that have none: `"0"`, `"1"`, ..."""
     return tuple(str(index) for index in range(count))
 
 
 def are_same_classes(known: tuple[str, ...], here: tuple[str, ...]) -> bool:
     """Whether a classifier's classes can be a data set's: equal names, or as many where the classifier's have none."""
     return known == here or (len(known) == len(here) and known == nameless_classes(len(known)))
-
-
-def batches(source: ImageSource, batch_size: int, generator: torch.Generator | None = None) -> Iterator[Batch]:
-    """Goes once through a source.
-
-    Args:
-        source: the images.
-        batch_size: images in a batch; the last one may hold fewer.
-        generator: shuffles the images; None keeps their order.
-
-    Yields:
-        The batches.
-    """
-    order = torch.arange(len(source)) if generator is None else torch.randperm(len(source), generator=generator)
-    for indices in order.split(batch_size):
-        yield source.fetch(indices)

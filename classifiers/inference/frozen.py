@@ -38,9 +38,9 @@ class FrozenClassifier(GlanceFocusClassifier):
         self.eval().requires_grad_(False)
 
     @torch.inference_mode()
-    def glance(self, images: Tensor) -> Glimpse:
+    def glance(self, images: Tensor, location: Tensor | None = None) -> Glimpse:
         """See `GlanceFocusClassifier.glance`."""
-        return super().glance(images)
+        return super().glance(images, location)
 
     @torch.inference_mode()
     def focus(self, patches: Tensor, hidden: Tensor, step: int | None = None) -> Glimpse:

@@ -55,6 +55,22 @@ def crop(images: Tensor, top_left: Tensor, patch_size: int, which: Tensor | None
     return windows.movedim((-4, -3), (1, 2))[which, rows, columns]
 
 
+def cut(images: Tensor, location: Tensor, patch_size: int, which: Tensor | None = None) -> Tensor:
+    """Cuts the patch at each location from images.
+
+    Args:
+        images: (N, ..., H, W), any dtype.
+        location: (B, 2) float in [0, 1], (row, col).
+        patch_size: side P in pixels, at most min(H, W).
+        which: (B,) int64, the images to cut from; None takes each once, B = N.
+
+    Returns:
+        (B, ..., P, P), a copy.
+    """
+    corners = top_left_px(location.to(images.device), (images.shape[-2], images.shape[-1]), patch_size)
+    return crop(images, corners, patch_size, which)
+
+
 def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     """Resizes images with aligned corners, as the published models were trained.
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from classifiers.networks.encoders import Encoder, build_encoder
-from classifiers.networks.geometry import crop, resize, top_left_px
+from classifiers.networks.geometry import cut, resize
 from classifiers.networks.glimpse import Glimpse, Policy, View
 from classifiers.networks.heads import HEADS, Head
 from classifiers.networks.preprocessing import Preprocessing
@@ -128,31 +128,47 @@ class GlanceFocusClassifier(nn.Module):
         twin._feature_shape = twin._measure()
         return twin
 
-    def first_input(self, images: Tensor) -> Tensor:
-        """The input of the first step: the whole image at low resolution, or its centre crop.
+    def first_location(self, count: int, generator: torch.Generator | None = None) -> Tensor | None:
+        """Where the first step looks, if it sees a patch instead of the whole image (`spec.first_look`).
+
+        Args:
+            count: number B of images.
+            generator: draws random places, on the CPU; None takes torch's own.
+
+        Returns:
+            (B, 2) in [0, 1], (row, col), on the classifier's device; None for a glance.
+        """
+        if self.spec.first_look == "random":
+            return torch.rand(count, 2, generator=generator).to(self.device)
+        return torch.full((count, 2), 0.5, device=self.device) if self.spec.first_look == "centre" else None
+
+    def first_input(self, images: Tensor, location: Tensor | None = None) -> Tensor:
+        """The input of the first step: the whole images at low resolution, or a patch of each.
 
         Args:
             images: (B, 3, H, W), uint8 or float.
+            location: (B, 2) in [0, 1], where the patches are; None takes `first_location`.
 
         Returns:
             (B, 3, G, G) float in the range of `images`, where G is `spec.glance_side`.
         """
         side = self.spec.glance_side
-        if self.spec.first_look == "centre":
-            top, left = ((length - side) // 2 for length in images.shape[-2:])
-            images = images[..., top : top + side, left : left + side]
+        location = self.first_location(len(images)) if location is None else location
+        if location is not None:
+            images = cut(images, location, side)
         return resize(images, (side, side), self.spec.resize_mode)
 
-    def glance(self, images: Tensor) -> Glimpse:
-        """Looks at whole images at low resolution, the first step.
+    def glance(self, images: Tensor, location: Tensor | None = None) -> Glimpse:
+        """Looks at whole images at low resolution, or at a patch of each in their place: the first step.
 
         Args:
             images: (B, 3, H, W), uint8 pixels or normalised floats.
+            location: see `first_input`.
 
         Returns:
             The first glimpse.
         """
-        small = self.first_input(images)
+        small = self.first_input(images, location)
         hidden = small.new_zeros(len(images), self.hidden_size)
         return self._glimpse(self.global_encoder, small, images.dtype == torch.uint8, hidden, is_first=True)
 
@@ -182,9 +198,7 @@ class GlanceFocusClassifier(nn.Module):
         Returns:
             (B, 3, P, P), where P is `spec.patch_size`.
         """
-        side = self.spec.patch_size
-        corners = top_left_px(location.to(images.device), (images.shape[-2], images.shape[-1]), side)
-        return crop(images, corners, side, which)
+        return cut(images, location, self.spec.patch_size, which)
 
     def look(self, images: Tensor, location: Tensor, hidden: Tensor, which: Tensor | None = None) -> Glimpse:
         """Looks at one patch of each image, a later step: `patches`, then `focus`.
@@ -201,7 +215,7 @@ class GlanceFocusClassifier(nn.Module):
         return self.focus(self.patches(images, location, which), hidden)
 
     def episode(
-        self, images: Tensor, policy: Policy, labels: Tensor | None = None
+        self, images: Tensor, policy: Policy, labels: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Iterator[tuple[Glimpse, Tensor | None]]:
         """Looks at a batch of images for T steps: the loop of training, evaluation and pictures.
 
@@ -209,31 +223,34 @@ class GlanceFocusClassifier(nn.Module):
             images: (B, 3, H, W), uint8 pixels or normalised floats.
             policy: where to look next.
             labels: (B,) int64, for policies that may see them (the oracle).
+            generator: draws the first look of `first_look: random`, on the CPU; None takes torch's own.
 
         Yields:
-            Each glimpse and its location, (B, 2) in [0, 1]; None for the glance.
+            Each glimpse and where the policy placed it, (B, 2) in [0, 1]; None for the first.
         """
-        glimpse, state = self.glance(images), None
+        first_location, state = self.first_location(len(images), generator), None
+        glimpse = self.glance(images, first_location)
         yield glimpse, None
-        view = View.first(glimpse, images, self.spec.num_glimpses, labels)
+        view = View.first(glimpse, images, self.spec.num_glimpses, labels, first_location)
         for _ in range(self.spec.num_glimpses - 1):
             location, state = policy(view, state)
             glimpse = self.look(images, location, view.glimpse.hidden)
             view = view.after(location, glimpse)
             yield glimpse, location
 
-    def forward(self, images: Tensor, policy: Policy) -> SequenceLogits:
+    def forward(self, images: Tensor, policy: Policy, generator: torch.Generator | None = None) -> SequenceLogits:
         """A whole episode of T steps, differentiable in the encoders and the head, not in the locations.
 
         Args:
             images: (B, 3, H, W), uint8 pixels or normalised floats.
             policy: where to look next.
+            generator: see `episode`.
 
         Returns:
             The predictions of all T steps.
         """
         logits, encoder_logits = [], []
-        for glimpse, location in self.episode(images, policy):
+        for glimpse, location in self.episode(images, policy, generator=generator):
             encoder = self.global_encoder if location is None else self.local_encoder
             logits.append(glimpse.logits)
             encoder_logits.append(encoder.classifier(glimpse.pooled))

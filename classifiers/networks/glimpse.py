@@ -31,10 +31,11 @@ class View(NamedTuple):
     Attributes:
         glimpse: the last one.
         glance: (B, C, h, w) feature maps of the first one.
-        locations: (B, T - 1, 2) in [0, 1], (row, col), of the looks so far, then zeros.
+        locations: (B, T - 1, 2) in [0, 1], (row, col), of the looks since the first, then zeros.
         step: (B,) int64, number of glimpses so far, the glance included: 1 to T.
         images: (B, 3, H, W) the images themselves, for the oracle only; None in recognition.
         labels: (B,) int64 true labels, for the oracle only; None where they are unknown.
+        first_location: (B, 2) in [0, 1], where the first look was if it was a patch; None if it was a glance.
     """
 
     glimpse: Glimpse
@@ -43,16 +44,25 @@ class View(NamedTuple):
     step: Tensor
     images: Tensor | None = None
     labels: Tensor | None = None
+    first_location: Tensor | None = None
 
     @classmethod
-    def first(cls, glimpse: Glimpse, images: Tensor, num_glimpses: int, labels: Tensor | None = None) -> View:
-        """The view after the glance.
+    def first(
+        cls,
+        glimpse: Glimpse,
+        images: Tensor,
+        num_glimpses: int,
+        labels: Tensor | None = None,
+        location: Tensor | None = None,
+    ) -> View:
+        """The view after the first step.
 
         Args:
-            glimpse: of the glance.
+            glimpse: of the glance, or of the patch in its place.
             images: (B, 3, H, W) the images.
-            num_glimpses: longest sequence T, the glance included.
+            num_glimpses: longest sequence T, the first step included.
             labels: (B,) int64 true labels, where they are known.
+            location: (B, 2) in [0, 1], where that patch was; None for a glance.
 
         Returns:
             A view without locations.
@@ -60,7 +70,7 @@ class View(NamedTuple):
         count, device = len(glimpse.logits), glimpse.logits.device
         locations = torch.zeros(count, num_glimpses - 1, 2, device=device)
         step = torch.ones(count, dtype=torch.int64, device=device)
-        return cls(glimpse, glimpse.features, locations, step, images, labels)
+        return cls(glimpse, glimpse.features, locations, step, images, labels, location)
 
     def after(self, location: Tensor, glimpse: Glimpse) -> View:
         """The view after one more look at each image.

@@ -12,7 +12,7 @@ from classifiers.networks.heads import HEADS
 GLANCE_LOGITS = ("head", "encoder")
 """What may make the first prediction."""
 
-FIRST_LOOKS = ("glance", "centre")
+FIRST_LOOKS = ("glance", "centre", "random")
 """What the first step may look at."""
 
 ADJUSTABLE = ("patch_size", "glance_size", "num_glimpses")
@@ -36,8 +36,8 @@ class ClassifierSpec:
         resize_mode: how the image is resized for the glance, one of `classifiers.networks.geometry.RESIZE_MODES`.
         glance_logits: what makes the prediction after the glance in evaluation: `"head"`, or `"encoder"`, f_G's own
             classifier (the published RegNets; a `cascade` always does so).
-        first_look: what the first step looks at: `"glance"`, the downsampled image, or `"centre"`, the patch at its
-            centre (Table 5, without the Glance Step).
+        first_look: what the first step looks at: `"glance"`, the downsampled image, or, in Table 5's rows without the
+            Glance Step, a full-resolution patch of the glance's size: `"centre"` at the centre, `"random"` anywhere.
         shares_encoder: whether f_G and f_L are one network (Table 5, without the global encoder).
     """
 

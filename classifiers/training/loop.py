@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from classifiers.data.loader import prefetch_batches
-from classifiers.data.random_crops import RandomCrops
 from classifiers.data.source import Batch, ImageSource
 from classifiers.files import write_torch
 from classifiers.training.augmentation import augment
@@ -168,9 +167,8 @@ class _Steps:
             for index, step in enumerate(steps)
             for number in own
         ]
-        if isinstance(source, RandomCrops):
-            source = source.for_epoch(epoch)
-        batches = prefetch_batches(source, [indices for _, _, indices in plan], self.spec.num_workers, self.device)
+        images = source.for_epoch(epoch)
+        batches = prefetch_batches(images, [indices for _, _, indices in plan], self.spec.num_workers, self.device)
         gathered: list[_MicroBatch] = []
         for (index, number, indices), batch in zip(plan, batches, strict=True):
             weight = len(indices) / len(steps[index])

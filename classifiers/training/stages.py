@@ -71,7 +71,7 @@ def train_sequences(
     trained = [group for group in groups if group["lr"] > 0 and group["params"]]
 
     def loss_of(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        predictions = model(batch.images, policy or random_policy(generator))
+        predictions = model(batch.images, policy or random_policy(generator), generator)
         return sequence_loss(predictions, batch.labels, spec.regularization)
 
     frozen = classifier.global_encoder if global_lr == 0 and not classifier.spec.shares_encoder else None

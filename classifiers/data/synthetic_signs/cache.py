@@ -1,13 +1,12 @@
 """Drawn scenes kept on disk, so that each is drawn once on a machine.
 
-Scenes lie in shards of 500 in the user's cache folder (or `$GFNET_CACHE`), each written whole or not at all and holding
-a checksum of its content: a partial, corrupt or foreign shard is drawn anew, never used.
+Shards of 500 scenes are kept in the user's cache folder (or `$GFNET_CACHE`), each written atomically and with a
+checksum of its content: a partial, corrupt or foreign shard is drawn again, never used.
 """
 
 from __future__ import annotations
 
 import hashlib
-import inspect
 import os
 import zlib
 from collections.abc import Callable
@@ -22,9 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from classifiers.data.source import ArrayImages
-from classifiers.data.synthetic_signs import scenery, signs
-from classifiers.data.synthetic_signs import scenes as synthetic_signs
-from classifiers.data.synthetic_signs.scenes import SceneSpec, draw_scene
+from classifiers.data.synthetic_signs.scenes import DRAWING_VERSION, SceneSpec, draw_scene
+from classifiers.data.synthetic_signs.signs import CLASS_NAMES
 from classifiers.files import write_atomically
 
 SHARD_SIZE = 500
@@ -41,15 +39,15 @@ def load_scenes(
     cache_dir: Path | None = None,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> ArrayImages:
-    """The first scenes of a split, drawn where the cache does not hold them.
+    """The first scenes of a split; those that are not in the cache are drawn.
 
-    A cache folder that can't be written is done without: the scenes are drawn into memory only.
+    If the cache folder can't be written, the scenes are drawn into memory only.
 
     Args:
         spec: what the scenes look like.
-        split: one of `synthetic_signs.SPLITS`.
+        split: one of `classifiers.data.synthetic_signs.scenes.SPLITS`.
         num_scenes: how many, N.
-        cache_dir: where shards lie; the user's cache folder or `$GFNET_CACHE` if None.
+        cache_dir: where shards are kept; None takes `default_cache_dir()`.
         on_progress: called with (scenes done, N) after every shard that had to be drawn.
 
     Returns:
@@ -65,7 +63,7 @@ def load_scenes(
     labels, boxes = torch.empty(num_scenes, dtype=torch.int64), torch.empty(num_scenes, 4, dtype=torch.int64)
     for start in range(0, num_scenes, SHARD_SIZE):
         path = folder / f"{split}-{start // SHARD_SIZE:05d}.safetensors"
-        # a shard's first scenes can be asked for alone; only whole shards are kept
+        # a request may take only a shard's first scenes; only whole shards are kept
         wanted = min(SHARD_SIZE, num_scenes - start)
         shard = _read(path, spec)
         if shard is None:
@@ -77,7 +75,7 @@ def load_scenes(
         images[start : start + wanted] = torch.from_numpy(shard["images"][:wanted])
         labels[start : start + wanted] = torch.from_numpy(shard["labels"][:wanted])
         boxes[start : start + wanted] = torch.from_numpy(shard["boxes"][:wanted])
-    return ArrayImages(images, labels, boxes, signs.CLASS_NAMES)
+    return ArrayImages(images, labels, boxes, CLASS_NAMES)
 
 
 def default_cache_dir() -> Path:
@@ -86,11 +84,9 @@ def default_cache_dir() -> Path:
 
 
 def _fingerprint(spec: SceneSpec) -> str:
-    """Changes with the spec, with the code that draws and with Pillow's version."""
-    digest = hashlib.sha256(repr((sorted(asdict(spec).items()), PIL.__version__)).encode())
-    for module in (scenery, signs, synthetic_signs):
-        digest.update(inspect.getsource(module).encode())
-    return digest.hexdigest()[:16]
+    """Changes with the spec, the version of the drawings and Pillow's."""
+    drawing = repr((DRAWING_VERSION, sorted(asdict(spec).items()), PIL.__version__))
+    return hashlib.sha256(drawing.encode()).hexdigest()[:16]
 
 
 def _draw(spec: SceneSpec, split: str, indices: range) -> _Arrays:

@@ -21,6 +21,10 @@ SPLITS = ("train", "val", "test")
 """Names of the splits; their scenes are drawn from disjoint random streams."""
 
 
+DRAWING_VERSION = 1
+"""Add one whenever scenes of the same spec come to look different: cached scenes of other versions are not used."""
+
+
 class Scene(NamedTuple):
     """One drawn scene.
 
@@ -45,7 +49,7 @@ class SceneSpec:
         width: image width in pixels.
         min_sign_px: smallest diameter of a sign, in pixels.
         max_sign_px: largest diameter of a sign, in pixels.
-        max_distractors: at most so many signs that are no speed limit stand in a scene.
+        max_distractors: most signs per scene that are no speed limit.
         seed: another seed draws other scenes.
     """
 

@@ -1,0 +1,125 @@
+"""The one table of images, and what sources answer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import SMALL_SCENES
+from PIL import Image
+
+from agents.runs.config import DataSpec
+from agents.runs.images import open_images, open_training_images
+from classifiers.data.folder import FolderImages, in_memory
+from classifiers.data.map_style import DatasetImages
+from classifiers.data.prefetch import Prefetcher
+from classifiers.data.random_crops import RandomCrops
+from classifiers.data.registry import COLLECTIONS, ImageFolder, SyntheticSigns, collection, settings_of
+from classifiers.data.source import ArrayImages, ImageSource
+from classifiers.data.synthetic_signs.signs import CLASS_NAMES
+
+
+def test_every_kind_opens_by_its_name(picture_tree: Path) -> None:
+    settings = {"scenes": SMALL_SCENES, "root": str(picture_tree), "height": 96, "width": 128, "num_train": 5}
+    expected = {"synthetic_signs": CLASS_NAMES, "image_folder": ("left", "right")}
+
+    for kind in COLLECTIONS:
+        images = collection(kind, settings)
+        source = images.open("val", 4)
+        assert len(source) == 4 and source.image_size == images.image_size == (96, 128)
+        assert images.class_names() == source.class_names == expected[kind]
+    assert "root" in settings_of("image_folder") and settings_of("synthetic_signs") == ("scenes",)
+    with pytest.raises(ValueError, match="kind='pictures' is unknown; pass one of synthetic_signs, image_folder"):
+        collection("pictures", {})
+
+
+def test_class_names_are_not_known_before_there_is_a_root() -> None:
+    assert ImageFolder().class_names() is None
+    with pytest.raises(ValueError, match="root is missing"):
+        ImageFolder().open("train")
+
+
+def test_thresholds_are_never_found_on_reported_images(picture_tree: Path) -> None:
+    tree = ImageFolder(root=picture_tree, height=96, width=128)
+
+    assert [tree.calibration_split(split) for split in ("train", "val", "test")] == ["val", "train", "train"]
+    (picture_tree / "test").mkdir()
+    assert tree.calibration_split("test") == "val"
+    assert [SyntheticSigns().calibration_split(split) for split in ("train", "val", "test")] == ["val", "train", "val"]
+
+
+def test_scenes_need_a_number() -> None:
+    with pytest.raises(ValueError, match="the number of scenes is missing; say how many to draw"):
+        SyntheticSigns(scenes=SMALL_SCENES).open("train")
+
+
+def test_a_runs_images_are_those_of_the_table(picture_tree: Path) -> None:
+    spec = DataSpec(
+        kind="image_folder", root=str(picture_tree), height=96, width=128, num_train=6, train_crop=(0.5, 1.0)
+    )
+
+    images, crops = open_images(spec, "train"), open_training_images(spec, seed=1)
+
+    everything = torch.arange(6)
+    files = ImageFolder(root=picture_tree, height=96, width=128).open("train", 6)
+    assert torch.equal(images.fetch(everything).images, files.fetch(everything).images)
+    expected = RandomCrops(files, (0.5, 1.0), 1).fetch(everything).images
+    assert crops is not None and torch.equal(crops.fetch(everything).images, expected)
+
+
+class _Pairs(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
+    classes = ("a", "b")
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.full((3, 40, 40), index / 2), index
+
+
+def test_sources_answer_for_themselves(picture_tree: Path, scenes: ArrayImages) -> None:
+    files = FolderImages.open(picture_tree / "train", (96, 128))
+    crops = RandomCrops(files, (0.5, 1.0))
+    answers: dict[str, tuple[ImageSource, bool, bool]] = {
+        "memory": (scenes, True, False),
+        "files": (files, True, True),
+        "crops": (crops, True, True),
+        "prefetched": (Prefetcher(crops), True, True),
+        "data set": (DatasetImages(_Pairs(), (32, 32)), False, False),
+        "fixed data set": (DatasetImages(_Pairs(), (32, 32), is_deterministic=True), True, False),
+        "prefetched data set": (Prefetcher(DatasetImages(_Pairs(), (32, 32)), 1), False, False),
+    }
+    for name, (source, is_deterministic, decodes_files) in answers.items():
+        assert source.is_deterministic is is_deterministic, name
+        assert source.decodes_files is decodes_files, name
+        source.expect(np.array([0, 1]))
+        indices = torch.tensor([1, 0])
+        later = source.for_epoch(1)
+        same = torch.equal(later.fetch(indices).images, source.fetch(indices).images)
+        assert same is (name not in ("crops", "prefetched")), name
+        assert source.fetch(indices).labels.tolist() == later.fetch(indices).labels.tolist()
+        for opened in (source, later):
+            opened.close()
+
+
+def test_skipped_files_are_counted_whatever_lies_between(picture_tree: Path) -> None:
+    (picture_tree / "train" / "left" / "broken.jpg").write_text("no picture")
+    files = FolderImages.open(picture_tree / "train", (96, 128), unreadable="skip")
+
+    for source in (files, in_memory(files), RandomCrops(files, (0.5, 1.0)), Prefetcher(files)):
+        assert source.num_skipped == 1
+
+
+def test_an_error_of_a_thread_reaches_the_caller(picture_tree: Path) -> None:
+    path = picture_tree / "train" / "left" / "1.jpg"
+    Image.new("RGB", (4, 4)).save(path)
+    path.write_bytes(path.read_bytes()[:20])
+    files = Prefetcher(FolderImages.open(picture_tree / "train", (96, 128)), 1)
+    index = files.source.files.index(path)  # type: ignore[attr-defined]  # a folder's
+    files.expect(np.array([index]))
+
+    with pytest.raises(ValueError, match=r"1\.jpg can't be decoded"):
+        files.fetch(torch.tensor([index]))
+    files.close()
