@@ -35,7 +35,7 @@ SMALL_UNITS = {"extractor": {"conv_channels": 4, "units": 16}}
 ON_POLICY = [name for name, recipe in AGENTS.items() if recipe.rollout]
 _OFTEN = {"learning_starts": 512, "gradient_steps": 32, "batch_size": 64}
 FIND: dict[str, tuple[dict[str, Any], int]] = {  # options by which an algorithm finds the good place soon, and steps
-    **{name: ({"n_steps": 2, "batch_size": 128, "learning_rate": 5e-3}, 128 * 40) for name in ON_POLICY},
+    **{name: ({"n_steps": 2, "batch_size": 128, "learning_rate": 5e-3}, 128 * 60) for name in ON_POLICY},
     "a2c": ({"n_steps": 2, "learning_rate": 5e-3}, 128 * 80),
     **dict.fromkeys(("sac", "td3", "ddpg", "tqc", "crossq"), (_OFTEN, 3000)),
     "td3": ({**_OFTEN, "learning_rate": 1e-3}, 3000),
