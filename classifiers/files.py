@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
+
+if sys.platform != "win32":
+    import fcntl
 
 _PREFIX, _SUFFIX = ".gfnet-", ".tmp"  # of temporary files; short, so that any name that fits its folder can be written
 
@@ -38,6 +41,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
             stream.flush()
             os.fsync(stream.fileno())
             temporary.chmod(0o644)
+            if sys.platform == "win32":  # an open file can't be renamed there
+                stream.close()
             temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -56,23 +61,30 @@ def remove_abandoned(folder: Path, *, recursive: bool = False) -> None:
     for path in folder.glob(f"{'**/' if recursive else ''}{_PREFIX}*{_SUFFIX}"):
         try:
             with path.open("rb") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink(missing_ok=True)
+                if _lock(stream):
+                    path.unlink(missing_ok=True)
         except OSError:
-            continue  # locked, already gone, or on a file system without locks: not known to be abandoned
+            continue  # already gone, or not ours to remove
 
 
 def _locked_temporary(folder: Path) -> tuple[BinaryIO, Path]:
     while True:
         handle, name = tempfile.mkstemp(_SUFFIX, _PREFIX, folder)
         stream = os.fdopen(handle, "wb")
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX)
-        except OSError:
-            return stream, Path(name)  # a file system without locks, where nothing is ever taken for abandoned
-        if os.path.exists(name):
+        if not _lock(stream, wait=True) or os.path.exists(name):
             return stream, Path(name)
         stream.close()  # removed by another process before the lock was ours
+
+
+def _lock(stream: BinaryIO, *, wait: bool = False) -> bool:
+    """Locks an open file until it is closed; false if another process holds it, or there are no locks here."""
+    if sys.platform == "win32":
+        return False  # nothing is ever taken for abandoned there
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def write_text(path: Path, text: str) -> None:
