@@ -1,5 +1,5 @@
 """What it is worth to observe the earlier looks: the demo with and without `locations` and `progress`, over several
-seeds; writes docs/observations.md.
+seeds; prints the table of docs/observations.md.
 
     python benchmarks/observations.py [--out runs/observations] [--seeds 3]
 
@@ -31,26 +31,14 @@ def main() -> None:
         for agent in AGENTS
         for name in OBSERVATIONS
     }
-    first = runs[AGENTS[0], "all"][0]
-    lines = [
-        "# What the agent observes",
-        "",
-        f"`python benchmarks/observations.py --seeds {options.seeds}`: the demo's settings, accuracy on",
-        f"{first['images']:,} held-out scenes, mean and standard deviation over {options.seeds} seeds. `features` and",
-        "`hidden` alone don't tell where the agent has looked, nor how often; `locations` and `progress` do.",
-        "",
-        "| agent | observes | t=2 | t=3 | t=4 |",
-        "|---|---|---|---|---|",
-    ]
+    lines = ["| agent | observes | t=2 | t=3 | t=4 |", "|---|---|---|---|---|"]
     for (agent, name), found in runs.items():
         accuracies = [run["accuracy"]["learned"] for run in found]
         lines.append(f"| {agent} | {OBSERVATIONS[name]} | {_by_step(accuracies)} |")
     for policy in ("random", "centre_corner", "oracle"):
         accuracies = [run["accuracy"][policy] for run in runs[AGENTS[0], "all"]]
         lines.append(f"| {policy.replace('_', '-')} | | {_by_step(accuracies)} |")
-    text = "\n".join(lines) + "\n"
-    (Path(__file__).parent.parent / "docs" / "observations.md").write_text(text)
-    print(text)
+    print("\n".join(lines))
 
 
 def _metrics(folder: Path, agent: str, name: str, seed: int) -> dict[str, Any]:
