@@ -1,21 +1,21 @@
-"""Images for benchmarks: a few, as if they were as many as ImageNet's, so that no glance is seen twice."""
+"""Images for benchmarks: a few, repeated until they are as many as ImageNet's, so that no glance is remembered."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from classifiers.data.source import ArrayImages, Batch, nameless_classes
+from classifiers.data.source import ArrayImages, Batch, SourceDefaults, nameless_classes
 
 COUNT = 1_281_167
 """Images of ImageNet's training set."""
 
 
-class EndlessImages:
-    """Images in memory, again and again.
+class EndlessImages(SourceDefaults):
+    """Images in memory, repeated.
 
     Args:
-        few: those that differ.
+        few: the different ones.
     """
 
     def __init__(self, few: ArrayImages) -> None:

@@ -1,1 +1,1 @@
-"""Where images come from, by index, as bytes of one size."""
+"""Sources of images: by index, as bytes of one size."""
