@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from classifiers.data.source import ArrayImages, Batch, nameless_classes
+from classifiers.data.source import ArrayImages, Batch, SourceDefaults, nameless_classes
 
 COUNT = 1_281_167
 """Images of ImageNet's training set."""
 
 
-class EndlessImages:
+class EndlessImages(SourceDefaults):
     """A few images in memory, repeated under many indices.
 
     Args:

@@ -14,7 +14,7 @@ OBSERVATION_KEYS = ("features", "hidden", "locations", "progress", "glance")
 """What an agent may observe, by name; see `observe`."""
 
 DEFAULT_OBSERVATION = ("features", "hidden", "locations", "progress")
-"""What it observes unless it is told otherwise: all that makes the looks taken so far distinguishable."""
+"""What it observes by default: enough to tell which looks were taken so far."""
 
 
 def observe(view: View, keys: Sequence[str]) -> dict[str, Tensor]:

@@ -26,7 +26,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "GFNet-ImageFolder-v0": image_folder_task,
     "GFNet-ImageNet-v0": imagenet_task,
 }
-"""What each id's images and classifier are made by; its keyword arguments are those of `gym.make`, too."""
+"""What makes each id's images and classifier; `gym.make` takes its keyword arguments, too."""
 
 _EPISODE_KEYS = tuple(field.name for field in dataclasses.fields(EpisodeSpec))
 

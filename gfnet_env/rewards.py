@@ -1,4 +1,4 @@
-"""What a look is worth: the two rewards of the paper, as functions of true-label probabilities."""
+"""The two rewards of the paper, as functions of true-label probabilities."""
 
 from __future__ import annotations
 

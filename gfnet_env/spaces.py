@@ -12,7 +12,7 @@ def action_space(*, stop_action: bool = False) -> spaces.Box:
     """(row, col) of the next patch in [-1, 1]^2: 0 centred, -1 flush with the top or left edge, 1 bottom or right.
 
     Args:
-        stop_action: whether a third component in [-1, 1] says whether to stop.
+        stop_action: whether there is a third component in [-1, 1], the decision to stop.
 
     Returns:
         `Box (2,)` or `Box (3,)`, float32.

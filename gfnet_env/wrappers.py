@@ -1,4 +1,4 @@
-"""Wrappers that offer the environment in another form."""
+"""Wrappers with other action spaces."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from gfnet_env.actions import grid_actions
 
 
 class GridAction(gymnasium.ActionWrapper[Any, np.int64, np.ndarray]):
-    """A choice of places on a square grid instead of a point, for algorithms that want discrete actions (DQN).
+    """Places on a square grid as actions, for algorithms that need discrete ones (DQN).
 
     Args:
         env: an environment whose action is (row, col) in [-1, 1].
-        side: places along each axis, 2 or more; the borders are among them.
+        side: places along each axis, 2 or more, borders included.
 
     Raises:
-        ValueError: if the environment's actions are others, or the side is below 2.
+        ValueError: if the environment has another action space, or the side is below 2.
     """
 
     def __init__(self, env: gymnasium.Env[Any, np.ndarray], side: int = 9) -> None:
@@ -30,7 +30,7 @@ class GridAction(gymnasium.ActionWrapper[Any, np.int64, np.ndarray]):
         self.action_space = spaces.Discrete(side * side)
 
     def action(self, action: np.int64) -> np.ndarray:
-        """The place that a number stands for, (2,) in [-1, 1]; places are numbered in reading order."""
+        """The place with a number, (2,) in [-1, 1]; places are numbered in reading order."""
         place: np.ndarray = self._places[int(action)]
         return place
 
@@ -40,10 +40,10 @@ class VectorGridAction(gymnasium.vector.VectorActionWrapper):
 
     Args:
         env: a vector environment whose actions are (row, col) in [-1, 1].
-        side: places along each axis, 2 or more; the borders are among them.
+        side: places along each axis, 2 or more, borders included.
 
     Raises:
-        ValueError: if the environment's actions are others, or the side is below 2.
+        ValueError: if the environment has another action space, or the side is below 2.
     """
 
     def __init__(self, env: gymnasium.vector.VectorEnv[Any, Any, Any], side: int = 9) -> None:
@@ -54,7 +54,7 @@ class VectorGridAction(gymnasium.vector.VectorActionWrapper):
         self.action_space = batch_space(self.single_action_space, env.num_envs)
 
     def actions(self, actions: np.ndarray) -> np.ndarray:
-        """The places that B numbers stand for, (B, 2) in [-1, 1]."""
+        """The places with B numbers, (B, 2) in [-1, 1]."""
         places: np.ndarray = self._places[actions]
         return places
 

@@ -34,13 +34,13 @@ MakeClassifier = Callable[..., FrozenClassifier]
 SMALL_UNITS = {"extractor": {"conv_channels": 4, "units": 16}}
 ON_POLICY = [name for name, recipe in AGENTS.items() if recipe.rollout]
 _OFTEN = {"learning_starts": 512, "gradient_steps": 32, "batch_size": 64}
-FIND: dict[str, tuple[dict[str, Any], int]] = {  # options by which an algorithm finds the good place soon, and steps
-    **{name: ({"n_steps": 2, "batch_size": 128, "learning_rate": 5e-3}, 128 * 60) for name in ON_POLICY},
-    "a2c": ({"n_steps": 2, "learning_rate": 5e-3}, 128 * 80),
-    **dict.fromkeys(("sac", "td3", "ddpg", "tqc", "crossq"), (_OFTEN, 3000)),
-    "td3": ({**_OFTEN, "learning_rate": 1e-3}, 3000),
-    "dqn": ({**_OFTEN, "target_update_interval": 256}, 3000),
-    "ars": ({"n_eval_episodes": 64, "delta_std": 0.2, "learning_rate": 0.2}, 64 * 2 * 16 * 20),
+FIND: dict[str, tuple[dict[str, Any], int, int]] = {  # options that find the good place soon, environments and steps
+    **{name: ({"n_steps": 2, "batch_size": 512, "learning_rate": 5e-3}, 256, 512 * 80) for name in ON_POLICY},
+    "a2c": ({"n_steps": 2, "learning_rate": 5e-3}, 64, 128 * 80),
+    **dict.fromkeys(("sac", "td3", "ddpg", "tqc", "crossq"), (_OFTEN, 64, 3000)),
+    "td3": ({**_OFTEN, "learning_rate": 1e-3}, 64, 3000),
+    "dqn": ({**_OFTEN, "target_update_interval": 256}, 64, 3000),
+    "ars": ({"n_eval_episodes": 64, "delta_std": 0.2, "learning_rate": 0.2}, 64, 64 * 2 * 16 * 20),
 }
 
 
@@ -56,8 +56,8 @@ def test_agents_learn_where_the_one_good_place_is(
 ) -> None:
     """Grey pictures with one red corner: a random patch touches it once in nine, the trained policy always."""
     classifier = colour_classifier()
-    options, steps = FIND[name]
-    env = _env(classifier, red_corner_images, num_envs=64)
+    options, num_envs, steps = FIND[name]
+    env = _env(classifier, red_corner_images, num_envs=num_envs)
     agent = make_agent(name, env, seed=0, policy_kwargs=SMALL_UNITS, **options)
 
     train_agent(agent, steps, seed=0)

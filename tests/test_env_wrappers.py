@@ -21,6 +21,7 @@ def test_grid_is_in_reading_order_with_the_borders() -> None:
     assert grid_actions(9).dtype == np.float32
 
 
+@pytest.mark.filterwarnings("ignore:.*A Box observation space m..imum value is -?infinity:UserWarning")  # feature maps
 def test_grid_action_looks_at_the_place_of_that_number() -> None:
     plain, grid = _make(), GridAction(_make(), side=5)
     for env in (plain, grid):

@@ -1,4 +1,4 @@
-"""Images ahead of time: loaded by worker processes while the network computes, and cropped at random."""
+"""Batches loaded by worker processes while the network computes."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def prefetch_batches(
     Args:
         source: the images.
         plan: indices of each batch.
-        num_workers: processes that fetch ahead, as far as there are cores; 0 fetches each batch when it is asked for.
-        device: where the batches will go; those for a GPU come in pinned memory.
+        num_workers: processes that fetch in advance, at most one per core; 0 fetches each batch when it is needed.
+        device: where the batches will go; batches for a GPU are in pinned memory.
 
     Returns:
-        The batches, in the plan's order whatever the number of workers.
+        The batches in the plan's order, whatever the number of workers.
     """
     if num_workers == 0:
         return (source.fetch(indices) for indices in plan)
@@ -43,12 +43,12 @@ def prefetch_batches(
 
 
 def _cores() -> int:
-    """Those that this process may use, where the system says so."""
+    """Cores that this process may use, if the system tells; otherwise all."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class _Fetcher(Dataset[Batch]):
-    """A source as a map-style data set that is asked for whole batches."""
+    """A source as a map-style data set that returns whole batches."""
 
     def __init__(self, source: ImageSource) -> None:
         self._source = source

@@ -1,7 +1,7 @@
-"""The signs of the embedded task, drawn once in large and scaled into each scene.
+"""The signs of the embedded task, drawn once at a large size and scaled into each scene.
 
-A *speed-limit sign* is a red ring around a white disc with a black number. *Distractors* share its colours or its
-parts, so that a low-resolution glance can confuse them: an empty red ring, a blue disc with a number, a warning
+A *speed-limit sign* is a red ring around a white disc with a black number. *Distractors* share its colours or parts,
+so that a low-resolution glance can confuse them: an empty red ring, a blue disc with a number, a warning
 triangle and a priority diamond.
 """
 
@@ -21,7 +21,7 @@ SPEED_LIMITS = (30, 40, 50, 60, 70, 80, 90, 100, 120)
 CLASS_NAMES = ("none", *(str(limit) for limit in SPEED_LIMITS))
 """Names of the 10 classes, by label."""
 
-_SIDE = 96  # pixels of a master drawing: about three times the largest sign of a scene
+_SIDE = 96  # pixels of a master drawing: two to three times the signs of a scene
 _RED, _BLUE, _YELLOW = (198, 22, 30), (22, 74, 166), (240, 190, 20)
 _WHITE, _BLACK = (246, 246, 242), (18, 18, 20)
 
@@ -106,7 +106,7 @@ _DRAWERS: dict[str, Callable[[int], Image.Image]] = {
 }
 
 DISTRACTORS = tuple(kind for kind in _DRAWERS if kind != "speed_limit")
-"""Names of the kinds of sign that are no speed limit."""
+"""Kinds of signs that are no speed limit."""
 
 
 @functools.cache
@@ -115,16 +115,16 @@ def _master(kind: str, number: int, tilt_degrees: int) -> Image.Image:
 
 
 def draw_sign(rng: random.Random, kind: str, diameter_px: float, number: int = 0) -> Image.Image:
-    """One sign as it stands at a roadside: tilted, turned, faded, perhaps half in the shade.
+    """One roadside sign: tilted, turned, faded, perhaps partly in the shade.
 
     Args:
         rng: source of all randomness.
         kind: `"speed_limit"` or one of `DISTRACTORS`.
         diameter_px: height of the upright sign in pixels.
-        number: the number on it, where the kind carries one.
+        number: the number on it, if the kind has one.
 
     Returns:
-        RGBA image, transparent around the sign; its sides are the sign's own extent.
+        RGBA image of the sign's own extent, transparent around it.
     """
     master = _master(kind, number, 2 * rng.randint(-6, 6))
     turn = rng.uniform(0.85, 1.0)  # cosine of the turn about the pole
@@ -138,7 +138,7 @@ def draw_sign(rng: random.Random, kind: str, diameter_px: float, number: int = 0
 
 
 def _shade(rng: random.Random, height: int, width: int) -> np.ndarray:
-    """Brightness factor per pixel, (height, width): what lies beyond a slanted edge is in the shade."""
+    """Brightness factor per pixel, (height, width): pixels beyond a slanted edge are in the shade."""
     angle = rng.uniform(0.0, 2.0 * math.pi)
     rows = np.linspace(-1.0, 1.0, height, dtype=np.float32)[:, None]
     columns = np.linspace(-1.0, 1.0, width, dtype=np.float32)[None, :]
