@@ -139,8 +139,8 @@ def test_your_own_algorithm_is_one_entry(
     record = evaluate(classifier, scenes, DeterministicPolicy(agent))
 
     assert isinstance(agent, Mine)
-    glance = classifier.glance(scenes.images)
-    observation = {"features": glance.features.numpy(), "hidden": glance.hidden.numpy()}
+    view = View.first(classifier.glance(scenes.images), scenes.images, 4)
+    observation = {key: value.numpy() for key, value in observe(view, DEFAULT_OBSERVATION).items()}
     action, _ = agent.predict(observation, deterministic=True)
     assert np.allclose(record.location[:, 0], (action + 1) / 2, atol=1e-5)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from agents.evaluation.metrics import accuracy_by_step, confidence_by_step, pointing_game
+from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, load_record, save_record
 from agents.evaluation.rollout import evaluate, full_resolution_accuracy
 from agents.policies.baselines import BaselinePolicy, CentreCornerPolicy, OraclePolicy, RandomPolicy, grid_locations
@@ -43,11 +43,10 @@ def _record(
     )
 
 
-def test_accuracy_and_confidence_by_step() -> None:
+def test_accuracy_by_step() -> None:
     record = _record([[0, 1, 0], [1, 1, 0]], [[(0, 0)] * 2] * 2, [(0, 0, 0, 0)] * 2)
 
     assert accuracy_by_step(record) == [0.5, 0.0, 1.0]
-    assert confidence_by_step(record) == [0.5, 0.5, 0.5]
     assert pointing_game(record) is None
 
 

@@ -84,15 +84,15 @@ def test_the_log_is_written_with_every_checkpoint(
     arguments = ["--quiet", *SETS, "--set", "stage2.env_steps=4000"]
     assert main(["demo", "--out", str(tmp_path / "whole"), *arguments]) == 0
     steps, rewards = curve(tmp_path / "whole" / "metrics.jsonl", "stage2", "reward")
-    written = agents.algorithms.stage2.save_agent_state
+    written = agents.algorithms.stage2.save_training_state
 
     def killed(path: Path, agent: OnPolicyAlgorithm) -> None:
         written(path, agent)
         if agent.num_timesteps == steps[2]:
-            monkeypatch.setattr("agents.algorithms.stage2.save_agent_state", written)
+            monkeypatch.setattr("agents.algorithms.stage2.save_training_state", written)
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("agents.algorithms.stage2.save_agent_state", killed)
+    monkeypatch.setattr("agents.algorithms.stage2.save_training_state", killed)
     assert main(["demo", "--out", str(tmp_path / "cut"), *arguments]) == 130
 
     assert curve(tmp_path / "cut" / "metrics.jsonl", "stage2", "reward") == (steps[:3], rewards[:3])

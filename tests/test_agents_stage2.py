@@ -121,15 +121,15 @@ class Noting(Prefetcher):
         super().__init__(source, 1)
         self.fetched: list[int] = []
         self.unexpected: list[int] = []
-        self._expected: set[int] = set()
+        self._known: set[int] = set()
 
     def expect(self, indices: np.ndarray) -> None:
-        self._expected = set(indices.tolist())
+        self._known = set(indices.tolist())
         super().expect(indices)
 
     def fetch(self, indices: Tensor) -> Batch:
         self.fetched += indices.tolist()
-        self.unexpected += [index for index in indices.tolist() if index not in self._expected]
+        self.unexpected += [index for index in indices.tolist() if index not in self._known]
         return super().fetch(indices)
 
 

@@ -19,7 +19,7 @@ from agents.algorithms.make_agent import make_agent
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.record import load_record
 from agents.evaluation.rollout import evaluate
-from agents.policies.baselines import random_policy
+from agents.policies.baselines import RandomPolicy
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
@@ -128,9 +128,9 @@ def test_environment_observes_what_it_does_on_the_processor() -> None:
 
 def test_evaluation_gives_what_the_processor_gives(scenes: ArrayImages) -> None:
     classifier = random_classifier(SHAPE)
-    here = evaluate(frozen(classifier), scenes, random_policy(0))
+    here = evaluate(frozen(classifier), scenes, RandomPolicy(0))
 
-    there = evaluate(frozen(classifier.to(DEVICE)), scenes, random_policy(0))
+    there = evaluate(frozen(classifier.to(DEVICE)), scenes, RandomPolicy(0))
 
     assert np.array_equal(here.location, there.location)
     assert np.allclose(here.label_probability, there.label_probability, **CLOSE)
