@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from torch.utils.data import get_worker_info
 
 
-def map_threads(function: Callable[[int], Any], indices: Iterable[int]) -> Iterable[Any]:
-    """The function's results, in order, computed by one thread for each core; in a worker process by that alone.
+def map_threads(function: Callable[[int], Any], indices: Sequence[int]) -> Iterable[Any]:
+    """The function's results, in order, computed by one thread for each core; without threads in a worker or for one index.
 
     Decoding releases the interpreter lock, so threads are enough.
 
@@ -22,7 +22,7 @@ def map_threads(function: Callable[[int], Any], indices: Iterable[int]) -> Itera
     Yields:
         The results.
     """
-    if get_worker_info() is not None:
+    if get_worker_info() is not None or len(indices) == 1:
         yield from map(function, indices)
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
