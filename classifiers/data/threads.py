@@ -11,7 +11,7 @@ from torch.utils.data import get_worker_info
 
 
 def map_threads(function: Callable[[int], Any], indices: Sequence[int]) -> Iterable[Any]:
-    """The function's results, in order, computed by one thread for each core; without threads in a worker or for one index.
+    """The function's results in order, by one thread for each core; without threads in a worker or for one index.
 
     Decoding releases the interpreter lock, so threads are enough.
 
