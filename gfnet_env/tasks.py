@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from classifiers.checkpoints import load_classifier
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.prefetch import Prefetcher
@@ -16,6 +14,7 @@ from classifiers.data.registry import ImageFolder, SyntheticSigns
 from classifiers.data.source import ImageSource
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
+from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
@@ -235,4 +234,4 @@ def imagenet_task(**kwargs: Any) -> Task:
 
 
 def _task(source: ImageSource, classifier: GlanceFocusClassifier, device: str, compile: bool) -> Task:
-    return Task(source, frozen(classifier.to(torch.device(device)), compile=compile))
+    return Task(source, frozen(classifier.to(usable_device(device)), compile=compile))

@@ -58,7 +58,7 @@ BAD = [
     ("stage2.num_envs=1000000000000", "stage2.num_envs=1000000000000 does not work"),
     ("stage2.num_envs=1.5", "stage2.num_envs: Input should be a valid integer"),
     ("stage2.action_std_schedule=[0.1, x]", "stage2.action_std_schedule.1: Input should be a valid number"),
-    ("device=gpu", "device='gpu' does not work"),
+    ("device=gpu", "device='gpu' can't be used on this machine"),
     ("agent.name=dqn;stage2.options.buffer_size=0", "stage2.options.buffer_size=0; pass 1 or more"),
     ("agent.name=dqn;stage2.options.train_freq=[1, year]", "stage2.options.train_freq=[1, 'year'] does not work"),
     ("agent.name=dqn;stage2.policy_options.net_arch=[-3]", "stage2.policy_options.net_arch=[-3] does not work"),

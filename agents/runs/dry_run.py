@@ -26,6 +26,7 @@ from agents.runs.new_agent import new_agent, policy_env
 from agents.runs.yaml_text import ConfigError, shortened
 from classifiers.checkpoints import load_classifier
 from classifiers.data.source import nameless_classes
+from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from gfnet_env import EpisodeSpec, Task
@@ -62,10 +63,7 @@ def check_stage2(config: RunConfig) -> None:
         path = run_weights(start_folder(config.start))
         classifier, names = load_classifier(path)
         classifier = as_configured(classifier, config.classifier, path)
-    try:
-        networks = frozen(classifier.to(config.device))
-    except (RuntimeError, AssertionError) as error:  # torch's words for a device that is not there
-        raise ConfigError(f"config device={config.device!r} does not work: {_in_short(error)}") from error
+    networks = frozen(classifier.to(usable_device(config.device)))
     try:
         Task(black_image(config, names), networks)
     except ValueError as error:

@@ -18,8 +18,8 @@ FIRST_LOOKS = ("glance", "centre", "random")
 ADJUSTABLE = ("patch_size", "glance_size", "num_glimpses")
 """Fields of `ClassifierSpec` that trained networks can have otherwise than they were trained with."""
 
-LEAST_SIDE = 8
-"""Smallest side of a glance or a patch, in pixels."""
+LEAST_SIDE, MOST_SIDE = 8, 16_384
+"""Smallest and largest side of a glance or a patch, in pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,5 +81,7 @@ class ClassifierSpec:
         for field, least in (("patch_size", LEAST_SIDE), ("num_glimpses", 2), ("hidden_size", 1)):
             if getattr(self, field) < least:
                 raise ValueError(f"{field}={getattr(self, field)} is too small; pass {least} or more")
+        if self.largest_side > MOST_SIDE:
+            raise ValueError(f"a patch or glance of {self.largest_side} pixels is too large; pass at most {MOST_SIDE}")
         if self.glance_size is not None and self.glance_size < LEAST_SIDE:
             raise ValueError(f"glance_size={self.glance_size} is too small; pass {LEAST_SIDE} or more, or None")
