@@ -201,7 +201,7 @@ class _Watched:
         if self._process is None:
             self._connection, theirs = multiprocessing.Pipe()
             context = multiprocessing.get_context("spawn")
-            self._process = context.Process(target=_worker, args=(theirs, *self._arguments), daemon=True)
+            self._process = context.Process(target=_worker, args=(theirs, *self._arguments), daemon=False)
             self._process.start()
             theirs.close()
         self._connection.send((kind, index))
@@ -229,7 +229,9 @@ def fuzz(kinds: list[str], cases: int, seed: int, limit: float, console: Console
     """Runs cases, evenly of all kinds, and tells how each ended."""
     outcomes: dict[tuple[str, int], Outcome] = {}
     with _workplace() as base:
-        worker = _Watched(seed, base, limit)
+        worker = _Watched(
+            seed, base, limit
+        )  # not a daemon, whose cases could not load images with processes of their own
         for number in range(cases):
             kind, index = kinds[number % len(kinds)], number // len(kinds)
             outcome = outcomes[kind, index] = worker.run(kind, index, limit)

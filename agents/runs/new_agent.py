@@ -8,6 +8,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.algorithms.make_agent import make_agent
 from agents.algorithms.registry import AGENTS
+from agents.runs.agent_options import check_options
 from agents.runs.config import Stage2Spec
 from classifiers.data.prefetch import Prefetcher
 from classifiers.data.source import ImageSource
@@ -24,7 +25,12 @@ def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Sp
 
 
 def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, tensorboard: Path | None = None) -> BaseAlgorithm:
-    """Builds an untrained agent for stage II, its learning rate decaying linearly if it has one."""
+    """Builds an untrained agent for stage II, its learning rate decaying linearly if it has one.
+
+    Raises:
+        ConfigError: if an option of the algorithm or of its policy is wrong.
+    """
+    check_options(spec)
     options = dict(spec.options)
     initial = {**AGENTS[spec.agent].defaults, **options}.get("learning_rate")
     if initial is not None:

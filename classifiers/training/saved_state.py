@@ -34,6 +34,9 @@ def load_state(path: Path, keys: Sequence[str], device: torch.device | str = "cp
         return state
 
 
+_OF_A_BAD_STATE = (RuntimeError, ValueError, LookupError, TypeError, AttributeError, EOFError, pickle.UnpicklingError)
+
+
 @contextmanager
 def usable_state(path: Path) -> Iterator[None]:
     """Turns what a damaged or foreign state leads to into a sentence that names the file.
@@ -46,7 +49,7 @@ def usable_state(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+    except _OF_A_BAD_STATE as error:
         what = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
             f"{path} is damaged or of another training ({what[:80]}); delete it, and its stage starts again"
