@@ -69,6 +69,9 @@ def _failure(config: RunConfig, networks: FrozenClassifier, names: tuple[str, ..
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             _try_out(config, networks, names)
+    except ConfigError as error:  # from `new_agent`, which names no key
+        cause = error.__cause__
+        return cause if isinstance(cause, Exception) else error
     except Exception as error:  # whatever an option breaks inside somebody else's algorithm
         return error
     return None

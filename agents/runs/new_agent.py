@@ -10,6 +10,7 @@ from agents.algorithms.make_agent import make_agent
 from agents.algorithms.registry import AGENTS
 from agents.runs.agent_options import check_options
 from agents.runs.config import Stage2Spec
+from agents.runs.yaml_text import ConfigError
 from classifiers.data.prefetch import Prefetcher
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
@@ -37,12 +38,16 @@ def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, tensorboar
         options["learning_rate"] = lambda left: (
             initial * (spec.final_lr_fraction + (1.0 - spec.final_lr_fraction) * left)
         )
-    return make_agent(
-        spec.agent,
-        env,
-        policy_kwargs=spec.policy_options,
-        seed=seed,
-        device=str(env.task.classifier.device),
-        tensorboard_log=None if tensorboard is None else str(tensorboard),
-        **options,
-    )
+    try:
+        return make_agent(
+            spec.agent,
+            env,
+            policy_kwargs=spec.policy_options,
+            seed=seed,
+            device=str(env.task.classifier.device),
+            tensorboard_log=None if tensorboard is None else str(tensorboard),
+            **options,
+        )
+    except Exception as error:  # whatever an option breaks inside somebody else's algorithm
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".: ")
+        raise ConfigError(f"config stage2 does not work with agent={spec.agent}: {reason}") from error
