@@ -22,11 +22,12 @@ import torch
 from endless_images import COUNT, EndlessImages
 from PIL import Image
 from stage2_timing import seconds_per_step, with_few_envs
+from torch import Tensor
 
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
 from classifiers.data.folder import FolderImages, in_memory
-from classifiers.data.source import ImageSource
+from classifiers.data.source import Batch, ImageSource, SourceView
 from classifiers.files import json_text
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.glance_focus import GlanceFocusClassifier
@@ -78,16 +79,18 @@ def main() -> None:
         print(f"| {row['reward']} | {row['images']} | {row['ms_per_step']:.2f} | {row['of_in_memory']:.2f} |")
 
 
-class _Unexpected:
+class _Unexpected(SourceView[FolderImages]):
     """A folder's images without prefetching, which `policy_env` would add to a `FolderImages`."""
 
-    def __init__(self, files: FolderImages) -> None:
-        self.fetch = files.fetch
-        self.class_names, self.image_size = files.class_names, files.image_size
-        self._count = len(files)
+    @property
+    def decodes_files(self) -> bool:
+        return False
 
-    def __len__(self) -> int:
-        return self._count
+    def fetch(self, indices: Tensor) -> Batch:
+        return self.source.fetch(indices)
+
+    def for_epoch(self, epoch: int) -> _Unexpected:
+        return _Unexpected(self.source.for_epoch(epoch))
 
 
 def _pictures(root: Path) -> Path:

@@ -36,7 +36,7 @@ ON_POLICY = [name for name, recipe in AGENTS.items() if recipe.rollout]
 _OFTEN = {"learning_starts": 512, "gradient_steps": 32, "batch_size": 64}
 FIND: dict[str, tuple[dict[str, Any], int, int]] = {  # options that find the good place soon, environments and steps
     **{name: ({"n_steps": 2, "batch_size": 512, "learning_rate": 5e-3}, 256, 512 * 80) for name in ON_POLICY},
-    "a2c": ({"n_steps": 2, "learning_rate": 5e-3}, 64, 128 * 80),
+    "a2c": ({"n_steps": 2, "learning_rate": 2e-3}, 256, 512 * 120),
     **dict.fromkeys(("sac", "td3", "ddpg", "tqc", "crossq"), (_OFTEN, 64, 3000)),
     "td3": ({**_OFTEN, "learning_rate": 1e-3}, 64, 3000),
     "dqn": ({**_OFTEN, "target_update_interval": 256}, 64, 3000),
