@@ -121,7 +121,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             ValueError: if an option is unknown or there is no such image.
             RuntimeError: after `close()`.
         """
-        self._refuse_if_closed("reset")
+        self._check_open("reset")
         unknown = set(options or {}) - {"index"}
         if unknown:
             raise ValueError(f"reset options {sorted(unknown)} are unknown; pass 'index'")
@@ -149,7 +149,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             ValueError: if the action has another shape, is NaN or is outside the space.
             RuntimeError: if the episode has ended or none has begun, and after `close()`.
         """
-        self._refuse_if_closed("step")
+        self._check_open("step")
         if self._finished or self._crop_rng is None:
             raise RuntimeError("step() was called on a finished episode; call reset() first")
         decisions = to_decisions(np.asarray(action)[None], 1, stop_action=self.dynamics.spec.stop_action)
@@ -168,7 +168,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._closed = True
         self.task.source.close()
 
-    def _refuse_if_closed(self, call: str) -> None:
+    def _check_open(self, call: str) -> None:
         if self._closed:
             raise RuntimeError(f"{call}() was called on a closed environment; make a new one")
 

@@ -115,7 +115,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             ValueError: if an option is unknown or does not fit.
             RuntimeError: after `close()`.
         """
-        self._refuse_if_closed("reset")
+        self._check_open("reset")
         mask, seeds = self._reset_mask(options), _row_seeds(seed, self.num_envs)
         chosen = None
         if options is not None and "index" in options:
@@ -142,7 +142,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             RuntimeError: before the first reset, for a finished row if `autoreset_mode` is `DISABLED`, and after
                 `close()`.
         """
-        self._refuse_if_closed("step")
+        self._check_open("step")
         waiting = self._finished.copy()
         if not self.dynamics.trace.steps.all():
             raise RuntimeError("step() was called before reset(); call reset() first")
@@ -211,7 +211,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Ends the threads that decode images; `close` calls it once."""
         self.task.source.close()
 
-    def _refuse_if_closed(self, call: str) -> None:
+    def _check_open(self, call: str) -> None:
         if self.closed:
             raise RuntimeError(f"{call}() was called on a closed environment; make a new one")
 

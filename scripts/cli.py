@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(arguments)
     errors = PlainConsole(stderr=True)
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # such images are refused, in words
+    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own error says it
     try:
         _import(options.imports)
         COMMANDS[options.command](options, PlainConsole(quiet=options.quiet))

@@ -257,7 +257,7 @@ def train(args: Arguments) -> Agent:
         The trained agent.
 
     Raises:
-        ValueError: if the environment refuses a setting, or the policy diverges.
+        ValueError: if the environment rejects a setting, or the policy diverges.
     """
     torch.manual_seed(args.seed)
     envs = gymnasium.make_vec(

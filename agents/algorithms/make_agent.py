@@ -59,7 +59,7 @@ def make_agent(
     if isinstance(env, VecEnv):
         parts = getattr(env, "parts", parts)  # `FlatVecEnv`'s, however wrapped
     wrapped = as_sb3(env, recipe.form)
-    _refuse_unknown(recipe.algorithm, name, overrides)
+    _check_keys(recipe.algorithm, name, overrides)
     num_envs = wrapped.num_envs if isinstance(wrapped, VecEnv) else 1
     options = {**recipe.defaults, **overrides}
     if recipe.rollout:
@@ -93,7 +93,7 @@ def _policy_kwargs(recipe: AgentRecipe, overrides: dict[str, Any], parts: spaces
     return {**merged, "features_extractor_class": GlimpseExtractor, "features_extractor_kwargs": arguments}
 
 
-def _refuse_unknown(algorithm: Callable[..., BaseAlgorithm], name: str, options: dict[str, Any]) -> None:
+def _check_keys(algorithm: Callable[..., BaseAlgorithm], name: str, options: dict[str, Any]) -> None:
     """Rejects the first option that an algorithm does not have, and suggests a similar one."""
     parameters = inspect.signature(algorithm).parameters
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):

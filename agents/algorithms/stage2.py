@@ -77,7 +77,7 @@ def train_agent(
     else:
         _seed_everything(agent, seed)
         agent.learn(env_steps, callback=_Steps(env_steps, action_std_schedule, on_rollout))
-    _refuse_nan(agent)
+    _check_finite(agent)
 
 
 def whole_rollouts(agent: BaseAlgorithm, env_steps: int) -> int:
@@ -125,7 +125,7 @@ def _seed_everything(agent: BaseAlgorithm, seed: int) -> None:
     agent._last_obs = None
 
 
-def _refuse_nan(agent: BaseAlgorithm) -> None:
+def _check_finite(agent: BaseAlgorithm) -> None:
     if not all(torch.isfinite(parameter).all() for parameter in agent.policy.parameters()):
         raise NotANumberError(
             f"a weight of the policy became NaN or infinite after {agent.num_timesteps} steps; the last good state is "
@@ -189,7 +189,7 @@ class _Rollouts(_Schedule):
         self._save_at = time.monotonic() + _SECONDS_BETWEEN_CHECKPOINTS
 
     def _on_rollout_start(self) -> None:
-        _refuse_nan(self.model)
+        _check_finite(self.model)
         if self._checkpoint is not None and time.monotonic() > self._save_at:
             self._save(self._checkpoint)
         set_random_seed(int(np.random.SeedSequence([self._seed, self.model.num_timesteps]).generate_state(1)[0]))

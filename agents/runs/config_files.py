@@ -14,7 +14,7 @@ import yaml
 
 from agents.runs.config import RunConfig
 from agents.runs.folder import RunFolder, start_folder
-from agents.runs.unused_settings import refuse_unused
+from agents.runs.unused_settings import check_unused
 from agents.runs.yaml_text import ConfigError, parse_setting, parse_yaml, shortened, with_short_values
 from classifiers.checkpoints import load_classifier
 from classifiers.networks.spec import ADJUSTABLE
@@ -53,11 +53,11 @@ def load_config(name_or_path: str, changes: list[str] | None = None, *, may_be_u
     for key, value in pairs.items():
         _apply(tree, key, value)
     tree = _with_sizes_in_classifier(_with_present_names(tree))
-    _refuse_unknown(tree, RunConfig)
+    _check_keys(tree, RunConfig)
     _take_networks_of_start(tree)
     config = parse_config(tree)
     if not may_be_unused:
-        refuse_unused(config, list(pairs))
+        check_unused(config, list(pairs))
     return _with_absolute_paths(config)
 
 
@@ -124,8 +124,8 @@ def _with_absolute_paths(config: RunConfig) -> RunConfig:
 def parse_config(tree: dict[str, Any]) -> RunConfig:
     """Checks a config that was read already; see `load_config`."""
     tree = _with_sizes_in_classifier(_with_present_names(tree))
-    _refuse_unknown(tree, RunConfig)
-    _refuse_odd_numbers(tree, RunConfig, "")
+    _check_keys(tree, RunConfig)
+    _check_numbers(tree, RunConfig, "")
     try:
         return pydantic.TypeAdapter(RunConfig).validate_python(tree)
     except pydantic.ValidationError as error:
@@ -238,7 +238,7 @@ def _with_sizes_in_classifier(tree: dict[str, Any]) -> dict[str, Any]:
     return {**tree, **shape, "stage2": {**stage2, "episode": kept}}
 
 
-def _refuse_unknown(tree: Any, kind: Any, where: str = "") -> None:
+def _check_keys(tree: Any, kind: Any, where: str = "") -> None:
     """Rejects the first key that a (nested) dataclass does not have, and suggests a similar one."""
     if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
         return
@@ -249,18 +249,18 @@ def _refuse_unknown(tree: Any, kind: Any, where: str = "") -> None:
             hint = f"did you mean {where + near[0]!r}? " if near else ""
             name = shortened(repr(f"{where}{key}"))
             raise ConfigError(f"config key {name} is unknown: {hint}known are {', '.join(hints)}")
-        _refuse_unknown(value, hints[key], f"{where}{key}.")
+        _check_keys(value, hints[key], f"{where}{key}.")
 
 
-def _refuse_odd_numbers(value: Any, kind: Any, where: str) -> None:
+def _check_numbers(value: Any, kind: Any, where: str) -> None:
     """Rejects NaN and infinity anywhere, and true and false where a number belongs."""
     if isinstance(value, dict):
         hints = _field_types(kind) if dataclasses.is_dataclass(kind) else {}
         for key, inner in value.items():
-            _refuse_odd_numbers(inner, hints.get(key, Any), f"{where}.{key}" if where else str(key))
+            _check_numbers(inner, hints.get(key, Any), f"{where}.{key}" if where else str(key))
     elif isinstance(value, list):
         for inner in value:
-            _refuse_odd_numbers(inner, kind, where)
+            _check_numbers(inner, kind, where)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"config {where}: got {value}; pass a finite number")
     elif isinstance(value, bool) and kind is not Any and kind is not bool:

@@ -87,7 +87,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
     lines = []
     for number, text in enumerate(path.read_bytes().splitlines(), 1):
         try:
-            line = json.loads(text, parse_constant=_refuse)
+            line = json.loads(text, parse_constant=_raise_for)
             is_whole = isinstance(line["stage"], str) and isinstance(line["step"], int)
             is_whole &= all(isinstance(value, int | float | None) for key, value in line.items() if key != "stage")
         except (ValueError, TypeError, KeyError):
@@ -98,5 +98,5 @@ def _read(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _refuse(constant: str) -> float:
+def _raise_for(constant: str) -> float:
     raise ValueError(constant)

@@ -165,7 +165,7 @@ class Pipeline:
 
     def _known_classifier(self, path: Path) -> GlanceFocusClassifier:
         classifier, names = load_classifier(path)
-        self._refuse_other_classes(path, names)
+        self._check_classes(path, names)
         return as_configured(classifier, self.config.classifier, path).to(self.device)
 
     def _new_classifier(self) -> GlanceFocusClassifier:
@@ -306,7 +306,7 @@ class Pipeline:
     def _save_classifier(self, path: Path, classifier: GlanceFocusClassifier) -> None:
         save_classifier(path, classifier, self.images("train").class_names)
 
-    def _refuse_other_classes(self, path: Path, names: tuple[str, ...]) -> None:
+    def _check_classes(self, path: Path, names: tuple[str, ...]) -> None:
         here = self.images("train").class_names
         if not are_same_classes(names, here):
             raise ValueError(

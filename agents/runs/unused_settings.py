@@ -88,7 +88,7 @@ def _unused_stage2(config: RunConfig) -> Iterator[Unused]:
         yield Unused("stage2.action_std_schedule", because, is_switched_off=True)
 
 
-def refuse_unused(config: RunConfig, changes: Sequence[str]) -> None:
+def check_unused(config: RunConfig, changes: Sequence[str]) -> None:
     """Rejects settings that were given and change nothing.
 
     Args:

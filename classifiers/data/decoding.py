@@ -5,8 +5,8 @@ How the pixels of each kind of image become 8-bit RGB:
     orientation     EXIF's is honoured: images come out upright
     transparency    lies on white, as viewers show it, whether an alpha channel or one transparent colour
     16-bit values   keep their high byte; 12-bit TIFFs are scaled likewise
-    floats          0 to 1 is black to white; an image with other values, NaN included, is refused
-    32-bit integers refused, for nothing says which value is white (TIFF); Pillow's mode `I` is otherwise 16-bit
+    floats          0 to 1 is black to white; an image with other values, NaN included, raises
+    32-bit integers raise, for nothing says which value is white (TIFF); Pillow's mode `I` is otherwise 16-bit
     CMYK, palettes  as Pillow converts them, without colour profiles
     animations      the first frame
 """
@@ -28,7 +28,7 @@ EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".pgm"
 _FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "TIFF", "WEBP")  # by content; others may start programs (EPS)
 
 MAX_PIXELS = 89_478_485
-"""Images with more pixels are refused before they are decoded; Pillow, too, suspects a decompression bomb there."""
+"""Images with more pixels raise before they are decoded; Pillow, too, suspects a decompression bomb there."""
 
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 """How files are scaled, by name."""
