@@ -15,6 +15,7 @@ from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier, SequenceLogits
 from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
+from classifiers.training.augmentation import augment
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.loop import NotANumberError, fit
 from classifiers.training.losses import sequence_loss
@@ -215,3 +216,8 @@ def test_mixed_precision_and_workers_learn_the_same_task(scenes: ArrayImages) ->
 
     assert losses["bfloat16"] == pytest.approx(losses["float32"], rel=0.03)
     assert losses["bfloat16"] != losses["float32"]
+
+
+def test_shifts_larger_than_the_image_are_an_error(scenes: ArrayImages) -> None:
+    with pytest.raises(ValueError, match="shift_px=96 exceeds the 96x128 images; pass fewer pixels than their sides"):
+        augment(scenes.images[:2], torch.Generator(), shift_px=96, flip=False)

@@ -18,8 +18,13 @@ def augment(images: Tensor, generator: torch.Generator, shift_px: int, flip: boo
 
     Returns:
         (B, 3, H, W) uint8.
+
+    Raises:
+        ValueError: if the shift is as large as an image.
     """
     count, _, height, width = images.shape
+    if shift_px >= min(height, width):
+        raise ValueError(f"shift_px={shift_px} exceeds the {height}x{width} images; pass fewer pixels than their sides")
     if shift_px:
         padded = functional.pad(images, (shift_px,) * 4, mode="reflect")
         corners = torch.randint(0, 2 * shift_px + 1, (count, 2), generator=generator).tolist()
