@@ -5,6 +5,7 @@ from agents.algorithms.ppo_gru import PPOGRU
 from agents.algorithms.registry import AGENTS, AgentRecipe
 from agents.algorithms.sb3_vec_env import SB3VecEnv
 from agents.evaluation.budgets import fit_exit_rule
+from agents.evaluation.diagnostics import Diagnostics, diagnose
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import evaluate
 from agents.policies.baselines import CentreCornerPolicy, OraclePolicy, RandomPolicy
@@ -23,6 +24,7 @@ __all__ = [
     "AgentRecipe",
     "CentreCornerPolicy",
     "DeterministicPolicy",
+    "Diagnostics",
     "EvaluationRecord",
     "LoadedRun",
     "LookPolicy",
@@ -34,6 +36,7 @@ __all__ = [
     "RunConfig",
     "SB3VecEnv",
     "as_sb3",
+    "diagnose",
     "evaluate",
     "fit_exit_rule",
     "import_checkpoint",

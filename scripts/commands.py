@@ -43,7 +43,7 @@ from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_
 from scripts.plots import leaderboard_plot, save_figure, save_plots
 from scripts.predictions import files_to_predict, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
-from scripts.report import budget_table, cost_table, summary_lines, terminal_table, write_report
+from scripts.report import budget_table, collapse_warning, cost_table, summary_lines, terminal_table, write_report
 
 _IMAGENET_CLASSES = 1000  # where a config of Table 9 names no images
 
@@ -94,6 +94,9 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
         if is_kept:
             write_json(files.metrics, {**before, **metrics})
     console.print(terminal_table(metrics))
+    warning = collapse_warning(metrics)
+    if warning is not None:
+        console.print(warning)
     if options.budget is not None:
         if metrics["adaptive"] is None:
             raise ValueError("--budget without images that thresholds are found on; restore the run's train/ or val/")

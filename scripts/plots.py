@@ -197,6 +197,24 @@ def learning_curve(steps: list[int], rewards: list[float]) -> Figure:
     return figure
 
 
+def diagnostics_along_training(curves: dict[str, tuple[list[int], list[float]]]) -> Figure | None:
+    """Spread, border, overlap and explained variance along stage II.
+
+    Args:
+        curves: environment steps and values by the name in the run's log.
+
+    Returns:
+        The figure; None without curves.
+    """
+    if not curves:
+        return None
+    figure, axes = _axes("environment steps", "value")
+    for name, (steps, values) in curves.items():
+        axes.plot(steps, np.clip(values, -1.0, 1.0), "-" if len(steps) > 30 else "o-", markersize=3, label=_label(name))
+    axes.legend(fontsize="small")
+    return figure
+
+
 def leaderboard_plot(curves: dict[str, Any]) -> Figure:
     """Share of the oracle's gain over random along the training of each algorithm, with intervals over seeds.
 

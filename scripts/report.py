@@ -37,6 +37,12 @@ th:first-child,td:first-child{text-align:left}img{max-width:100%}.row{display:fl
 """
 
 
+_LOOKS_CAPTION = (
+    "Spread: standard deviation over images of where the policy looks, from 0 (the same place in all images) over 0.29 "
+    "(random places) to 0.5. At a border: share of the looks within 2 % of an edge. Overlap: intersection over union "
+    "of two patches of an episode. Looks: patches per episode, the glance not counted. Explained variance: how much of "
+    "the variance of the returns the value function predicts, 1 at most. docs/diagnosing.md says what they tell."
+)
 _MAP_MULTIPLY_ADDS = 2e10  # of one reward map: a second or so on a processor
 
 
@@ -115,8 +121,15 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
             f"network: {match['full_resolution_accuracy']:.4f}) for {_mega(match['multiply_adds'])} multiply-adds on "
             f"average, {match['times_fewer']:.1f} times fewer."
         )
+    lines += filter(None, [collapse_warning(metrics)])
     lines.append(f"{metrics['env_steps']:,} environment steps; {metrics['seconds']:.0f} s in all.")
     return lines
+
+
+def collapse_warning(metrics: dict[str, Any]) -> str | None:
+    """The sentence that warns of a collapsed policy; None if it has not collapsed, or nobody has looked yet."""
+    warning: str | None = (metrics.get("diagnostics") or {}).get("warning")
+    return warning
 
 
 def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
@@ -150,6 +163,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         *_adaptive_part(metrics),
         "<h2>Learning curve of stage II</h2>",
         _image(plots.learning_curve(steps, rewards)) if steps else "<p class=note>None: the policy was loaded.</p>",
+        *_looks_part(metrics, files),
         "<h2>Easy and hard scenes</h2>",
         "<p class=note>Top: right at the first focus. Bottom: took longer, or failed. Boxes carry the step and "
         "the confidence in the true label, green where the prediction was right.</p>",
@@ -165,6 +179,40 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     title = f"<title>GFNet-Gym: {html.escape(printable(folder.name))}</title>"
     head = f"<!doctype html><meta charset=utf-8>{title}<style>{_STYLE}</style>"
     write_text(folder / "report.html", head + "\n".join(body))
+
+
+def _looks_part(metrics: dict[str, Any], files: RunFolder) -> list[str]:
+    """Whether the policy looks where the image asks it to, beside the baselines; see docs/diagnosing.md."""
+    found = metrics.get("diagnostics")
+    if not found:
+        return []
+    steps = len(metrics["accuracy"]["learned"])
+    heads = ["policy", *(f"spread t={step}" for step in range(2, steps + 1)), "at a border", "overlap", "looks"]
+    rows = []
+    for name in filter(found["policies"].__contains__, POLICIES):
+        each = found["policies"][name]
+        overlap = "-" if each["overlap"] is None else f"{each['overlap']:.3f}"
+        cells = [
+            *(f"{value:.3f}" for value in each["spread"]),
+            f"{each['border']:.3f}",
+            overlap,
+            f"{each['looks']:.2f}",
+        ]
+        rows.append("".join(f"<td>{cell}</td>" for cell in [name.replace("_", "-"), *cells]))
+    explained = found["explained_variance"]
+    warning = collapse_warning(metrics)
+    names = [*(f"spread_t{step}" for step in range(2, steps + 1)), "border", "overlap", "explained_variance"]
+    curves = {name: curve(files.log, "stage2", name) for name in names}
+    along = plots.diagnostics_along_training({name: line for name, line in curves.items() if len(line[0]) > 1})
+    return [
+        "<h2>Where the policy looks</h2>",
+        *([] if warning is None else [f"<p><b>{html.escape(warning)}</b></p>"]),
+        f"<p class=note>{_LOOKS_CAPTION}</p>",
+        f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}",
+        "</table>",
+        *([] if explained is None else [f"<p>Explained variance at the end of stage II: {explained:.2f}.</p>"]),
+        *([] if along is None else [_image(along)]),
+    ]
 
 
 def _adaptive_part(metrics: dict[str, Any]) -> list[str]:

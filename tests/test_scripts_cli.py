@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import agents.runs.pipeline
+import agents.runs.validation
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.runs.folder import RunFolder
@@ -201,7 +201,7 @@ def test_the_best_policy_is_kept(finished: Path, tiny: Path, tmp_path: Path, mon
         found.append(accuracy_by_step(record)[-1])
         return accuracy_by_step(record)
 
-    monkeypatch.setattr(agents.runs.pipeline, "accuracy_by_step", noting)
+    monkeypatch.setattr(agents.runs.validation, "accuracy_by_step", noting)
     options = [f"start={finished}", "stage2.options.learning_rate=0.3", "stage2.options.n_steps=3"]
     options += ["stage2.evaluations=4", "stage3.epochs=0"]
     sets = [part for option in options for part in ("--set", option)]

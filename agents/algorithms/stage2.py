@@ -11,7 +11,7 @@ The other algorithms carry a replay buffer or a search; an interrupted one start
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +21,18 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.utils import explained_variance, set_random_seed
 
 from agents.algorithms.training_state import load_training_state, save_training_state
 from classifiers.training.loop import NotANumberError
 
 OnRollout = Callable[[int, int, dict[str, float]], None]
-"""Called after every rollout, or every so many steps, with (steps so far, steps in all, {"reward": ...}): the mean
-return of the episodes that ended lately, in the rollout if there is one; left out if none did."""
+"""Called after every rollout, or every so many steps, with (steps so far, steps in all, figures).
+
+The figures are means over the episodes that ended lately, in the rollout if there is one, left out if none did:
+`"reward"`, the return, and `"looks"`, the number of actions; and for algorithms that learn on policy
+`"explained_variance"`, of the rollout's returns by the value function, as SB3 computes it (1 is perfect, 0 as good as a
+constant; NaN if all returns are equal)."""
 
 _SECONDS_BETWEEN_CHECKPOINTS = 5.0
 _LARGEST_FRACTION = 0.05  # of the time that writing checkpoints may take
@@ -145,10 +149,12 @@ class _Schedule(BaseCallback):
             progress = min(1.0, self.model.num_timesteps / self._total)
             set_std(self.model, geometric_decay(self._stds, progress))
 
-    def _report(self, returns: list[float]) -> None:
+    def _report(self, episodes: Collection[dict[str, Any]], **others: float) -> None:
+        """Reports the means over episodes, as SB3's monitor describes them, and other figures."""
         if self._on_rollout is not None:
-            figures = {"reward": sum(returns) / len(returns)} if returns else {}
-            self._on_rollout(min(self.model.num_timesteps, self._total), self._total, figures)
+            keys = {"reward": "r", "looks": "l"} if episodes else {}
+            means = {name: sum(float(each[key]) for each in episodes) / len(episodes) for name, key in keys.items()}
+            self._on_rollout(min(self.model.num_timesteps, self._total), self._total, {**means, **others})
 
 
 class _Steps(_Schedule):
@@ -168,7 +174,7 @@ class _Steps(_Schedule):
 
     def _report_episodes(self) -> None:
         self._reported = self.model.num_timesteps
-        self._report([float(episode["r"]) for episode in self.model.ep_info_buffer or []])
+        self._report(self.model.ep_info_buffer or ())
 
 
 class _Rollouts(_Schedule):
@@ -184,7 +190,7 @@ class _Rollouts(_Schedule):
         on_checkpoint: Callable[[], None] | None,
     ) -> None:
         super().__init__(total, stds, on_rollout)
-        self._returns: list[float] = []  # of the episodes that ended in this rollout
+        self._episodes: list[dict[str, Any]] = []  # that ended in this rollout
         self._seed, self._checkpoint, self._on_checkpoint = seed, checkpoint, on_checkpoint
         self._save_at = time.monotonic() + _SECONDS_BETWEEN_CHECKPOINTS
 
@@ -194,14 +200,16 @@ class _Rollouts(_Schedule):
             self._save(self._checkpoint)
         set_random_seed(int(np.random.SeedSequence([self._seed, self.model.num_timesteps]).generate_state(1)[0]))
         self._set_std()
-        self._returns.clear()
+        self._episodes.clear()
 
     def _on_step(self) -> bool:
-        self._returns.extend(float(info["episode"]["r"]) for info in self.locals["infos"] if "episode" in info)
+        self._episodes.extend(info["episode"] for info in self.locals["infos"] if "episode" in info)
         return True
 
     def _on_rollout_end(self) -> None:
-        self._report(self._returns)
+        agent: Any = self.model
+        values, returns = (part.flatten() for part in (agent.rollout_buffer.values, agent.rollout_buffer.returns))
+        self._report(self._episodes, explained_variance=float(explained_variance(values, returns)))
 
     def _save(self, checkpoint: Path) -> None:
         agent: Any = self.model

@@ -16,7 +16,7 @@ _SECONDS = "seconds:"  # stages of this name hold the time that a stage has take
 
 
 class RunLog:
-    """What was measured when, each (stage, step) once, however often a run is interrupted.
+    """What was measured when, each figure of a (stage, step) once, however often a run is interrupted.
 
     Also keeps the time that each stage and the whole run have taken, of every process up to its last `write`.
 
@@ -36,9 +36,9 @@ class RunLog:
         self._lines = {(line["stage"], line["step"]): line for line in _read(path)}
 
     def add(self, stage: str, step: int, figures: dict[str, float]) -> None:
-        """Notes figures, those that are numbers; the next `write` keeps them on disk."""
+        """Adds figures to those of a step, if they are numbers; the next `write` keeps them on disk."""
         figures = {name: value for name, value in figures.items() if math.isfinite(value)}
-        self._lines[stage, step] = {"stage": stage, "step": step, **figures}
+        self._lines.setdefault((stage, step), {"stage": stage, "step": step}).update(figures)
         if self._writer is None:
             self._writer = SummaryWriter(str(self._tensorboard))
         for name, value in figures.items():

@@ -10,8 +10,6 @@ import torch
 
 from agents.algorithms.stage2 import train_agent, whole_rollouts
 from agents.algorithms.training_state import STATE_KEYS
-from agents.evaluation.metrics import accuracy_by_step
-from agents.evaluation.rollout import evaluate
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LookPolicy
@@ -25,7 +23,8 @@ from agents.runs.loaded import LoadedRun, as_configured
 from agents.runs.log import RunLog
 from agents.runs.model_selection import BestPolicy, read_facts
 from agents.runs.new_agent import new_agent, policy_env
-from agents.runs.results import CALIBRATION_IMAGES, Reporter, evaluate_run
+from agents.runs.results import Reporter, evaluate_run
+from agents.runs.validation import Validation
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
 from classifiers.data.source import ImageSource, are_same_classes
 from classifiers.files import write_json
@@ -204,16 +203,17 @@ class Pipeline:
         advance = self.reporter.track(_in_words(stage, "stage II: policy"))
         self.log.begin(stage)
 
-        def accuracy() -> float:
-            source = self.images(calibration_split(self.config.data, "test"))
-            record = evaluate(classifier, source, DeterministicPolicy(agent), max_images=CALIBRATION_IMAGES)
-            return accuracy_by_step(record)[-1]
+        def note(figures: dict[str, float]) -> None:
+            self.log.add(stage, min(agent.num_timesteps, self.env_steps), figures)
+            self.log.write()  # a training that is interrupted does not evaluate again
 
-        best = BestPolicy(agent, path.parent, accuracy, spec.evaluations) if spec.evaluations else None
+        held_out = calibration_split(self.config.data, "test")
+        validation = Validation(agent, classifier, lambda: self.images(held_out), note)
+        best = BestPolicy(agent, path.parent, validation.accuracy, spec.evaluations) if spec.evaluations else None
 
         def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
             self.log.add(stage, done, figures)
-            advance(done, total, figures)
+            advance(done, total, {name: value for name, value in figures.items() if name == "reward"})
             if best is not None:
                 best.ask(done, total)
 
@@ -230,8 +230,18 @@ class Pipeline:
         self.log.write()
         if best is not None:
             best.take()
+        self._warn_of_collapse(validation)
         save_policy(path, agent)
         checkpoint.unlink(missing_ok=True)
+
+    def _warn_of_collapse(self, validation: Validation) -> None:
+        """Says so before stage III trains the networks where a collapsed policy looks."""
+        try:
+            found = validation.diagnose()
+        except FileNotFoundError:
+            return  # the evaluation in the end names what is missing
+        if found.collapsed:
+            self.reporter.note(found.explanation)
 
     def stage3(
         self, classifier: GlanceFocusClassifier, policy: LookPolicy | None, files: RunFolder

@@ -8,16 +8,18 @@ from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
 from agents.evaluation.budgets import adaptive_figures
+from agents.evaluation.diagnostics import diagnose
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, save_record
 from agents.evaluation.rollout import cumulative_multiply_adds, evaluate, full_resolution_accuracy
-from agents.policies.baselines import CentreCornerPolicy, OraclePolicy, RandomPolicy
+from agents.policies.baselines import FIXED_POLICIES, CentreCornerPolicy, OraclePolicy, RandomPolicy
 from agents.policies.protocol import LookPolicy
 from agents.runs.config import RunConfig
 from agents.runs.fingerprint import networks_fingerprint
 from agents.runs.folder import RunFolder
 from agents.runs.images import calibration_split
 from agents.runs.loaded import LoadedRun
+from agents.runs.log import curve
 from agents.runs.yaml_text import ConfigError, shortened
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
@@ -65,7 +67,8 @@ def evaluate_run(
 
     Returns:
         The figures of `summarize`; `adaptive` as `agents.evaluation.budgets.adaptive_figures` makes it (None if there
-        are no images to find thresholds on); `networks`, the fingerprint of the networks that were evaluated.
+        are no images to find thresholds on); `diagnostics`, see `_diagnostics`; `networks`, the fingerprint of the
+        networks that were evaluated.
 
     Raises:
         ValueError: if data and networks don't fit each other, or a policy is unknown.
@@ -78,6 +81,7 @@ def evaluate_run(
     records = compare_policies(run, source, reporter, chosen)
     metrics = summarize(records, run.classifier, run.policy.multiply_adds, run.full_resolution, source)
     calibration = _calibrate(run, images, calibration_split(run.config.data, split), reporter)
+    metrics["diagnostics"] = _diagnostics(records, run.config, files)
     metrics["adaptive"], metrics["networks"] = None, networks
     if calibration is not None:
         there, here = calibration.full_resolution_accuracy, metrics["full_resolution_accuracy"]
@@ -92,6 +96,27 @@ def evaluate_run(
         for name, record in records.items():
             save_record(files.record(name), dataclasses.replace(record, networks=networks))
     return metrics
+
+
+def _diagnostics(records: dict[str, EvaluationRecord], config: RunConfig, files: RunFolder) -> dict[str, Any]:
+    """The entry `diagnostics` of `metrics.json`.
+
+    Returns:
+        `policies`, with `spread`, `border`, `overlap` and `looks` of each, as `Diagnostics` describes them;
+        `explained_variance` at the end of stage II, None if it was not trained or has no value function of the policy;
+        `warning`, a sentence if the policy was learned and has collapsed, else None.
+    """
+    found = {name: diagnose(record, config.stage2.episode.exit_confidence) for name, record in records.items()}
+    _, explained = curve(files.log, "stage2", "explained_variance")
+    is_learned = config.stage2.agent not in FIXED_POLICIES
+    return {
+        "policies": {
+            name: {"spread": each.spread, "border": each.border, "overlap": each.overlap, "looks": each.looks}
+            for name, each in found.items()
+        },
+        "explained_variance": explained[-1] if explained else None,
+        "warning": found["learned"].explanation if is_learned and found["learned"].collapsed else None,
+    }
 
 
 def chosen_policies(config: RunConfig, policies: Collection[str] | None = None) -> tuple[str, ...]:

@@ -226,7 +226,7 @@ class _Study:
 
         def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
             nonlocal not_training
-            advance(done, total, figures)
+            advance(done, total, {name: value for name, value in figures.items() if name == "reward"})
             if done * CURVE_POINTS // total > len(curve_points):
                 started = time.monotonic()
                 accuracy = self._accuracy(DeterministicPolicy(agent), "val", 2)[1]
