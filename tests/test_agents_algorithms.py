@@ -14,6 +14,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -54,7 +55,7 @@ def test_same_seed_same_learning_curve_and_weights(
     name: str, classifier: FrozenClassifier, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("agents.algorithms.stage2._STEPS_BETWEEN_REPORTS", 24)
-    curves: list[list[tuple[int, float | None]]] = [[], []]
+    curves: list[list[tuple[int, dict[str, float]]]] = [[], []]
     weights = []
     for number, curve in enumerate(curves):
         torch.manual_seed(number)  # whatever happened before
@@ -64,12 +65,14 @@ def test_same_seed_same_learning_curve_and_weights(
             96,
             seed=5,
             action_std_schedule=(0.2, 0.1),
-            on_rollout=lambda done, total, figures, curve=curve: curve.append((done, figures.get("reward"))),  # type: ignore[misc]  # binds the loop variable
+            on_rollout=lambda done, total, figures, curve=curve: curve.append((done, figures)),  # type: ignore[misc]  # binds the loop variable
         )
         weights.append(agent.policy.state_dict())
 
     assert len(curves[0]) >= 2 and curves[0] == curves[1]
-    assert curves[0][-1][1] is not None  # by then episodes have ended
+    figures = curves[0][-1][1]
+    assert "reward" in figures and figures["looks"] == 3  # by then episodes have ended
+    assert ("explained_variance" in figures) == issubclass(AGENTS[name].algorithm, OnPolicyAlgorithm)  # type: ignore[arg-type]  # classes all
     assert all(torch.equal(value, weights[1][key]) for key, value in weights[0].items())
 
 

@@ -22,3 +22,17 @@ def test_figures_that_are_not_finite_are_gaps(value: float, tmp_path: Path) -> N
     rewards = [line.get("reward") for line in lines if line["stage"] == "stage2"]
     assert rewards == [0.5, None, 0.7]
     assert curve(tmp_path / "metrics.jsonl", "stage2", "reward") == ([1, 3], [0.5, 0.7])
+
+
+def test_figures_of_one_step_come_together(tmp_path: Path) -> None:
+    log = RunLog(tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
+    log.add("stage2", 5, {"reward": 0.5, "looks": 3.0})
+    log.add("stage2", 5, {"accuracy": 0.75})
+    log.write()
+
+    log = RunLog(tmp_path / "metrics.jsonl", tmp_path / "tensorboard")
+    log.add("stage2", 5, {"reward": 0.25})  # the rollout again, the validation not
+    log.write()
+
+    for name, value in {"reward": 0.25, "looks": 3.0, "accuracy": 0.75}.items():
+        assert curve(tmp_path / "metrics.jsonl", "stage2", name) == ([5], [value])

@@ -1,0 +1,218 @@
+"""Whether a policy looks where the image asks it to: the figures, the verdict, and where a run shows them."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+import agents
+import agents.algorithms.stage2
+from agents.evaluation.record import EvaluationRecord
+from agents.runs.log import curve
+from scripts.cli import main
+
+
+def _record(
+    location: np.ndarray, confidence: np.ndarray | None = None, patch: int = 48, size: tuple[int, int] = (192, 256)
+) -> EvaluationRecord:
+    """A record of looks at (N, T - 1, 2) locations."""
+    shape = len(location), location.shape[1] + 1
+    return EvaluationRecord(
+        label=np.zeros(shape[0], np.int64),
+        box=np.zeros((shape[0], 4), np.int64),
+        prediction=np.zeros(shape, np.int64),
+        confidence=np.full(shape, 0.5, np.float32) if confidence is None else confidence.astype(np.float32),
+        entropy=np.zeros(shape, np.float32),
+        label_probability=np.zeros(shape, np.float32),
+        location=location.astype(np.float32),
+        multiply_adds=np.arange(shape[1]),
+        patch_size=patch,
+        image_size=size,
+    )
+
+
+def _random(images: int = 500, looks: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).random((images, looks, 2))
+
+
+# --- the figures ----------------------------------------------------------------------------------------------------
+
+
+def test_random_looks_have_the_spread_and_border_of_a_uniform_distribution() -> None:
+    found = agents.diagnose(_record(_random(20_000)))
+
+    assert found.spread == pytest.approx([12**-0.5] * 3, abs=0.003)
+    assert found.border == pytest.approx(1 - 0.96**2, abs=0.005)
+    assert found.looks == 3
+    assert not found.collapsed and found.explanation == ""
+
+
+def test_spread_is_over_images_and_the_mean_of_rows_and_columns() -> None:
+    looks = np.array([[[0.2, 0.5], [0.4, 0.4]], [[0.4, 0.5], [0.4, 0.4]]])
+
+    assert agents.diagnose(_record(looks)).spread == pytest.approx([0.05, 0.0], abs=1e-7)
+
+
+def test_border_counts_looks_at_any_edge() -> None:
+    edges = [(0.019, 0.5), (0.5, 0.019), (0.981, 0.5), (0.5, 0.981), (0.021, 0.979), (0.5, 0.5)]
+
+    assert agents.diagnose(_record(np.array(edges)[:, None])).border == pytest.approx(4 / 6)
+
+
+def test_overlap_is_the_mean_over_pairs_of_patches() -> None:
+    rows = np.array([[0.0, 0.5, 1.0]])  # patches of 10 in 30 pixels: rows 0, 10, 20; columns 0, 5, 0
+    looks = np.stack([rows, np.array([[0.0, 0.25, 0.0]])], axis=2)
+    beside = agents.diagnose(_record(looks, patch=10, size=(30, 30)))
+    above = agents.diagnose(_record(looks * [0.5, 1.0], patch=10, size=(30, 30)))  # rows 0, 5, 10
+
+    assert beside.overlap == 0
+    assert above.overlap == pytest.approx((25 / 175 + 0 + 25 / 175) / 3)
+    assert agents.diagnose(_record(_random(looks=1))).overlap is None
+
+
+def test_looks_end_with_the_first_confident_patch() -> None:
+    confidence = np.array([[0.9, 0.9, 0.1, 0.1], [0.1, 0.1, 0.9, 0.9], [0.1, 0.7, 0.1, 0.9], [0.9, 0.1, 0.1, 0.1]])
+    record = _record(_random(4), confidence)
+
+    assert agents.diagnose(record, 0.7).looks == (1 + 2 + 3 + 3) / 4  # a confident glance ends nothing
+    assert agents.diagnose(record).looks == 3
+
+
+# --- the verdict ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("looks", "message"),
+    [
+        (0.5 + 0.1 * (_random() - 0.5), "nearly the same places in all images (spread 0.029"),
+        (np.array([0.99, 0.015]) + 0.005 * _random(), "100% of its looks are at a border"),
+        (np.round(_random()), "100% of its looks are at a border"),
+        (_random(looks=1).repeat(3, axis=1), "the looks of an episode are nearly the same (their patches overlap by"),
+    ],
+)
+def test_collapsed_policies_are_told_in_words(looks: np.ndarray, message: str) -> None:
+    found = agents.diagnose(_record(looks))
+
+    assert found.collapsed
+    assert found.explanation.startswith("The policy has collapsed: ") and message in found.explanation
+    assert found.explanation.endswith("docs/diagnosing.md says what to try.")
+
+
+def test_looks_that_stay_with_what_they_found_are_no_collapse() -> None:
+    """On the embedded task, policies that stay on the sign overlap by up to 0.81 and recognise it."""
+    places, away = _random(looks=1), 0.04 * (_random() - 0.5)
+
+    found = agents.diagnose(_record(np.clip(places + away, 0.0, 1.0)))
+
+    assert found.overlap is not None and found.overlap > 0.8 and not found.collapsed
+
+
+@pytest.mark.parametrize("looks", [_random(1), np.full((500, 3, 2), 0.5)])
+def test_without_a_choice_there_is_no_collapse(looks: np.ndarray) -> None:
+    size = (192, 256) if len(looks) == 1 else (48, 48)
+
+    assert not agents.diagnose(_record(looks, size=size)).collapsed
+
+
+def test_large_patches_overlap_wherever_they_lie() -> None:
+    found = agents.diagnose(_record(_random(), patch=96, size=(104, 104)))
+
+    assert found.overlap is not None and found.overlap > 0.85 and not found.collapsed
+
+
+def test_an_axis_without_room_counts_for_nothing() -> None:
+    looks = _random()
+    looks[:, :, 0] = 0.0  # all the same: the patch is as high as the image
+    found = agents.diagnose(_record(looks, size=(48, 256)))
+
+    assert found.spread == pytest.approx([0.29] * 3, abs=0.02)
+    assert found.border < 0.1 and not found.collapsed
+
+
+def test_the_pages_snippet_finds_an_untrained_policy_collapsed(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "diagnosing.md").read_text(encoding="utf-8")
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+    exec(compile(snippet, "diagnosing.md", "exec"), {})
+
+    assert "The policy has collapsed: it looks at nearly the same places in all images" in capsys.readouterr().out
+
+
+# --- a run ----------------------------------------------------------------------------------------------------------
+
+SMALL = [
+    *("data.scenes.height=96", "data.scenes.width=128", "data.num_train=30", "data.num_val=10", "data.num_test=12"),
+    "oracle_grid=0",
+]
+SHORT = ["stage2.num_envs=8", "stage2.options.n_steps=3", "stage2.env_steps=96"]  # four rollouts
+
+
+def _run(out: Path, *changes: str) -> int:
+    return main(["demo", "--out", str(out), *[part for each in (*SMALL, *changes) for part in ("--set", each)]])
+
+
+def test_a_collapsed_run_says_so_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    still = ["stage2.options.learning_rate=1e-9", "stage2.evaluations=2"]
+
+    assert _run(tmp_path / "run", *SHORT, *still) == 0
+
+    said = " ".join(capsys.readouterr().out.split())
+    diagnostics = json.loads((tmp_path / "run" / "metrics.json").read_text())["diagnostics"]
+    warning = diagnostics["warning"]
+    assert "nearly the same places in all images" in warning and warning in said
+    assert html.escape(warning) in (tmp_path / "run" / "report.html").read_text()
+    steps, spread = curve(tmp_path / "run" / "metrics.jsonl", "stage2", "spread_t2")
+    assert steps == [48, 96] and max(spread) < 0.05
+    explained = curve(tmp_path / "run" / "metrics.jsonl", "stage2", "explained_variance")
+    assert explained[0] == [24, 48, 72, 96] and explained[1][-1] == diagnostics["explained_variance"]
+    assert diagnostics["policies"]["random"]["spread"][0] > 0.2
+    events = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    events.Reload()
+    names = ["spread_t2", "spread_t3", "spread_t4", "border", "overlap", "accuracy", "looks", "explained_variance"]
+    assert {f"stage2/{name}" for name in names} <= set(events.Tags()["scalars"])
+
+    assert main(["evaluate", str(tmp_path / "run")]) == 0
+
+    assert "The policy has collapsed: it looks at" in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_policy_that_nobody_trained_is_not_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _run(tmp_path / "run", "stage2.agent=centre_corner") == 0
+
+    diagnostics = json.loads((tmp_path / "run" / "metrics.json").read_text())["diagnostics"]
+    assert diagnostics["policies"]["learned"]["spread"] == [0.0] * 3
+    assert diagnostics["warning"] is None and diagnostics["explained_variance"] is None
+    assert "collapsed" not in capsys.readouterr().out
+
+
+def test_a_killed_training_keeps_what_was_seen_after_its_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("agents.algorithms.stage2._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
+    monkeypatch.setattr("agents.algorithms.stage2._LARGEST_FRACTION", float("inf"))
+    written = agents.algorithms.stage2.save_training_state
+
+    def killed(path: Path, agent: OnPolicyAlgorithm) -> None:
+        if agent.num_timesteps == 72:
+            monkeypatch.setattr("agents.algorithms.stage2.save_training_state", written)
+            raise KeyboardInterrupt
+        written(path, agent)
+
+    monkeypatch.setattr("agents.algorithms.stage2.save_training_state", killed)
+    changes = [*SHORT, "stage2.evaluations=4"]
+    assert _run(tmp_path / "run", *changes) == 130
+    log = tmp_path / "run" / "metrics.jsonl"
+    before = curve(log, "stage2", "spread_t2")
+    assert before[0] == [24, 48, 72]
+
+    assert _run(tmp_path / "run", *changes) == 0
+
+    after = curve(log, "stage2", "spread_t2")
+    assert after[0] == [24, 48, 72, 96] and after[1][:3] == before[1]
