@@ -38,10 +38,10 @@ th:first-child,td:first-child{text-align:left}img{max-width:100%}.row{display:fl
 
 
 _LOOKS_CAPTION = (
-    "Spread: standard deviation over images of where the policy looks, from 0 (the same place in all images) over 0.29 "
-    "(random places) to 0.5. At a border: share of the looks within 2 % of an edge. Overlap: intersection over union "
+    "Spread: standard deviation over images of where the policy looks, from 0 (the same place in all images) to 0.5, "
+    "0.29 for random places. At a border: share of the looks within 2 % of an edge. Overlap: intersection over union "
     "of two patches of an episode. Looks: patches per episode, the glance not counted. Explained variance: how much of "
-    "the variance of the returns the value function predicts, 1 at most. docs/diagnosing.md says what they tell."
+    "the variance of the returns the value function predicts, 1 at most. docs/diagnosing.md says how to read them."
 )
 _MAP_MULTIPLY_ADDS = 2e10  # of one reward map: a second or so on a processor
 

@@ -82,7 +82,7 @@ def diagnose(record: EvaluationRecord, exit_confidence: float | None = None) -> 
     found: list[str] = []
     if room.any() and len(location) > 1:
         found = _findings(spread, border, overlap, record)
-    explanation = f"The policy has collapsed: {', and '.join(found)}. docs/diagnosing.md says what to try."
+    explanation = f"The policy has collapsed: {'; '.join(found)}. docs/diagnosing.md says what to try."
     return Diagnostics(spread, border, overlap, _mean_looks(record, exit_confidence), explanation if found else "")
 
 
