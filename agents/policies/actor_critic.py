@@ -11,6 +11,7 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from agents.policies.extractor import GlimpseExtractor, Observation, extractor_arguments
+from agents.policies.initial_looks import start_at_initial_looks
 
 _FIRST_STOP_MEAN, _STOP_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
 
@@ -32,6 +33,8 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         ValueError: if there is no such key.
     """
 
+    _keeps_step_bias = True  # whether the last layer sees the end of the extractor's vector
+
     def __init__(
         self, *args: Any, std: float = 0.1, extractor: dict[str, Any] | str | None = None, **kwargs: Any
     ) -> None:
@@ -49,7 +52,8 @@ class SquashedMeanGaussian(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         assert isinstance(self.action_net, nn.Linear)
-        nn.init.zeros_(self.action_net.bias)  # the initial mean is the image's centre
+        num_steps = getattr(self.features_extractor, "num_steps", 0) if self._keeps_step_bias else 0
+        start_at_initial_looks(self.action_net, num_steps)
         nn.init.constant_(self.action_net.bias[2:], math.atanh(_FIRST_STOP_MEAN))
         self.action_net = nn.Sequential(self.action_net, nn.Tanh())
         log_std = self.log_std.detach().clone()

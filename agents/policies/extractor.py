@@ -7,7 +7,9 @@ DenseNets, A.1 uses two fully-connected layers and no convolution; `PROPOSAL_NET
 Differs from the paper by default: `SpatialSoftArgmax` appends centres of attention over the feature maps, with which
 the embedded task takes far fewer steps to learn precise looks; the mean is squashed by tanh into the environment's
 [-1, 1], the paper's sigmoid into [0, 1] in other units, tanh(z / 2) = 2 sigmoid(z) - 1; the other parts of the
-observation are read as well as the feature maps.
+observation are read as well as the feature maps; maps and hidden state are normalised, because those of pretrained
+networks are so large that tanh would saturate within a few updates, in a corner of the image; and the last layer has a
+bias of its own for every step, so that looks start at different places.
 """
 
 from __future__ import annotations
@@ -44,6 +46,13 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         attention_maps: attention maps over each feature map, whose centres of mass (row, col) are appended to the
             vector; 0 for none, as in the paper. They share weights over all positions, whereas a fully-connected layer
             has to learn each position separately.
+        normalize: whether each observation's feature maps (over channels and positions) and hidden state are brought
+            to mean 0 and variance 1, with learned scales; not in the paper.
+        step_bias: whether `progress`, where it is read, is appended to the vector, so that a linear layer on it has a
+            bias for every step; not in the paper.
+
+    Attributes:
+        num_steps: length T of the one-hot at the end of the vector; 0 for none.
 
     Raises:
         ValueError: if the environment has none of the keys to read.
@@ -58,6 +67,8 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         first_units: int = 0,
         reads: Sequence[str] | None = None,
         attention_maps: int = 0,
+        normalize: bool = True,
+        step_bias: bool = True,
     ) -> None:
         read = [key for key in OBSERVATION_KEYS if key in observation_space.spaces and (reads is None or key in reads)]
         if not read:
@@ -66,7 +77,15 @@ class GlimpseExtractor(BaseFeaturesExtractor):
             )
         self.maps = [key for key in read if key in _MAPS]
         self.vectors = [key for key in read if key not in _MAPS]
-        super().__init__(observation_space, units + 2 * attention_maps * len(self.maps))
+        has_step_bias = step_bias and "progress" in self.vectors
+        num_steps = math.prod(_shape(observation_space["progress"])) if has_step_bias else 0
+        super().__init__(observation_space, units + 2 * attention_maps * len(self.maps) + num_steps)
+        self.num_steps = num_steps
+        self.norms = nn.ModuleDict()
+        if normalize:
+            self.norms.update({key: nn.GroupNorm(1, _shape(observation_space[key])[0]) for key in self.maps})
+            if "hidden" in self.vectors:
+                self.norms["hidden"] = nn.LayerNorm(_shape(observation_space["hidden"]))
         self.attention: SpatialSoftArgmax | None = None
         self.narrow: nn.Module = nn.Identity()
         size = sum(math.prod(_shape(observation_space[key])) for key in self.vectors)
@@ -87,22 +106,29 @@ class GlimpseExtractor(BaseFeaturesExtractor):
 
     def forward(self, observations: Observation) -> Tensor:
         """Dict of float32 tensors, B observations -> (B, features_dim)."""
-        seen = [self.narrow(observations[key]).flatten(1) for key in self.maps]
-        seen += [observations[key].flatten(1) for key in self.vectors]
-        vector = torch.relu(self.fully_connected(self.first(torch.cat(seen, dim=1))))
-        if self.attention is None:
-            return vector
-        return torch.cat([vector, *(self.attention(observations[key]) for key in self.maps)], dim=1)
+        maps, vectors = self._normalised(observations, self.maps), self._normalised(observations, self.vectors)
+        seen = [self.narrow(one).flatten(1) for one in maps] + [one.flatten(1) for one in vectors]
+        read = [torch.relu(self.fully_connected(self.first(torch.cat(seen, dim=1))))]
+        if self.attention is not None:
+            read += [self.attention(one) for one in maps]
+        if self.num_steps:
+            read.append(observations["progress"].flatten(1))
+        return torch.cat(read, dim=1)
 
+    def _normalised(self, observations: Observation, keys: Sequence[str]) -> list[Tensor]:
+        return [self.norms[key](observations[key]) if key in self.norms else observations[key] for key in keys]
+
+
+_PAPER: dict[str, Any] = {"reads": ("features",), "normalize": False, "step_bias": False}
 
 PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {
-    "fc_1024": {"conv_channels": 0, "first_units": 2048, "units": 1024, "reads": ("features",)},
-    "fc_512": {"conv_channels": 0, "first_units": 2048, "units": 512, "reads": ("features",)},
-    "fc_256": {"conv_channels": 0, "first_units": 2048, "units": 256, "reads": ("features",)},
-    "conv3x3_32": {"conv_channels": 32, "conv_kernel": 3, "units": 256, "reads": ("features",)},
-    "conv1x1_64": {"conv_channels": 64, "units": 256, "reads": ("features",)},
-    "conv1x1_32": {"conv_channels": 32, "units": 256, "reads": ("features",)},
-    "conv1x1_16": {"conv_channels": 16, "units": 256, "reads": ("features",)},
+    "fc_1024": {"conv_channels": 0, "first_units": 2048, "units": 1024, **_PAPER},
+    "fc_512": {"conv_channels": 0, "first_units": 2048, "units": 512, **_PAPER},
+    "fc_256": {"conv_channels": 0, "first_units": 2048, "units": 256, **_PAPER},
+    "conv3x3_32": {"conv_channels": 32, "conv_kernel": 3, "units": 256, **_PAPER},
+    "conv1x1_64": {"conv_channels": 64, "units": 256, **_PAPER},
+    "conv1x1_32": {"conv_channels": 32, "units": 256, **_PAPER},
+    "conv1x1_16": {"conv_channels": 16, "units": 256, **_PAPER},
 }
 """The rows of Table 6 from the top: `extractor` arguments of the GRU policy, whose GRU has as many units. A.1 uses
 `fc_1024` for ResNets and DenseNets, `conv1x1_32` (Fig. 4) for the others."""

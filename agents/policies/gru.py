@@ -13,6 +13,9 @@ from agents.policies.extractor import Observation
 class GlimpseGRUPolicy(GlimpsePolicy):
     """The paper's own pi: as `GlimpsePolicy`, with a GRU between features and outputs.
 
+    The one-hot of the step, where the extractor appends it to its vector, stands beside the GRU's memory at the end of
+    the state, so that the last layer has a bias for every step.
+
     Args:
         *args: of the base class.
         **kwargs: of the base class.
@@ -21,10 +24,14 @@ class GlimpseGRUPolicy(GlimpsePolicy):
     gru: nn.GRUCell
 
     def _build_memory(self) -> None:
-        self.gru = nn.GRUCell(self.features_dim, self.features_dim)
+        self.gru = nn.GRUCell(self.features_dim, self.features_dim - self._num_steps)
+
+    @property
+    def _num_steps(self) -> int:
+        return int(getattr(self.features_extractor, "num_steps", 0))
 
     def initial_state(self, batch_size: int) -> Tensor:
-        """(B, units) zeros: the state before the glance."""
+        """(B, units + T) zeros: the state before the glance."""
         return torch.zeros(batch_size, self.features_dim, device=self.device)
 
     def recur(self, observations: Observation, state: Tensor, episode_start: Tensor) -> Tensor:
@@ -32,18 +39,19 @@ class GlimpseGRUPolicy(GlimpsePolicy):
 
         Args:
             observations: of B environments.
-            state: (B, units) after the previous step.
+            state: (B, units + T) after the previous step.
             episode_start: (B,) 1.0 where this is the first observation of an episode, else 0.0.
 
         Returns:
-            (B, units) the new state h^pi.
+            (B, units + T) the new state h^pi, and the one-hot of the step.
         """
         return self.remember(self.extract_features(observations), state, episode_start)  # type: ignore[arg-type]  # Dict observations
 
     def remember(self, vectors: Tensor, state: Tensor, episode_start: Tensor) -> Tensor:
         """`recur` on already extracted (B, features_dim) vectors."""
-        new_state: Tensor = self.gru(vectors, state * (1.0 - episode_start)[:, None])
-        return new_state
+        units = self.gru.hidden_size
+        memory: Tensor = self.gru(vectors, state[:, :units] * (1.0 - episode_start)[:, None])
+        return torch.cat([memory, vectors[:, units:]], dim=1)
 
     def mean_action(self, observations: Observation, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """See `GlimpsePolicy.mean_action`."""

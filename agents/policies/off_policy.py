@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from agents.policies.actor_critic import SquashedMeanGaussian
 from agents.policies.extractor import GlimpseExtractor
+from agents.policies.initial_looks import start_at_initial_looks
 
 
 class FlatGlimpseExtractor(BaseFeaturesExtractor):
@@ -32,6 +33,7 @@ class FlatGlimpseExtractor(BaseFeaturesExtractor):
         extractor = GlimpseExtractor(parts, **arguments)
         super().__init__(observation_space, extractor.features_dim)
         self.extractor = extractor
+        self.num_steps = extractor.num_steps
         self.keys = tuple(parts)
         self._shapes = {key: part.shape or () for key, part in parts.items()}  # a Dict space is sorted by key
 
@@ -44,32 +46,34 @@ class FlatGlimpseExtractor(BaseFeaturesExtractor):
         return vector
 
 
-class _StartsAtCentre:
-    """Makes an untrained actor look at the centre: where tanh saturates, it would hardly learn."""
+class _StartsAtInitialLooks:
+    """Makes an untrained actor look where tanh has a slope: where it saturates, the actor would hardly learn."""
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
         """The actor with a small last layer; SB3 calls this while it builds the policy."""
         actor = super().make_actor(features_extractor)  # type: ignore[misc]  # a mixin
         last = [module for module in actor.mu.modules() if isinstance(module, nn.Linear)][-1]
+        reads_features = last.in_features == actor.features_extractor.features_dim  # no hidden layer between
         with torch.no_grad():
             last.weight.mul_(0.01)
             last.bias.zero_()
+        start_at_initial_looks(last, getattr(actor.features_extractor, "num_steps", 0) if reads_features else 0)
         return actor
 
 
-class GlimpseSACPolicy(_StartsAtCentre, SACPolicy):
+class GlimpseSACPolicy(_StartsAtInitialLooks, SACPolicy):
     """The policy of SAC."""
 
 
-class GlimpseTD3Policy(_StartsAtCentre, TD3Policy):
+class GlimpseTD3Policy(_StartsAtInitialLooks, TD3Policy):
     """The policy of TD3 and DDPG."""
 
 
-class GlimpseTQCPolicy(_StartsAtCentre, TQCPolicy):
+class GlimpseTQCPolicy(_StartsAtInitialLooks, TQCPolicy):
     """The policy of TQC."""
 
 
-class GlimpseCrossQPolicy(_StartsAtCentre, CrossQPolicy):
+class GlimpseCrossQPolicy(_StartsAtInitialLooks, CrossQPolicy):
     """The policy of CrossQ, for flat observations."""
 
 
@@ -80,3 +84,5 @@ class GlimpseLSTMPolicy(SquashedMeanGaussian, RecurrentMultiInputActorCriticPoli
         *args: see `SquashedMeanGaussian`.
         **kwargs: likewise.
     """
+
+    _keeps_step_bias = False
