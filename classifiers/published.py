@@ -20,6 +20,7 @@ from numpy._core import multiarray
 from torch import Tensor
 
 from classifiers.checkpoints import load_exactly
+from classifiers.checks import first_line
 from classifiers.networks.encoders import Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
@@ -217,9 +218,9 @@ def _unpickle(path: Path) -> dict[str, Any]:
         with torch.serialization.safe_globals([*harmless, *old_names]):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path} can't be read ({reason[:160]}); it is damaged, no checkpoint, or carries code, which is never run"
+            f"{path} can't be read ({first_line(error)[:160]}); it is damaged, no checkpoint, or carries code, which "
+            "is never run"
         ) from error
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; pass one of the 14 published files")

@@ -90,8 +90,8 @@ def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
     Returns:
         The figure; None if no run has what it needs.
     """
-    x_label, y_label, points, baseline = RUN_PLOTS[kind]
-    figure, axes = _axes(x_label, y_label)
+    x_label, points, baseline = RUN_PLOTS[kind]
+    figure, axes = _axes(x_label, "accuracy")
     for index, (name, metrics) in enumerate(named.items()):
         line = points(metrics)
         if line is None:
@@ -139,18 +139,11 @@ def save_figure(path: Path, figure: Figure) -> Path:
 Line = tuple[list[float], list[float]]
 
 
-def _budgeted(metrics: dict[str, Any]) -> Line | None:
+def _stopping_early(metrics: dict[str, Any], x: str) -> tuple[list[Any], list[float]] | None:
     if not metrics.get("adaptive"):
         return None
     curve = metrics["adaptive"]["curves"]["confidence"]
-    return curve["costs"], curve["accuracies"]
-
-
-def _expected_length(metrics: dict[str, Any]) -> Line | None:
-    if not metrics.get("adaptive"):
-        return None
-    curve = metrics["adaptive"]["curves"]["confidence"]
-    return curve["expected_lengths"], curve["accuracies"]
+    return curve[x], curve["accuracies"]
 
 
 def _anytime(metrics: dict[str, Any]) -> Line | None:
@@ -158,11 +151,11 @@ def _anytime(metrics: dict[str, Any]) -> Line | None:
 
 
 def _latency(metrics: dict[str, Any]) -> Line | None:
-    if not metrics.get("adaptive") or not metrics.get("latency"):
+    found = _stopping_early(metrics, "exits")
+    if found is None or not metrics.get("latency"):
         return None
-    curve = metrics["adaptive"]["curves"]["confidence"]
-    milliseconds = np.array(curve["exits"]) @ np.array(metrics["latency"]["cumulative_ms"])
-    return milliseconds.tolist(), curve["accuracies"]
+    milliseconds = np.array(found[0]) @ np.array(metrics["latency"]["cumulative_ms"])
+    return milliseconds.tolist(), found[1]
 
 
 def _full_cost(metrics: dict[str, Any]) -> tuple[float, float] | None:
@@ -177,13 +170,17 @@ def _full_latency(metrics: dict[str, Any]) -> tuple[float, float] | None:
     return metrics["latency"]["full_resolution_ms"], metrics["full_resolution_accuracy"]
 
 
-RUN_PLOTS: dict[str, tuple[str, str, Callable[..., Line | None], Callable[..., tuple[float, float] | None]]] = {
-    "budgeted": ("multiply-adds per image, on average", "accuracy", _budgeted, _full_cost),  # Fig. 7 (a-e)
-    "latency": ("milliseconds per image, on average", "accuracy", _latency, _full_latency),  # Fig. 8
-    "expected_length": ("steps per image, on average", "accuracy", _expected_length, lambda metrics: None),  # Fig. 15
-    "anytime": ("multiply-adds per image", "accuracy", _anytime, _full_cost),  # Figs. 7 (f) and 16
+RUN_PLOTS: dict[str, tuple[str, Callable[..., Line | None], Callable[..., tuple[float, float] | None]]] = {
+    # Fig. 7 (a-e)
+    "budgeted": ("multiply-adds per image, on average", partial(_stopping_early, x="costs"), _full_cost),
+    # Fig. 8
+    "latency": ("milliseconds per image, on average", _latency, _full_latency),
+    # Fig. 15
+    "expected_length": ("steps per image, on average", partial(_stopping_early, x="expected_lengths"), lambda _: None),
+    # Figs. 7 (f) and 16
+    "anytime": ("multiply-adds per image", _anytime, _full_cost),
 }
-"""Axes, line and baseline of each plot that compares runs."""
+"""Horizontal axis, line and baseline of each plot that compares the accuracy of runs."""
 
 
 def learning_curve(steps: list[int], rewards: list[float]) -> Figure:

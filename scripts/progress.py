@@ -41,7 +41,7 @@ class TerminalReporter:
         self._progress.stop()
 
     def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
-        """See `agents.runs.results.Reporter.track`; the line appears with its first news."""
+        """See `agents.runs.reporter.Reporter.track`; the line appears at its first call."""
         task = None
         means: dict[str, float] = {}
 
@@ -57,5 +57,5 @@ class TerminalReporter:
         return advance
 
     def note(self, text: str) -> None:
-        """See `agents.runs.results.Reporter.note`."""
+        """See `agents.runs.reporter.Reporter.note`."""
         self._console.print(text)

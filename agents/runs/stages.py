@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agents.runs.config import DataSpec, RunConfig
+from agents.runs.settings import changed_settings, is_below
 from agents.runs.unused_settings import unused_settings
 
 
@@ -83,31 +83,6 @@ def changed_setting(before: RunConfig, now: RunConfig, stages: Sequence[Stage]) 
     keys = {key for config in (before, now) for stage in stages for key in stage.settings(config)}
     unused = [{each.key for each in unused_settings(config)} for config in (before, now)]
     for key in changed_settings(before, now):
-        if _is_below(key, keys) and not all(_is_below(key, groups) for groups in unused):
+        if is_below(key, keys) and not all(is_below(key, groups) for groups in unused):
             return key
     return None
-
-
-def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
-    """Dotted keys of the settings that differ between two configs."""
-    left, right = _flat(dataclasses.asdict(before)), _flat(dataclasses.asdict(now))
-    return [key for key in dict.fromkeys([*left, *right]) if left.get(key) != right.get(key)]
-
-
-def setting(config: RunConfig, key: str) -> Any:
-    """A setting's value by its dotted key; None if it is left out."""
-    found: Any = dataclasses.asdict(config)
-    for name in key.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    return found
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in tree.items():
-        values.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return values
-
-
-def _is_below(key: str, groups: set[str]) -> bool:
-    return any(key == group or key.startswith(f"{group}.") for group in groups)

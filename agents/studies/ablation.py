@@ -21,7 +21,7 @@ from agents.runs.config_files import CONFIGS, load_config
 from agents.runs.folder import RunFolder
 from agents.runs.metrics_file import read_metrics
 from agents.runs.pipeline import Pipeline
-from agents.runs.results import Reporter
+from agents.runs.reporter import Reporter
 from agents.runs.stages import STAGES, Stage, changed_setting
 from classifiers.files import write_json, write_text
 from classifiers.training.loop import NotANumberError

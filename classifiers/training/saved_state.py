@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from classifiers.checks import first_line
 from classifiers.tensor_files import CheckpointError
 
 
@@ -50,7 +51,7 @@ def usable_state(path: Path) -> Iterator[None]:
     try:
         yield
     except _OF_A_BAD_STATE as error:
-        what = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path} is damaged or of another training ({what[:80]}); delete it, and its stage starts again"
+            f"{path} is damaged or of another training ({first_line(error)[:80]}); delete it, and its stage starts "
+            "again"
         ) from error
