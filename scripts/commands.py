@@ -89,7 +89,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
     console.print(terminal_table(metrics))
     if options.budget is not None:
         if metrics["adaptive"] is None:
-            raise ValueError("--budget without images that thresholds are found on; restore the run's train/ or val/")
+            raise ValueError("--budget needs images to find thresholds on; restore the run's train/ or val/")
         calibration, record = (load_run_record(config, options.run, name) for name in ("calibration", "learned"))
         console.print(budget_table(calibration, record, options.budget))
 
@@ -130,7 +130,7 @@ def env(options: argparse.Namespace, console: Console) -> None:
     for action in actions:
         vector.step(action)
     seconds = time.perf_counter() - started
-    console.print(f"{options.id}, {options.num_envs} side by side")
+    console.print(f"{options.id}, {options.num_envs} parallel episodes")
     console.print(f"observation: {vector.single_observation_space}")
     console.print(f"action:      {vector.single_action_space}")
     rate = options.num_envs * options.steps / seconds
@@ -185,7 +185,7 @@ def benchmark(options: argparse.Namespace, console: Console) -> None:
 
 
 def predict(options: argparse.Namespace, console: Console) -> None:
-    """Recognises image files, each with as many looks as it needs."""
+    """Classifies image files, each with as many looks as it needs."""
     recognizer = _recognizer(options)
     files = files_to_predict(options.images)
     skipped: set[Path] = set()
@@ -232,7 +232,7 @@ def plot(options: argparse.Namespace, console: Console) -> None:
     """Draws runs beside one another, as the paper's figures."""
     named = {folder.name: read_metrics(folder) for folder in options.runs}
     if len(named) < len(options.runs):
-        raise ValueError("two of the runs have folders of one name; rename one, plots are labelled by it")
+        raise ValueError("two runs have folders of the same name; rename one: plots are labelled by these names")
     for path in save_plots(options.out, named):
         console.print(str(path))
 

@@ -1,4 +1,4 @@
-"""The report's plots, each a matplotlib figure made from figures alone."""
+"""The plots of reports, each a matplotlib figure drawn from a run's metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def accuracy_by_step(metrics: dict[str, Any]) -> Figure:
 
 
 def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
-    """Accuracy against multiply-adds beside the full-resolution network, as Fig. 7."""
+    """Accuracy against multiply-adds beside the full-resolution network, as in Fig. 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     costs = metrics["multiply_adds"]
     for name in filter(metrics["accuracy"].__contains__, ("random", "centre_corner", "learned")):
@@ -51,11 +51,11 @@ CURVES = {
     "random": ("#9aa0a6", "^-"),
     "grid_search": ("#188038", "-"),
 }
-"""Colour and style of each way of leaving early."""
+"""Colour and style of each criterion for early exits."""
 
 
 def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
-    """Accuracy against multiply-adds of one run, by criterion: budgeted batch classification, as Fig. 7 and Table 7."""
+    """Accuracy against multiply-adds of one run, by criterion: budgeted classification, as in Fig. 7 and Table 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     for name, curve in metrics["adaptive"]["curves"].items():
         colour, style = CURVES[name]
@@ -67,10 +67,10 @@ def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
 
 
 def exits_by_step(metrics: dict[str, Any]) -> Figure:
-    """Share of the images that leaves at each step, for a few budgets, as Fig. 15."""
+    """Share of the images that exit at each step, for a few budgets, as in Fig. 15."""
     curve = metrics["adaptive"]["curves"]["confidence"]
     chosen = np.linspace(0, len(curve["budgets"]) - 1, 5).round().astype(int)[1:-1]
-    figure, axes = _axes("step t", "share of the images that leaves")
+    figure, axes = _axes("step t", "share of the images that exit")
     steps = np.arange(1, len(curve["exits"][0]) + 1)
     for place, index in enumerate(chosen):
         label = f"{curve['budgets'][index] / 1e6:.1f} M multiply-adds"
@@ -96,7 +96,7 @@ def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
         line = points(metrics)
         if line is None:
             continue
-        label = _as_it_is(name)
+        label = _literal(name)
         axes.plot(*line, "o-", color=f"C{index}", markersize=3, label=label)
         star = baseline(metrics)
         if star is not None:
@@ -131,7 +131,7 @@ def save_plots(folder: Path, named: dict[str, dict[str, Any]]) -> list[Path]:
 
 
 def save_figure(path: Path, figure: Figure) -> Path:
-    """Writes a figure as PNG, whole or not at all; returns its path."""
+    """Writes a figure as PNG atomically; returns its path."""
     write_atomically(path, partial(figure.savefig, format="png", dpi=150))
     return path
 
@@ -184,7 +184,7 @@ RUN_PLOTS: dict[str, tuple[str, Callable[..., Line | None], Callable[..., tuple[
 
 
 def learning_curve(steps: list[int], rewards: list[float]) -> Figure:
-    """Mean reward of an episode along stage II."""
+    """Mean reward of an episode during stage II."""
     figure, axes = _axes("environment steps", "reward per episode")
     axes.plot(steps, rewards, color="#c6dafc", linewidth=1)
     if len(rewards) >= 10:
@@ -195,7 +195,7 @@ def learning_curve(steps: list[int], rewards: list[float]) -> Figure:
 
 
 def leaderboard_plot(curves: dict[str, Any]) -> Figure:
-    """Share of the oracle's gain over random along the training of each algorithm, with intervals over seeds.
+    """Share of the oracle's gain over random during the training of each algorithm, with intervals over seeds.
 
     Args:
         curves: of `agents.studies.leaderboard.leaderboard_curves`.
@@ -206,7 +206,7 @@ def leaderboard_plot(curves: dict[str, Any]) -> Figure:
     figure, axes = _axes("environment steps", "share of the oracle's gain over random at t=2")
     for index, (name, curve) in enumerate(curves.items()):
         colour, style = f"C{index % 10}", "-" if index < 10 else "--"
-        axes.plot(curve["steps"], curve["mean"], style, color=colour, label=_as_it_is(name))
+        axes.plot(curve["steps"], curve["mean"], style, color=colour, label=_literal(name))
         axes.fill_between(curve["steps"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
     axes.set_ylim(-0.05, 1.0)
     axes.legend(fontsize="small", ncols=2)
@@ -265,7 +265,7 @@ def _full_resolution_line(axes: Axes, metrics: dict[str, Any]) -> None:
         axes.axhline(metrics["full_resolution_accuracy"], color="k", linestyle="--", label="full-resolution network")
 
 
-def _as_it_is(name: str) -> str:
+def _literal(name: str) -> str:
     """A name as a label: matplotlib would read `$` as mathematics and leave out labels that begin with `_`."""
     return "\u200b" + printable(name).replace("$", r"\$")
 

@@ -15,7 +15,7 @@ class TerminalReporter:
 
     Args:
         console: where to draw.
-        quiet: shows nothing but notes.
+        quiet: shows only notes.
     """
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
@@ -50,7 +50,7 @@ class TerminalReporter:
             if task is None:
                 task = self._progress.add_task(printable(title), total=total, completed=done, figures="")
             for name, value in figures.items():
-                means[name] = 0.95 * means.get(name, value) + 0.05 * value  # what a person can read
+                means[name] = 0.95 * means.get(name, value) + 0.05 * value  # smooth enough to read
             shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
             self._progress.update(task, completed=done, total=total, figures=shown)
 

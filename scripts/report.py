@@ -46,11 +46,11 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
 
 
 def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget: float) -> Table:
-    """What stopping early gives for a budget: the criteria of Table 7, and the most accurate thresholds.
+    """Early exits for a budget: the criteria of Table 7, and the most accurate thresholds.
 
     Args:
         calibration: the record that thresholds are found on.
-        record: the record that they are judged on.
+        record: the record that they are evaluated on.
         budget: multiply-adds per image on average.
 
     Returns:
@@ -95,7 +95,7 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], left
 
 
 def summary_lines(metrics: dict[str, Any]) -> list[str]:
-    """Sentences about what the table leaves out."""
+    """Sentences about what is not in the table."""
     costs = metrics["multiply_adds"]
     lines = []
     if metrics["full_resolution_accuracy"] is not None:
@@ -165,7 +165,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
 
 
 def _adaptive_part(metrics: dict[str, Any]) -> list[str]:
-    """Leaving early: budgets, E(t), exits, and the criteria side by side (Figs. 7 and 15, Table 7)."""
+    """Early exits: budgets, E(t), exits by step, and the criteria side by side (Figs. 7 and 15, Table 7)."""
     adaptive = metrics.get("adaptive")
     if not adaptive:
         return []

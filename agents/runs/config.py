@@ -1,4 +1,4 @@
-"""Everything that decides a run, as data: the settings in `config.yaml` and of `gfnet train`."""
+"""Everything that determines a run, as data: the settings in `config.yaml` and of `gfnet train`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
 from classifiers.checks import check_fraction, check_known, check_least
-from classifiers.data.registry import ImageCollection, collection, settings_of
+from classifiers.data.registry import ImageCollection, collection
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
@@ -22,7 +22,7 @@ class DataSpec:
     Attributes:
         kind: a key of `classifiers.data.registry.COLLECTIONS`.
         scenes: what the scenes of `synthetic_signs` look like.
-        num_train: number of scenes, or largest number of files, to train on; None takes all files.
+        num_train: number of scenes, or maximum number of files, to train on; None takes all files.
         num_val: likewise, for validation and confidence thresholds.
         num_test: likewise, for the reported results.
         root: `image_folder`: a tree with `train/` and `val/` (and `test/`, else `val/` is reported on), each with one
@@ -67,8 +67,6 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         needs_counts = self.collection.needs_counts  # checks the settings
-        if self.train_crop is not None and "train_crop" not in settings_of(self.kind):
-            raise ValueError(f"train_crop does not go with kind={self.kind!r}; leave it out")
         check_least(self, 1, "num_train", "num_val", "num_test")
         for split, count in self.counts.items():
             if count is None and needs_counts:
@@ -105,11 +103,11 @@ class Stage2Spec:
         agent: a key of `agents.algorithms.registry.AGENTS`, or of `agents.policies.baselines.FIXED_POLICIES`, which
             need no training.
         env_steps: focus steps to train for; rounded up to whole rollouts.
-        num_envs: parallel environments; None takes the recipe's number.
+        num_envs: number of parallel environments; None takes the recipe's.
         episode: the environment's rules, without `stop_action`: a run's evaluation, budgets and stage III take a given
             number of looks, and its recogniser stops by confidence.
-        options: arguments of the algorithm, in place of the recipe's.
-        policy_options: arguments of its policy, in place of the recipe's.
+        options: arguments of the algorithm, which override the recipe's.
+        policy_options: arguments of its policy, likewise.
         evaluations: how often the policy is evaluated during training, on the images that thresholds are found on; the
             one with the highest accuracy at t = T is kept (A.2). 0 keeps the last one.
         final_lr_fraction: the learning rate decays linearly to this fraction of its initial value.
@@ -153,7 +151,7 @@ class RunConfig:
         seed: of everything random.
         device: where networks run: `"cpu"`, `"cuda"`, ...
         data: which images.
-        classifier: the networks' shape; a config with `start` may leave it out.
+        classifier: the networks' architecture; a config with `start` may leave it out.
         start: a run's folder, or `"shipped"`, whose networks are taken instead of training them up to stage I. Leave
             `initialization` out then, and `stage1` unless training starts there; `classifier` is that of the run.
         start_stage: the first stage that a run with `start` trains: 1 trains its networks further with random patches,

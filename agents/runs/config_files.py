@@ -163,7 +163,7 @@ def _read_whole(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str):
         raise ConfigError(f"{path}: extends={shortened(repr(base))}; pass the name or path of a config")
     if path in above:
-        raise ConfigError(f"{path} extends itself; take one `extends` out")
+        raise ConfigError(f"{path} extends itself; remove one `extends`")
     beside = path.parent / f"{base}.yaml"
     found = beside if beside.is_file() else _find(str(base))
     whole = _read_whole(found, (*above, path))

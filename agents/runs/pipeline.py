@@ -183,7 +183,7 @@ class Pipeline:
         agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
         self.env_steps = whole_rollouts(agent, spec.env_steps)
         if not path.is_file() and is_first_process():
-            if self.config.start_stage == 3 and files == self.rounds[0]:
+            if self.config.start_stage == 3 and files is self.rounds[0]:
                 assert self.config.start is not None
                 load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
                 save_policy(path, agent)
@@ -209,7 +209,7 @@ class Pipeline:
             self.log.add(stage, done, figures)
             advance(done, total, figures)
             if best is not None:
-                best.ask(done, total)
+                best.evaluate_if_due(done, total)
 
         checkpoint = path.parent / "training.pt"
         train_agent(
@@ -223,7 +223,7 @@ class Pipeline:
         )
         self.log.write()
         if best is not None:
-            best.take()
+            best.restore()
         save_policy(path, agent)
         checkpoint.unlink(missing_ok=True)
 

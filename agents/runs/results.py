@@ -1,4 +1,4 @@
-"""The figures of a run: what `metrics.json` holds."""
+"""The results of a run: what `metrics.json` holds."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ POLICIES = ("random", "centre_corner", "learned", "oracle")
 
 
 CALIBRATION_IMAGES = 5000
-"""At most so many images are used to find thresholds."""
+"""Maximum number of images that thresholds are found on."""
 
 
 def evaluate_run(
@@ -42,7 +42,7 @@ def evaluate_run(
     split: str = "test",
     policies: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a run's policy beside the baselines, and what stopping early gives; writes the records of `"test"`.
+    """Evaluates a run's policy beside the baselines, and early exits; writes the records of `"test"`.
 
     Args:
         run: the networks.

@@ -8,15 +8,15 @@ from typing import NamedTuple
 
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
-from agents.runs.config import RunConfig
+from agents.runs.config import DataSpec, RunConfig, Stage2Spec
 from agents.runs.settings import changed_settings, is_below, is_default, setting
 from agents.runs.yaml_text import ConfigError
+from classifiers.data.registry import COLLECTIONS, settings_of
 from classifiers.networks.spec import ADJUSTABLE
+from classifiers.training.fit_spec import FitSpec
+from gfnet_env import EpisodeSpec
 
-_FILE_SETTINGS = ("root", "height", "width", "crop_pct", "interpolation", "unreadable", "train_crop")
 _SEQUENCE_SETTINGS = ("head_lr", "global_lr", "regularization")  # of f_C and the sequence loss, Eq. (6)
-_TRAINING_SETTINGS = ("num_envs", "options", "policy_options", "evaluations", "final_lr_fraction", "compile")
-_REWARD_SETTINGS = ("reward", "reward_samples", "exit_confidence", "step_cost", "observe")
 
 EVALUATION_SETTINGS = ("data", "device", "seed", "oracle_grid", *(f"classifier.{name}" for name in ADJUSTABLE))
 """The settings, values or groups, that evaluations and pictures of a trained run depend on."""
@@ -42,11 +42,10 @@ def unused_settings(config: RunConfig) -> list[Unused]:
 
 
 def _unused_data(config: RunConfig) -> Iterator[Unused]:
-    if config.data.kind == "synthetic_signs":
-        for name in _FILE_SETTINGS:
-            yield Unused(f"data.{name}", "data.kind is synthetic_signs")
-    else:
-        yield Unused("data.scenes", f"data.kind is {config.data.kind}")
+    of_kinds = {name for kind in COLLECTIONS for name in settings_of(kind)}
+    for name in _fields(DataSpec):
+        if name in of_kinds and name not in settings_of(config.data.kind):
+            yield Unused(f"data.{name}", f"data.kind is {config.data.kind}")
 
 
 def _unused_training(config: RunConfig) -> Iterator[Unused]:
@@ -71,9 +70,8 @@ def _unused_training(config: RunConfig) -> Iterator[Unused]:
     for stage in ("initialization.full_resolution", "initialization.low_resolution", "stage1", "stage3"):
         fit = setting(config, stage)
         if fit is not None and fit.epochs == 0:
-            for field in dataclasses.fields(fit):
-                if field.name != "epochs":
-                    yield Unused(f"{stage}.{field.name}", f"{stage}.epochs is 0", is_switched_off=True)
+            for name in _fields(FitSpec, but=("epochs",)):
+                yield Unused(f"{stage}.{name}", f"{stage}.epochs is 0", is_switched_off=True)
 
 
 def _unused_stage2(config: RunConfig) -> Iterator[Unused]:
@@ -82,15 +80,18 @@ def _unused_stage2(config: RunConfig) -> Iterator[Unused]:
         yield Unused("stage2.episode.reward_samples", "stage2.episode.reward is increment")
     if spec.agent in FIXED_POLICIES:
         because = f"stage2.agent is {spec.agent}, which learns nothing"
-        for name in (*_TRAINING_SETTINGS, "env_steps", "action_std_schedule"):
+        names = [*_fields(Stage2Spec, but=("agent", "episode")), *(f"episode.{name}" for name in _fields(EpisodeSpec))]
+        for name in names:
             yield Unused(f"stage2.{name}", because, is_switched_off=True)
-        for name in _REWARD_SETTINGS:
-            yield Unused(f"stage2.episode.{name}", because, is_switched_off=True)
         return
     recipe = AGENTS[spec.agent]
     if not recipe.noise and not hasattr(recipe.policy, "set_std"):
         because = f"stage2.agent is {spec.agent}, which explores in its own way"
         yield Unused("stage2.action_std_schedule", because, is_switched_off=True)
+
+
+def _fields(spec: type, but: Sequence[str] = ()) -> list[str]:
+    return [field.name for field in dataclasses.fields(spec) if field.name not in but]
 
 
 def check_unused(config: RunConfig, changes: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ from classifiers.training.loop import NotANumberError
 
 _FILES = (CONFIGS / "ablations").glob("*.yaml")
 ABLATIONS = tuple(sorted((path.stem for path in _FILES), key=lambda name: (name != "full", name)))
-"""Names of the shipped ablations, the one that all others change first."""
+"""Names of the shipped ablations, starting with the one that all others modify."""
 
 _EVALUATION = Stage("evaluation", lambda config: ("data", "oracle_grid"), ("metrics.json",))
 _STAGES = (*STAGES, _EVALUATION)
@@ -36,7 +36,7 @@ _STAGES = (*STAGES, _EVALUATION)
 
 @dataclass(frozen=True)
 class AblationRow:
-    """What one variant reached.
+    """The result of one variant.
 
     Attributes:
         name: of the ablation.

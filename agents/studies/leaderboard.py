@@ -55,7 +55,7 @@ _TRAININGS = Stage(
 
 @dataclass(frozen=True)
 class Result:
-    """What one training reached.
+    """The result of one training.
 
     Attributes:
         agent: its name.
@@ -101,7 +101,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All results, and what they are measured against on the test split."""
+    """All results, and the baselines that they are compared with on the test split."""
 
     baseline: Baseline
     results: tuple[Result, ...]

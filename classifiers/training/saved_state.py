@@ -1,4 +1,4 @@
-"""The file of a training that is not finished, read without executing code."""
+"""The checkpoint of an unfinished training, read without executing code."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _OF_A_BAD_STATE = (RuntimeError, ValueError, LookupError, TypeError, AttributeEr
 
 @contextmanager
 def usable_state(path: Path) -> Iterator[None]:
-    """Turns what a damaged or foreign state leads to into a sentence that names the file.
+    """Turns the errors that a damaged or foreign state causes into a sentence that names the file.
 
     Args:
         path: the file.
 
     Raises:
-        CheckpointError: if the block fails for the state's sake.
+        CheckpointError: if the block fails because of the state.
     """
     try:
         yield
