@@ -55,7 +55,7 @@ def save_training_state(path: Path, agent: OnPolicyAlgorithm) -> None:
         "policy": agent.policy.state_dict(),
         "optimizer": agent.policy.optimizer.state_dict(),
         "recurrent": _recurrent_state(agent),
-        "last_obs": obs_as_tensor(agent._last_obs, torch.device("cpu")),  # type: ignore[arg-type]  # Dict observations
+        "last_obs": obs_as_tensor(agent._last_obs, torch.device("cpu")),
         "last_episode_starts": torch.from_numpy(agent._last_episode_starts),
         "recent_episodes": _recent_episodes(agent),
         "monitor": _monitor_state(agent.env),
