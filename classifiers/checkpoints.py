@@ -10,12 +10,13 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from classifiers.checks import first_line
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.spec import ClassifierSpec
-from classifiers.tensor_files import CheckpointError, TensorFileKind, first_line, read_tensors, write_tensors
+from classifiers.tensor_files import CheckpointError, TensorFileKind, read_tensors, write_tensors
 
 _CLASSIFIER = TensorFileKind(
     "gfnet-classifier", "classifier", "pass a run's folder or a classifier's .safetensors file"

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from classifiers.checks import first_line
 from classifiers.files import json_text, write_atomically
 
 _HASH = "sha256"
@@ -51,7 +52,7 @@ def write_tensors(path: Path, kind: TensorFileKind, facts: Mapping[str, Any], te
     """Writes tensors with facts about them, whole or not at all; equal content gives equal bytes.
 
     Args:
-        path: the file, by custom `*.safetensors`.
+        path: the file, usually `*.safetensors`.
         kind: what it holds.
         facts: what JSON can hold.
         tensors: by name; no two share memory.
@@ -191,8 +192,3 @@ def _content_hash(kind: TensorFileKind, facts: Mapping[str, Any], tensors: Mappi
         digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
         digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, cut to its first line."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,1 +1,1 @@
-"""The `gfnet` command: reports and plots around the other rooms."""
+"""The `gfnet` command: reports and plots on top of the other packages."""

@@ -134,7 +134,7 @@ def _add_use_of_runs(add: Add) -> None:
         "--budget",
         type=_multiply_adds,
         metavar="B",
-        help="also print what stopping early gives for a budget of B multiply-adds, as Table 7",
+        help="also print the results of early exits for a budget of B multiply-adds, as in Table 7",
     )
     render.add_argument(
         "--images", type=int, nargs="+", metavar="I", help="which images; six easy and hard ones if left out"
@@ -147,8 +147,8 @@ def _add_use_of_runs(add: Add) -> None:
     predict.add_argument(
         "--on-error",
         choices=UNREADABLE,
-        help="what to do with unreadable images; by default one that is named itself is an error, those of folders are "
-        "skipped and counted",
+        help="what to do with unreadable images; by default, one named on the command line is an error, and those "
+        "found in folders are skipped and counted",
     )
     _add_stop(predict)
     predict.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -209,7 +209,7 @@ def _numbers(text: str) -> list[float]:
     try:
         return [float(part) for part in text.split(",")]
     except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} are not numbers; pass some such as 0.9,0.8,0.7") from None
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers; pass one such as 0.9,0.8,0.7") from None
 
 
 def _add_changes(command: argparse.ArgumentParser) -> None:

@@ -20,21 +20,20 @@ from agents.runs.claim import claimed, locked
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config, load_run_config
 from agents.runs.cost import run_cost
-from agents.runs.evaluation_changes import check_evaluation_changes
 from agents.runs.fingerprint import load_run_record
 from agents.runs.folder import RunFolder
-from agents.runs.images import open_images
+from agents.runs.images import RunImages, check_classes, open_images
 from agents.runs.import_published import import_checkpoint
-from agents.runs.loaded import LoadedRun, load_networks
+from agents.runs.loaded import load_networks
 from agents.runs.metrics_file import known_metrics, read_metrics
 from agents.runs.pipeline import Pipeline
 from agents.runs.results import chosen_policies, evaluate_run
+from agents.runs.unused_settings import check_evaluation_changes
 from agents.runs.yaml_text import parse_setting
 from agents.studies.ablation import ABLATIONS, markdown_table, run_ablations
 from agents.studies.leaderboard import leaderboard_curves, run_leaderboard
 from agents.studies.leaderboard import markdown_table as leaderboard_table
 from classifiers.data.decoding import UnreadableImageError
-from classifiers.data.source import ImageSource, are_same_classes
 from classifiers.files import json_text, write_json
 from classifiers.training.distributed import is_first_process, process_group
 from gfnet_env import TASKS
@@ -83,14 +82,8 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
         before = known_metrics(options.run) if is_kept else {}
         run, files = load_networks(config, options.run), RunFolder(options.run)
         with TerminalReporter(console, quiet=options.quiet) as reporter:
-            metrics = evaluate_run(
-                run,
-                lambda split: _images(run, split),
-                files,
-                reporter,
-                split=options.split,
-                policies=options.policies,
-            )
+            images = RunImages(config.data, reporter)
+            metrics = evaluate_run(run, images, files, reporter, split=options.split, policies=options.policies)
         if is_kept:
             write_json(files.metrics, {**before, **metrics})
     console.print(terminal_table(metrics))
@@ -99,7 +92,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
         console.print(warning)
     if options.budget is not None:
         if metrics["adaptive"] is None:
-            raise ValueError("--budget without images that thresholds are found on; restore the run's train/ or val/")
+            raise ValueError("--budget needs images to find thresholds on; restore the run's train/ or val/")
         calibration, record = (load_run_record(config, options.run, name) for name in ("calibration", "learned"))
         console.print(budget_table(calibration, record, options.budget))
 
@@ -110,7 +103,8 @@ def render(options: argparse.Namespace, console: Console) -> None:
     if out.suffix not in (".png", ".gif"):
         raise ValueError(f"--out {out} ends in {out.suffix or 'nothing'}; pass a .png or .gif file")
     run = load_networks(_run_config(options), options.run)
-    source = _images(run, options.split)
+    source = open_images(run.config.data, options.split)
+    check_classes(run.class_names, source, str(options.run))
     indices = options.images or easy_and_hard(load_run_record(run.config, options.run, "learned"), 6)
     episodes = [list(episode_frames(run, source, index)) for index in indices]
     if out.suffix == ".gif":
@@ -139,7 +133,7 @@ def env(options: argparse.Namespace, console: Console) -> None:
     for action in actions:
         vector.step(action)
     seconds = time.perf_counter() - started
-    console.print(f"{options.id}, {options.num_envs} side by side")
+    console.print(f"{options.id}, {options.num_envs} parallel episodes")
     console.print(f"observation: {vector.single_observation_space}")
     console.print(f"action:      {vector.single_action_space}")
     rate = options.num_envs * options.steps / seconds
@@ -194,7 +188,7 @@ def benchmark(options: argparse.Namespace, console: Console) -> None:
 
 
 def predict(options: argparse.Namespace, console: Console) -> None:
-    """Recognises image files, each with as many looks as it needs."""
+    """Classifies image files, each with as many looks as it needs."""
     recognizer = _recognizer(options)
     files = files_to_predict(options.images)
     skipped: set[Path] = set()
@@ -241,7 +235,7 @@ def plot(options: argparse.Namespace, console: Console) -> None:
     """Draws runs beside one another, as the paper's figures."""
     named = {folder.name: read_metrics(folder) for folder in options.runs}
     if len(named) < len(options.runs):
-        raise ValueError("two of the runs have folders of one name; rename one, plots are labelled by it")
+        raise ValueError("two runs have folders of the same name; rename one: plots are labelled by these names")
     for path in save_plots(options.out, named):
         console.print(str(path))
 
@@ -268,15 +262,6 @@ def _run_config(options: argparse.Namespace) -> RunConfig:
     config = load_run_config(options.run, options.set)
     check_evaluation_changes(load_run_config(options.run), config)
     return config
-
-
-def _images(run: LoadedRun, split: str) -> ImageSource:
-    source = open_images(run.config.data, split)
-    if not are_same_classes(run.class_names, source.class_names):
-        raise ValueError(
-            f"the run knows {len(run.class_names)} classes, the data has {len(source.class_names)}; restore the data"
-        )
-    return source
 
 
 def _print_end(console: Console, metrics: dict[str, Any], folder: Path) -> None:

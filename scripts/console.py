@@ -1,4 +1,4 @@
-"""Text on the terminal, as it is: names of files, folders and classes are shown, never interpreted."""
+"""Text printed literally: names of files, folders and classes are never interpreted as markup."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rich.text import Text
 
 
 class PlainConsole(Console):
-    """A console that takes no text for markup, emoji codes, something to highlight, or commands to the terminal.
+    """A console that prints text literally: no markup, emoji codes, highlighting or terminal control codes.
 
     Args:
-        stderr: whether it writes to standard error, there without wrapping lines.
+        stderr: whether it writes to standard error, where it doesn't wrap lines.
         quiet: prints nothing.
     """
 
@@ -20,12 +20,12 @@ class PlainConsole(Console):
         super().__init__(stderr=stderr, quiet=quiet, soft_wrap=stderr, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, **options: Any) -> Text:
-        """Rich's way from every string to what is shown."""
+        """Called by Rich for every string that it shows."""
         return super().render_str(printable(text), **options)
 
 
 def printable(text: str) -> str:
-    r"""A text with escapes (`\x1b`, `\udcff`) for what a terminal can't show or would obey; line ends stay."""
+    r"""A text with escapes (`\x1b`, `\udcff`) for what a terminal can't show or would obey; newlines stay."""
     return "".join(
         mark if mark.isprintable() or mark == "\n" else mark.encode("unicode_escape").decode() for mark in text
     )

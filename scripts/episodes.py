@@ -64,12 +64,12 @@ def contact_sheet(frames: list[np.ndarray], columns: int) -> Image.Image:
 
 
 def save_png(path: Path, image: Image.Image) -> None:
-    """Writes a PNG file, whole or not at all."""
+    """Writes a PNG file atomically."""
     write_atomically(path, lambda stream: image.save(stream, format="PNG"))
 
 
 def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 700) -> None:
-    """Writes an animation, whole or not at all."""
+    """Writes an animation atomically."""
     first, *rest = [Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
     write_atomically(
         path,
@@ -81,7 +81,7 @@ def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 700) -> N
 
 @torch.inference_mode()
 def reward_map(run: LoadedRun, source: ImageSource, index: int, rows: int, columns: int) -> np.ndarray:
-    """The contrastive reward of a first focus at every place of a grid, (rows, columns), as Fig. 5.
+    """The contrastive reward of a first focus at every place of a grid, (rows, columns), as in Fig. 5.
 
     The expectation of Eq. (8) is the mean over the grid.
     """

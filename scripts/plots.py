@@ -1,4 +1,4 @@
-"""The report's plots, each a matplotlib figure made from figures alone."""
+"""The plots of reports, each a matplotlib figure drawn from a run's metrics."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def accuracy_by_step(metrics: dict[str, Any]) -> Figure:
 
 
 def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
-    """Accuracy against multiply-adds beside the full-resolution network, as Fig. 7."""
+    """Accuracy against multiply-adds beside the full-resolution network, as in Fig. 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     costs = metrics["multiply_adds"]
     for name in filter(metrics["accuracy"].__contains__, ("random", "centre_corner", "learned")):
@@ -51,11 +51,11 @@ CURVES = {
     "random": ("#9aa0a6", "^-"),
     "grid_search": ("#188038", "-"),
 }
-"""Colour and style of each way of leaving early."""
+"""Colour and style of each criterion for early exits."""
 
 
 def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
-    """Accuracy against multiply-adds of one run, by criterion: budgeted batch classification, as Fig. 7 and Table 7."""
+    """Accuracy against multiply-adds of one run, by criterion: budgeted classification, as in Fig. 7 and Table 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     for name, curve in metrics["adaptive"]["curves"].items():
         colour, style = CURVES[name]
@@ -67,10 +67,10 @@ def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
 
 
 def exits_by_step(metrics: dict[str, Any]) -> Figure:
-    """Share of the images that leaves at each step, for a few budgets, as Fig. 15."""
+    """Share of the images that exit at each step, for a few budgets, as in Fig. 15."""
     curve = metrics["adaptive"]["curves"]["confidence"]
     chosen = np.linspace(0, len(curve["budgets"]) - 1, 5).round().astype(int)[1:-1]
-    figure, axes = _axes("step t", "share of the images that leaves")
+    figure, axes = _axes("step t", "share of the images that exit")
     steps = np.arange(1, len(curve["exits"][0]) + 1)
     for place, index in enumerate(chosen):
         label = f"{curve['budgets'][index] / 1e6:.1f} M multiply-adds"
@@ -90,13 +90,13 @@ def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
     Returns:
         The figure; None if no run has what it needs.
     """
-    x_label, y_label, points, baseline = RUN_PLOTS[kind]
-    figure, axes = _axes(x_label, y_label)
+    x_label, points, baseline = RUN_PLOTS[kind]
+    figure, axes = _axes(x_label, "accuracy")
     for index, (name, metrics) in enumerate(named.items()):
         line = points(metrics)
         if line is None:
             continue
-        label = _as_it_is(name)
+        label = _literal(name)
         axes.plot(*line, "o-", color=f"C{index}", markersize=3, label=label)
         star = baseline(metrics)
         if star is not None:
@@ -131,7 +131,7 @@ def save_plots(folder: Path, named: dict[str, dict[str, Any]]) -> list[Path]:
 
 
 def save_figure(path: Path, figure: Figure) -> Path:
-    """Writes a figure as PNG, whole or not at all; returns its path."""
+    """Writes a figure as PNG atomically; returns its path."""
     write_atomically(path, partial(figure.savefig, format="png", dpi=150))
     return path
 
@@ -139,18 +139,11 @@ def save_figure(path: Path, figure: Figure) -> Path:
 Line = tuple[list[float], list[float]]
 
 
-def _budgeted(metrics: dict[str, Any]) -> Line | None:
+def _stopping_early(metrics: dict[str, Any], x: str) -> tuple[list[Any], list[float]] | None:
     if not metrics.get("adaptive"):
         return None
     curve = metrics["adaptive"]["curves"]["confidence"]
-    return curve["costs"], curve["accuracies"]
-
-
-def _expected_length(metrics: dict[str, Any]) -> Line | None:
-    if not metrics.get("adaptive"):
-        return None
-    curve = metrics["adaptive"]["curves"]["confidence"]
-    return curve["expected_lengths"], curve["accuracies"]
+    return curve[x], curve["accuracies"]
 
 
 def _anytime(metrics: dict[str, Any]) -> Line | None:
@@ -158,11 +151,11 @@ def _anytime(metrics: dict[str, Any]) -> Line | None:
 
 
 def _latency(metrics: dict[str, Any]) -> Line | None:
-    if not metrics.get("adaptive") or not metrics.get("latency"):
+    found = _stopping_early(metrics, "exits")
+    if found is None or not metrics.get("latency"):
         return None
-    curve = metrics["adaptive"]["curves"]["confidence"]
-    milliseconds = np.array(curve["exits"]) @ np.array(metrics["latency"]["cumulative_ms"])
-    return milliseconds.tolist(), curve["accuracies"]
+    milliseconds = np.array(found[0]) @ np.array(metrics["latency"]["cumulative_ms"])
+    return milliseconds.tolist(), found[1]
 
 
 def _full_cost(metrics: dict[str, Any]) -> tuple[float, float] | None:
@@ -177,17 +170,21 @@ def _full_latency(metrics: dict[str, Any]) -> tuple[float, float] | None:
     return metrics["latency"]["full_resolution_ms"], metrics["full_resolution_accuracy"]
 
 
-RUN_PLOTS: dict[str, tuple[str, str, Callable[..., Line | None], Callable[..., tuple[float, float] | None]]] = {
-    "budgeted": ("multiply-adds per image, on average", "accuracy", _budgeted, _full_cost),  # Fig. 7 (a-e)
-    "latency": ("milliseconds per image, on average", "accuracy", _latency, _full_latency),  # Fig. 8
-    "expected_length": ("steps per image, on average", "accuracy", _expected_length, lambda metrics: None),  # Fig. 15
-    "anytime": ("multiply-adds per image", "accuracy", _anytime, _full_cost),  # Figs. 7 (f) and 16
+RUN_PLOTS: dict[str, tuple[str, Callable[..., Line | None], Callable[..., tuple[float, float] | None]]] = {
+    # Fig. 7 (a-e)
+    "budgeted": ("multiply-adds per image, on average", partial(_stopping_early, x="costs"), _full_cost),
+    # Fig. 8
+    "latency": ("milliseconds per image, on average", _latency, _full_latency),
+    # Fig. 15
+    "expected_length": ("steps per image, on average", partial(_stopping_early, x="expected_lengths"), lambda _: None),
+    # Figs. 7 (f) and 16
+    "anytime": ("multiply-adds per image", _anytime, _full_cost),
 }
-"""Axes, line and baseline of each plot that compares runs."""
+"""Horizontal axis, line and baseline of each plot that compares the accuracy of runs."""
 
 
 def learning_curve(steps: list[int], rewards: list[float]) -> Figure:
-    """Mean reward of an episode along stage II."""
+    """Mean reward of an episode during stage II."""
     figure, axes = _axes("environment steps", "reward per episode")
     axes.plot(steps, rewards, color="#c6dafc", linewidth=1)
     if len(rewards) >= 10:
@@ -216,7 +213,7 @@ def diagnostics_along_training(curves: dict[str, tuple[list[int], list[float]]])
 
 
 def leaderboard_plot(curves: dict[str, Any]) -> Figure:
-    """Share of the oracle's gain over random along the training of each algorithm, with intervals over seeds.
+    """Share of the oracle's gain over random during the training of each algorithm, with intervals over seeds.
 
     Args:
         curves: of `agents.studies.leaderboard.leaderboard_curves`.
@@ -227,7 +224,7 @@ def leaderboard_plot(curves: dict[str, Any]) -> Figure:
     figure, axes = _axes("environment steps", "share of the oracle's gain over random at t=2")
     for index, (name, curve) in enumerate(curves.items()):
         colour, style = f"C{index % 10}", "-" if index < 10 else "--"
-        axes.plot(curve["steps"], curve["mean"], style, color=colour, label=_as_it_is(name))
+        axes.plot(curve["steps"], curve["mean"], style, color=colour, label=_literal(name))
         axes.fill_between(curve["steps"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
     axes.set_ylim(-0.05, 1.0)
     axes.legend(fontsize="small", ncols=2)
@@ -286,7 +283,7 @@ def _full_resolution_line(axes: Axes, metrics: dict[str, Any]) -> None:
         axes.axhline(metrics["full_resolution_accuracy"], color="k", linestyle="--", label="full-resolution network")
 
 
-def _as_it_is(name: str) -> str:
+def _literal(name: str) -> str:
     """A name as a label: matplotlib would read `$` as mathematics and leave out labels that begin with `_`."""
     return "\u200b" + printable(name).replace("$", r"\$")
 

@@ -40,10 +40,10 @@ def _option(default: Any, meaning: str) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Arguments:
-    """What can be said on the command line, `total_steps` as `--total-steps`; the help texts are the documentation."""
+    """The command-line options, `total_steps` as `--total-steps`; the help texts are the documentation."""
 
     total_steps: int = _option(50_000, "environment steps to learn from, rounded up to whole rollouts")
-    num_envs: int = _option(256, "images side by side")
+    num_envs: int = _option(256, "parallel episodes")
     num_scenes: int = _option(5000, "scenes to learn from, drawn once and kept in the cache")
     test_scenes: int = _option(800, "held-out scenes to evaluate on")
     seed: int = _option(0, "of everything random: the same seed gives the same result")
@@ -55,7 +55,7 @@ class Arguments:
     minibatches: int = _option(3, "parts of a rollout, one gradient step each")
     gamma: float = _option(0.7, "discount")
     gae_lambda: float = _option(1.0, "1: Monte-Carlo returns; 0: one step and the value of the next state")
-    clip: float = _option(0.2, "how far the probability ratio may leave 1 and still be followed")
+    clip: float = _option(0.2, "how far the probability ratio may move away from 1")
     first_std: float = _option(0.5, "the policy's standard deviation at the start; an action spans 2")
     last_std: float = _option(0.08, "the same at the end")
 
@@ -167,8 +167,8 @@ def collect(
 
     Args:
         envs: B rows in SAME_STEP mode.
-        agent: who acts.
-        observation: what it sees first.
+        agent: chooses the actions.
+        observation: its first observation.
         std: its standard deviation.
         steps: number S of steps.
 
@@ -219,7 +219,7 @@ def update(agent: Agent, optimizer: torch.optim.Optimizer, rollout: Rollout, std
     """Follows PPO's clipped objective for some epochs over a rollout.
 
     Args:
-        agent: what learns.
+        agent: the one that learns.
         optimizer: of its weights.
         rollout: what it did, with the same standard deviation.
         std: that.
@@ -248,7 +248,7 @@ def _parts(size: int, args: Arguments) -> Iterator[Tensor]:
 
 
 def train(args: Arguments) -> Agent:
-    """Trains an agent and prints how it gets on.
+    """Trains an agent and prints its progress.
 
     Args:
         args: the settings.
@@ -290,10 +290,10 @@ def train(args: Arguments) -> Agent:
 
 
 def accuracies(act: Act, args: Arguments) -> list[float]:
-    """How often the prediction is right after each step, on held-out scenes, one row for each.
+    """The accuracy after each step on held-out scenes, one row for each.
 
     Args:
-        act: who looks.
+        act: chooses the actions.
         args: the settings; `exit_confidence` is left out, every sequence has all T steps.
 
     Returns:
@@ -313,7 +313,7 @@ def accuracies(act: Act, args: Arguments) -> list[float]:
 
 
 def evaluate(agent: Agent, args: Arguments) -> None:
-    """Prints how good a trained agent is, and how good random places are."""
+    """Prints the accuracy of a trained agent and that of random places."""
     rng = np.random.default_rng(args.seed)
     rows: dict[str, Act] = {
         "random": lambda _: rng.uniform(-1, 1, (args.test_scenes, 2)).astype(np.float32),
@@ -346,7 +346,7 @@ def parse(arguments: Sequence[str] | None) -> Arguments:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Leaves out the usage, so that what is wrong is one line."""
+    """Reports a wrong option in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
         raise ValueError(message)
@@ -359,7 +359,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: of the command line; the process's own if None.
 
     Returns:
-        The exit code: 0 done, 2 an argument was wrong, which was said in one sentence.
+        The exit code: 0 done, 2 after an error in an argument, which was printed.
     """
     try:
         args = parse(arguments)

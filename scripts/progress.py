@@ -15,7 +15,7 @@ class TerminalReporter:
 
     Args:
         console: where to draw.
-        quiet: shows nothing but notes.
+        quiet: shows only notes.
     """
 
     def __init__(self, console: Console, *, quiet: bool) -> None:
@@ -41,7 +41,7 @@ class TerminalReporter:
         self._progress.stop()
 
     def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
-        """See `agents.runs.results.Reporter.track`; the line appears with its first news."""
+        """See `agents.runs.reporter.Reporter.track`; the line appears at its first call."""
         task = None
         means: dict[str, float] = {}
 
@@ -50,12 +50,12 @@ class TerminalReporter:
             if task is None:
                 task = self._progress.add_task(printable(title), total=total, completed=done, figures="")
             for name, value in figures.items():
-                means[name] = 0.95 * means.get(name, value) + 0.05 * value  # what a person can read
+                means[name] = 0.95 * means.get(name, value) + 0.05 * value  # smooth enough to read
             shown = " ".join(f"{name} {value:.3f}" for name, value in means.items())
             self._progress.update(task, completed=done, total=total, figures=shown)
 
         return advance
 
     def note(self, text: str) -> None:
-        """See `agents.runs.results.Reporter.note`."""
+        """See `agents.runs.reporter.Reporter.note`."""
         self._console.print(text)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import io
 import math
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,22 +49,15 @@ _MAP_MULTIPLY_ADDS = 2e10  # of one reward map: a second or so on a processor
 
 def terminal_table(metrics: dict[str, Any]) -> Table:
     """Accuracy by policy and step."""
-    table = Table(title=f"accuracy on {metrics['images']} held-out images")
-    table.add_column("policy")
-    for head in _step_heads(metrics):
-        table.add_column(head, justify="right")
-    table.add_column("first focus finds it", justify="right")
-    for name, cells in _policy_rows(metrics):
-        table.add_row(name, *cells)
-    return table
+    return _table(f"accuracy on {metrics['images']} held-out images", _policy_heads(metrics), _policy_rows(metrics))
 
 
 def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget: float) -> Table:
-    """What stopping early gives for a budget: the criteria of Table 7, and the most accurate thresholds.
+    """Early exits for a budget: the criteria of Table 7, and the most accurate thresholds.
 
     Args:
         calibration: the record that thresholds are found on.
-        record: the record that they are judged on.
+        record: the record that they are evaluated on.
         budget: multiply-adds per image on average.
 
     Returns:
@@ -72,39 +66,43 @@ def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget
     Raises:
         ValueError: if the budget is out of range.
     """
-    table = Table(title=f"stopping early for {_mega(budget)} multiply-adds")
-    for column in ("thresholds", "by", "accuracy", "spent", "steps"):
-        table.add_column(column, justify="left" if column in ("thresholds", "by") else "right")
+    rows = []
     ways = [("geometric", criterion) for criterion in CRITERIA] + [("grid_search", "confidence")]
     for method, criterion in ways:
         rule = fit_exit_rule(calibration, budget, criterion=criterion, method=method)
         found = apply_exit_rule(record, rule)
-        table.add_row(method, criterion, f"{found.accuracy:.4f}", _mega(found.cost), f"{found.expected_length:.2f}")
-    return table
+        rows.append([method, criterion, f"{found.accuracy:.4f}", _mega(found.cost), f"{found.expected_length:.2f}"])
+    heads = ["thresholds", "by", "accuracy", "spent", "steps"]
+    return _table(f"stopping early for {_mega(budget)} multiply-adds", heads, rows, left=2)
 
 
 def cost_table(cost: RunCost) -> Table:
     """Multiply-adds of a run's networks, by step."""
-    table = Table(title="multiply-adds for one image")
-    for column in ("step", "encoder", "f_C", "pi", "together", "so far"):
-        table.add_column(column, justify="right")
+    rows = []
     for step, (head, here, total) in enumerate(zip(cost.head, cost.per_step, cost.cumulative, strict=True)):
-        policy = _count(cost.policy) if step else "-"
-        encoder = _count(cost.encoder if step else cost.glance_encoder)
-        table.add_row(f"t={step + 1}", encoder, _count(head), policy, _count(here), _count(total))
+        encoder, policy = (cost.encoder, f"{cost.policy:,}") if step else (cost.glance_encoder, "-")
+        rows.append([f"t={step + 1}", f"{encoder:,}", f"{head:,}", policy, f"{here:,}", f"{total:,}"])
+    heads = ["step", "encoder", "f_C", "pi", "together", "so far"]
+    table = _table("multiply-adds for one image", heads, rows, left=0)
     table.caption = (
-        f"the encoder's own classifier: {_count(cost.encoder_classifier)}; "
-        f"encoder and classifier on the whole image: {_count(cost.full_resolution)}"
+        f"the encoder's own classifier: {cost.encoder_classifier:,}; "
+        f"encoder and classifier on the whole image: {cost.full_resolution:,}"
     )
     return table
 
 
-def _count(number: int) -> str:
-    return f"{number:,}"
+def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], left: int = 1) -> Table:
+    """A table for the terminal, its first `left` columns aligned to the left."""
+    table = Table(title=title)
+    for index, head in enumerate(heads):
+        table.add_column(head, justify="left" if index < left else "right")
+    for row in rows:
+        table.add_row(*row)
+    return table
 
 
 def summary_lines(metrics: dict[str, Any]) -> list[str]:
-    """Sentences about what the table leaves out."""
+    """Sentences about what is not in the table."""
     costs = metrics["multiply_adds"]
     lines = []
     if metrics["full_resolution_accuracy"] is not None:
@@ -157,7 +155,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         "<h1>Where to look next</h1>",
         f"<p>{metrics['images']} held-out images.</p>",
         "<h2>Accuracy by step</h2>",
-        _html_table(metrics),
+        _html_table(_policy_heads(metrics), _policy_rows(metrics)),
         *(f"<p>{html.escape(line)}</p>" for line in summary_lines(metrics)),
         f"<div class=row>{_image(plots.accuracy_by_step(metrics))}{_image(plots.accuracy_by_cost(metrics))}</div>",
         *_adaptive_part(metrics),
@@ -216,7 +214,7 @@ def _looks_part(metrics: dict[str, Any], files: RunFolder) -> list[str]:
 
 
 def _adaptive_part(metrics: dict[str, Any]) -> list[str]:
-    """Leaving early: budgets, E(t), exits, and the criteria side by side (Figs. 7 and 15, Table 7)."""
+    """Early exits: budgets, E(t), exits by step, and the criteria side by side (Figs. 7 and 15, Table 7)."""
     adaptive = metrics.get("adaptive")
     if not adaptive:
         return []
@@ -234,12 +232,8 @@ def _adaptive_part(metrics: dict[str, Any]) -> list[str]:
 def _criteria_table(curves: dict[str, Any]) -> str:
     budgets = curves["confidence"]["budgets"]
     chosen = np.linspace(0, len(budgets) - 1, 7).round().astype(int)[1:-1]
-    heads = "".join(f"<th>{_mega(budgets[index])}</th>" for index in chosen)
-    rows = []
-    for name, figures in curves.items():
-        cells = "".join(f"<td>{figures['accuracies'][index]:.4f}</td>" for index in chosen)
-        rows.append(f"<tr><td>{name}</td>{cells}</tr>")
-    return f"<table><tr><th>budget</th>{heads}</tr>{''.join(rows)}</table>"
+    rows = [[name, *(f"{curve['accuracies'][index]:.4f}" for index in chosen)] for name, curve in curves.items()]
+    return _html_table(["budget", *(_mega(budgets[index]) for index in chosen)], rows)
 
 
 def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: np.ndarray) -> str:
@@ -262,26 +256,26 @@ def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: n
     return _image(plots.reward_heat_maps(images, maps, points))
 
 
-def _step_heads(metrics: dict[str, Any]) -> list[str]:
-    return [f"t={t}" for t in range(1, len(metrics["accuracy"]["learned"]) + 1)]
+def _policy_heads(metrics: dict[str, Any]) -> list[str]:
+    steps = range(1, len(metrics["accuracy"]["learned"]) + 1)
+    return ["policy", *(f"t={step}" for step in steps), "first focus finds it"]
 
 
-def _policy_rows(metrics: dict[str, Any]) -> list[tuple[str, list[str]]]:
+def _policy_rows(metrics: dict[str, Any]) -> list[list[str]]:
     rows = []
     for name in filter(metrics["accuracy"].__contains__, POLICIES):
         found = metrics["pointing_game"][name]
         cells = [f"{value:.3f}" for value in metrics["accuracy"][name]]
-        rows.append((name.replace("_", "-"), [*cells, "-" if found is None else f"{found[0]:.3f}"]))
+        rows.append([name.replace("_", "-"), *cells, "-" if found is None else f"{found[0]:.3f}"])
     return rows
 
 
-def _html_table(metrics: dict[str, Any]) -> str:
-    heads = "".join(f"<th>{head}</th>" for head in ["policy", *_step_heads(metrics), "first focus finds it"])
-    rows = "".join(
-        f"<tr><td>{name}</td>{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
-        for name, cells in _policy_rows(metrics)
-    )
-    return f"<table><tr>{heads}</tr>{rows}</table>"
+def _html_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    return f"<table>{_html_row('th', heads)}{''.join(_html_row('td', row) for row in rows)}</table>"
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
 
 
 def _cost_table(metrics: dict[str, Any]) -> str:
@@ -290,8 +284,7 @@ def _cost_table(metrics: dict[str, Any]) -> str:
     rows |= {f"all up to t={t}": cost for t, cost in enumerate(costs["cumulative"], 1)}
     if costs["full_resolution"] is not None:
         rows["full-resolution network"] = costs["full_resolution"]
-    cells = "".join(f"<tr><td>{html.escape(name)}</td><td>{cost:,}</td></tr>" for name, cost in rows.items())
-    return f"<table><tr><th>part</th><th>multiply-adds per image</th></tr>{cells}</table>"
+    return _html_table(["part", "multiply-adds per image"], [[name, f"{cost:,}"] for name, cost in rows.items()])
 
 
 def _image(figure: Any) -> str:

@@ -251,7 +251,7 @@ def test_policy_cost_is_counted_on_the_network(classifier: FrozenClassifier, sce
 
 
 def test_unknown_agents_are_refused() -> None:
-    with pytest.raises(ValueError, match="agent 'pppo' is unknown; did you mean 'ppo'"):
+    with pytest.raises(ValueError, match="agent='pppo' is unknown; did you mean 'ppo'"):
         make_agent("pppo", "GFNet-SyntheticSigns-v0")
 
 

@@ -48,13 +48,13 @@ def test_the_best_is_kept_whenever_it_was(
     best = BestPolicy(trained.agent, tmp_path, trained.accuracy, times=4)
     for index, accuracy in enumerate(path):
         trained.become(accuracy)
-        best.ask(10 * index + 5, 40)  # not yet due for the first
-        best.ask(10 * index + 10, 40)
+        best.evaluate_if_due(10 * index + 5, 40)  # not yet due for the first
+        best.evaluate_if_due(10 * index + 10, 40)
         if cut_off and index == 2:
             best = BestPolicy(trained.agent, tmp_path, trained.accuracy, times=4)
-            best.ask(25, 40)  # a step that was evaluated before
+            best.evaluate_if_due(25, 40)  # a step that was evaluated before
 
-    assert best.take() == kept
+    assert best.restore() == kept
 
     assert trained.accuracy() == kept
     assert trained.asked == 4 + 1 + 1

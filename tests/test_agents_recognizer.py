@@ -335,4 +335,4 @@ def test_plots_of_several_runs(run: Path, tmp_path: Path, capsys: pytest.Capture
     (run / "latency.json").unlink()
     capsys.readouterr()
     assert main(["plot", str(run), str(run), "--out", str(tmp_path)]) == 1
-    assert "folders of one name" in capsys.readouterr().err
+    assert "folders of the same name" in capsys.readouterr().err

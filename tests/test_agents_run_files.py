@@ -163,7 +163,7 @@ def test_damaged_states_are_named_before_anything_is_done(
         (run / name).write_bytes(content)
     else:
         torch.save(content, run / name)
-    monkeypatch.setattr("agents.runs.pipeline.open_images", lambda *args: pytest.fail("it went on"))
+    monkeypatch.setattr("agents.runs.images.open_images", lambda *args: pytest.fail("it went on"))
 
     assert message in _error(capsys, "demo", "--out", str(run), "--quiet", *SETS)
 

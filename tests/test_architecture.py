@@ -19,7 +19,7 @@ PACKAGES = ("classifiers", "gfnet_env", "agents", "scripts")
 
 LAYERS: dict[str, tuple[set[str], ...]] = {
     "classifiers": (
-        {"files", "devices"},
+        {"files", "devices", "checks"},
         {"tensor_files"},
         {"networks", "data"},
         {"inference", "training"},

@@ -181,7 +181,7 @@ def test_torchvision_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.Monk
         ({"epochs": 1, "batch_size": 0}, "batch_size=0"),
         ({"epochs": 1, "lr": -0.1}, "lr=-0.1"),
         ({"epochs": 1, "lr": math.nan}, "lr=nan"),
-        ({"epochs": 1, "optimizer": "adam"}, "optimizer='adam' is unknown; pass one of sgd, adamw"),
+        ({"epochs": 1, "optimizer": "adam"}, "optimizer='adam' is unknown; did you mean 'adamw'"),
         ({"epochs": 1, "warmup": 1.0}, "warmup=1.0"),
         ({"epochs": 1, "shift_px": -1}, "shift_px=-1"),
     ],

@@ -11,7 +11,7 @@ from conftest import SMALL_SCENES
 from PIL import Image
 
 from agents.runs.config import DataSpec
-from agents.runs.images import open_images, open_training_images
+from agents.runs.images import open_images
 from classifiers.data.folder import FolderImages, in_memory
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.prefetch import Prefetcher
@@ -60,7 +60,7 @@ def test_a_runs_images_are_those_of_the_table(picture_tree: Path) -> None:
         kind="image_folder", root=str(picture_tree), height=96, width=128, num_train=6, train_crop=(0.5, 1.0)
     )
 
-    images, crops = open_images(spec, "train"), open_training_images(spec, seed=1)
+    images, crops = open_images(spec, "train"), spec.collection.open_augmented(spec.num_train, seed=1)
 
     everything = torch.arange(6)
     files = ImageFolder(root=picture_tree, height=96, width=128).open("train", 6)

@@ -183,7 +183,7 @@ def test_what_is_wrong_is_one_sentence(
     assert "'much' is not a number of multiply-adds" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["predict", str(run), str(pictures), "--thresholds", "high"])
-    assert "'high' are not numbers; pass some such as 0.9,0.8,0.7" in capsys.readouterr().err
+    assert "'high' is not a list of numbers; pass one such as 0.9,0.8,0.7" in capsys.readouterr().err
 
 
 def test_thresholds_may_be_negative(run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 from collections.abc import Callable
@@ -23,6 +22,7 @@ from agents.algorithms.sb3_vec_env import FlatVecEnv, SB3VecEnv
 from agents.policies.actor_critic import SquashedMeanGaussian
 from agents.policies.extractor import GlimpseExtractor, extractor_arguments
 from agents.policies.off_policy import FlatGlimpseExtractor
+from classifiers.checks import check_known, did_you_mean
 from gfnet_env import GlanceFocusDynamics, GridAction, VectorGridAction
 
 AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
@@ -48,10 +48,7 @@ def make_agent(
     Raises:
         ValueError: if the name or an option is unknown, or the algorithm can't act in the environment.
     """
-    if name not in AGENTS:
-        near = difflib.get_close_matches(name, AGENTS, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"agent {name!r} is unknown; {hint}pass one of {', '.join(AGENTS)}")
+    check_known("agent", name, AGENTS)
     recipe = AGENTS[name]
     if isinstance(env, str):
         env = gymnasium.make(env)
@@ -99,8 +96,7 @@ def _check_keys(algorithm: Callable[..., BaseAlgorithm], name: str, options: dic
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
         return
     for key in options.keys() - parameters.keys():
-        near = difflib.get_close_matches(key, parameters, 1)
-        hint = f"did you mean {near[0]!r}? " if near else ""
+        hint = did_you_mean(key, parameters)
         raise ValueError(f"agent {name!r} has no option {key!r}; {hint}it has {', '.join(parameters)}")
 
 

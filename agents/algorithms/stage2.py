@@ -1,11 +1,11 @@
 """Stage II: trains an agent so that an interrupted training ends with the same policy.
 
 Algorithms that learn on policy continue from rollout to rollout: an episode that is not over when a rollout ends goes
-on in the next one. Between two rollouts, now and then, a checkpoint takes what decides the rest of the training
-(`agents.algorithms.training_state`). Whatever the algorithm itself draws at random in a rollout and the update after it
-depends on the seed and the steps so far alone.
+on in the next one. Every few seconds, between two rollouts, a checkpoint saves what determines the rest of the training
+(`agents.algorithms.training_state`). The random numbers of the algorithm itself, in a rollout and the update after it,
+depend only on the seed and the number of steps so far.
 
-The other algorithms carry a replay buffer or a search; an interrupted one starts again.
+The other algorithms have a replay buffer or search at random; if interrupted, they start again.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def train_agent(
             to algorithms with action noise; None leaves it unchanged.
         checkpoint: file that holds the training's state between rollouts, written every few seconds. On-policy
             algorithms only; the others ignore it and start again.
-        on_rollout: told of progress.
-        on_checkpoint: called before the checkpoint is written, so that what was noted of the rollouts before it lasts.
+        on_rollout: called with the progress.
+        on_checkpoint: called before the checkpoint is written, to save what was recorded of the rollouts before it.
 
     Raises:
         NotANumberError: if a weight becomes NaN or infinite; the checkpoint then holds the last good state.

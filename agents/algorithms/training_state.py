@@ -1,4 +1,4 @@
-"""The state of an unfinished on-policy training: everything that decides how it continues, in one file."""
+"""The state of an unfinished on-policy training: everything that determines how it continues, in one file."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor, unwrap_vec_wrapper
 from torch import Tensor
 
@@ -54,7 +55,7 @@ def save_training_state(path: Path, agent: OnPolicyAlgorithm) -> None:
         "policy": agent.policy.state_dict(),
         "optimizer": agent.policy.optimizer.state_dict(),
         "recurrent": _recurrent_state(agent),
-        "last_obs": _to_tensors(agent._last_obs),
+        "last_obs": obs_as_tensor(agent._last_obs, torch.device("cpu")),
         "last_episode_starts": torch.from_numpy(agent._last_episode_starts),
         "recent_episodes": _recent_episodes(agent),
         "monitor": _monitor_state(agent.env),
@@ -135,12 +136,6 @@ def _load_monitor_state(env: VecEnv, state: dict[str, Tensor]) -> None:
 
 
 _MONITORED = ("episode_returns", "episode_lengths")
-
-
-def _to_tensors(observation: Any) -> Any:
-    if isinstance(observation, dict):
-        return {key: torch.from_numpy(value) for key, value in observation.items()}
-    return torch.from_numpy(observation)
 
 
 def _to_arrays(observation: Any) -> Any:

@@ -17,8 +17,9 @@ from __future__ import annotations
 import copy
 import inspect
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,35 +33,23 @@ from classifiers.data import decoding
 from classifiers.files import json_text, write_atomically, write_text
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.glimpse import View
+from classifiers.networks.glimpse import Glimpse, View
 from gfnet_env.observation import observe
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
 """The program that runs exported graphs; it needs nothing of this project but the copy of `decoding.py` beside it."""
 
 
-class _Glance(nn.Module):
-    """The first look at images of one size."""
+class _Look(nn.Module):
+    """A glance at images or a look at patches, of one size and at one fixed step."""
 
-    def __init__(self, classifier: FrozenClassifier) -> None:
+    def __init__(self, classifier: FrozenClassifier, look: Callable[..., Glimpse]) -> None:
         super().__init__()
-        self.classifier = classifier
+        self.classifier = classifier  # registers its weights
+        self.look = look
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        glimpse = self.classifier.glance(images)
-        return glimpse.features, glimpse.hidden, glimpse.logits
-
-
-class _Focus(nn.Module):
-    """A look at a patch, at one fixed step."""
-
-    def __init__(self, classifier: FrozenClassifier, step: int) -> None:
-        super().__init__()
-        self.classifier = classifier
-        self.step = step
-
-    def forward(self, patches: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        glimpse = self.classifier.focus(patches, hidden, self.step)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        glimpse = self.look(*inputs)
         return glimpse.features, glimpse.hidden, glimpse.logits
 
 
@@ -127,11 +116,15 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     for step, name in zip(steps, focus_graphs, strict=True):
         if out / name not in written:
             inputs_of_focus = {"patches": patch, "hidden": hidden}
-            written.append(_write(out / name, _Focus(classifier, step), inputs_of_focus, outputs, facts))
+            written.append(
+                _write(
+                    out / name, _Look(classifier, partial(classifier.focus, step=step)), inputs_of_focus, outputs, facts
+                )
+            )
     policy_outputs = ("location",) if state is None else ("location", "state_out")
     written.append(_write(out / "policy.onnx", _Policy(policy), inputs, policy_outputs, facts))
     # the glance is written last: a folder that has it is complete
-    written.append(_write(out / "glance.onnx", _Glance(classifier), {"images": image}, outputs, facts))
+    written.append(_write(out / "glance.onnx", _Look(classifier, classifier.glance), {"images": image}, outputs, facts))
     return [*written, *_write_program(out)]
 
 

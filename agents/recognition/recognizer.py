@@ -198,7 +198,7 @@ class Recognizer:
 
         Args:
             paths: one or more.
-            on_unreadable: told of each file that can't be decoded, which is then left out of the results; None raises.
+            on_unreadable: called with each file that can't be decoded, which the results then lack; None raises.
 
         Returns:
             See `predict`.
@@ -253,7 +253,7 @@ class Recognizer:
             images: one or more, all of one size, each side at least the patch's and the glance's; see `Images`.
 
         Returns:
-            What they show and what it took.
+            The predictions and what they cost.
 
         Raises:
             ValueError: if there is no image, or they have several sizes, another type, or hold NaN.

@@ -12,7 +12,8 @@ from pathlib import Path
 from agents.runs.config import RunConfig
 from agents.runs.config_files import dump_config, load_run_config
 from agents.runs.folder import RunFolder
-from agents.runs.stages import STAGES, Stage, changed_setting, setting
+from agents.runs.settings import setting
+from agents.runs.stages import STAGES, Stage, changed_setting
 from agents.runs.yaml_text import ConfigError, shortened
 from classifiers.files import remove_abandoned, write_text
 from classifiers.training.distributed import is_first_process

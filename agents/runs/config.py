@@ -1,4 +1,4 @@
-"""Everything that decides a run, as data: the settings in `config.yaml` and of `gfnet train`."""
+"""Everything that determines a run, as data: the settings in `config.yaml` and of `gfnet train`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from typing import Any
 
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
-from classifiers.data.registry import ImageCollection, collection, settings_of
+from classifiers.checks import check_fraction, check_known, check_least
+from classifiers.data.registry import ImageCollection, collection
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
@@ -21,7 +22,7 @@ class DataSpec:
     Attributes:
         kind: a key of `classifiers.data.registry.COLLECTIONS`.
         scenes: what the scenes of `synthetic_signs` look like.
-        num_train: number of scenes, or largest number of files, to train on; None takes all files.
+        num_train: number of scenes, or maximum number of files, to train on; None takes all files.
         num_val: likewise, for validation and confidence thresholds.
         num_test: likewise, for the reported results.
         root: `image_folder`: a tree with `train/` and `val/` (and `test/`, else `val/` is reported on), each with one
@@ -66,11 +67,8 @@ class DataSpec:
 
     def __post_init__(self) -> None:
         needs_counts = self.collection.needs_counts  # checks the settings
-        if self.train_crop is not None and "train_crop" not in settings_of(self.kind):
-            raise ValueError(f"train_crop does not go with kind={self.kind!r}; leave it out")
+        check_least(self, 1, "num_train", "num_val", "num_test")
         for split, count in self.counts.items():
-            if count is not None and count < 1:
-                raise ValueError(f"num_{split}={count}; pass 1 or more")
             if count is None and needs_counts:
                 raise ValueError(f"num_{split} is missing; say how many scenes to draw")
 
@@ -105,11 +103,11 @@ class Stage2Spec:
         agent: a key of `agents.algorithms.registry.AGENTS`, or of `agents.policies.baselines.FIXED_POLICIES`, which
             need no training.
         env_steps: focus steps to train for; rounded up to whole rollouts.
-        num_envs: parallel environments; None takes the recipe's number.
+        num_envs: number of parallel environments; None takes the recipe's.
         episode: the environment's rules, without `stop_action`: a run's evaluation, budgets and stage III take a given
             number of looks, and its recogniser stops by confidence.
-        options: arguments of the algorithm, in place of the recipe's.
-        policy_options: arguments of its policy, in place of the recipe's.
+        options: arguments of the algorithm, which override the recipe's.
+        policy_options: arguments of its policy, likewise.
         evaluations: how often the policy is evaluated during training, on the images that thresholds are found on; the
             one with the highest accuracy at t = T is kept (A.2). 0 keeps the last one.
         final_lr_fraction: the learning rate decays linearly to this fraction of its initial value.
@@ -132,21 +130,17 @@ class Stage2Spec:
     compile: bool | None = None
 
     def __post_init__(self) -> None:
-        if self.agent not in (*AGENTS, *FIXED_POLICIES):
-            raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join((*AGENTS, *FIXED_POLICIES))}")
-        if self.env_steps < 1 or (self.num_envs is not None and self.num_envs < 1):
-            raise ValueError(f"env_steps={self.env_steps}, num_envs={self.num_envs}; pass 1 or more of each")
+        check_known("agent", self.agent, (*AGENTS, *FIXED_POLICIES))
+        check_least(self, 1, "env_steps", "num_envs")
+        check_least(self, 0, "evaluations")
+        check_fraction(self, "final_lr_fraction")
         if self.episode.stop_action:
             raise ValueError(
                 "episode.stop_action is not for runs, which stop by confidence; leave it out, or train the agent by "
                 "agents.make_agent in an environment with stop_action=True"
             )
-        if self.evaluations < 0:
-            raise ValueError(f"evaluations={self.evaluations}; pass 0 or more")
         if min(self.action_std_schedule) <= 0:
             raise ValueError(f"action_std_schedule={list(self.action_std_schedule)}; pass two numbers above 0")
-        if not 0 <= self.final_lr_fraction <= 1:
-            raise ValueError(f"final_lr_fraction={self.final_lr_fraction}; pass a fraction in [0, 1]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +151,7 @@ class RunConfig:
         seed: of everything random.
         device: where networks run: `"cpu"`, `"cuda"`, ...
         data: which images.
-        classifier: the networks' shape; a config with `start` may leave it out.
+        classifier: the networks' architecture; a config with `start` may leave it out.
         start: a run's folder, or `"shipped"`, whose networks are taken instead of training them up to stage I. Leave
             `initialization` out then, and `stage1` unless training starts there; `classifier` is that of the run.
         start_stage: the first stage that a run with `start` trains: 1 trains its networks further with random patches,
@@ -195,11 +189,9 @@ class RunConfig:
             )
         if self.start_stage == 1 and self.stage1 is None:
             raise ValueError("start_stage=1 without stage1; pass stage1: {epochs: ..., lr: ...}")
-        if self.rounds < 1 or (self.rounds > 1 and self.stage3.epochs == 0):
-            raise ValueError(
-                f"rounds={self.rounds} with stage3.epochs={self.stage3.epochs}; pass 1 round, or more and some epochs"
-            )
-        if self.seed < 0:
-            raise ValueError(f"seed={self.seed}; pass 0 or more")
-        if self.oracle_grid < 0 or self.oracle_grid == 1:
+        check_least(self, 1, "rounds")
+        if self.rounds > 1 and self.stage3.epochs == 0:
+            raise ValueError(f"rounds={self.rounds} with stage3.epochs=0; pass 1 round, or some epochs of stage III")
+        check_least(self, 0, "seed", "oracle_grid")
+        if self.oracle_grid == 1:
             raise ValueError(f"oracle_grid={self.oracle_grid}; pass 2 or more, or 0 to leave the oracle out")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import typing
 from pathlib import Path
@@ -17,6 +16,7 @@ from agents.runs.folder import RunFolder, start_folder
 from agents.runs.unused_settings import check_unused
 from agents.runs.yaml_text import ConfigError, parse_setting, parse_yaml, shortened, with_short_values
 from classifiers.checkpoints import load_classifier
+from classifiers.checks import did_you_mean
 from classifiers.networks.spec import ADJUSTABLE
 from gfnet_env.tasks import run_weights
 
@@ -150,8 +150,7 @@ def _find(name_or_path: str) -> Path:
     shipped = shipped_configs()
     if name_or_path in shipped:
         return shipped[name_or_path]
-    near = difflib.get_close_matches(name_or_path, shipped, 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = did_you_mean(name_or_path, shipped)
     raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file or one of {', '.join(shipped)}")
 
 
@@ -164,7 +163,7 @@ def _read_whole(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     if not isinstance(base, str):
         raise ConfigError(f"{path}: extends={shortened(repr(base))}; pass the name or path of a config")
     if path in above:
-        raise ConfigError(f"{path} extends itself; take one `extends` out")
+        raise ConfigError(f"{path} extends itself; remove one `extends`")
     beside = path.parent / f"{base}.yaml"
     found = beside if beside.is_file() else _find(str(base))
     whole = _read_whole(found, (*above, path))
@@ -245,10 +244,8 @@ def _check_keys(tree: Any, kind: Any, where: str = "") -> None:
     hints = _field_types(kind)
     for key, value in tree.items():
         if key not in hints:
-            near = difflib.get_close_matches(str(key), hints, 1)
-            hint = f"did you mean {where + near[0]!r}? " if near else ""
-            name = shortened(repr(f"{where}{key}"))
-            raise ConfigError(f"config key {name} is unknown: {hint}known are {', '.join(hints)}")
+            name, hint = shortened(repr(f"{where}{key}")), did_you_mean(str(key), hints, where)
+            raise ConfigError(f"config key {name} is unknown: {hint}known keys are {', '.join(hints)}")
         _check_keys(value, hints[key], f"{where}{key}.")
 
 

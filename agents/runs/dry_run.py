@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
+
+import pydantic
 
 from agents.algorithms.registry import AGENTS
 from agents.algorithms.stage2 import train_agent
@@ -13,15 +15,16 @@ from agents.policies.baselines import FIXED_POLICIES
 from agents.runs.agent_options import check_options
 from agents.runs.config import RunConfig, Stage2Spec
 from agents.runs.folder import start_folder
-from agents.runs.loaded import as_configured, black_image
+from agents.runs.loaded import black_image, load_configured
 from agents.runs.new_agent import new_agent, policy_env
+from agents.runs.settings import setting
 from agents.runs.yaml_text import ConfigError, shortened
-from classifiers.checkpoints import load_classifier
+from classifiers.checks import first_line
 from classifiers.data.source import nameless_classes
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from gfnet_env import EpisodeSpec, Task
+from gfnet_env import Task
 from gfnet_env.tasks import run_weights
 
 _ENVS = 2
@@ -42,9 +45,7 @@ def check_stage2(config: RunConfig) -> None:
     if config.start is None:
         classifier, names = GlanceFocusClassifier(config.classifier, _CLASSES).eval(), nameless_classes(_CLASSES)
     else:
-        path = run_weights(start_folder(config.start))
-        classifier, names = load_classifier(path)
-        classifier = as_configured(classifier, config.classifier, path)
+        classifier, names = load_configured(run_weights(start_folder(config.start)), config.classifier)
     try:
         networks = frozen(classifier.to(usable_device(config.device)))
         Task(black_image(config, names), networks)
@@ -53,14 +54,11 @@ def check_stage2(config: RunConfig) -> None:
     failure = _failure(config, networks, names)
     if failure is None:
         return
+    reason = first_line(failure).rstrip(".: ")
     for key, value, without in _alternatives(config.stage2):
         if _failure(dataclasses.replace(config, stage2=without), networks, names) is None:
-            raise ConfigError(
-                f"config stage2.{key}={shortened(repr(value))} does not work: {_in_short(failure)}"
-            ) from failure
-    raise ConfigError(
-        f"config stage2 does not work with agent={config.stage2.agent}: {_in_short(failure)}"
-    ) from failure
+            raise ConfigError(f"config stage2.{key}={shortened(repr(value))} does not work: {reason}") from failure
+    raise ConfigError(f"config stage2 does not work with agent={config.stage2.agent}: {reason}") from failure
 
 
 def _failure(config: RunConfig, networks: FrozenClassifier, names: tuple[str, ...]) -> Exception | None:
@@ -110,29 +108,22 @@ def _small(spec: Stage2Spec, steps: int) -> Stage2Spec:
 
 def _alternatives(spec: Stage2Spec) -> Iterator[tuple[str, Any, Stage2Spec]]:
     """Every setting that differs from its default, with the same stage II without it."""
-    for group in ("options", "policy_options"):
-        for key, value, without in _leaves(getattr(spec, group)):
-            changes: dict[str, Any] = {group: without}
-            yield f"{group}.{key}", value, dataclasses.replace(spec, **changes)
-    if spec.num_envs is not None:
-        yield "num_envs", spec.num_envs, dataclasses.replace(spec, num_envs=None)
-    for field in dataclasses.fields(EpisodeSpec):
-        value = getattr(spec.episode, field.name)
-        if value != field.default:
-            changes = {field.name: field.default}
-            episode = dataclasses.replace(spec.episode, **changes)
-            yield f"episode.{field.name}", value, dataclasses.replace(spec, episode=episode)
+    tree = dataclasses.asdict(spec)
+    for key in _keys({group: tree[group] for group in ("options", "policy_options", "num_envs", "episode")}):
+        without = pydantic.TypeAdapter(Stage2Spec).validate_python(_without(tree, key.split(".")))
+        if without != spec:
+            yield key, setting(spec, key), without
 
 
-def _leaves(tree: dict[str, Any]) -> Iterator[tuple[str, Any, dict[str, Any]]]:
+def _keys(tree: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in tree.items():
-        others = {key: other for key, other in tree.items() if key != name}
         if isinstance(value, dict):
-            for key, inner, without in _leaves(value):
-                yield f"{name}.{key}", inner, {**others, name: without}
-        yield name, value, others
+            yield from _keys(value, f"{prefix}{name}.")
+        if prefix or not isinstance(value, dict):
+            yield f"{prefix}{name}"
 
 
-def _in_short(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".: ") if lines else type(error).__name__
+def _without(tree: dict[str, Any], path: Sequence[str]) -> dict[str, Any]:
+    first, *rest = path
+    others = {name: value for name, value in tree.items() if name != first}
+    return {**others, first: _without(tree[first], rest)} if rest else others

@@ -15,56 +15,40 @@ is locked while a process works on the run.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from agents.runs.config import RunConfig
 from gfnet_env.tasks import SHIPPED_RUN, run_weights
 
 
-@dataclass(frozen=True)
 class RunFolder:
     """Paths of a run's files.
 
+    Args:
+        path: the folder.
+
     Attributes:
         path: the folder.
+        config: the resolved config.
+        full_resolution: the baseline network.
+        policy: the policy's weights.
+        metrics: the results.
+        latency: latency for one image at a time, if it was measured.
+        log: one line for each epoch and rollout.
     """
 
-    path: Path
-
-    @property
-    def config(self) -> Path:
-        """The resolved config."""
-        return self.path / "config.yaml"
-
-    @property
-    def full_resolution(self) -> Path:
-        """The baseline network."""
-        return self.path / "initialization" / "full_resolution.safetensors"
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.config = path / "config.yaml"
+        self.full_resolution = path / "initialization" / "full_resolution.safetensors"
+        self.policy = path / "stage2" / "policy.safetensors"
+        self.metrics = path / "metrics.json"
+        self.latency = path / "latency.json"
+        self.log = path / "metrics.jsonl"
 
     def low_resolution(self, side: int) -> Path:
         """The network fine-tuned on images of this side; f_G starts from the one of the glance's."""
         return self.path / "initialization" / f"low_resolution_{side}.safetensors"
-
-    @property
-    def policy(self) -> Path:
-        """The policy's weights."""
-        return self.path / "stage2" / "policy.safetensors"
-
-    @property
-    def metrics(self) -> Path:
-        """The results."""
-        return self.path / "metrics.json"
-
-    @property
-    def latency(self) -> Path:
-        """Latency for one image at a time, if it was measured."""
-        return self.path / "latency.json"
-
-    @property
-    def log(self) -> Path:
-        """One line for each epoch and rollout."""
-        return self.path / "metrics.jsonl"
 
     def record(self, policy: str) -> Path:
         """The evaluation record of a policy."""

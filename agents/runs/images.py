@@ -5,20 +5,46 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agents.runs.config import DataSpec
+from agents.runs.reporter import Reporter
 from classifiers.data.folder import in_memory
-from classifiers.data.source import ImageSource
+from classifiers.data.source import ImageSource, are_same_classes
 
 _MEMORY_FOR_IMAGES = 4 << 30  # bytes; larger image folders are decoded whenever they are looked at
 
 
-def open_training_images(spec: DataSpec, seed: int) -> ImageSource | None:
-    """The training images with random crops, if the run wants them; see `open_images` for the errors."""
-    return spec.collection.open_augmented(spec.num_train, seed)
+class RunImages:
+    """The images of a run, each split opened once.
 
+    Args:
+        spec: which images.
+        reporter: shows progress.
+    """
 
-def calibration_split(spec: DataSpec, reported: str) -> str:
-    """The split that confidence thresholds are found on when `reported` is reported on: never the same images."""
-    return spec.collection.calibration_split(reported)
+    def __init__(self, spec: DataSpec, reporter: Reporter) -> None:
+        self._spec, self._reporter = spec, reporter
+        self._opened: dict[str, ImageSource] = {}
+
+    def __call__(self, split: str) -> ImageSource:
+        """A split of the images; see `open_images`."""
+        if split not in self._opened:
+            advance = self._reporter.track(f"{split} images")
+            source = open_images(self._spec, split, lambda done, total: advance(done, total, {}))
+            if source.num_skipped:
+                self._reporter.note(f"{source.num_skipped} unreadable images of {split} were left out")
+            self._opened[split] = source
+        return self._opened[split]
+
+    def training(self, seed: int) -> ImageSource:
+        """The images to train on, with random crops if the run wants them."""
+        return self._spec.collection.open_augmented(self._spec.num_train, seed) or self("train")
+
+    def calibration(self, reported: str) -> ImageSource:
+        """Images to find thresholds on when `reported` is reported on: never the same ones."""
+        return self(self.calibration_split(reported))
+
+    def calibration_split(self, reported: str) -> str:
+        """The split of `calibration`."""
+        return self._spec.collection.calibration_split(reported)
 
 
 def open_images(spec: DataSpec, split: str, on_progress: Callable[[int, int], None] | None = None) -> ImageSource:
@@ -41,3 +67,25 @@ def open_images(spec: DataSpec, split: str, on_progress: Callable[[int, int], No
     if not source.decodes_files or len(source) * 3 * height * width > _MEMORY_FOR_IMAGES:
         return source
     return in_memory(source, on_progress)
+
+
+def check_classes(known: tuple[str, ...], source: ImageSource, networks: str) -> None:
+    """Checks that networks and images have the same classes.
+
+    Args:
+        known: the classes of the networks.
+        source: the images.
+        networks: what to call the networks in an error.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    if not are_same_classes(known, source.class_names):
+        raise ValueError(
+            f"{networks} knows the classes {_some(known)}, the data set has {_some(source.class_names)}; pass a run of "
+            "this data set"
+        )
+
+
+def _some(names: tuple[str, ...]) -> str:
+    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''} ({len(names)})"

@@ -25,11 +25,11 @@ from classifiers.published import PublishedCheckpoint, read_published
 
 @dataclass(frozen=True)
 class ImportedRun:
-    """What an import made.
+    """The result of an import.
 
     Attributes:
         run: the networks, loaded.
-        left_out: what the file held and the run does not need, `entry/key` each.
+        left_out: `entry/key` of each weight in the file that the run does not need.
     """
 
     run: LoadedRun

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy
 
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
@@ -73,27 +74,28 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     """
     files = RunFolder(folder)
     path = classifier_file(config, folder)
-    classifier, names = load_classifier(path)
-    networks = frozen(as_configured(classifier, config.classifier, path).to(config.device))
+    classifier, names = load_configured(path, config.classifier)
+    networks = frozen(classifier.to(config.device))
     policy = run_policy(config, networks, names, files.policy)
     baseline = files.full_resolution if config.start is None else RunFolder(start_folder(config.start)).full_resolution
     return LoadedRun(config, networks, policy, load_full_resolution(baseline) if baseline.is_file() else None, names)
 
 
-def as_configured(classifier: GlanceFocusClassifier, spec: ClassifierSpec, path: Path) -> GlanceFocusClassifier:
-    """A run's networks at the sizes and with the number of glimpses that its config asks for.
+def load_configured(path: Path, spec: ClassifierSpec) -> tuple[GlanceFocusClassifier, tuple[str, ...]]:
+    """Loads a run's classifier with the sizes and the number of glimpses that its config asks for.
 
     Args:
-        classifier: as it was loaded.
+        path: the classifier's file.
         spec: what the config asks for.
-        path: the classifier's file, for errors.
 
     Returns:
-        The classifier, sharing its weights.
+        The classifier and its class names.
 
     Raises:
+        FileNotFoundError: if there is no such file.
         ValueError: if the networks differ in something that is decided when they are trained.
     """
+    classifier, names = load_classifier(path)
     is_same_glance = (spec.patch_size, spec.glance_side) == (classifier.spec.patch_size, classifier.spec.glance_side)
     twin = classifier.with_spec(
         patch_size=spec.patch_size,
@@ -106,7 +108,7 @@ def as_configured(classifier: GlanceFocusClassifier, spec: ClassifierSpec, path:
             raise ValueError(
                 f"classifier.{field.name}={asked!r}, but {path} has {found!r}; pass that, or train new networks"
             )
-    return twin
+    return twin, names
 
 
 def run_policy(
@@ -135,10 +137,13 @@ def run_policy(
 
 def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...]) -> BaseAlgorithm:
     """An untrained agent of a run, for its weights to be loaded into: only the environment's spaces matter to it."""
+    recipe, policy_options = AGENTS[config.stage2.agent], dict(config.stage2.policy_options)
     options = {key: value for key, value in config.stage2.options.items() if key not in ("n_steps", "batch_size")}
-    if AGENTS[config.stage2.agent].updates_per_step:
+    if recipe.updates_per_step:
         options["buffer_size"] = 1
-    spec = dataclasses.replace(config.stage2, num_envs=1, options=options)
+    if isinstance(recipe.policy, type) and issubclass(recipe.policy, ActorCriticPolicy):
+        policy_options["ortho_init"] = False  # orthogonal matrices take seconds, and are not used
+    spec = dataclasses.replace(config.stage2, num_envs=1, options=options, policy_options=policy_options)
     return new_agent(policy_env(classifier, black_image(config, names), spec), spec, config.seed)
 
 

@@ -12,13 +12,13 @@ from torch.utils.tensorboard import SummaryWriter
 
 from classifiers.files import json_text, write_text
 
-_SECONDS = "seconds:"  # stages of this name hold the time that a stage has taken
+_SECONDS = "seconds:"  # entries with this prefix hold the time that a stage has taken
 
 
 class RunLog:
-    """What was measured when, each figure of a (stage, step) once, however often a run is interrupted.
+    """The measurements of a run: one entry for each (stage, step), however often the run is interrupted.
 
-    Also keeps the time that each stage and the whole run have taken, of every process up to its last `write`.
+    Also keeps the time that each stage and the whole run have taken, over all processes up to their last `write`.
 
     Args:
         path: the `.jsonl` file.
@@ -36,7 +36,7 @@ class RunLog:
         self._lines = {(line["stage"], line["step"]): line for line in _read(path)}
 
     def add(self, stage: str, step: int, figures: dict[str, float]) -> None:
-        """Adds figures to those of a step, if they are numbers; the next `write` keeps them on disk."""
+        """Adds figures to those of a step, leaving out NaN and infinity; the next `write` saves them."""
         figures = {name: value for name, value in figures.items() if math.isfinite(value)}
         self._lines.setdefault((stage, step), {"stage": stage, "step": step}).update(figures)
         if self._writer is None:
@@ -45,7 +45,7 @@ class RunLog:
             self._writer.add_scalar(f"{stage}/{name}", value, step)
 
     def begin(self, stage: str | None) -> None:
-        """Counts the time from here on as the stage's; None as no stage's."""
+        """Counts the time from here on towards a stage; None: only towards the run."""
         self._count()
         self._stage = stage
 
@@ -55,7 +55,7 @@ class RunLog:
         return float(self._lines[_SECONDS + "total", 0]["seconds"])
 
     def write(self) -> None:
-        """Writes all lines, whole or not at all."""
+        """Writes all lines atomically."""
         self._count()
         write_text(self._path, "".join(json_text(line) + "\n" for line in self._lines.values()))
         if self._writer is not None:
@@ -93,7 +93,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
         except (ValueError, TypeError, KeyError):
             is_whole = False
         if not is_whole:
-            raise ValueError(f"{path}, line {number} is damaged; delete the line, only its point of a curve is lost")
+            raise ValueError(f"{path}, line {number} is damaged; delete the line: only one point of a curve is lost")
         lines.append(line)
     return lines
 

@@ -1,4 +1,4 @@
-"""`metrics.json`, the results of a run: written whole, read with care."""
+"""`metrics.json`, the results of a run, checked when they are read."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read_metrics(folder: Path) -> dict[str, Any]:
 
 
 def known_metrics(folder: Path) -> dict[str, Any]:
-    """The results of a run as far as there are any, whatever networks they are of.
+    """The results of a run, whatever networks they are of; empty if there are none.
 
     Raises:
         ValueError: if the file is damaged.

@@ -13,14 +13,14 @@ from classifiers.files import write_json
 
 
 class BestPolicy:
-    """Keeps the most accurate of the policies that an agent goes through; of equals, the first.
+    """Keeps the most accurate policy of an agent's training; of equally accurate ones, the first.
 
-    What it has seen is kept in files, so that an interrupted training ends with the same choice.
+    It keeps the policy and its accuracy in files, so that an interrupted training ends with the same choice.
 
     Args:
         agent: the agent, while it learns.
         folder: where the files go.
-        accuracy: measures the agent as it is.
+        accuracy: evaluates the agent as it is now.
         times: number of evaluations, evenly spread over the training.
     """
 
@@ -31,7 +31,7 @@ class BestPolicy:
         if self._facts.is_file():
             self._asked, self._best = read_facts(self._facts)
 
-    def ask(self, done: int, total: int) -> None:
+    def evaluate_if_due(self, done: int, total: int) -> None:
         """Evaluates the agent if it is time to.
 
         Args:
@@ -48,8 +48,8 @@ class BestPolicy:
         self._asked = due
         write_json(self._facts, {"asked": due, "accuracy": self._best})
 
-    def take(self) -> float:
-        """Loads the best weights into the agent, its last ones included, and removes the files.
+    def restore(self) -> float:
+        """Loads the best weights, the last ones included, into the agent and removes the files.
 
         Returns:
             Their accuracy.

@@ -11,6 +11,7 @@ from agents.algorithms.registry import AGENTS
 from agents.runs.agent_options import check_options
 from agents.runs.config import Stage2Spec
 from agents.runs.yaml_text import ConfigError
+from classifiers.checks import first_line
 from classifiers.data.prefetch import Prefetcher
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
@@ -49,5 +50,5 @@ def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, tensorboar
             **options,
         )
     except Exception as error:  # whatever an option breaks inside somebody else's algorithm
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".: ")
+        reason = first_line(error).rstrip(".: ")
         raise ConfigError(f"config stage2 does not work with agent={spec.agent}: {reason}") from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ from agents.runs.compiling import compiles_stage2
 from agents.runs.config import RunConfig
 from agents.runs.dry_run import check_stage2
 from agents.runs.folder import RunFolder, start_folder
-from agents.runs.images import calibration_split, open_images, open_training_images
-from agents.runs.loaded import LoadedRun, as_configured
+from agents.runs.images import RunImages, check_classes
+from agents.runs.loaded import LoadedRun, load_configured
 from agents.runs.log import RunLog
 from agents.runs.model_selection import BestPolicy, read_facts
 from agents.runs.new_agent import new_agent, policy_env
-from agents.runs.results import Reporter, evaluate_run
+from agents.runs.reporter import Reporter
+from agents.runs.results import evaluate_run
 from agents.runs.validation import Validation
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
-from classifiers.data.source import ImageSource, are_same_classes
 from classifiers.files import write_json
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
@@ -58,7 +59,7 @@ class Pipeline:
         self.log = RunLog(self.files.log, folder / "tensorboard")
         self.rounds = [*map(self.files.round, range(1, config.rounds)), self.files]
         self.env_steps = 0  # that the policy learned from
-        self._images: dict[str, ImageSource] = {}
+        self.images = RunImages(config.data, reporter)
 
     def run(self) -> dict[str, Any]:
         """Trains what is not trained yet and evaluates.
@@ -108,16 +109,6 @@ class Pipeline:
         if not all(files.policy.is_file() for files in self.rounds):
             check_stage2(self.config)
 
-    def images(self, split: str) -> ImageSource:
-        """A split of the images, opened once."""
-        if split not in self._images:
-            advance = self.reporter.track(f"{split} images")
-            source = open_images(self.config.data, split, lambda done, total: advance(done, total, {}))
-            if source.num_skipped:
-                self.reporter.note(f"{source.num_skipped} unreadable images of {split} were left out")
-            self._images[split] = source
-        return self._images[split]
-
     def full_resolution(self) -> FullResolutionNetwork | None:
         """The baseline, which f_L starts from; None if the run to start from has none."""
         path = self.files.full_resolution
@@ -159,13 +150,14 @@ class Pipeline:
         assert config.stage1 is not None
         torch.manual_seed(config.seed)
         classifier = self._new_classifier() if start is None else self._known_classifier(start)
-        self._fit_sequences("stage I", classifier, None, config.stage1, path)
+        train = partial(train_sequences, policy=None)
+        self._fit("stage I", classifier, config.stage1, path, train, self._save_classifier)
         return classifier
 
     def _known_classifier(self, path: Path) -> GlanceFocusClassifier:
-        classifier, names = load_classifier(path)
-        self._check_classes(path, names)
-        return as_configured(classifier, self.config.classifier, path).to(self.device)
+        classifier, names = load_configured(path, self.config.classifier)
+        check_classes(names, self.images("train"), str(path))
+        return classifier.to(self.device)
 
     def _new_classifier(self) -> GlanceFocusClassifier:
         """f_G and f_L initialised from the networks that were trained before (Section 3.4)."""
@@ -184,11 +176,11 @@ class Pipeline:
         spec, path = self.config.stage2, files.policy
         if spec.agent in FIXED_POLICIES:
             return FIXED_POLICIES[spec.agent](self.config.seed)
-        env = policy_env(classifier, self._training_images(), spec)
+        env = policy_env(classifier, self.images.training(self.config.seed), spec)
         agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
         self.env_steps = whole_rollouts(agent, spec.env_steps)
         if not path.is_file() and is_first_process():
-            if self.config.start_stage == 3 and files == self.rounds[0]:
+            if self.config.start_stage == 3 and files is self.rounds[0]:
                 assert self.config.start is not None
                 load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
                 save_policy(path, agent)
@@ -207,15 +199,14 @@ class Pipeline:
             self.log.add(stage, min(agent.num_timesteps, self.env_steps), figures)
             self.log.write()  # a training that is interrupted does not evaluate again
 
-        held_out = calibration_split(self.config.data, "test")
-        validation = Validation(agent, classifier, lambda: self.images(held_out), note)
+        validation = Validation(agent, classifier, lambda: self.images.calibration("test"), note)
         best = BestPolicy(agent, path.parent, validation.accuracy, spec.evaluations) if spec.evaluations else None
 
         def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
             self.log.add(stage, done, figures)
             advance(done, total, {name: value for name, value in figures.items() if name == "reward"})
             if best is not None:
-                best.ask(done, total)
+                best.evaluate_if_due(done, total)
 
         checkpoint = path.parent / "training.pt"
         train_agent(
@@ -229,7 +220,7 @@ class Pipeline:
         )
         self.log.write()
         if best is not None:
-            best.take()
+            best.restore()
         self._warn_of_collapse(validation)
         save_policy(path, agent)
         checkpoint.unlink(missing_ok=True)
@@ -252,21 +243,14 @@ class Pipeline:
             return load_classifier(path)[0].to(self.device)
         if self.config.stage3.epochs == 0:
             return classifier
-        self._fit_sequences("stage III", classifier, policy, self.config.stage3, path)
+        train = partial(train_sequences, policy=policy)
+        self._fit("stage III", classifier, self.config.stage3, path, train, self._save_classifier)
         return classifier
 
     def _new_encoder(self, weights: str | None) -> Any:
         torch.manual_seed(self.config.seed)
         names = self.images("train").class_names
         return build_encoder(self.config.classifier.encoder, len(names), weights, names)
-
-    def _fit_sequences(
-        self, title: str, classifier: GlanceFocusClassifier, policy: Any, spec: FitSpec, path: Path
-    ) -> None:
-        def train(model: GlanceFocusClassifier, source: ImageSource, spec: FitSpec, **loop: Any) -> object:
-            return train_sequences(model, policy, source, spec, **loop)
-
-        self._fit(title, classifier, spec, path, train, self._save_classifier)
 
     def _fit(
         self,
@@ -290,8 +274,8 @@ class Pipeline:
         self.log.begin(stage)
         train(
             model,
-            self._training_images(),
-            spec,
+            source=self.images.training(self.config.seed),
+            spec=spec,
             seed=self.config.seed,
             checkpoint=checkpoint,
             on_progress=advance,
@@ -308,27 +292,13 @@ class Pipeline:
         inner = path.relative_to(self.files.path)
         return inner.stem if inner.parent.name == "initialization" else inner.parent.as_posix()
 
-    def _training_images(self) -> ImageSource:
-        return open_training_images(self.config.data, self.config.seed) or self.images("train")
-
     def _save_network(self, path: Path, network: FullResolutionNetwork) -> None:
         save_full_resolution(path, network, self.config.classifier.encoder)
 
     def _save_classifier(self, path: Path, classifier: GlanceFocusClassifier) -> None:
         save_classifier(path, classifier, self.images("train").class_names)
 
-    def _check_classes(self, path: Path, names: tuple[str, ...]) -> None:
-        here = self.images("train").class_names
-        if not are_same_classes(names, here):
-            raise ValueError(
-                f"{path} knows the classes {_some(names)}, the data set has {_some(here)}; pass a run of this data set"
-            )
-
 
 def _in_words(stage: str, title: str) -> str:
     before, _, _ = stage.rpartition("/")
     return f"{title}, {before.replace('_', ' ')}" if before else title
-
-
-def _some(names: tuple[str, ...]) -> str:
-    return f"{', '.join(names[:5])}{', ...' if len(names) > 5 else ''} ({len(names)})"

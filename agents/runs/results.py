@@ -1,11 +1,11 @@
-"""The figures of a run: what `metrics.json` holds."""
+"""The results of a run: what `metrics.json` holds."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Collection
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any
 
 from agents.evaluation.budgets import adaptive_figures
 from agents.evaluation.diagnostics import diagnose
@@ -17,9 +17,10 @@ from agents.policies.protocol import LookPolicy
 from agents.runs.config import RunConfig
 from agents.runs.fingerprint import networks_fingerprint
 from agents.runs.folder import RunFolder
-from agents.runs.images import calibration_split
+from agents.runs.images import RunImages, check_classes
 from agents.runs.loaded import LoadedRun
 from agents.runs.log import curve
+from agents.runs.reporter import Reporter
 from agents.runs.yaml_text import ConfigError, shortened
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
@@ -30,45 +31,34 @@ POLICIES = ("random", "centre_corner", "learned", "oracle")
 """The policies that are compared, in the order of the table."""
 
 
-class Reporter(Protocol):
-    """Shows what a long job is doing; `agents` itself prints nothing."""
-
-    def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
-        """A new line of progress: the result is called with (done, in all, figures to show)."""
-        ...
-
-    def note(self, text: str) -> None:
-        """Something worth a line."""
-        ...
-
-
 CALIBRATION_IMAGES = 5000
-"""At most so many images are used to find thresholds."""
+"""Maximum number of images that thresholds are found on."""
 
 
 def evaluate_run(
     run: LoadedRun,
-    images: Callable[[str], ImageSource],
+    images: RunImages,
     files: RunFolder,
     reporter: Reporter,
     *,
     split: str = "test",
     policies: Collection[str] | None = None,
 ) -> dict[str, Any]:
-    """Evaluates a run's policy beside the baselines, and what stopping early gives; writes the records of `"test"`.
+    """Evaluates a run's policy beside the baselines, and early exits; writes the records of `"test"`.
 
     Args:
         run: the networks.
-        images: opens a split of the run's images.
+        images: of the run.
         files: where the records go.
         reporter: shows progress.
         split: the images to report on.
         policies: which of `POLICIES`, the learned one always; None takes all, the oracle unless `oracle_grid` is 0.
 
     Returns:
-        The figures of `summarize`; `adaptive` as `agents.evaluation.budgets.adaptive_figures` makes it (None if there
-        are no images to find thresholds on); `diagnostics`, see `_diagnostics`; `networks`, the fingerprint of the
-        networks that were evaluated.
+        `accuracy` by policy and step; `pointing_game` by policy (within the first 1, ..., T - 1 focuses; None without
+        boxes); `multiply_adds`; `full_resolution_accuracy`; the number of `images`; `adaptive`, which is what
+        `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on);
+        `diagnostics`, see `_diagnostics`; and `networks`, the fingerprint of the networks that were evaluated.
 
     Raises:
         ValueError: if data and networks don't fit each other, or a policy is unknown.
@@ -76,25 +66,32 @@ def evaluate_run(
         OSError: if the folder can't be written.
     """
     chosen = chosen_policies(run.config, policies)
-    networks = networks_fingerprint(run.config, files.path)
-    source = images(split)
+    fingerprint, network, source = networks_fingerprint(run.config, files.path), run.full_resolution, images(split)
+    check_classes(run.class_names, source, str(files.path))
     records = compare_policies(run, source, reporter, chosen)
-    metrics = summarize(records, run.classifier, run.policy.multiply_adds, run.full_resolution, source)
-    calibration = _calibrate(run, images, calibration_split(run.config.data, split), reporter)
-    metrics["diagnostics"] = _diagnostics(records, run.config, files)
-    metrics["adaptive"], metrics["networks"] = None, networks
+    costs = multiply_adds(run.classifier, run.policy.multiply_adds, network, source.image_size)
+    metrics: dict[str, Any] = {
+        "accuracy": {name: accuracy_by_step(record) for name, record in records.items()},
+        "pointing_game": {name: pointing_game(record) for name, record in records.items()},
+        "multiply_adds": costs,
+        "full_resolution_accuracy": None if network is None else full_resolution_accuracy(network, source),
+        "images": len(source),
+        "adaptive": None,
+        "diagnostics": _diagnostics(records, run.config, files),
+        "networks": fingerprint,
+    }
+    calibration_split = images.calibration_split(split)
+    calibration = _calibrate(run, images, calibration_split, reporter)
     if calibration is not None:
-        there, here = calibration.full_resolution_accuracy, metrics["full_resolution_accuracy"]
-        metrics["adaptive"] = adaptive_figures(
-            calibration.record,
-            records["learned"],
-            None if there is None else (there, here),
-            metrics["multiply_adds"]["full_resolution"],
-        )
-        records["calibration"] = calibration.record
+        baseline = None
+        if network is not None:
+            there = full_resolution_accuracy(network, images(calibration_split), max_images=CALIBRATION_IMAGES)
+            baseline = (there, metrics["full_resolution_accuracy"])
+        metrics["adaptive"] = adaptive_figures(calibration, records["learned"], baseline, costs["full_resolution"])
+        records["calibration"] = calibration
     if split == "test":
         for name, record in records.items():
-            save_record(files.record(name), dataclasses.replace(record, networks=networks))
+            save_record(files.record(name), dataclasses.replace(record, networks=fingerprint))
     return metrics
 
 
@@ -141,14 +138,7 @@ def chosen_policies(config: RunConfig, policies: Collection[str] | None = None) 
     return tuple(name for name in POLICIES if name in policies)
 
 
-class _Calibration(NamedTuple):
-    record: EvaluationRecord
-    full_resolution_accuracy: float | None
-
-
-def _calibrate(
-    run: LoadedRun, images: Callable[[str], ImageSource], split: str, reporter: Reporter
-) -> _Calibration | None:
+def _calibrate(run: LoadedRun, images: RunImages, split: str, reporter: Reporter) -> EvaluationRecord | None:
     """Evaluates the images that thresholds are found on; None if there are none."""
     try:
         source = images(split)
@@ -160,12 +150,7 @@ def _calibrate(
             "thresholds are found on training images, on which the networks are more confident than on others: budgets "
             "will be overrun; add a test/ folder to have val/ for them"
         )
-    record = _evaluate(run, source, "calibration", run.policy, reporter, CALIBRATION_IMAGES)
-    network = run.full_resolution
-    return _Calibration(
-        record,
-        None if network is None else full_resolution_accuracy(network, source, max_images=CALIBRATION_IMAGES),
-    )
+    return _evaluate(run, source, "calibration", run.policy, reporter, CALIBRATION_IMAGES)
 
 
 def compare_policies(
@@ -207,35 +192,6 @@ def _evaluate(
         max_images=max_images,
         on_progress=lambda done, total: advance(done, total, {}),
     )
-
-
-def summarize(
-    records: dict[str, EvaluationRecord],
-    classifier: FrozenClassifier,
-    policy_cost: int,
-    network: FullResolutionNetwork | None,
-    source: ImageSource,
-) -> dict[str, Any]:
-    """The figures of an evaluation.
-
-    Args:
-        records: for each policy.
-        classifier: the frozen networks.
-        policy_cost: multiply-adds of one decision of the learned policy.
-        network: the full-resolution network, if there is one.
-        source: the images of the records.
-
-    Returns:
-        `accuracy` by policy and step, `pointing_game` by policy (within the first 1, ..., T - 1 focuses; None without
-        boxes), `multiply_adds`, `full_resolution_accuracy` and the number of images.
-    """
-    return {
-        "accuracy": {name: accuracy_by_step(record) for name, record in records.items()},
-        "pointing_game": {name: pointing_game(record) for name, record in records.items()},
-        "multiply_adds": multiply_adds(classifier, policy_cost, network, source.image_size),
-        "full_resolution_accuracy": None if network is None else full_resolution_accuracy(network, source),
-        "images": len(source),
-    }
 
 
 def multiply_adds(

@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from agents.runs.config import DataSpec, RunConfig
+from agents.runs.settings import changed_settings, is_below
 from agents.runs.unused_settings import unused_settings
 
 
@@ -46,27 +46,19 @@ def _low_resolution(config: RunConfig) -> tuple[str, ...]:
     return ("initialization.low_resolution", "initialization.low_resolution_sides", f"classifier.{side}")
 
 
-def _stage1(config: RunConfig) -> tuple[str, ...]:
-    return ("classifier", "start_stage", "stage1")
-
-
 def _stage2(config: RunConfig) -> tuple[str, ...]:
     selection = ("data.num_val",) if config.stage2.evaluations else ()
     return ("stage2", "rounds", *selection, *(("stage3",) if config.rounds > 1 else ()))
 
 
-def _stage3(config: RunConfig) -> tuple[str, ...]:
-    return ("stage3",)
-
-
 STAGES = (
     Stage("full-resolution network", _full_resolution, ("initialization/full_resolution.*",)),
     Stage("low-resolution network", _low_resolution, ("initialization/low_resolution_*",)),
-    Stage("stage I", _stage1, ("stage1/*",)),
+    Stage("stage I", lambda config: ("classifier", "start_stage", "stage1"), ("stage1/*",)),
     Stage("stage II", _stage2, ("stage2/*", "round_*/stage2/*")),
-    Stage("stage III", _stage3, ("stage3/*", "round_*/stage3/*")),
+    Stage("stage III", lambda config: ("stage3",), ("stage3/*", "round_*/stage3/*")),
 )
-"""The stages in their order. The evaluation is none: it may be repeated with other settings."""
+"""The stages in their order. The evaluation is not one of them: it may be repeated with other settings."""
 
 
 def changed_setting(before: RunConfig, now: RunConfig, stages: Sequence[Stage]) -> str | None:
@@ -83,31 +75,6 @@ def changed_setting(before: RunConfig, now: RunConfig, stages: Sequence[Stage]) 
     keys = {key for config in (before, now) for stage in stages for key in stage.settings(config)}
     unused = [{each.key for each in unused_settings(config)} for config in (before, now)]
     for key in changed_settings(before, now):
-        if _is_below(key, keys) and not all(_is_below(key, groups) for groups in unused):
+        if is_below(key, keys) and not all(is_below(key, groups) for groups in unused):
             return key
     return None
-
-
-def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
-    """Dotted keys of the settings that differ between two configs."""
-    left, right = _flat(dataclasses.asdict(before)), _flat(dataclasses.asdict(now))
-    return [key for key in dict.fromkeys([*left, *right]) if left.get(key) != right.get(key)]
-
-
-def setting(config: RunConfig, key: str) -> Any:
-    """A setting's value by its dotted key; None if it is left out."""
-    found: Any = dataclasses.asdict(config)
-    for name in key.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    return found
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    values: dict[str, Any] = {}
-    for key, value in tree.items():
-        values.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return values
-
-
-def _is_below(key: str, groups: set[str]) -> bool:
-    return any(key == group or key.startswith(f"{group}.") for group in groups)

@@ -1,20 +1,25 @@
-"""Settings that change nothing beside other settings: giving one is an error, not a silent no-op."""
+"""Settings that have no effect next to other settings: giving one is an error, not a silent no-op."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
-from agents.runs.config import RunConfig
+from agents.runs.config import DataSpec, RunConfig, Stage2Spec
+from agents.runs.settings import changed_settings, is_below, is_default, setting
 from agents.runs.yaml_text import ConfigError
+from classifiers.data.registry import COLLECTIONS, settings_of
+from classifiers.networks.spec import ADJUSTABLE
+from classifiers.training.fit_spec import FitSpec
+from gfnet_env import EpisodeSpec
 
-_FILE_SETTINGS = ("root", "height", "width", "crop_pct", "interpolation", "unreadable", "train_crop")
 _SEQUENCE_SETTINGS = ("head_lr", "global_lr", "regularization")  # of f_C and the sequence loss, Eq. (6)
-_TRAINING_SETTINGS = ("num_envs", "options", "policy_options", "evaluations", "final_lr_fraction", "compile")
-_REWARD_SETTINGS = ("reward", "reward_samples", "exit_confidence", "step_cost", "observe")
+
+EVALUATION_SETTINGS = ("data", "device", "seed", "oracle_grid", *(f"classifier.{name}" for name in ADJUSTABLE))
+"""The settings, values or groups, that evaluations and pictures of a trained run depend on."""
 
 
 class Unused(NamedTuple):
@@ -37,11 +42,10 @@ def unused_settings(config: RunConfig) -> list[Unused]:
 
 
 def _unused_data(config: RunConfig) -> Iterator[Unused]:
-    if config.data.kind == "synthetic_signs":
-        for name in _FILE_SETTINGS:
-            yield Unused(f"data.{name}", "data.kind is synthetic_signs")
-    else:
-        yield Unused("data.scenes", f"data.kind is {config.data.kind}")
+    of_kinds = {name for kind in COLLECTIONS for name in settings_of(kind)}
+    for name in _fields(DataSpec):
+        if name in of_kinds and name not in settings_of(config.data.kind):
+            yield Unused(f"data.{name}", f"data.kind is {config.data.kind}")
 
 
 def _unused_training(config: RunConfig) -> Iterator[Unused]:
@@ -64,11 +68,10 @@ def _unused_training(config: RunConfig) -> Iterator[Unused]:
         for key in ("stage1.global_lr", "stage3.global_lr"):
             yield Unused(key, "classifier.shares_encoder is set", is_switched_off=True)
     for stage in ("initialization.full_resolution", "initialization.low_resolution", "stage1", "stage3"):
-        fit = _value(config, stage)
+        fit = setting(config, stage)
         if fit is not None and fit.epochs == 0:
-            for field in dataclasses.fields(fit):
-                if field.name != "epochs":
-                    yield Unused(f"{stage}.{field.name}", f"{stage}.epochs is 0", is_switched_off=True)
+            for name in _fields(FitSpec, but=("epochs",)):
+                yield Unused(f"{stage}.{name}", f"{stage}.epochs is 0", is_switched_off=True)
 
 
 def _unused_stage2(config: RunConfig) -> Iterator[Unused]:
@@ -77,10 +80,9 @@ def _unused_stage2(config: RunConfig) -> Iterator[Unused]:
         yield Unused("stage2.episode.reward_samples", "stage2.episode.reward is increment")
     if spec.agent in FIXED_POLICIES:
         because = f"stage2.agent is {spec.agent}, which learns nothing"
-        for name in (*_TRAINING_SETTINGS, "env_steps", "action_std_schedule"):
+        names = [*_fields(Stage2Spec, but=("agent", "episode")), *(f"episode.{name}" for name in _fields(EpisodeSpec))]
+        for name in names:
             yield Unused(f"stage2.{name}", because, is_switched_off=True)
-        for name in _REWARD_SETTINGS:
-            yield Unused(f"stage2.episode.{name}", because, is_switched_off=True)
         return
     recipe = AGENTS[spec.agent]
     if not recipe.noise and not hasattr(recipe.policy, "set_std"):
@@ -88,8 +90,12 @@ def _unused_stage2(config: RunConfig) -> Iterator[Unused]:
         yield Unused("stage2.action_std_schedule", because, is_switched_off=True)
 
 
+def _fields(spec: type, but: Sequence[str] = ()) -> list[str]:
+    return [field.name for field in dataclasses.fields(spec) if field.name not in but]
+
+
 def check_unused(config: RunConfig, changes: Sequence[str]) -> None:
-    """Rejects settings that were given and change nothing.
+    """Rejects settings of a new run that were given and change nothing.
 
     Args:
         config: the config, with the changes.
@@ -100,28 +106,25 @@ def check_unused(config: RunConfig, changes: Sequence[str]) -> None:
             only if it is among the changes.
     """
     for unused in unused_settings(config):
-        changed = [key for key in changes if key == unused.key or key.startswith(f"{unused.key}.")]
-        if unused.is_switched_off and not changed:
+        changed = [key for key in changes if is_below(key, [unused.key])]
+        if is_default(config, unused.key) or (unused.is_switched_off and not changed):
             continue
-        key = changed[0] if changed else unused.key
-        if _is_given(config, unused.key):
-            raise ConfigError(f"config {key} changes nothing: {unused.because}; leave it out")
+        raise ConfigError(f"config {[*changed, unused.key][0]} changes nothing: {unused.because}; leave it out")
 
 
-def _is_given(config: RunConfig, key: str) -> bool:
-    """Whether a setting differs from its default."""
-    group, _, name = key.rpartition(".")
-    holder = _value(config, group)
-    if holder is None:
-        return False
-    field = next(field for field in dataclasses.fields(holder) if field.name == name)
-    default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
-    return bool(getattr(holder, name) != default)
+def check_evaluation_changes(trained: RunConfig, changed: RunConfig) -> None:
+    """Rejects changes to the config of a trained run that only matter for training.
 
+    Args:
+        trained: the run's config.
+        changed: the same with changes.
 
-def _value(config: RunConfig, key: str) -> Any:
-    """A setting by its dotted key; None if its group is left out."""
-    found: Any = config
-    for name in filter(None, key.split(".")):
-        found = getattr(found, name, None)
-    return found
+    Raises:
+        ConfigError: with the first such setting.
+    """
+    for key in changed_settings(trained, changed):
+        if not is_below(key, EVALUATION_SETTINGS):
+            raise ConfigError(
+                f"config {key} changes nothing about a run that is trained; change one of "
+                f"{', '.join(EVALUATION_SETTINGS)}"
+            )

@@ -11,7 +11,7 @@ _LONGEST = 60  # characters of a value in a message
 
 
 class ConfigError(ValueError):
-    """A config or a setting is not what it should be."""
+    """A config or a setting is invalid."""
 
 
 class _Loader(yaml.SafeLoader):
@@ -77,7 +77,7 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def shortened(text: str) -> str:
-    """The text on one line, its middle left out if it is long."""
+    """The text on one line, with its middle left out if it is long."""
     text = " ".join(text.split())
     half = _LONGEST // 2
     return text if len(text) <= _LONGEST else f"{text[: half - 2]} ... {text[-half + 3 :]}"

@@ -21,14 +21,14 @@ from agents.runs.config_files import CONFIGS, load_config
 from agents.runs.folder import RunFolder
 from agents.runs.metrics_file import read_metrics
 from agents.runs.pipeline import Pipeline
-from agents.runs.results import Reporter
+from agents.runs.reporter import Reporter
 from agents.runs.stages import STAGES, Stage, changed_setting
 from classifiers.files import write_json, write_text
 from classifiers.training.loop import NotANumberError
 
 _FILES = (CONFIGS / "ablations").glob("*.yaml")
 ABLATIONS = tuple(sorted((path.stem for path in _FILES), key=lambda name: (name != "full", name)))
-"""Names of the shipped ablations, the one that all others change first."""
+"""Names of the shipped ablations, starting with the one that all others modify."""
 
 _EVALUATION = Stage("evaluation", lambda config: ("data", "oracle_grid"), ("metrics.json",))
 _STAGES = (*STAGES, _EVALUATION)
@@ -36,7 +36,7 @@ _STAGES = (*STAGES, _EVALUATION)
 
 @dataclass(frozen=True)
 class AblationRow:
-    """What one variant reached.
+    """The result of one variant.
 
     Attributes:
         name: of the ablation.

@@ -7,7 +7,6 @@ the validation split.
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pydantic
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.algorithms.registry import AGENTS
@@ -30,13 +30,11 @@ from agents.runs.claim import claimed
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
 from agents.runs.folder import start_folder
-from agents.runs.images import open_images
-from agents.runs.loaded import as_configured
+from agents.runs.images import RunImages
+from agents.runs.loaded import load_configured
 from agents.runs.new_agent import new_agent, policy_env
-from agents.runs.results import Reporter
+from agents.runs.reporter import Reporter
 from agents.runs.stages import Stage
-from classifiers.checkpoints import load_classifier
-from classifiers.data.source import ImageSource
 from classifiers.files import write_json, write_text
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from gfnet_env.tasks import run_weights
@@ -57,7 +55,7 @@ _TRAININGS = Stage(
 
 @dataclass(frozen=True)
 class Result:
-    """What one training reached.
+    """The result of one training.
 
     Attributes:
         agent: its name.
@@ -103,7 +101,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Leaderboard:
-    """All results, and what they are measured against on the test split."""
+    """All results, and the baselines that they are compared with on the test split."""
 
     baseline: Baseline
     results: tuple[Result, ...]
@@ -185,16 +183,9 @@ class _Study:
     def __init__(self, config: RunConfig, folder: Path, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
         assert config.start is not None
-        weights = run_weights(start_folder(config.start))
-        networks = as_configured(load_classifier(weights)[0], config.classifier, weights)
+        networks, _ = load_configured(run_weights(start_folder(config.start)), config.classifier)
         self.classifier: FrozenClassifier = frozen(networks.to(config.device))
-        self._images: dict[str, ImageSource] = {}
-
-    def images(self, split: str) -> ImageSource:
-        if split not in self._images:
-            advance = self.reporter.track(f"{split} images")
-            self._images[split] = open_images(self.config.data, split, lambda done, total: advance(done, total, {}))
-        return self._images[split]
+        self.images = RunImages(config.data, reporter)
 
     def baseline(self, split: str, steps: int) -> Baseline:
         """The baselines on a split, computed once."""
@@ -205,17 +196,14 @@ class _Study:
                 "oracle": OraclePolicy(self.classifier, self.config.oracle_grid),
             }
             write_json(path, {name: self._accuracy(policy, split, steps) for name, policy in policies.items()})
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return Baseline(tuple(found["random"]), tuple(found["oracle"]))
+        return pydantic.TypeAdapter(Baseline).validate_json(path.read_bytes())
 
     def result(self, name: str, seed: int, changes: Sequence[str]) -> Result:
         """One training, unless it is done."""
         folder = self.folder / name / f"seed_{seed}"
         path = folder / "result.json"
         if path.is_file():
-            found = json.loads(path.read_text(encoding="utf-8"))
-            curve = tuple((int(steps), float(share)) for steps, share in found["curve"])
-            return Result(**{**found, "accuracy": tuple(found["accuracy"]), "curve": curve})
+            return pydantic.TypeAdapter(Result).validate_json(path.read_bytes())
         config = load_config("demo", [*changes, f"stage2.agent={name}", f"seed={seed}"], may_be_unused=True)
         spec, steps = config.stage2, self.config.stage2.env_steps
         agent = new_agent(policy_env(self.classifier, self.images("train"), spec), spec, seed)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
+from classifiers.checks import first_line
+
 _TRIAL_SIDE = 96  # pixels: maps of stride 32 are 3x3
 
 
@@ -53,10 +55,9 @@ def split_network(network: nn.Module, name: str) -> NetworkParts:
         with torch.no_grad():
             _Trial(traced).run(torch.zeros(1, 3, _TRIAL_SIDE, _TRIAL_SIDE))
     except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise SplitError(
-            f"{name} can't be used on {_TRIAL_SIDE}x{_TRIAL_SIDE} images ({reason}); pass a network for images of any "
-            "size"
+            f"{name} can't be used on {_TRIAL_SIDE}x{_TRIAL_SIDE} images ({first_line(error)}); pass a network for "
+            "images of any size"
         ) from error
     classifier = _last_linear(traced, name)
     pooled = classifier.args[0]

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import torchvision
 from torch import nn
 
+from classifiers.checks import first_line
 from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.weight_files import WeightFile
-from classifiers.tensor_files import first_line
 
 
 class LibraryNetwork(NamedTuple):

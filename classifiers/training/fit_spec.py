@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+
+from classifiers.checks import check_known, check_least
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
     "sgd": lambda groups, decay: torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay),
@@ -58,22 +59,10 @@ class FitSpec:
     num_workers: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(f"precision={self.precision!r} is unknown; pass one of {', '.join(PRECISIONS)}")
-        if self.num_workers < 0 or (self.micro_batch_size is not None and self.micro_batch_size < 1):
-            raise ValueError(
-                f"num_workers={self.num_workers}, micro_batch_size={self.micro_batch_size}; "
-                "pass num_workers >= 0, micro_batch_size >= 1"
-            )
-        if self.optimizer not in OPTIMIZERS:
-            raise ValueError(f"optimizer={self.optimizer!r} is unknown; pass one of {', '.join(OPTIMIZERS)}")
-        if self.epochs < 0 or self.batch_size < 1:
-            raise ValueError(f"epochs={self.epochs}, batch_size={self.batch_size}; pass epochs >= 0, batch_size >= 1")
-        for name in ("lr", "head_lr", "global_lr", "weight_decay", "regularization"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise ValueError(f"{name}={value}; pass a number of at least 0")
-        if self.shift_px < 0:
-            raise ValueError(f"shift_px={self.shift_px}; pass 0 or more pixels")
+        check_known("precision", self.precision, PRECISIONS)
+        check_known("optimizer", self.optimizer, OPTIMIZERS)
+        check_least(self, 1, "batch_size", "micro_batch_size")
+        check_least(self, 0, "epochs", "shift_px", "num_workers")
+        check_least(self, 0, "lr", "head_lr", "global_lr", "weight_decay", "regularization")
         if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup={self.warmup}; pass a fraction of all steps, at least 0 and below 1")
+            raise ValueError(f"warmup={self.warmup}; pass a fraction of all steps in [0, 1)")

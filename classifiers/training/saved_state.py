@@ -1,4 +1,4 @@
-"""The file of a training that is not finished, read without executing code."""
+"""The checkpoint of an unfinished training, read without executing code."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from classifiers.checks import first_line
 from classifiers.tensor_files import CheckpointError
 
 
@@ -39,18 +40,18 @@ _OF_A_BAD_STATE = (RuntimeError, ValueError, LookupError, TypeError, AttributeEr
 
 @contextmanager
 def usable_state(path: Path) -> Iterator[None]:
-    """Turns what a damaged or foreign state leads to into a sentence that names the file.
+    """Turns the errors that a damaged or foreign state causes into a sentence that names the file.
 
     Args:
         path: the file.
 
     Raises:
-        CheckpointError: if the block fails for the state's sake.
+        CheckpointError: if the block fails because of the state.
     """
     try:
         yield
     except _OF_A_BAD_STATE as error:
-        what = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise CheckpointError(
-            f"{path} is damaged or of another training ({what[:80]}); delete it, and its stage starts again"
+            f"{path} is damaged or of another training ({first_line(error)[:80]}); delete it, and its stage starts "
+            "again"
         ) from error

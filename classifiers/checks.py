@@ -1,0 +1,77 @@
+"""Checks that many settings share, with the sentences that their errors say."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Collection, Iterable
+from typing import Any
+
+
+def check_least(settings: Any, least: float, *names: str) -> None:
+    """Checks that attributes that are given are finite and not too small.
+
+    Args:
+        settings: their owner.
+        least: the smallest value that is allowed.
+        *names: of the attributes; None counts as not given.
+
+    Raises:
+        ValueError: with the first that is smaller, NaN or infinite.
+    """
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and not least <= value < math.inf:
+            raise ValueError(f"{name}={value}; pass {least} or more")
+
+
+def check_fraction(settings: Any, *names: str) -> None:
+    """Checks that attributes lie in [0, 1].
+
+    Args:
+        settings: their owner.
+        *names: of the attributes.
+
+    Raises:
+        ValueError: with the first that does not.
+    """
+    for name in names:
+        if not 0 <= getattr(settings, name) <= 1:
+            raise ValueError(f"{name}={getattr(settings, name)}; pass a fraction in [0, 1]")
+
+
+def check_known(name: str, value: object, known: Collection[str]) -> None:
+    """Checks that a value is one of several names.
+
+    Args:
+        name: what the value is of, for the error.
+        value: the value.
+        known: the names.
+
+    Raises:
+        ValueError: if it is none of them; suggests a similar one.
+    """
+    if value not in known:
+        raise ValueError(
+            f"{name}={value!r} is unknown; {did_you_mean(str(value), known)}pass one of {', '.join(known)}"
+        )
+
+
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
+    """The part of an error that suggests a name.
+
+    Args:
+        name: what was passed.
+        known: what could have been passed.
+        prefix: put before the suggestion.
+
+    Returns:
+        `"did you mean 'NAME'? "`, or an empty text if nothing is similar.
+    """
+    near = difflib.get_close_matches(name, list(known), 1)
+    return f"did you mean {prefix + near[0]!r}? " if near else ""
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its class if it has none."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
