@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from classifiers.data.boxes import boxes_in_frame
 from classifiers.data.decoding import (
     EXTENSIONS,
     INTERPOLATIONS,
@@ -41,6 +42,7 @@ class FolderImages(SourceDefaults):
         crop_pct: share of each side that the centre crop keeps; 0.875 is ImageNet's (224 of 256).
         interpolation: how files are scaled, one of `INTERPOLATIONS`.
         num_skipped: unreadable files that were left out.
+        boxes: (N, 4) int64, see `classifiers.data.source.Batch.boxes`; None if none is known.
     """
 
     files: tuple[Path, ...]
@@ -50,6 +52,7 @@ class FolderImages(SourceDefaults):
     crop_pct: float = 1.0
     interpolation: str = "bilinear"
     num_skipped: int = 0
+    boxes: Tensor | None = None
 
     @classmethod
     def open(
@@ -60,6 +63,7 @@ class FolderImages(SourceDefaults):
         unreadable: str = "raise",
         crop_pct: float = 1.0,
         interpolation: str = "bilinear",
+        boxes_file: Path | None = None,
         on_progress: Callable[[int, int], None] | None = None,
     ) -> FolderImages:
         """Finds the images of a tree.
@@ -71,20 +75,23 @@ class FolderImages(SourceDefaults):
                 decoded now, and those that can't be are left out and counted.
             crop_pct: see the class.
             interpolation: see the class.
+            boxes_file: a file of boxes in a folder that holds the tree, see `classifiers.data.boxes`; None: no boxes.
             on_progress: called with (files checked, files in all) if `unreadable` is `"skip"`.
 
         Returns:
             The images.
 
         Raises:
-            FileNotFoundError: if there is no such folder.
-            ValueError: if it holds fewer than two classes, or a class without an image.
+            FileNotFoundError: if there is no such folder, or a file that the boxes file names is not there.
+            ValueError: if it holds fewer than two classes, or a class without an image, or if the boxes file is not
+                what it should be.
         """
         check_folder_settings(image_size, unreadable, crop_pct, interpolation)
         by_class = _images_by_class(root)
         files = tuple(file for of_class in by_class.values() for file in of_class)
         labels = [label for label, of_class in enumerate(by_class.values()) for _ in of_class]
-        source = cls(files, torch.tensor(labels), tuple(by_class), image_size, crop_pct, interpolation)
+        boxes = None if boxes_file is None else boxes_in_frame(boxes_file, files, image_size, crop_pct)
+        source = cls(files, torch.tensor(labels), tuple(by_class), image_size, crop_pct, interpolation, boxes=boxes)
         return source._without_unreadable(on_progress) if unreadable == "skip" else source
 
     @property
@@ -101,11 +108,9 @@ class FolderImages(SourceDefaults):
         Raises:
             UnreadableImageError: if a file can't be decoded.
         """
-        return self.batch(list(map_threads(self.decode, indices.tolist())), indices)
-
-    def batch(self, images: Sequence[np.ndarray], indices: Tensor) -> Batch:
-        """A batch of decoded images, (H, W, 3) uint8 each, with the labels of their (B,) indices."""
-        return batch_without_boxes(np.stack(images), self.labels[indices])
+        images = np.stack(list(map_threads(self.decode, indices.tolist())))
+        batch = batch_without_boxes(images, self.labels[indices])
+        return batch if self.boxes is None else batch._replace(boxes=self.boxes[indices])
 
     def decode(self, index: int) -> np.ndarray:
         """One image, (H, W, 3) uint8.
@@ -127,8 +132,7 @@ class FolderImages(SourceDefaults):
         """At most `count` of the images, spread evenly over the classes; all of them if None."""
         if count is None or count >= len(self):
             return self
-        kept = torch.linspace(0, len(self) - 1, count).round().long()
-        return replace(self, files=tuple(self.files[i] for i in kept.tolist()), labels=self.labels[kept])
+        return self._only(torch.linspace(0, len(self) - 1, count).round().long())
 
     def _without_unreadable(self, on_progress: Callable[[int, int], None] | None) -> FolderImages:
         def is_readable(index: int) -> bool:
@@ -144,16 +148,16 @@ class FolderImages(SourceDefaults):
                 good.append(index)
             if on_progress is not None:
                 on_progress(index + 1, len(self))
-        kept = replace(
-            self,
-            files=tuple(self.files[i] for i in good),
-            labels=self.labels[good],
-            num_skipped=len(self) - len(good),
-        )
+        kept = replace(self._only(torch.tensor(good, dtype=torch.int64)), num_skipped=len(self) - len(good))
         for label, name in enumerate(self.class_names):
             if not (kept.labels == label).any():
                 raise ValueError(f"class {name!r} holds no readable image; add some or remove its folder")
         return kept
+
+    def _only(self, kept: Tensor) -> FolderImages:
+        """The images at (B,) indices."""
+        boxes = None if self.boxes is None else self.boxes[kept]
+        return replace(self, files=tuple(self.files[i] for i in kept.tolist()), labels=self.labels[kept], boxes=boxes)
 
 
 def check_folder_settings(image_size: tuple[int, int], unreadable: str, crop_pct: float, interpolation: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
+from classifiers.data.boxes import BOXES_FILE
 from classifiers.data.folder import FolderImages, check_folder_settings
 from classifiers.data.random_crops import RandomCrops
 from classifiers.data.source import ImageSource
@@ -106,7 +107,8 @@ class ImageFolder:
     """A tree of image files.
 
     Attributes:
-        root: holds `train/` and `val/` (and `test/`, else `val/` is reported on), each with one folder per class.
+        root: holds `train/` and `val/` (and `test/`, else `val/` is reported on), each with one folder per class; if it
+            holds a `boxes.csv`, too (see `classifiers.data.boxes`), evaluation and pictures show the boxes.
         height: images are scaled and cropped to this height, in pixels.
         width: likewise.
         crop_pct: fraction of each side that the centre crop keeps.
@@ -164,12 +166,14 @@ class ImageFolder:
             raise ValueError("data.root is missing; pass --set data.root=TREE, a folder with train/ and val/ inside")
         if not Path(self.root).is_dir():
             raise FileNotFoundError(f"{self.root} is not a folder; pass a tree with train/ and val/ inside")
+        boxes = Path(self.root) / BOXES_FILE
         return FolderImages.open(
             self._folder(split),
             self.image_size,
             unreadable=unreadable,
             crop_pct=self.crop_pct,
             interpolation=self.interpolation,
+            boxes_file=boxes if boxes.is_file() else None,
             on_progress=on_progress,
         )
 
