@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from PIL import Image
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.folder import FolderImages, in_memory
 from classifiers.data.map_style import DatasetImages
+from classifiers.data.path_list import PathList
 
 ALL = torch.arange(3)
 
@@ -120,6 +123,19 @@ def test_first_takes_from_every_class(tree: Path) -> None:
 
     assert source.first(4).labels.tolist() == [0, 0, 1, 1]
     assert source.first(None) is source and source.first(99) is source
+
+
+def test_paths_are_kept_in_one_array(tmp_path: Path) -> None:
+    names = ["b/ü.png", "a.png", os.fsdecode(b"c/\xff.png")]
+    paths = PathList.of(tmp_path, names)
+
+    assert list(paths) == [tmp_path / name for name in names] and paths[-1] == tmp_path / names[2]
+    assert list(paths.take(torch.tensor([2, 0]))) == [tmp_path / names[2], tmp_path / names[0]]
+    assert list(paths[1:]) == [tmp_path / name for name in names[1:]]
+    assert list(pickle.loads(pickle.dumps(paths))) == list(paths) and len(PathList.of(tmp_path, [])) == 0
+    assert len(paths.text) == sum(len(os.fsencode(name)) for name in names)
+    with pytest.raises(IndexError):
+        paths[3]
 
 
 def test_in_memory_holds_the_same_images(tree: Path) -> None:

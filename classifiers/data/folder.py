@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from classifiers.data.decoding import (
     decode_image,
     decode_whole,
 )
+from classifiers.data.path_list import PathList
 from classifiers.data.source import ArrayImages, Batch, ImageSource, SourceDefaults, batch_without_boxes
 from classifiers.data.threads import map_threads
 
@@ -29,15 +30,16 @@ UNREADABLE = ("raise", "skip")
 
 @dataclass(frozen=True)
 class FolderImages(SourceDefaults):
-    """A tree with one folder per class; fetching decodes images, by one thread per core.
+    """Image files and their labels, such as a tree with one folder per class; fetching decodes, by one thread per core.
 
     Every kind of image becomes upright RGB, see `classifiers.data.decoding`, is scaled to cover the wanted size, then
     cropped.
 
     Attributes:
-        files: paths of the images, class by class.
+        files: paths of the images.
         labels: (N,) int64.
-        class_names: folder names in alphabetical order, as torchvision's ImageFolder numbers them.
+        class_names: names of the K classes, by label; of a tree, its folders in alphabetical order, as torchvision's
+            ImageFolder numbers them.
         image_size: (H, W) in pixels.
         crop_pct: share of each side that the centre crop keeps; 0.875 is ImageNet's (224 of 256).
         interpolation: how files are scaled, one of `INTERPOLATIONS`.
@@ -45,7 +47,7 @@ class FolderImages(SourceDefaults):
         boxes: (N, 4) int64, see `classifiers.data.source.Batch.boxes`; None if none is known.
     """
 
-    files: tuple[Path, ...]
+    files: PathList
     labels: Tensor
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
@@ -87,12 +89,13 @@ class FolderImages(SourceDefaults):
                 what it should be.
         """
         check_folder_settings(image_size, unreadable, crop_pct, interpolation)
-        by_class = _images_by_class(root)
-        files = tuple(file for of_class in by_class.values() for file in of_class)
-        labels = [label for label, of_class in enumerate(by_class.values()) for _ in of_class]
+        names = class_folders(root)
+        counts: list[int] = []
+        files = PathList.of(root, _files_of_classes(root, names, counts))
+        labels = torch.arange(len(names)).repeat_interleave(torch.tensor(counts))
         boxes = None if boxes_file is None else boxes_in_frame(boxes_file, files, image_size, crop_pct)
-        source = cls(files, torch.tensor(labels), tuple(by_class), image_size, crop_pct, interpolation, boxes=boxes)
-        return source._without_unreadable(on_progress) if unreadable == "skip" else source
+        source = cls(files, labels, names, image_size, crop_pct, interpolation, boxes=boxes)
+        return source.without_unreadable(on_progress) if unreadable == "skip" else source
 
     @property
     def decodes_files(self) -> bool:
@@ -132,9 +135,18 @@ class FolderImages(SourceDefaults):
         """At most `count` of the images, spread evenly over the classes; all of them if None."""
         if count is None or count >= len(self):
             return self
-        return self._only(torch.linspace(0, len(self) - 1, count).round().long())
+        return self.only(torch.linspace(0, len(self) - 1, count).round().long())
 
-    def _without_unreadable(self, on_progress: Callable[[int, int], None] | None) -> FolderImages:
+    def without_unreadable(self, on_progress: Callable[[int, int], None] | None = None) -> FolderImages:
+        """The images that can be decoded; all are decoded to find out.
+
+        Args:
+            on_progress: called with (files checked, files in all).
+
+        Raises:
+            ValueError: if a class is left without an image.
+        """
+
         def is_readable(index: int) -> bool:
             try:
                 self.decode(index)
@@ -148,16 +160,18 @@ class FolderImages(SourceDefaults):
                 good.append(index)
             if on_progress is not None:
                 on_progress(index + 1, len(self))
-        kept = replace(self._only(torch.tensor(good, dtype=torch.int64)), num_skipped=len(self) - len(good))
-        for label, name in enumerate(self.class_names):
-            if not (kept.labels == label).any():
-                raise ValueError(f"class {name!r} holds no readable image; add some or remove its folder")
+        kept = replace(self.only(torch.tensor(good, dtype=torch.int64)), num_skipped=len(self) - len(good))
+        for label, count in enumerate(kept.labels.bincount(minlength=len(self.class_names)).tolist()):
+            if not count:
+                raise ValueError(
+                    f"class {self.class_names[label]!r} holds no readable image; add some or remove its folder"
+                )
         return kept
 
-    def _only(self, kept: Tensor) -> FolderImages:
+    def only(self, kept: Tensor) -> FolderImages:
         """The images at (B,) indices."""
         boxes = None if self.boxes is None else self.boxes[kept]
-        return replace(self, files=tuple(self.files[i] for i in kept.tolist()), labels=self.labels[kept], boxes=boxes)
+        return replace(self, files=self.files.take(kept), labels=self.labels[kept], boxes=boxes)
 
 
 def check_folder_settings(image_size: tuple[int, int], unreadable: str, crop_pct: float, interpolation: str) -> None:
@@ -201,29 +215,45 @@ def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | Non
 
 def image_files(folder: Path) -> list[Path]:
     """The image files of a folder at any depth, in order; only regular files count, whatever else is named like one."""
-    found, folders = [], [os.fspath(folder)]
+    return [Path(name) for name in _image_names(os.fspath(folder))]
+
+
+def class_folders(root: Path) -> tuple[str, ...]:
+    """Names of a tree's class folders in alphabetical order.
+
+    Raises:
+        FileNotFoundError: if there is no such tree.
+        ValueError: if it holds fewer than two.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
+    names = sorted(path.name for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
+    if len(names) < 2:
+        raise ValueError(f"{root} holds {len(names)} class folders; pass a tree with one folder per class, two or more")
+    return tuple(names)
+
+
+def _files_of_classes(root: Path, names: Sequence[str], counts: list[int]) -> Iterator[str]:
+    """Image files relative to the tree, class by class; `counts` is filled with how many each class has."""
+    start = len(os.path.join(root, ""))
+    for name in names:
+        found = _image_names(os.path.join(root, name))
+        if not found:
+            raise ValueError(
+                f"class folder {root / name} holds no image; add some ({', '.join(sorted(EXTENSIONS))}) or remove it"
+            )
+        counts.append(len(found))
+        yield from (path[start:] for path in found)
+
+
+def _image_names(folder: str) -> list[str]:
+    """Paths of the image files of a folder at any depth, folder by folder in order."""
+    found, folders = [], [folder]
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                 elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():
-                    found.append(Path(entry.path))
-    return sorted(found)
-
-
-def _images_by_class(root: Path) -> dict[str, list[Path]]:
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
-    classes = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(classes) < 2:
-        raise ValueError(
-            f"{root} holds {len(classes)} class folders; pass a tree with one folder per class, two or more"
-        )
-    by_class = {path.name: image_files(path) for path in classes}
-    for name, files in by_class.items():
-        if not files:
-            raise ValueError(
-                f"class folder {root / name} holds no image; add some ({', '.join(sorted(EXTENSIONS))}) or remove it"
-            )
-    return by_class
+                    found.append(entry.path)
+    return sorted(found, key=lambda path: path.replace(os.sep, "\0"))
