@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.folder import FolderImages, in_memory
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.path_list import PathList
+from classifiers.data.registry import ImageFolder
 
 ALL = torch.arange(3)
 
@@ -78,7 +80,7 @@ def test_what_is_missing_is_said(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds 0 class folders; pass a tree with one folder per class, two or more"):
         FolderImages.open(empty, (8, 8))
     with pytest.raises(ValueError, match="unreadable='ignore' is unknown; pass one of raise, skip"):
-        FolderImages.open(tree, (8, 8), unreadable="ignore")
+        ImageFolder(root=tree, unreadable="ignore")
 
 
 def _truncated_jpeg(path: Path) -> None:
@@ -103,7 +105,7 @@ def test_unreadable_images_are_refused_by_name_or_skipped_and_counted(tree: Path
     with pytest.raises(UnreadableImageError, match=r"cat/9.jpg can't be decoded .*or have unreadable files skipped"):
         strict.fetch(torch.tensor([3]))
     news: list[tuple[int, int]] = []
-    lenient = FolderImages.open(tree, (8, 8), unreadable="skip", on_progress=lambda *n: news.append(n))
+    lenient = strict.without_unreadable(lambda *n: news.append(n))
 
     assert lenient.num_skipped == 1 and len(lenient) == 6
     assert news[-1] == (7, 7)
@@ -115,7 +117,7 @@ def test_a_class_left_without_a_readable_image_is_refused(tree: Path) -> None:
         path.write_text("broken")
 
     with pytest.raises(ValueError, match="class 'dog' holds no readable image"):
-        FolderImages.open(tree, (8, 8), unreadable="skip")
+        FolderImages.open(tree, (8, 8)).without_unreadable()
 
 
 def test_first_takes_from_every_class(tree: Path) -> None:
@@ -189,9 +191,8 @@ def test_data_sets_that_do_not_fit_are_refused() -> None:
 
 
 def test_torchvisions_own_image_folder_fits(tree: Path) -> None:
-    from torchvision.datasets import ImageFolder
-
-    ours, theirs = FolderImages.open(tree, (8, 8)), DatasetImages(ImageFolder(str(tree)), (8, 8))
+    theirs = DatasetImages(torchvision.datasets.ImageFolder(str(tree)), (8, 8))
+    ours = FolderImages.open(tree, (8, 8))
 
     assert theirs.class_names == ours.class_names
     everything = torch.arange(6)
@@ -211,4 +212,4 @@ def test_files_are_scaled_as_asked(tree: Path) -> None:
         expected = np.asarray(image.resize((20, 20), Image.Resampling.BICUBIC))
     assert np.array_equal(sharp[0].permute(1, 2, 0).numpy(), expected) and not torch.equal(soft, sharp)
     with pytest.raises(ValueError, match="interpolation='nearest' is unknown; pass one of bilinear, bicubic"):
-        FolderImages.open(tree, (20, 20), interpolation="nearest")
+        ImageFolder(root=tree, interpolation="nearest")

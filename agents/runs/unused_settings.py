@@ -10,8 +10,8 @@ from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
 from agents.runs.config import RunConfig
 from agents.runs.yaml_text import ConfigError
+from classifiers.data.registry import COLLECTIONS, settings_of
 
-_FILE_SETTINGS = ("root", "height", "width", "crop_pct", "interpolation", "unreadable", "train_crop")
 _SEQUENCE_SETTINGS = ("head_lr", "global_lr", "regularization")  # of f_C and the sequence loss, Eq. (6)
 _TRAINING_SETTINGS = ("num_envs", "options", "policy_options", "evaluations", "final_lr_fraction", "compile")
 _REWARD_SETTINGS = ("reward", "reward_samples", "exit_confidence", "step_cost", "observe")
@@ -37,11 +37,10 @@ def unused_settings(config: RunConfig) -> list[Unused]:
 
 
 def _unused_data(config: RunConfig) -> Iterator[Unused]:
-    if config.data.kind == "synthetic_signs":
-        for name in _FILE_SETTINGS:
-            yield Unused(f"data.{name}", "data.kind is synthetic_signs")
-    else:
-        yield Unused("data.scenes", f"data.kind is {config.data.kind}")
+    own = settings_of(config.data.kind)
+    for name in dict.fromkeys(name for kind in COLLECTIONS for name in settings_of(kind)):
+        if name not in own:
+            yield Unused(f"data.{name}", f"data.kind is {config.data.kind}")
 
 
 def _unused_training(config: RunConfig) -> Iterator[Unused]:

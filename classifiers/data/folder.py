@@ -15,7 +15,6 @@ from torch import Tensor
 from classifiers.data.boxes import boxes_in_frame
 from classifiers.data.decoding import (
     EXTENSIONS,
-    INTERPOLATIONS,
     UnreadableImageError,
     decode_image,
     decode_whole,
@@ -23,9 +22,6 @@ from classifiers.data.decoding import (
 from classifiers.data.path_list import PathList
 from classifiers.data.source import ArrayImages, Batch, ImageSource, SourceDefaults, batch_without_boxes
 from classifiers.data.threads import map_threads
-
-UNREADABLE = ("raise", "skip")
-"""What to do with a file that can't be decoded: stop and name it, or leave it out and count it."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +38,7 @@ class FolderImages(SourceDefaults):
             ImageFolder numbers them.
         image_size: (H, W) in pixels.
         crop_pct: share of each side that the centre crop keeps; 0.875 is ImageNet's (224 of 256).
-        interpolation: how files are scaled, one of `INTERPOLATIONS`.
+        interpolation: how files are scaled, one of `classifiers.data.decoding.INTERPOLATIONS`.
         num_skipped: unreadable files that were left out.
         boxes: (N, 4) int64, see `classifiers.data.source.Batch.boxes`; None if none is known.
     """
@@ -62,23 +58,18 @@ class FolderImages(SourceDefaults):
         root: Path,
         image_size: tuple[int, int],
         *,
-        unreadable: str = "raise",
         crop_pct: float = 1.0,
         interpolation: str = "bilinear",
         boxes_file: Path | None = None,
-        on_progress: Callable[[int, int], None] | None = None,
     ) -> FolderImages:
         """Finds the images of a tree.
 
         Args:
             root: folder with one folder per class.
             image_size: (H, W) in pixels to which images are scaled and cropped.
-            unreadable: `"raise"`: a file that can't be decoded raises when it is fetched; `"skip"`: all files are
-                decoded now, and those that can't be are left out and counted.
             crop_pct: see the class.
             interpolation: see the class.
             boxes_file: a file of boxes in a folder that holds the tree, see `classifiers.data.boxes`; None: no boxes.
-            on_progress: called with (files checked, files in all) if `unreadable` is `"skip"`.
 
         Returns:
             The images.
@@ -88,14 +79,12 @@ class FolderImages(SourceDefaults):
             ValueError: if it holds fewer than two classes, or a class without an image, or if the boxes file is not
                 what it should be.
         """
-        check_folder_settings(image_size, unreadable, crop_pct, interpolation)
         names = class_folders(root)
         counts: list[int] = []
         files = PathList.of(root, _files_of_classes(root, names, counts))
         labels = torch.arange(len(names)).repeat_interleave(torch.tensor(counts))
         boxes = None if boxes_file is None else boxes_in_frame(boxes_file, files, image_size, crop_pct)
-        source = cls(files, labels, names, image_size, crop_pct, interpolation, boxes=boxes)
-        return source.without_unreadable(on_progress) if unreadable == "skip" else source
+        return cls(files, labels, names, image_size, crop_pct, interpolation, boxes=boxes)
 
     @property
     def decodes_files(self) -> bool:
@@ -172,23 +161,6 @@ class FolderImages(SourceDefaults):
         """The images at (B,) indices."""
         boxes = None if self.boxes is None else self.boxes[kept]
         return replace(self, files=self.files.take(kept), labels=self.labels[kept], boxes=boxes)
-
-
-def check_folder_settings(image_size: tuple[int, int], unreadable: str, crop_pct: float, interpolation: str) -> None:
-    """Checks the arguments of `FolderImages.open` before anything is opened.
-
-    Raises:
-        ValueError: if one is out of range.
-    """
-    if unreadable not in UNREADABLE:
-        raise ValueError(f"unreadable={unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
-    if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"interpolation={interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}")
-    if min(image_size) < 8 or not 0 < crop_pct <= 1:
-        raise ValueError(
-            f"height={image_size[0]}, width={image_size[1]}, crop_pct={crop_pct}; pass at least 8 pixels "
-            "and a fraction in (0, 1]"
-        )
 
 
 def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | None = None) -> ArrayImages:
