@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy._core import multiarray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
@@ -78,25 +80,79 @@ def read_tensors(path: Path, kind: TensorFileKind) -> tuple[dict[str, Any], dict
         CheckpointError: if the file is damaged, holds something else, or holds NaN or infinity.
         OSError: if it may not be read.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; {kind.if_missing}")
-    with path.open("rb"):
-        pass  # says in the system's own words why a file may not be read
-    try:
-        with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({first_line(error)}), and files that could carry code, such "
-            f"as pickles, are not read; {kind.if_damaged}"
-        ) from error
+    way_out = f"files that could carry code, such as pickles, are not read; {kind.if_damaged}"
+    metadata, tensors = read_safetensors(path, kind.if_missing, way_out)
     facts = _facts(path, kind, metadata)
     expected = facts.pop(_HASH, None)
     if expected is not None and expected != _content_hash(kind, facts, tensors):
         raise CheckpointError(f"{path} is damaged: its content does not match its hash; {kind.if_damaged}")
     check_finite(tensors, str(path), kind.if_damaged)
     return facts, tensors
+
+
+def read_safetensors(path: Path, if_missing: str, if_damaged: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+    """Reads any safetensors file.
+
+    Args:
+        path: the file.
+        if_missing: what to do where there is no such file.
+        if_damaged: what to do where it can't be read.
+
+    Returns:
+        The header's entries, and the tensors by name, on the CPU; they may be views of the file.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is no safetensors file.
+        OSError: if it may not be read.
+    """
+    _check_readable(path, if_missing)
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or not a safetensors file ({first_line(error)}); {if_damaged}"
+        ) from error
+
+
+def read_pickle(path: Path, if_missing: str) -> Any:
+    """Reads what `torch.save` wrote without executing code: tensors, NumPy arrays, plain values and containers of them.
+
+    Args:
+        path: the file.
+        if_missing: what to do where there is no such file.
+
+    Returns:
+        The content, tensors on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is no such file, is damaged, or carries code.
+        OSError: if it may not be read.
+    """
+    _check_readable(path, if_missing)
+    # numpy's own parts, in which results may have been saved, by their names of then and now
+    harmless: list[Any] = [np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
+    harmless += [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)]
+    harmless += [(multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
+    harmless += [(multiarray.scalar, "numpy.core.multiarray.scalar")]
+    try:
+        with torch.serialization.safe_globals(harmless):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} can't be read ({first_line(error)[:160]}); it is damaged, no checkpoint, or carries code, which "
+            "is never run"
+        ) from error
+
+
+def _check_readable(path: Path, if_missing: str) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; {if_missing}")
+    with path.open("rb"):
+        pass  # says in the system's own words why a file may not be read
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: str, remedy: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
+from classifiers.networks.weight_files import Weights
 
 ClassifierLike = GlanceFocusClassifier | str | Path
 """A classifier, or where to find one: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained
@@ -70,24 +71,33 @@ HARD_SCENES = SceneSpec(height=240, width=320, min_sign_px=24, max_sign_px=34, m
 and there are more distractors."""
 
 
-def resolve_classifier(classifier: ClassifierLike, *, num_classes: int) -> GlanceFocusClassifier:
+def resolve_classifier(
+    classifier: ClassifierLike, *, class_names: Sequence[str], weights: Weights | None = None
+) -> GlanceFocusClassifier:
     """Loads a classifier, unless it is one already.
 
     Args:
         classifier: the networks, or where to find them.
-        num_classes: K, for a pretrained network.
+        class_names: names of the K classes, for a pretrained network.
+        weights: a pretrained network's, see `classifiers.build_encoder`; None takes the library's own.
 
     Returns:
         The classifier in evaluation mode.
 
     Raises:
         FileNotFoundError: if there is nothing at that path.
-        ValueError: if the file is no classifier or the encoder is unknown.
+        ValueError: if the file is no classifier, the encoder is unknown, or its weights don't fit it or the classes.
+        ConnectionError: if the library's weights can't be downloaded.
     """
+    if isinstance(classifier, str) and classifier.startswith("average:"):
+        return pretrained_average(classifier.removeprefix("average:"), class_names, weights or "DEFAULT")
+    if weights is not None:
+        raise ValueError(
+            f"weights={str(weights)!r} go with classifier='average:ENCODER' alone, other classifiers have their own; "
+            "leave weights out"
+        )
     if isinstance(classifier, GlanceFocusClassifier):
         return classifier.eval()
-    if isinstance(classifier, str) and classifier.startswith("average:"):
-        return pretrained_average(classifier.removeprefix("average:"), num_classes)
     path = Path(classifier)
     return load_classifier(run_weights(path) if path.is_dir() else path)[0]
 
@@ -102,11 +112,25 @@ def run_weights(run: Path) -> Path:
     )
 
 
-def pretrained_average(encoder: str, num_classes: int) -> GlanceFocusClassifier:
-    """A pretrained torchvision network as both encoders, its logits averaged: no stage I needed. Patches are 96x96."""
-    spec = ClassifierSpec(encoder=encoder, head="average")
-    classifier = GlanceFocusClassifier(spec, num_classes)
-    pretrained = build_encoder(encoder, num_classes, weights="DEFAULT")
+def pretrained_average(encoder: str, class_names: Sequence[str], weights: Weights = "DEFAULT") -> GlanceFocusClassifier:
+    """A pretrained network as both encoders, its logits averaged over the looks: no stage I needed. Patches are 96x96.
+
+    Args:
+        encoder: see `classifiers.build_encoder`, as for `weights`.
+        class_names: names of the K classes that the weights must know.
+        weights: the pretrained weights.
+
+    Returns:
+        The classifier in evaluation mode.
+
+    Raises:
+        FileNotFoundError: if the weights are a file that does not exist.
+        ValueError: if the encoder is unknown, or the weights don't fit it or the classes.
+        ConnectionError: if the library's weights can't be downloaded.
+    """
+    num_classes = len(class_names)
+    pretrained = build_encoder(encoder, num_classes, weights, class_names, may_replace_classifier=False)
+    classifier = GlanceFocusClassifier(ClassifierSpec(encoder=encoder, head="average"), num_classes)
     for own in (classifier.global_encoder, classifier.local_encoder):
         own.load_state_dict(pretrained.state_dict())
         own.use_preprocessing(pretrained.preprocessing)
@@ -137,7 +161,7 @@ def synthetic_signs_task(
     Returns:
         The task.
     """
-    networks = resolve_classifier(SHIPPED_RUN if classifier is None else classifier, num_classes=len(CLASS_NAMES))
+    networks = resolve_classifier(SHIPPED_RUN if classifier is None else classifier, class_names=CLASS_NAMES)
     source = SyntheticSigns(scenes=scenes or SceneSpec()).open(split, num_scenes, on_progress)
     return _task(source, networks, device, compile)
 
@@ -165,6 +189,7 @@ def image_folder_task(
     dataset: Any = None,
     is_deterministic: bool = False,
     classifier: ClassifierLike | None = None,
+    weights: Weights | None = None,
     split: str = "train",
     image_size: int | tuple[int, int] = 224,
     crop_pct: float = 1.0,
@@ -185,6 +210,8 @@ def image_folder_task(
         is_deterministic: whether `dataset` always gives the same picture for an index, so that its glance can be
             remembered; files do.
         classifier: the networks, or where to find them; required.
+        weights: of `"average:ENCODER"`: a library's own name, a file, or `"package:NAME"`, see
+            `classifiers.build_encoder`; None takes the library's own.
         split: which folder of the tree; `"test"` takes `val/` where there is no `test/`.
         image_size: pixels to which images are resized and centre-cropped, one side or (height, width).
         crop_pct: fraction of each side that the centre crop keeps.
@@ -232,7 +259,7 @@ def image_folder_task(
         raise ValueError(
             f"the data set has {count} classes, this task has {num_classes}; pass GFNet-ImageFolder-v0's id"
         )
-    networks = resolve_classifier(classifier, num_classes=count)
+    networks = resolve_classifier(classifier, class_names=source.class_names, weights=weights)
     return _task(source, networks, device, compile)
 
 

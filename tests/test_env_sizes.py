@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -87,6 +88,8 @@ def test_image_folders_take_the_sizes_too(picture_tree: Path, tmp_path: Path, mo
     file = tmp_path / "hub" / "checkpoints" / Path(weights.url).name
     file.parent.mkdir(parents=True)
     torch.save(torchvision.models.resnet18().state_dict(), file)
+    for folder, wordnet_id in itertools.product(("train", "val"), (("left", "n01440764"), ("right", "n02102040"))):
+        (picture_tree / folder / wordnet_id[0]).rename(picture_tree / folder / wordnet_id[1])
     options: dict[str, Any] = {"root": picture_tree, "image_size": (96, 128), "classifier": "average:resnet18"}
 
     plain, small = (

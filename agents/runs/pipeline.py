@@ -247,7 +247,8 @@ class Pipeline:
 
     def _new_encoder(self, weights: str | None) -> Any:
         torch.manual_seed(self.config.seed)
-        return build_encoder(self.config.classifier.encoder, len(self.images("train").class_names), weights)
+        names = self.images("train").class_names
+        return build_encoder(self.config.classifier.encoder, len(names), weights, names)
 
     def _fit_sequences(
         self, title: str, classifier: GlanceFocusClassifier, policy: Any, spec: FitSpec, path: Path

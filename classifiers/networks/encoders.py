@@ -7,15 +7,26 @@ The networks of the paper (Tables 4 and 9) have short names; any other classifie
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import torch
 import torchvision
 from torch import Tensor, nn
 
 from classifiers.networks.fx_split import split_network
+from classifiers.networks.imagenet_classes import rows_of_classes
+from classifiers.networks.libraries import (
+    LibraryNetwork,
+    import_timm,
+    timm_network,
+    timm_preprocessing,
+    torchvision_network,
+)
 from classifiers.networks.preprocessing import Normalize, Preprocessing
+from classifiers.networks.pretrained import load_pretrained
 from classifiers.networks.small_resnet import small_resnet_parts
+from classifiers.networks.weight_files import WeightFile, Weights, find_weights
 
 
 class Encoding(NamedTuple):
@@ -92,73 +103,67 @@ class Encoder(nn.Module):
         encoding: Encoding = self(self.normalize(pixels))
         return encoding
 
+    @torch.no_grad()
+    def keep_classes(self, rows: Sequence[int]) -> None:
+        """Reduces its own classifier to some of its classes, in the order given.
 
-Builder = Callable[[int, str | None], Encoder]
-"""`builder(num_classes, weights)`."""
+        Args:
+            rows: labels of the classes to keep.
+        """
+        if list(rows) == list(range(self.num_classes)):
+            return
+        old = self.classifier
+        self.classifier = nn.Linear(old.in_features, len(rows), old.bias is not None)
+        self.classifier.weight.copy_(old.weight[rows])
+        if old.bias is not None:
+            self.classifier.bias.copy_(old.bias[rows])
 
 
-def _small_resnet(num_classes: int, weights: str | None) -> Encoder:
-    if weights is not None:
+Builder = Callable[[int, str | WeightFile | None], Encoder]
+"""`builder(num_classes, weights)`. The classifier of pretrained weights may have other classes than asked for, which
+`build_encoder` then picks from or replaces; it hands files on with their tensors, for `load_pretrained`."""
+
+
+def _small_resnet(num_classes: int, weights: str | WeightFile | None) -> Encoder:
+    trunk, pool, size = small_resnet_parts()
+    encoder = Encoder(trunk, pool, nn.Linear(size, num_classes))
+    if isinstance(weights, WeightFile):
+        load_pretrained(encoder, encoder.classifier, weights)
+    elif weights is not None:
         raise ValueError(
             f"encoder 'small_resnet' has no pretrained weights {weights!r}; leave weights out and train it from scratch"
         )
-    trunk, pool, size = small_resnet_parts()
-    return Encoder(trunk, pool, nn.Linear(size, num_classes))
+    return encoder
 
 
 def _from_torchvision(name: str) -> Builder:
-    def build(num_classes: int, weights: str | None) -> Encoder:
-        network = torchvision.models.get_model(name, weights=weights)
-        preprocessing = Preprocessing() if weights is None else _torchvision_preprocessing(name, weights)
-        return _split(network, f"torchvision:{name}", num_classes, preprocessing)
+    def build(num_classes: int, weights: str | WeightFile | None) -> Encoder:
+        return _split(f"torchvision:{name}", torchvision_network(name, weights), weights)
 
     return build
 
 
 def _from_timm(name: str) -> Builder:
-    def build(num_classes: int, weights: str | None) -> Encoder:
-        if weights not in (None, "DEFAULT"):
-            raise ValueError(f"weights={weights!r}: in timm they are part of the name; pass weights='DEFAULT'")
-        network = _timm(name).create_model(name, pretrained=weights is not None)
-        return _split(network, f"timm:{name}", num_classes, _timm_preprocessing(network.pretrained_cfg))
+    def build(num_classes: int, weights: str | WeightFile | None) -> Encoder:
+        return _split(f"timm:{name}", timm_network(name, weights), weights)
 
     return build
 
 
-def _wide_mobilenet(num_classes: int, weights: str | None) -> Encoder:
-    if weights is not None:
-        raise ValueError("encoder 'mobilenetv3_large_125' has no published weights; leave weights out")
-    models = _timm("mobilenetv3_large_125").models  # timm has names for widths 0.75 and 1.0 only
+def _wide_mobilenet(num_classes: int, weights: str | WeightFile | None) -> Encoder:
+    name = "mobilenetv3_large_125"
+    if isinstance(weights, str):
+        raise ValueError(f"encoder {name!r} has no published weights {weights!r}; leave weights out, or pass a file")
+    models = import_timm(name).models  # timm has names for widths 0.75 and 1.0 only
     network = models.mobilenetv3._gen_mobilenet_v3("mobilenetv3_large_100", 1.25)
-    return _split(network, "mobilenetv3_large_125", num_classes, _timm_preprocessing(network.pretrained_cfg))
+    return _split(name, LibraryNetwork(network, timm_preprocessing(network.pretrained_cfg)), weights)
 
 
-def _torchvision_preprocessing(name: str, weights: str) -> Preprocessing:
-    """The preprocessing of torchvision's weights; `DEFAULT` is one of their names."""
-    transforms: Any = torchvision.models.get_model_weights(name)[weights].transforms()
-    return Preprocessing(
-        mean=tuple(transforms.mean),
-        std=tuple(transforms.std),
-        interpolation=transforms.interpolation.value,
-        crop_pct=min(1.0, transforms.crop_size[0] / transforms.resize_size[0]),
-    )
-
-
-def _timm_preprocessing(config: dict[str, Any]) -> Preprocessing:
-    """The preprocessing of timm's weights for a model."""
-    return Preprocessing(
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        interpolation=config["interpolation"],
-        crop_pct=config["crop_pct"],
-    )
-
-
-def _split(network: nn.Module, name: str, num_classes: int, preprocessing: Preprocessing) -> Encoder:
-    trunk, pool, classifier = split_network(network, name)
-    if classifier.out_features != num_classes:
-        classifier = nn.Linear(classifier.in_features, num_classes)
-    return Encoder(trunk, pool, classifier, preprocessing)
+def _split(name: str, whole: LibraryNetwork, weights: str | WeightFile | None) -> Encoder:
+    parts = split_network(whole.network, name)
+    if isinstance(weights, WeightFile):
+        load_pretrained(whole.network, parts.classifier, weights)  # whose modules are those of the parts
+    return Encoder(*parts, whole.preprocessing)
 
 
 ENCODERS: dict[str, Builder] = {
@@ -188,22 +193,56 @@ def check_encoder(name: str) -> None:
     _builder(name)
 
 
-def build_encoder(name: str, num_classes: int, weights: str | None = None) -> Encoder:
+def build_encoder(
+    name: str,
+    num_classes: int,
+    weights: Weights | None = None,
+    class_names: Sequence[str] | None = None,
+    *,
+    may_replace_classifier: bool = True,
+) -> Encoder:
     """Builds an encoder.
 
     Args:
         name: a key of `ENCODERS`, `torchvision:NAME` or `timm:NAME`.
         num_classes: number K of classes of its own classifier.
-        weights: pretrained weights, downloaded once: `"DEFAULT"`, or one of torchvision's names (`"IMAGENET1K_V2"`);
-            for timm, the model's name selects them (`timm:convnext_tiny.fb_in22k`). None for random weights.
+        weights: pretrained weights; None for random ones. Either a library's own, downloaded once: `"DEFAULT"`, or one
+            of torchvision's names (`"IMAGENET1K_V2"`); for timm, the model's name selects them
+            (`timm:convnext_tiny.fb_in22k`). Or a file: see `classifiers.networks.weight_files.read_weights`. Or
+            `"package:NAME"`, a key of `classifiers.networks.weight_files.PACKAGES`.
+        class_names: names of the K classes. Where all are ImageNet's WordNet ids, such as `n01440764`, the pretrained
+            classifier's rows of these classes are kept.
+        may_replace_classifier: whether a pretrained classifier of other classes gives way to a new one with random
+            weights, which has to be trained; if not, it raises.
 
     Returns:
         The encoder, in training mode.
 
     Raises:
-        ValueError: if there is no such encoder or weights, or the network has no feature map.
+        FileNotFoundError: if there is no such file.
+        ValueError: if there is no such encoder or weights, they don't fit each other, or the network has no feature
+            map; if the weights' classes are others and must not be replaced.
+        ConnectionError: if the library's weights can't be downloaded.
     """
-    return _builder(name)(num_classes, weights)
+    builder = _builder(name)
+    encoder = builder(num_classes, None if weights is None else find_weights(weights, name))
+    known = encoder.num_classes
+    rows = rows_of_classes(known, num_classes, class_names) if weights is not None else None
+    if rows is not None:
+        encoder.keep_classes(rows)
+    elif not may_replace_classifier:
+        raise ValueError(
+            f"weights={str(weights)!r} of {name} know {known} classes, which are not the data set's {num_classes}"
+            f"{_some(class_names)}; train stage I on these (`gfnet train`), or pass weights of theirs or a data set "
+            "whose classes are named by ImageNet's WordNet ids"
+        )
+    elif known != num_classes:
+        encoder.classifier = nn.Linear(encoder.pooled_size, num_classes)
+    return encoder
+
+
+def _some(names: Sequence[str] | None) -> str:
+    return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
 
 
 def _builder(name: str) -> Builder:
@@ -212,7 +251,7 @@ def _builder(name: str) -> Builder:
     library, _, network = name.partition(":")
     if library == "torchvision" and network in (known := torchvision.models.list_models(module=torchvision.models)):
         return _from_torchvision(network)
-    if library == "timm" and network.split(".")[0] in (known := _timm(name).list_models()):
+    if library == "timm" and network.split(".")[0] in (known := import_timm(name).list_models()):
         return _from_timm(network)
     if library in ("torchvision", "timm"):
         near = difflib.get_close_matches(network, known, 1)
@@ -225,11 +264,3 @@ def _builder(name: str) -> Builder:
         f"encoder={name!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}one of {', '.join(ENCODERS)}, "
         "or torchvision:NAME or timm:NAME"
     )
-
-
-def _timm(encoder: str) -> Any:
-    try:
-        import timm
-    except ImportError as error:
-        raise ValueError(f"encoder={encoder!r} needs timm; run `pip install 'gfnet-gym[timm]'`") from error
-    return timm

