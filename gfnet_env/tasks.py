@@ -206,7 +206,8 @@ def image_folder_task(
         root: folder that holds `train/` and `val/`, each with one folder per class.
         torchvision: a data set by its name, such as `"Imagenette"`, see `classifiers.data.torchvision_sets`; `root` is
             then the folder that holds torchvision's data sets.
-        dataset: instead of both, a map-style data set of (image, label).
+        dataset: instead of both, a map-style data set of (image, label), one split of an image set of Hugging Face's
+            `datasets`, or a collection of files that has its own sizes.
         is_deterministic: whether `dataset` always gives the same picture for an index, so that its glance can be
             remembered; files do.
         classifier: the networks, or where to find them; required.
@@ -239,7 +240,9 @@ def image_folder_task(
         )
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     source: ImageSource
-    if dataset is not None:
+    if isinstance(dataset, FileCollection):
+        source = Prefetcher(dataset.open(split), decode_threads)
+    elif dataset is not None:
         source = DatasetImages(dataset, size, is_deterministic=is_deterministic)
     else:
         settings: dict[str, Any] = {
@@ -261,11 +264,6 @@ def image_folder_task(
         )
     networks = resolve_classifier(classifier, class_names=source.class_names, weights=weights)
     return _task(source, networks, device, compile)
-
-
-def imagenet_task(**kwargs: Any) -> Task:
-    """ImageNet: `image_folder_task` with 1,000 classes and the centre 224 of 256 pixels."""
-    return image_folder_task(num_classes=1000, **{"crop_pct": 0.875, **kwargs})
 
 
 def _task(source: ImageSource, classifier: GlanceFocusClassifier, device: str, compile: bool) -> Task:
