@@ -7,7 +7,8 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -85,6 +86,18 @@ def _lock(stream: BinaryIO, *, wait: bool = False) -> bool:
     except OSError:
         return False
     return True
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """Lets one process at a time do something; the others wait (not on Windows).
+
+    Args:
+        path: a file that stands for it, which is created and stays.
+    """
+    with path.open("ab") as stream:
+        _lock(stream, wait=True)
+        yield
 
 
 def write_text(path: Path, text: str) -> None:

@@ -6,11 +6,11 @@
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
+from gfnet_env.imagenet import imagenet_task
 from gfnet_env.registration import TASKS, make_env, make_vector_env, register_all
 from gfnet_env.tasks import (
     Task,
     image_folder_task,
-    imagenet_task,
     synthetic_signs_hard_task,
     synthetic_signs_task,
 )

@@ -11,10 +11,10 @@ import gymnasium
 from classifiers.networks.spec import ADJUSTABLE
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
+from gfnet_env.imagenet import imagenet_task
 from gfnet_env.tasks import (
     Task,
     image_folder_task,
-    imagenet_task,
     synthetic_signs_hard_task,
     synthetic_signs_task,
 )

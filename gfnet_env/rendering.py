@@ -1,7 +1,7 @@
 """Pictures of an episode, like the paper's Fig. 9: the image with its patches, and beside it what was seen.
 
 A box is green where the prediction was right and red where it was wrong; it carries the step's number and the
-confidence in the true label.
+confidence in the true label. A thin yellow outline is the box of what decides the label, where it is known.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from gfnet_env.dynamics import GlanceFocusDynamics
 
 RIGHT, WRONG = (40, 200, 80), (235, 60, 50)
 """RGB of boxes with a right prediction, and with a wrong one."""
+
+TRUE_BOX = (255, 214, 10)
+"""RGB of the outline of what decides the label."""
 
 _PAPER, _INK = (250, 250, 248), (30, 30, 34)
 _MARGIN, _CAPTION, _MIN_SIDE = 8, 18, 384
@@ -77,6 +80,9 @@ def _caption(dynamics: GlanceFocusDynamics, row: int) -> str:
 
 
 def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: int, scale: int) -> None:
+    top, left, bottom, right = (int(v) * scale for v in dynamics.trace.box[row])
+    if bottom > top:
+        draw.rectangle((left, top, right - 1, bottom - 1), outline=TRUE_BOX)
     for step in range(dynamics.trace.steps[row]):
         if _location(dynamics, row, step) is None:
             continue

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from classifiers.checkpoints import load_classifier
+from classifiers.data.collection import FileCollection
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.prefetch import Prefetcher
 from classifiers.data.registry import ImageFolder, SyntheticSigns
 from classifiers.data.source import ImageSource
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
+from classifiers.data.torchvision_sets import TorchvisionImages
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
@@ -183,6 +185,7 @@ def synthetic_signs_hard_task(
 def image_folder_task(
     *,
     root: str | Path | None = None,
+    torchvision: str | None = None,
     dataset: Any = None,
     is_deterministic: bool = False,
     classifier: ClassifierLike | None = None,
@@ -197,11 +200,14 @@ def image_folder_task(
     device: str = "cpu",
     compile: bool = False,
 ) -> Task:
-    """Any tree with one folder per class, or any map-style torch data set.
+    """Any tree with one folder per class, a data set of torchvision, or any map-style torch data set.
 
     Args:
         root: folder that holds `train/` and `val/`, each with one folder per class.
-        dataset: instead of `root`, a map-style data set of (image, label).
+        torchvision: a data set by its name, such as `"Imagenette"`, see `classifiers.data.torchvision_sets`; `root` is
+            then the folder that holds torchvision's data sets.
+        dataset: instead of both, a map-style data set of (image, label), one split of an image set of Hugging Face's
+            `datasets`, or a collection of files that has its own sizes.
         is_deterministic: whether `dataset` always gives the same picture for an index, so that its glance can be
             remembered; files do.
         classifier: the networks, or where to find them; required.
@@ -224,9 +230,9 @@ def image_folder_task(
         ValueError: if an argument is missing or does not fit the others.
         FileNotFoundError: if there is no such folder.
     """
-    if (root is None) == (dataset is None):
+    if (root is None and torchvision is None) == (dataset is None):
         raise ValueError(
-            "neither or both of root and dataset were given; pass root='TREE' (with train/ and val/) or dataset="
+            "pass either root='TREE' (with train/ and val/), or torchvision= the name of a data set, or dataset="
         )
     if classifier is None:
         raise ValueError(
@@ -234,18 +240,23 @@ def image_folder_task(
         )
     size = (image_size, image_size) if isinstance(image_size, int) else image_size
     source: ImageSource
-    if dataset is not None:
+    if isinstance(dataset, FileCollection):
+        source = Prefetcher(dataset.open(split), decode_threads)
+    elif dataset is not None:
         source = DatasetImages(dataset, size, is_deterministic=is_deterministic)
     else:
-        tree = ImageFolder(
-            root=root,
-            height=size[0],
-            width=size[1],
-            crop_pct=crop_pct,
-            interpolation=interpolation,
-            unreadable=unreadable,
+        settings: dict[str, Any] = {
+            "root": root,
+            "height": size[0],
+            "width": size[1],
+            "crop_pct": crop_pct,
+            "interpolation": interpolation,
+            "unreadable": unreadable,
+        }
+        files: FileCollection = (
+            ImageFolder(**settings) if torchvision is None else TorchvisionImages(name=torchvision, **settings)
         )
-        source = Prefetcher(tree.open(split), decode_threads)
+        source = Prefetcher(files.open(split), decode_threads)
     count = len(source.class_names)
     if num_classes is not None and count != num_classes:
         raise ValueError(
@@ -253,11 +264,6 @@ def image_folder_task(
         )
     networks = resolve_classifier(classifier, class_names=source.class_names, weights=weights)
     return _task(source, networks, device, compile)
-
-
-def imagenet_task(**kwargs: Any) -> Task:
-    """ImageNet: `image_folder_task` with 1,000 classes and the centre 224 of 256 pixels."""
-    return image_folder_task(num_classes=1000, **{"crop_pct": 0.875, **kwargs})
 
 
 def _task(source: ImageSource, classifier: GlanceFocusClassifier, device: str, compile: bool) -> Task:

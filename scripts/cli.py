@@ -17,7 +17,7 @@ from agents.evaluation.budgets import METHODS
 from agents.runs.config_files import shipped_configs
 from agents.runs.results import POLICIES
 from agents.studies.ablation import ABLATIONS
-from classifiers.data.folder import UNREADABLE
+from classifiers.data.collection import UNREADABLE
 from scripts.commands import COMMANDS
 from scripts.console import PlainConsole
 

@@ -164,7 +164,8 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         *_looks_part(metrics, files),
         "<h2>Easy and hard scenes</h2>",
         "<p class=note>Top: right at the first focus. Bottom: took longer, or failed. Boxes carry the step and "
-        "the confidence in the true label, green where the prediction was right.</p>",
+        "the confidence in the true label, green where the prediction was right; a thin yellow outline is what decides "
+        "the label, where that is known.</p>",
         f"<img src='{plots.png_data_uri(buffer.getvalue())}' alt='episodes'>",
         "<h2>Reward of the first focus, by place</h2>",
         "<p class=note>The reward of Eq. (8) for a patch centred there; the cross is the policy's choice.</p>",

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import os
+import pickle
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torchvision
 from PIL import Image
 
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.folder import FolderImages, in_memory
 from classifiers.data.map_style import DatasetImages
+from classifiers.data.path_list import PathList
+from classifiers.data.registry import ImageFolder
 
 ALL = torch.arange(3)
 
@@ -75,7 +80,7 @@ def test_what_is_missing_is_said(tree: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds 0 class folders; pass a tree with one folder per class, two or more"):
         FolderImages.open(empty, (8, 8))
     with pytest.raises(ValueError, match="unreadable='ignore' is unknown; pass one of raise, skip"):
-        FolderImages.open(tree, (8, 8), unreadable="ignore")
+        ImageFolder(root=tree, unreadable="ignore")
 
 
 def _truncated_jpeg(path: Path) -> None:
@@ -100,7 +105,7 @@ def test_unreadable_images_are_refused_by_name_or_skipped_and_counted(tree: Path
     with pytest.raises(UnreadableImageError, match=r"cat/9.jpg can't be decoded .*or have unreadable files skipped"):
         strict.fetch(torch.tensor([3]))
     news: list[tuple[int, int]] = []
-    lenient = FolderImages.open(tree, (8, 8), unreadable="skip", on_progress=lambda *n: news.append(n))
+    lenient = strict.without_unreadable(lambda *n: news.append(n))
 
     assert lenient.num_skipped == 1 and len(lenient) == 6
     assert news[-1] == (7, 7)
@@ -112,7 +117,7 @@ def test_a_class_left_without_a_readable_image_is_refused(tree: Path) -> None:
         path.write_text("broken")
 
     with pytest.raises(ValueError, match="class 'dog' holds no readable image"):
-        FolderImages.open(tree, (8, 8), unreadable="skip")
+        FolderImages.open(tree, (8, 8)).without_unreadable()
 
 
 def test_first_takes_from_every_class(tree: Path) -> None:
@@ -120,6 +125,19 @@ def test_first_takes_from_every_class(tree: Path) -> None:
 
     assert source.first(4).labels.tolist() == [0, 0, 1, 1]
     assert source.first(None) is source and source.first(99) is source
+
+
+def test_paths_are_kept_in_one_array(tmp_path: Path) -> None:
+    names = ["b/ü.png", "a.png", os.fsdecode(b"c/\xff.png")]
+    paths = PathList.of(tmp_path, names)
+
+    assert list(paths) == [tmp_path / name for name in names] and paths[-1] == tmp_path / names[2]
+    assert list(paths.take(torch.tensor([2, 0]))) == [tmp_path / names[2], tmp_path / names[0]]
+    assert list(paths[1:]) == [tmp_path / name for name in names[1:]]
+    assert list(pickle.loads(pickle.dumps(paths))) == list(paths) and len(PathList.of(tmp_path, [])) == 0
+    assert len(paths.text) == sum(len(os.fsencode(name)) for name in names)
+    with pytest.raises(IndexError):
+        paths[3]
 
 
 def test_in_memory_holds_the_same_images(tree: Path) -> None:
@@ -173,9 +191,8 @@ def test_data_sets_that_do_not_fit_are_refused() -> None:
 
 
 def test_torchvisions_own_image_folder_fits(tree: Path) -> None:
-    from torchvision.datasets import ImageFolder
-
-    ours, theirs = FolderImages.open(tree, (8, 8)), DatasetImages(ImageFolder(str(tree)), (8, 8))
+    theirs = DatasetImages(torchvision.datasets.ImageFolder(str(tree)), (8, 8))
+    ours = FolderImages.open(tree, (8, 8))
 
     assert theirs.class_names == ours.class_names
     everything = torch.arange(6)
@@ -195,4 +212,4 @@ def test_files_are_scaled_as_asked(tree: Path) -> None:
         expected = np.asarray(image.resize((20, 20), Image.Resampling.BICUBIC))
     assert np.array_equal(sharp[0].permute(1, 2, 0).numpy(), expected) and not torch.equal(soft, sharp)
     with pytest.raises(ValueError, match="interpolation='nearest' is unknown; pass one of bilinear, bicubic"):
-        FolderImages.open(tree, (20, 20), interpolation="nearest")
+        ImageFolder(root=tree, interpolation="nearest")

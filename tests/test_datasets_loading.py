@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,10 @@ from PIL import Image
 
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.folder import FolderImages
-from classifiers.data.loader import prefetch_batches
+from classifiers.data.loader import EpochLoader
 from classifiers.data.prefetch import Prefetcher
 from classifiers.data.random_crops import RandomCrops, _random_box
+from classifiers.data.source import Batch, SourceDefaults, batch_without_boxes
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +36,35 @@ PLAN = [torch.tensor([5, 0]), torch.tensor([2]), torch.tensor([1, 3, 4])]
 def test_workers_bring_what_the_process_itself_would(folder: FolderImages, crops: bool) -> None:
     source = RandomCrops(folder, (0.2, 1.0), seed=3) if crops else folder
 
-    alone = list(prefetch_batches(source, PLAN, 0, torch.device("cpu")))
-    ahead = list(prefetch_batches(source, PLAN, 2, torch.device("cpu")))
+    alone, ahead = (EpochLoader(source, workers, torch.device("cpu")) for workers in (0, 2))
 
-    assert [len(batch.images) for batch in ahead] == [2, 1, 3]
-    for one, other in zip(alone, ahead, strict=True):
-        assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+    for epoch, plan in ((0, PLAN), (1, PLAN[::-1]), (2, PLAN[:1])):
+        expected, found = list(alone.batches(epoch, plan)), list(ahead.batches(epoch, plan))
+        assert [len(batch.images) for batch in found] == [len(indices) for indices in plan]
+        for one, other in zip(expected, found, strict=True):
+            assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
+
+
+class _Processes(SourceDefaults):
+    """Says in its labels which process fetched."""
+
+    class_names, image_size = ("cat", "dog"), (8, 8)
+
+    def __len__(self) -> int:
+        return 6
+
+    def fetch(self, indices: torch.Tensor) -> Batch:
+        return batch_without_boxes(np.zeros((1, 8, 8, 3), np.uint8), torch.tensor([os.getpid()]))
+
+
+def test_workers_live_for_all_epochs_even_if_one_is_left_early() -> None:
+    loader = EpochLoader(_Processes(), 2, torch.device("cpu"))
+
+    first = {int(batch.labels) for batch in loader.batches(0, PLAN * 4)}
+    next(iter(loader.batches(1, PLAN * 4)))
+    last = [int(batch.labels) for batch in loader.batches(2, PLAN * 4)]
+
+    assert len(last) == 12 and set(last) <= first and os.getpid() not in first
 
 
 def test_crops_change_from_epoch_to_epoch_and_come_back(folder: FolderImages) -> None:

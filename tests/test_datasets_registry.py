@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +21,26 @@ from classifiers.data.registry import COLLECTIONS, ImageFolder, SyntheticSigns, 
 from classifiers.data.source import ArrayImages, ImageSource
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
 
+EXPECTED = ("left", "right")
+
 
 def test_every_kind_opens_by_its_name(picture_tree: Path) -> None:
-    settings = {"scenes": SMALL_SCENES, "root": str(picture_tree), "height": 96, "width": 128, "num_train": 5}
-    expected = {"synthetic_signs": CLASS_NAMES, "image_folder": ("left", "right")}
+    (picture_tree / "food-101" / "meta").mkdir(parents=True)
+    (picture_tree / "food-101" / "images").symlink_to(picture_tree / "val")
+    listed = {name: [f"{name}/{path.stem}" for path in (picture_tree / "val" / name).iterdir()] for name in EXPECTED}
+    (picture_tree / "food-101" / "meta" / "train.json").write_text(json.dumps(listed))
+    settings = {"scenes": SMALL_SCENES, "root": str(picture_tree), "name": "Food101", "height": 96, "width": 128}
+    expected = {"synthetic_signs": CLASS_NAMES, "image_folder": EXPECTED, "torchvision": EXPECTED}
 
     for kind in COLLECTIONS:
         images = collection(kind, settings)
-        source = images.open("val", 4)
-        assert len(source) == 4 and source.image_size == images.image_size == (96, 128)
+        source = images.open("val", 2)
+        assert len(source) == 2 and source.image_size == images.image_size == (96, 128)
         assert images.class_names() == source.class_names == expected[kind]
     assert "root" in settings_of("image_folder") and settings_of("synthetic_signs") == ("scenes",)
-    with pytest.raises(ValueError, match="kind='pictures' is unknown; pass one of synthetic_signs, image_folder"):
+    with pytest.raises(
+        ValueError, match="kind='pictures' is unknown; pass one of synthetic_signs, image_folder, torch"
+    ):
         collection("pictures", {})
 
 
@@ -106,7 +115,7 @@ def test_sources_answer_for_themselves(picture_tree: Path, scenes: ArrayImages) 
 
 def test_skipped_files_are_counted_whatever_lies_between(picture_tree: Path) -> None:
     (picture_tree / "train" / "left" / "broken.jpg").write_text("no picture")
-    files = FolderImages.open(picture_tree / "train", (96, 128), unreadable="skip")
+    files = FolderImages.open(picture_tree / "train", (96, 128)).without_unreadable()
 
     for source in (files, in_memory(files), RandomCrops(files, (0.5, 1.0)), Prefetcher(files)):
         assert source.num_skipped == 1

@@ -238,7 +238,7 @@ def _bad_tree(tmp_path: Path) -> Path:
             ["env", "GFNet-SyntheticSigns-v0", "--set", "num_glimpses=}}"],
             "--set 'num_glimpses=}': the value is not YAML",
         ),
-        (["env", "GFNet-ImageNet-v0"], "neither or both of root and dataset were given"),
+        (["env", "GFNet-ImageFolder-v0"], "pass either root='TREE'"),
     ],
 )
 def test_user_errors_are_one_sentence_and_exit_code_1(

@@ -8,7 +8,8 @@ from typing import Any
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
 from classifiers.checks import check_fraction, check_known, check_least
-from classifiers.data.registry import ImageCollection, collection
+from classifiers.data.collection import ImageCollection
+from classifiers.data.registry import collection
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
@@ -26,13 +27,15 @@ class DataSpec:
         num_val: likewise, for validation and confidence thresholds.
         num_test: likewise, for the reported results.
         root: `image_folder`: a tree with `train/` and `val/` (and `test/`, else `val/` is reported on), each with one
-            folder per class.
-        height: `image_folder`: height to which images are scaled and cropped, in pixels.
+            folder per class. `torchvision`: the folder that holds torchvision's data sets; None takes one in the user's
+            cache folder.
+        name: `torchvision`: a key of `classifiers.data.torchvision_sets.TORCHVISION_SETS`.
+        height: height to which image files are scaled and cropped, in pixels.
         width: likewise.
-        crop_pct: `image_folder`: fraction of each side that the centre crop keeps.
-        interpolation: `image_folder`: how files are scaled, `"bilinear"` or `"bicubic"`.
-        unreadable: `image_folder`: `"raise"` or `"skip"` files that can't be decoded.
-        train_crop: `image_folder`: train on random crops like torchvision's RandomResizedCrop, whose area is between
+        crop_pct: fraction of each side of image files that the centre crop keeps.
+        interpolation: how image files are scaled, `"bilinear"` or `"bicubic"`.
+        unreadable: `"raise"` or `"skip"` image files that can't be decoded.
+        train_crop: train on random crops of image files like torchvision's RandomResizedCrop, whose area is between
             these fractions of the image's; new crops in every epoch of stages I and III, one per image in stage II.
             None trains on the same crops as the evaluation.
     """
@@ -43,6 +46,7 @@ class DataSpec:
     num_val: int | None = None
     num_test: int | None = None
     root: str | None = None
+    name: str | None = None
     height: int = 224
     width: int = 224
     crop_pct: float = 1.0

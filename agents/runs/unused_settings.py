@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
-from agents.runs.config import DataSpec, RunConfig, Stage2Spec
+from agents.runs.config import RunConfig, Stage2Spec
 from agents.runs.settings import changed_settings, is_below, is_default, setting
 from agents.runs.yaml_text import ConfigError
 from classifiers.data.registry import COLLECTIONS, settings_of
@@ -42,9 +42,9 @@ def unused_settings(config: RunConfig) -> list[Unused]:
 
 
 def _unused_data(config: RunConfig) -> Iterator[Unused]:
-    of_kinds = {name for kind in COLLECTIONS for name in settings_of(kind)}
-    for name in _fields(DataSpec):
-        if name in of_kinds and name not in settings_of(config.data.kind):
+    own = settings_of(config.data.kind)
+    for name in dict.fromkeys(name for kind in COLLECTIONS for name in settings_of(kind)):
+        if name not in own:
             yield Unused(f"data.{name}", f"data.kind is {config.data.kind}")
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 _T = TypeVar("_T")
 
@@ -87,8 +87,48 @@ def decode_whole(path: Path | str) -> Image.Image:
 
 def fit_image(image: Image.Image, size: tuple[int, int], crop_pct: float, interpolation: str) -> np.ndarray:
     """An image in RGB, scaled to cover a size, then cropped; see `decode_image`."""
+    rgb = to_rgb(image)
+    crop = centre_crop((rgb.height, rgb.width), size, crop_pct)
+    return np.asarray(rgb.resize((size[1], size[0]), INTERPOLATIONS[interpolation], box=crop))
+
+
+def centre_crop(
+    image_size: tuple[int, int], size: tuple[int, int], crop_pct: float
+) -> tuple[float, float, float, float]:
+    """The part of an upright image that `fit_image` keeps, the same as that of Pillow's `ImageOps.fit`.
+
+    Args:
+        image_size: (H, W) of the image in pixels.
+        size: (H, W) that the part is scaled to.
+        crop_pct: share of each side that the centre crop keeps.
+
+    Returns:
+        (left, top, right, bottom) in pixels of the image, with fractions.
+    """
+    height, width = image_size
     border = 0.5 * (1.0 - crop_pct)
-    return np.asarray(ImageOps.fit(to_rgb(image), (size[1], size[0]), INTERPOLATIONS[interpolation], bleed=border))
+    left, top = border * width, border * height
+    inner_width, inner_height, ratio = width - 2 * left, height - 2 * top, size[1] / size[0]
+    kept_width, kept_height = inner_width, inner_height
+    if inner_width / inner_height > ratio:
+        kept_width = ratio * inner_height
+    elif inner_width / inner_height < ratio:
+        kept_height = inner_width / ratio
+    left, top = left + 0.5 * (inner_width - kept_width), top + 0.5 * (inner_height - kept_height)
+    return left, top, left + kept_width, top + kept_height
+
+
+def upright_size(path: Path | str) -> tuple[int, int]:
+    """(H, W) in pixels of an image file once it is upright, from its header alone.
+
+    Raises:
+        UnreadableImageError: if the header can't be read.
+    """
+
+    def size(image: Image.Image) -> tuple[int, int]:
+        return (image.height, image.width) if _orientation(image) < 5 else image.size
+
+    return _opened(path, size)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,44 +12,45 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from classifiers.data.boxes import boxes_in_frame
 from classifiers.data.decoding import (
     EXTENSIONS,
-    INTERPOLATIONS,
     UnreadableImageError,
     decode_image,
     decode_whole,
 )
+from classifiers.data.path_list import PathList
 from classifiers.data.source import ArrayImages, Batch, ImageSource, SourceDefaults, batch_without_boxes
 from classifiers.data.threads import map_threads
-
-UNREADABLE = ("raise", "skip")
-"""What to do with a file that can't be decoded: stop and name it, or leave it out and count it."""
 
 
 @dataclass(frozen=True)
 class FolderImages(SourceDefaults):
-    """A tree with one folder per class; fetching decodes images, by one thread per core.
+    """Image files and their labels, such as a tree with one folder per class; fetching decodes, by one thread per core.
 
     Every kind of image becomes upright RGB, see `classifiers.data.decoding`, is scaled to cover the wanted size, then
     cropped.
 
     Attributes:
-        files: paths of the images, class by class.
+        files: paths of the images.
         labels: (N,) int64.
-        class_names: folder names in alphabetical order, as torchvision's ImageFolder numbers them.
+        class_names: names of the K classes, by label; of a tree, its folders in alphabetical order, as torchvision's
+            ImageFolder numbers them.
         image_size: (H, W) in pixels.
         crop_pct: share of each side that the centre crop keeps; 0.875 is ImageNet's (224 of 256).
-        interpolation: how files are scaled, one of `INTERPOLATIONS`.
+        interpolation: how files are scaled, one of `classifiers.data.decoding.INTERPOLATIONS`.
         num_skipped: unreadable files that were left out.
+        boxes: (N, 4) int64, see `classifiers.data.source.Batch.boxes`; None if none is known.
     """
 
-    files: tuple[Path, ...]
+    files: PathList
     labels: Tensor
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     crop_pct: float = 1.0
     interpolation: str = "bilinear"
     num_skipped: int = 0
+    boxes: Tensor | None = None
 
     @classmethod
     def open(
@@ -57,35 +58,33 @@ class FolderImages(SourceDefaults):
         root: Path,
         image_size: tuple[int, int],
         *,
-        unreadable: str = "raise",
         crop_pct: float = 1.0,
         interpolation: str = "bilinear",
-        on_progress: Callable[[int, int], None] | None = None,
+        boxes_file: Path | None = None,
     ) -> FolderImages:
         """Finds the images of a tree.
 
         Args:
             root: folder with one folder per class.
             image_size: (H, W) in pixels to which images are scaled and cropped.
-            unreadable: `"raise"`: a file that can't be decoded raises when it is fetched; `"skip"`: all files are
-                decoded now, and those that can't be are left out and counted.
             crop_pct: see the class.
             interpolation: see the class.
-            on_progress: called with (files checked, files in all) if `unreadable` is `"skip"`.
+            boxes_file: a file of boxes in a folder that holds the tree, see `classifiers.data.boxes`; None: no boxes.
 
         Returns:
             The images.
 
         Raises:
-            FileNotFoundError: if there is no such folder.
-            ValueError: if it holds fewer than two classes, or a class without an image.
+            FileNotFoundError: if there is no such folder, or a file that the boxes file names is not there.
+            ValueError: if it holds fewer than two classes, or a class without an image, or if the boxes file is not
+                what it should be.
         """
-        check_folder_settings(image_size, unreadable, crop_pct, interpolation)
-        by_class = _images_by_class(root)
-        files = tuple(file for of_class in by_class.values() for file in of_class)
-        labels = [label for label, of_class in enumerate(by_class.values()) for _ in of_class]
-        source = cls(files, torch.tensor(labels), tuple(by_class), image_size, crop_pct, interpolation)
-        return source._without_unreadable(on_progress) if unreadable == "skip" else source
+        names = class_folders(root)
+        counts: list[int] = []
+        files = PathList.of(root, _files_of_classes(root, names, counts))
+        labels = torch.arange(len(names)).repeat_interleave(torch.tensor(counts))
+        boxes = None if boxes_file is None else boxes_in_frame(boxes_file, files, image_size, crop_pct)
+        return cls(files, labels, names, image_size, crop_pct, interpolation, boxes=boxes)
 
     @property
     def decodes_files(self) -> bool:
@@ -101,11 +100,9 @@ class FolderImages(SourceDefaults):
         Raises:
             UnreadableImageError: if a file can't be decoded.
         """
-        return self.batch(list(map_threads(self.decode, indices.tolist())), indices)
-
-    def batch(self, images: Sequence[np.ndarray], indices: Tensor) -> Batch:
-        """A batch of decoded images, (H, W, 3) uint8 each, with the labels of their (B,) indices."""
-        return batch_without_boxes(np.stack(images), self.labels[indices])
+        images = np.stack(list(map_threads(self.decode, indices.tolist())))
+        batch = batch_without_boxes(images, self.labels[indices])
+        return batch if self.boxes is None else batch._replace(boxes=self.boxes[indices])
 
     def decode(self, index: int) -> np.ndarray:
         """One image, (H, W, 3) uint8.
@@ -127,10 +124,18 @@ class FolderImages(SourceDefaults):
         """At most `count` of the images, spread evenly over the classes; all of them if None."""
         if count is None or count >= len(self):
             return self
-        kept = torch.linspace(0, len(self) - 1, count).round().long()
-        return replace(self, files=tuple(self.files[i] for i in kept.tolist()), labels=self.labels[kept])
+        return self.only(torch.linspace(0, len(self) - 1, count).round().long())
 
-    def _without_unreadable(self, on_progress: Callable[[int, int], None] | None) -> FolderImages:
+    def without_unreadable(self, on_progress: Callable[[int, int], None] | None = None) -> FolderImages:
+        """The images that can be decoded; all are decoded to find out.
+
+        Args:
+            on_progress: called with (files checked, files in all).
+
+        Raises:
+            ValueError: if a class is left without an image.
+        """
+
         def is_readable(index: int) -> bool:
             try:
                 self.decode(index)
@@ -144,33 +149,18 @@ class FolderImages(SourceDefaults):
                 good.append(index)
             if on_progress is not None:
                 on_progress(index + 1, len(self))
-        kept = replace(
-            self,
-            files=tuple(self.files[i] for i in good),
-            labels=self.labels[good],
-            num_skipped=len(self) - len(good),
-        )
-        for label, name in enumerate(self.class_names):
-            if not (kept.labels == label).any():
-                raise ValueError(f"class {name!r} holds no readable image; add some or remove its folder")
+        kept = replace(self.only(torch.tensor(good, dtype=torch.int64)), num_skipped=len(self) - len(good))
+        for label, count in enumerate(kept.labels.bincount(minlength=len(self.class_names)).tolist()):
+            if not count:
+                raise ValueError(
+                    f"class {self.class_names[label]!r} holds no readable image; add some or remove its folder"
+                )
         return kept
 
-
-def check_folder_settings(image_size: tuple[int, int], unreadable: str, crop_pct: float, interpolation: str) -> None:
-    """Checks the arguments of `FolderImages.open` before anything is opened.
-
-    Raises:
-        ValueError: if one is out of range.
-    """
-    if unreadable not in UNREADABLE:
-        raise ValueError(f"unreadable={unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
-    if interpolation not in INTERPOLATIONS:
-        raise ValueError(f"interpolation={interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}")
-    if min(image_size) < 8 or not 0 < crop_pct <= 1:
-        raise ValueError(
-            f"height={image_size[0]}, width={image_size[1]}, crop_pct={crop_pct}; pass at least 8 pixels "
-            "and a fraction in (0, 1]"
-        )
+    def only(self, kept: Tensor) -> FolderImages:
+        """The images at (B,) indices."""
+        boxes = None if self.boxes is None else self.boxes[kept]
+        return replace(self, files=self.files.take(kept), labels=self.labels[kept], boxes=boxes)
 
 
 def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | None = None) -> ArrayImages:
@@ -197,29 +187,45 @@ def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | Non
 
 def image_files(folder: Path) -> list[Path]:
     """The image files of a folder at any depth, in order; only regular files count, whatever else is named like one."""
-    found, folders = [], [os.fspath(folder)]
+    return [Path(name) for name in _image_names(os.fspath(folder))]
+
+
+def class_folders(root: Path) -> tuple[str, ...]:
+    """Names of a tree's class folders in alphabetical order.
+
+    Raises:
+        FileNotFoundError: if there is no such tree.
+        ValueError: if it holds fewer than two.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
+    names = sorted(path.name for path in root.iterdir() if not path.name.startswith(".") and path.is_dir())
+    if len(names) < 2:
+        raise ValueError(f"{root} holds {len(names)} class folders; pass a tree with one folder per class, two or more")
+    return tuple(names)
+
+
+def _files_of_classes(root: Path, names: Sequence[str], counts: list[int]) -> Iterator[str]:
+    """Image files relative to the tree, class by class; `counts` is filled with how many each class has."""
+    start = len(os.path.join(root, ""))
+    for name in names:
+        found = _image_names(os.path.join(root, name))
+        if not found:
+            raise ValueError(
+                f"class folder {root / name} holds no image; add some ({', '.join(sorted(EXTENSIONS))}) or remove it"
+            )
+        counts.append(len(found))
+        yield from (path[start:] for path in found)
+
+
+def _image_names(folder: str) -> list[str]:
+    """Paths of the image files of a folder at any depth, folder by folder in order."""
+    found, folders = [], [folder]
     while folders:
         with os.scandir(folders.pop()) as entries:
             for entry in entries:
                 if entry.is_dir(follow_symlinks=False):
                     folders.append(entry.path)
                 elif os.path.splitext(entry.name)[1].lower() in EXTENSIONS and entry.is_file():
-                    found.append(Path(entry.path))
-    return sorted(found)
-
-
-def _images_by_class(root: Path) -> dict[str, list[Path]]:
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
-    classes = sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-    if len(classes) < 2:
-        raise ValueError(
-            f"{root} holds {len(classes)} class folders; pass a tree with one folder per class, two or more"
-        )
-    by_class = {path.name: image_files(path) for path in classes}
-    for name, files in by_class.items():
-        if not files:
-            raise ValueError(
-                f"class folder {root / name} holds no image; add some ({', '.join(sorted(EXTENSIONS))}) or remove it"
-            )
-    return by_class
+                    found.append(entry.path)
+    return sorted(found, key=lambda path: path.replace(os.sep, "\0"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -15,31 +15,48 @@ from classifiers.data.source import Batch, ImageSource
 _BATCHES_AHEAD = 4  # per worker
 
 
-def prefetch_batches(
-    source: ImageSource, plan: Sequence[Tensor], num_workers: int, device: torch.device
-) -> Iterable[Batch]:
-    """Fetches batches in a given order.
+class EpochLoader:
+    """Fetches the batches of one epoch after another, always in the order of the epoch's plan.
 
     Args:
         source: the images.
-        plan: indices of each batch.
-        num_workers: processes that fetch in advance, at most one per core; 0 fetches each batch when it is needed.
+        num_workers: processes that fetch in advance, at most one per core; they start with the first epoch and live as
+            long as the loader. 0 fetches each batch when it is needed.
         device: where the batches will go; batches for a GPU are in pinned memory.
-
-    Returns:
-        The batches in the plan's order, whatever the number of workers.
     """
-    if num_workers == 0:
-        return (source.fetch(indices) for indices in plan)
-    return DataLoader(
-        _Fetcher(source),
-        batch_sampler=[indices.tolist() for indices in plan],
-        collate_fn=_as_it_is,
-        num_workers=min(num_workers, _cores()),
-        prefetch_factor=_BATCHES_AHEAD,
-        pin_memory=device.type == "cuda",
-        multiprocessing_context="forkserver",
-    )
+
+    def __init__(self, source: ImageSource, num_workers: int, device: torch.device) -> None:
+        self._source = source
+        self._plan = _Plan()
+        self._workers: Iterable[Batch] | None = None
+        if num_workers > 0:
+            self._workers = DataLoader(
+                _Fetcher(source),
+                batch_size=None,
+                sampler=self._plan,
+                collate_fn=_as_it_is,
+                num_workers=min(num_workers, _cores()),
+                prefetch_factor=_BATCHES_AHEAD,
+                persistent_workers=True,
+                pin_memory=device.type == "cuda",
+                multiprocessing_context="forkserver",
+            )
+
+    def batches(self, epoch: int, plan: Sequence[Tensor]) -> Iterable[Batch]:
+        """Fetches an epoch.
+
+        Args:
+            epoch: which one, counted from 0.
+            plan: indices of each batch.
+
+        Returns:
+            The batches in the plan's order, whatever the number of workers.
+        """
+        if self._workers is None:
+            images = self._source.for_epoch(epoch)
+            return (images.fetch(indices) for indices in plan)
+        self._plan.epoch, self._plan.batches = epoch, plan
+        return self._workers
 
 
 def _cores() -> int:
@@ -47,20 +64,31 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+class _Plan:
+    """What the workers fetch: (epoch, indices) of each batch of the current epoch."""
+
+    epoch = 0
+    batches: Sequence[Tensor] = ()
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        return ((self.epoch, indices.tolist()) for indices in self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
 class _Fetcher(Dataset[Batch]):
-    """A source as a map-style data set that returns whole batches."""
+    """A source as a map-style data set of whole batches, whose key is what `_Plan` says."""
 
     def __init__(self, source: ImageSource) -> None:
         self._source = source
+        self._epoch, self._images = -1, source
 
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitems__(self, indices: list[int]) -> Batch:
-        return self._source.fetch(torch.tensor(indices))
-
-    def __getitem__(self, index: int) -> Batch:
-        return self._source.fetch(torch.tensor([index]))
+    def __getitem__(self, wanted: tuple[int, list[int]]) -> Batch:
+        epoch, indices = wanted
+        if epoch != self._epoch:
+            self._epoch, self._images = epoch, self._source.for_epoch(epoch)
+        return self._images.fetch(torch.tensor(indices))
 
 
 def _as_it_is(batch: Any) -> Any:

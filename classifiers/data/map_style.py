@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from classifiers.data.decoding import UnreadableImageError, fit_image
+from classifiers.data.hugging_face import as_pairs
 from classifiers.data.source import Batch, SourceDefaults, batch_without_boxes
 
 
@@ -20,7 +21,7 @@ class _MapStyle(Protocol):
 
 
 class DatasetImages(SourceDefaults):
-    """Any map-style torch data set of (image, label).
+    """Any map-style torch data set of (image, label), or an image set of Hugging Face's `datasets`.
 
     Args:
         dataset: images as PIL images of any kind (see `classifiers.data.decoding`), or (3, H, W) or (1, H, W) tensors,
@@ -30,10 +31,11 @@ class DatasetImages(SourceDefaults):
         is_deterministic: whether an index always gives the same picture; with random transforms it does not.
 
     Raises:
-        ValueError: if the data set is empty, or has no `classes` and too many labels to look at.
+        ValueError: if the data set is empty, lacks the columns, or has no `classes` and too many labels to look at.
     """
 
     def __init__(self, dataset: _MapStyle, image_size: tuple[int, int], *, is_deterministic: bool = False) -> None:
+        dataset = as_pairs(dataset)
         if len(dataset) == 0:
             raise ValueError("the data set holds no image; pass one with at least one")
         self.dataset = dataset

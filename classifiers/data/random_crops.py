@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode, functional
 
 from classifiers.data.folder import FolderImages
-from classifiers.data.source import Batch, SourceView
+from classifiers.data.source import Batch, SourceView, batch_without_boxes
 from classifiers.data.threads import map_threads
 
 _RATIOS = (3.0 / 4.0, 4.0 / 3.0)  # width over height of a crop, torchvision's
@@ -20,6 +20,7 @@ class RandomCrops(SourceView[FolderImages]):
     """The files of a folder, each cropped differently in every epoch, as torchvision's RandomResizedCrop does.
 
     Crops are drawn from generators of their own, not from torch's, so that threads may decode side by side.
+    Boxes are for evaluation: crops have none.
 
     Args:
         source: the files.
@@ -42,7 +43,8 @@ class RandomCrops(SourceView[FolderImages]):
         Raises:
             UnreadableImageError: if a file can't be decoded.
         """
-        return self.source.batch(list(map_threads(self.decode, indices.tolist())), indices)
+        images = np.stack(list(map_threads(self.decode, indices.tolist())))
+        return batch_without_boxes(images, self.source.labels[indices])
 
     def decode(self, index: int) -> np.ndarray:
         """One image's crop of this epoch, (H, W, 3) uint8.

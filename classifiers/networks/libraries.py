@@ -108,7 +108,7 @@ def import_timm(encoder: str) -> Any:
     try:
         import timm
     except ImportError as error:
-        raise ValueError(f"encoder={encoder!r} needs timm; run `pip install 'gfnet-gym[timm]'`") from error
+        raise ValueError(f"encoder={encoder!r} needs timm; run `pip install timm`") from error
     return timm
 
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from classifiers.data.loader import prefetch_batches
+from classifiers.data.loader import EpochLoader
 from classifiers.data.source import Batch, ImageSource
 from classifiers.files import write_torch
 from classifiers.training.augmentation import augment
@@ -90,15 +90,15 @@ def fit(
     initial_lrs = [group["lr"] for group in groups]
     done = _resume(checkpoint, model, optimizer)
     if done < spec.epochs:
-        steps = _Steps(model, optimizer, loss_of, spec, seed)
-        total = spec.epochs * steps.per_epoch(source)
+        steps = _Steps(model, optimizer, loss_of, source, spec, seed)
+        total = spec.epochs * steps.per_epoch
         for epoch in range(done, spec.epochs):
             model.train()
             if frozen is not None:
                 frozen.eval()
             losses: list[float] = []
-            first = epoch * steps.per_epoch(source)
-            for index, micro_batches in enumerate(steps.epoch(source, epoch)):
+            first = epoch * steps.per_epoch
+            for index, micro_batches in enumerate(steps.epoch(epoch)):
                 for group, lr in zip(optimizer.param_groups, initial_lrs, strict=True):
                     group["lr"] = lr * _schedule((first + index) / total, spec.warmup)
                 loss = steps.step(micro_batches)
@@ -133,7 +133,13 @@ class _Steps:
     """Splits epochs into steps and steps into micro-batches, and takes a step."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, loss_of: LossOf, spec: FitSpec, seed: int
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        loss_of: LossOf,
+        source: ImageSource,
+        spec: FitSpec,
+        seed: int,
     ) -> None:
         self.model = wrap(model)
         self.optimizer, self.loss_of, self.spec, self.seed = optimizer, loss_of, spec, seed
@@ -145,30 +151,30 @@ class _Steps:
                 f"a step of {self.micro_batches} micro-batches can't be divided among {process_count()} processes; "
                 f"change batch_size ({spec.batch_size}) or micro_batch_size ({spec.micro_batch_size})"
             )
+        self.num_images, self.loader = len(source), EpochLoader(source, spec.num_workers, self.device)
+        self.per_epoch = self._per_epoch()  # steps; a last one with fewer images than micro-batches is dropped
 
-    def per_epoch(self, source: ImageSource) -> int:
-        """Steps in an epoch; a last one with fewer images than micro-batches is dropped."""
-        whole, rest = divmod(len(source), self.spec.batch_size)
+    def _per_epoch(self) -> int:
+        whole, rest = divmod(self.num_images, self.spec.batch_size)
         steps = whole + (rest >= self.micro_batches)
         if steps == 0:
             raise ValueError(
-                f"{len(source)} images are too few for a step of {self.micro_batches} micro-batches; pass a larger "
+                f"{self.num_images} images are too few for a step of {self.micro_batches} micro-batches; pass a larger "
                 "micro_batch_size"
             )
         return steps
 
-    def epoch(self, source: ImageSource, epoch: int) -> Iterator[list[_MicroBatch]]:
+    def epoch(self, epoch: int) -> Iterator[list[_MicroBatch]]:
         """The micro-batches of this process, for every step of an epoch."""
-        order = torch.randperm(len(source), generator=torch.Generator().manual_seed(_seed(self.seed, epoch)))
-        steps = order.split(self.spec.batch_size)[: self.per_epoch(source)]
+        order = torch.randperm(self.num_images, generator=torch.Generator().manual_seed(_seed(self.seed, epoch)))
+        steps = order.split(self.spec.batch_size)[: self.per_epoch]
         own = range(process_index(), self.micro_batches, process_count())
         plan = [
             (index, number, step.tensor_split(self.micro_batches)[number])
             for index, step in enumerate(steps)
             for number in own
         ]
-        images = source.for_epoch(epoch)
-        batches = prefetch_batches(images, [indices for _, _, indices in plan], self.spec.num_workers, self.device)
+        batches = self.loader.batches(epoch, [indices for _, _, indices in plan])
         gathered: list[_MicroBatch] = []
         for (index, number, indices), batch in zip(plan, batches, strict=True):
             weight = len(indices) / len(steps[index])

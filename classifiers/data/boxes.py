@@ -1,0 +1,153 @@
+"""Where in each file of a folder the thing lies that decides its label: `boxes.csv`, for evaluation and pictures.
+
+One line a file, `file,x,y,w,h` and, if known, `track` (the physical thing or the recording, which evaluation does not
+need); `file` is relative to the folder of `boxes.csv`; x, y (left, top), w and h are in pixels of the upright image at
+the size that it has on disk. Files without a line have no known box.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from classifiers.data.decoding import UnreadableImageError, centre_crop, upright_size
+from classifiers.data.threads import map_threads
+
+BOXES_FILE = "boxes.csv"
+"""Its name in a tree of images, beside `train/` and `val/`."""
+
+_COLUMNS, _OPTIONAL = ("file", "x", "y", "w", "h"), ("track",)
+
+
+class StoredBox(NamedTuple):
+    """A line of a boxes file: the line's number, and the box in pixels of the stored image."""
+
+    line: int
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+def read_boxes(path: Path) -> dict[str, StoredBox]:
+    """Reads and checks a boxes file.
+
+    Args:
+        path: the CSV file.
+
+    Returns:
+        The boxes by the path of their image.
+
+    Raises:
+        ValueError: if a column is missing or unknown, a number is none, a size is not positive, or an image has two
+            lines.
+        FileNotFoundError: if an image that it names is not there.
+    """
+    boxes: dict[str, StoredBox] = {}
+    with open(path, newline="", encoding="utf-8-sig") as stream:
+        rows = csv.DictReader(stream)
+        columns = tuple(rows.fieldnames or ())
+        if not set(_COLUMNS) <= set(columns) <= {*_COLUMNS, *_OPTIONAL}:
+            raise ValueError(
+                f"{path} has the columns {', '.join(map(str, columns)) or '(none)'}; "
+                f"pass {','.join(_COLUMNS)} and, if known, {','.join(_OPTIONAL)}"
+            )
+        for row in rows:
+            where = f"{path}, line {rows.line_num}"
+            box = StoredBox(rows.line_num, *_numbers(row, where))
+            file = os.path.normpath(path.parent / (row["file"] or ""))
+            if not os.path.isfile(file):
+                raise FileNotFoundError(
+                    f"{where}: {row['file']!r} is not a file of {path.parent}; name files relative to it, "
+                    "or remove the line"
+                )
+            if file in boxes:
+                raise ValueError(
+                    f"{where}: {row['file']!r} has a box in line {boxes[file].line}; keep one for each file"
+                )
+            boxes[file] = box
+    return boxes
+
+
+def boxes_in_frame(path: Path, files: Sequence[Path], size: tuple[int, int], crop_pct: float) -> Tensor:
+    """The boxes of some files in the pixels that a network sees.
+
+    The header of each file that has a box is read, for the size of the image.
+
+    Args:
+        path: the boxes file.
+        files: paths of the images, which begin with the folder of the boxes file.
+        size: (H, W) in pixels to which the images are scaled and cropped, see `classifiers.data.decoding.fit_image`.
+        crop_pct: share of each side that the centre crop keeps.
+
+    Returns:
+        (N, 4) int64, see `classifiers.data.source.Batch.boxes`; what the crop leaves of a box, all zero if nothing.
+
+    Raises:
+        ValueError: see `read_boxes`; if the centre of a box lies outside its image.
+        FileNotFoundError: see `read_boxes`.
+    """
+    stored = read_boxes(path)
+    boxes = torch.zeros(len(files), 4, dtype=torch.int64)
+    known = [(index, box) for index, file in enumerate(files) if (box := stored.get(os.path.normpath(file)))]
+
+    def in_frame(position: int) -> tuple[int, int, int, int]:
+        index, box = known[position]
+        try:
+            height, width = upright_size(files[index])
+        except UnreadableImageError:
+            return 0, 0, 0, 0  # whoever decodes the file will say so
+        if not (0 <= box.x + box.w / 2 <= width and 0 <= box.y + box.h / 2 <= height):
+            raise ValueError(
+                f"{path}, line {box.line}: the centre of the box lies outside {files[index].name}, which has "
+                f"{height}x{width} pixels; give left, top, width and height in pixels of the image as it is stored"
+            )
+        return fitted_box(box, (height, width), size, crop_pct)
+
+    for (index, _), box in zip(known, map_threads(in_frame, range(len(known))), strict=True):
+        boxes[index] = torch.tensor(box)
+    return boxes
+
+
+def fitted_box(
+    box: StoredBox, stored: tuple[int, int], size: tuple[int, int], crop_pct: float
+) -> tuple[int, int, int, int]:
+    """Where `fit_image` moves a box.
+
+    Args:
+        box: in pixels of the stored image.
+        stored: (H, W) of the stored image.
+        size: (H, W) of the frame.
+        crop_pct: share of each side that the centre crop keeps.
+
+    Returns:
+        (top, left, bottom, right) of its visible part in pixels of the frame; zeros if none of it is visible.
+    """
+    left, top, right, bottom = centre_crop(stored, size, crop_pct)
+    rows, columns = size[0] / (bottom - top), size[1] / (right - left)
+    edges = (
+        (round((box.y - top) * rows), round((box.y + box.h - top) * rows), size[0]),
+        (round((box.x - left) * columns), round((box.x + box.w - left) * columns), size[1]),
+    )
+    (upper, lower), (first, last) = ((max(0, low), min(max(high, low + 1), most)) for low, high, most in edges)
+    return (upper, first, lower, last) if upper < lower and first < last else (0, 0, 0, 0)
+
+
+def _numbers(row: dict[str, str], where: str) -> list[float]:
+    try:
+        numbers = [float(row[name]) for name in _COLUMNS[1:]]
+    except (TypeError, ValueError):
+        numbers = [math.nan]
+    if not all(map(math.isfinite, numbers)):
+        given = ", ".join(f"{name}={row[name]!r}" for name in _COLUMNS[1:])
+        raise ValueError(f"{where}: {given}; pass four numbers")
+    if min(numbers[2:]) <= 0:
+        raise ValueError(f"{where}: w={numbers[2]:g}, h={numbers[3]:g}; pass sizes above 0")
+    return numbers

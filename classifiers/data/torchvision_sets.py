@@ -1,0 +1,222 @@
+"""Data sets of torchvision by name, with their official splits."""
+
+from __future__ import annotations
+
+import difflib
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+import torch
+import torchvision
+
+from classifiers.data.collection import FileCollection
+from classifiers.data.folder import FolderImages
+from classifiers.data.held_out import held_out
+from classifiers.data.path_list import PathList
+from classifiers.data.source import nameless_classes
+from classifiers.files import exclusive
+
+VAL_SHARE = 0.1
+"""Share of the training images of every class that is set aside where a data set has no validation split."""
+
+
+@dataclass(frozen=True)
+class TorchvisionSet:
+    """How a data set of torchvision is read.
+
+    Attributes:
+        folder: where torchvision keeps it, inside its `root`.
+        splits: torchvision's names of our splits; without `"val"`, it is cut from the training images.
+        arguments: further arguments of torchvision's class.
+        class_names: names of the classes of torchvision's data set, by label.
+        group: what a file belongs to that must not be divided between training and validation; itself, if nothing.
+        needs_scipy: whether its labels are in MATLAB's format.
+        is_offered: whether it can still be downloaded.
+    """
+
+    folder: str
+    splits: Mapping[str, str]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    class_names: Callable[[Any], Sequence[str]] = lambda dataset: dataset.classes
+    group: Callable[[str], str] = lambda file: file
+    needs_scipy: bool = False
+    is_offered: bool = True
+
+
+def _imagenette(folder: str, size: str) -> TorchvisionSet:
+    splits = {"train": "train", "test": "val"}
+    return TorchvisionSet(folder, splits, {"size": size}, class_names=lambda dataset: dataset.wnids)
+
+
+TORCHVISION_SETS: dict[str, TorchvisionSet] = {
+    "Imagenette": _imagenette("imagenette2", "full"),
+    "Imagenette-320px": _imagenette("imagenette2-320", "320px"),
+    "Imagenette-160px": _imagenette("imagenette2-160", "160px"),
+    "GTSRB": TorchvisionSet(
+        "gtsrb",
+        {"train": "train", "test": "test"},
+        class_names=lambda _: nameless_classes(43),
+        group=lambda file: file.rpartition("_")[0],  # `00000_00029.ppm` is frame 29 of the first sign of its class
+    ),
+    "Flowers102": TorchvisionSet("flowers-102", {"train": "train", "val": "val", "test": "test"}, needs_scipy=True),
+    "OxfordIIITPet": TorchvisionSet("oxford-iiit-pet", {"train": "trainval", "test": "test"}),
+    "Food101": TorchvisionSet("food-101", {"train": "train", "test": "test"}),
+    "FGVCAircraft": TorchvisionSet("fgvc-aircraft-2013b", {"train": "train", "val": "val", "test": "test"}),
+    "StanfordCars": TorchvisionSet(
+        "stanford_cars", {"train": "train", "test": "test"}, needs_scipy=True, is_offered=False
+    ),
+}
+"""Data sets by name: that of torchvision's class and, after a hyphen, a size. Imagenette's classes are WordNet ids."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchvisionImages(FileCollection):
+    """A data set of torchvision, downloaded on first use; later, and without a network, its folder is read.
+
+    `"test"` is what the data set's authors report on. Where they give no validation split, `VAL_SHARE` of the training
+    images are set aside for it.
+
+    Attributes:
+        name: a key of `TORCHVISION_SETS`.
+        root: the folder that holds torchvision's data sets; None takes one in the user's cache folder.
+
+    Raises:
+        ValueError: if a setting is out of range.
+    """
+
+    name: str | None = None
+    root: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.name not in TORCHVISION_SETS:
+            near = difflib.get_close_matches(self.name or "", TORCHVISION_SETS, 1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            raise ValueError(f"name={self.name!r}: {hint}pass one of {', '.join(TORCHVISION_SETS)}")
+
+    def class_names(self) -> tuple[str, ...] | None:
+        """See `ImageCollection.class_names`; None before the data set has been downloaded."""
+        dataset = self._found("train")
+        return None if dataset is None else self._names(dataset)
+
+    def files(self, split: str) -> FolderImages:
+        """See `FileCollection.files`."""
+        entry = self._entry
+        is_cut = "val" not in entry.splits
+        dataset = self._dataset("train" if is_cut and split == "val" else split)
+        names, labels = _samples(dataset)
+        root = os.path.join(self._root, "")
+        files = PathList.of(root, (name.removeprefix(root) for name in names))
+        images = FolderImages(
+            files,
+            torch.tensor(labels),
+            self._names(dataset),
+            self.image_size,
+            self.crop_pct,
+            self.interpolation,
+        )
+        if not is_cut or split == "test":
+            return images
+        aside = held_out(images.labels, [entry.group(name) for name in names], VAL_SHARE)
+        return images.only((aside if split == "val" else ~aside).nonzero().flatten())
+
+    def calibration_split(self, reported: str) -> str:
+        """See `ImageCollection.calibration_split`."""
+        return "train" if reported == "val" else "val"
+
+    @property
+    def _entry(self) -> TorchvisionSet:
+        return TORCHVISION_SETS[self.name or ""]
+
+    @property
+    def _root(self) -> Path:
+        return Path(self.root) if self.root is not None else default_root()
+
+    @property
+    def _place(self) -> Path:
+        return self._root / self._entry.folder
+
+    def _names(self, dataset: Any) -> tuple[str, ...]:
+        return tuple(map(str, self._entry.class_names(dataset)))
+
+    def _dataset(self, split: str) -> Any:
+        """Torchvision's data set, downloaded if it is not there."""
+        found = self._found(split)
+        if found is not None:
+            return found
+        self._download(split)
+        return self._opened(split)
+
+    def _found(self, split: str) -> Any:
+        """Torchvision's data set; None if it is not there."""
+        if self._entry.needs_scipy and importlib.util.find_spec("scipy") is None:
+            raise ValueError(f"{self.name} needs scipy to read its labels; run `pip install scipy`")
+        try:
+            return self._opened(split)
+        except RuntimeError:  # torchvision's for a data set that is not there
+            return None
+
+    def _opened(self, split: str, root: Path | None = None) -> Any:
+        entry = self._entry
+        kind = getattr(torchvision.datasets, (self.name or "").partition("-")[0])
+        download = root is not None
+        try:
+            return kind(root or self._root, split=entry.splits[split], download=download, **entry.arguments)
+        except (OSError, KeyError, ValueError) as error:
+            if download:
+                raise
+            raise FileNotFoundError(
+                f"{self.name} in {self._place} is incomplete ({error}); remove that folder to have it downloaded again"
+            ) from error
+
+    def _download(self, split: str) -> None:
+        """Downloads beside its place and moves it there when it is whole; other processes wait meanwhile."""
+        if not self._entry.is_offered:
+            raise FileNotFoundError(
+                f"{self.name} is not in {self._place}, and its authors no longer offer it for download; put a copy "
+                "there, laid out as torchvision's documentation says, or pass root="
+            )
+        try:
+            self._root.mkdir(parents=True, exist_ok=True)
+            with exclusive(self._root / f".{self._entry.folder}.lock"):
+                if self._found(split) is not None:
+                    return
+                with tempfile.TemporaryDirectory(prefix=".download-", dir=self._root) as beside:
+                    self._opened(split, Path(beside))
+                    _move_into(Path(beside) / self._entry.folder, self._place)
+        except (OSError, RuntimeError) as error:
+            raise FileNotFoundError(
+                f"{self.name} is not in {self._place} and can't be downloaded ({error}); connect to a network once, or "
+                "pass root= the folder that holds torchvision's data sets"
+            ) from error
+
+
+def default_root() -> Path:
+    """Where downloaded data sets are kept: in `$GFNET_CACHE`, else in the user's cache folder."""
+    return Path(os.environ.get("GFNET_CACHE") or platformdirs.user_cache_dir("gfnet-gym")) / "torchvision"
+
+
+def _samples(dataset: Any) -> tuple[list[str], list[int]]:
+    """Files and labels of torchvision's data set, under the names that its classes have for them."""
+    if hasattr(dataset, "_samples"):
+        files, labels = zip(*dataset._samples, strict=True)
+    else:
+        files, labels = dataset._images if hasattr(dataset, "_images") else dataset._image_files, dataset._labels
+    return [os.fspath(file) for file in files], [int(label) for label in labels]
+
+
+def _move_into(source: Path, target: Path) -> None:
+    """Moves a folder's content; what the target has already stays. Archives that were unpacked are left behind."""
+    target.mkdir(exist_ok=True)
+    for path in source.iterdir():
+        there = target / path.name
+        if path.is_dir() and there.is_dir():
+            _move_into(path, there)
+        elif not there.exists() and not path.name.endswith((".zip", ".tgz", ".tar.gz")):
+            path.replace(there)

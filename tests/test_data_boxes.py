@@ -1,0 +1,161 @@
+"""`boxes.csv`: what it may say, and where a box ends up once its image is scaled and cropped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import random_classifier
+from PIL import Image
+
+from agents.evaluation.metrics import pointing_game
+from agents.evaluation.rollout import evaluate
+from agents.runs.config import DataSpec
+from agents.runs.images import open_images
+from classifiers.data.boxes import StoredBox, fitted_box, read_boxes
+from classifiers.data.decoding import decode_image
+from classifiers.data.random_crops import RandomCrops
+from classifiers.data.registry import ImageFolder
+from classifiers.inference.frozen import frozen
+from classifiers.networks.spec import ClassifierSpec
+from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
+from gfnet_env.rendering import TRUE_BOX
+
+HEADER = "file,x,y,w,h,track\n"
+EVERYTHING = torch.arange(4)
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Path:
+    """Two classes of two pictures in each split, 60x80 and black but for a white rectangle at (x=20, y=15), 16x10."""
+    for split in ("train", "val"):
+        for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
+            picture = Image.new("RGB", (80, 60))
+            picture.paste((255, 255, 255), (20, 15, 36, 25))
+            path = tmp_path / split / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture.save(path)
+    lines = "".join(f"val/{name}.png,20,15,16,10,7\n" for name in ("a/0", "a/1", "b/0"))
+    (tmp_path / "boxes.csv").write_text(HEADER + lines)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("size", "crop_pct"), [((60, 80), 1.0), ((120, 160), 1.0), ((45, 45), 1.0), ((48, 48), 0.75)])
+def test_a_box_lies_where_its_pixels_do(tree: Path, size: tuple[int, int], crop_pct: float) -> None:
+    source = ImageFolder(root=tree, height=size[0], width=size[1], crop_pct=crop_pct).open("val")
+
+    batch = source.fetch(EVERYTHING)
+
+    assert not batch.boxes[3].any()  # has no line
+    for image, (top, left, bottom, right) in zip(batch.images[:3], batch.boxes[:3].tolist(), strict=True):
+        bright = (image[0] > 127).nonzero()
+        found = [*bright.min(dim=0).values.tolist(), *(bright.max(dim=0).values + 1).tolist()]
+        assert np.abs(np.subtract(found, (top, left, bottom, right))).max() <= 1
+
+
+def test_every_way_to_the_images_keeps_their_boxes(tree: Path) -> None:
+    spec = DataSpec(kind="image_folder", root=str(tree), height=60, width=80)
+
+    kept = open_images(spec, "val")
+    few = spec.collection.open("val", 2)
+
+    assert kept.fetch(EVERYTHING).boxes.tolist() == [[15, 20, 25, 36]] * 3 + [[0] * 4]
+    assert few.fetch(torch.arange(2)).boxes.tolist() == [[15, 20, 25, 36], [0] * 4]
+    assert not spec.collection.open("train").fetch(EVERYTHING).boxes.any()
+    crops = RandomCrops(ImageFolder(root=tree, height=60, width=80).open("val"), (0.5, 1.0))
+    assert not crops.fetch(EVERYTHING).boxes.any()
+
+
+def test_skipped_files_take_their_boxes_with_them(tree: Path) -> None:
+    (tree / "val" / "a" / "0.png").write_text("no picture")
+
+    source = ImageFolder(root=tree, height=60, width=80, unreadable="skip").open("val")
+
+    assert source.fetch(torch.arange(3)).boxes.any(dim=1).tolist() == [True, True, False]
+
+
+def test_boxes_are_those_of_upright_images(tree: Path) -> None:
+    upright = Image.new("RGB", (60, 80))
+    upright.paste((255, 255, 255), (10, 40, 30, 50))
+    exif = Image.Exif()
+    exif[274] = 6  # stored lying on its side
+    path = tree / "val" / "a" / "0.jpg"
+    upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=100)
+    (tree / "boxes.csv").write_text(HEADER + "val/a/0.jpg,10,40,20,10,\n")
+
+    source = ImageFolder(root=tree, height=80, width=60).open("val")
+
+    assert source.boxes is not None and source.boxes[0].tolist() == [40, 10, 50, 30]
+    assert decode_image(path, (80, 60))[42:48, 12:28].min() > 200
+
+
+def test_what_a_crop_leaves_of_a_box_is_its_box() -> None:
+    half, gone = StoredBox(1, 0, 20, 40, 10), StoredBox(2, 0, 20, 8, 10)
+
+    assert fitted_box(half, (60, 100), (60, 60), 1.0) == (20, 0, 30, 20)
+    assert fitted_box(gone, (60, 100), (60, 60), 1.0) == (0, 0, 0, 0)
+    assert fitted_box(StoredBox(3, 50, 20, 0.1, 0.1), (60, 100), (60, 60), 1.0) == (20, 30, 21, 31)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,x,y,w\nval/a/0.png,1,2,3\n", r"has the columns file, x, y, w; pass file,x,y,w,h and, if known, track"),
+        ("file,x,y,w,h,label\nval/a/0.png,1,2,3,4,5\n", r"has the columns .*, label; pass file,x,y,w,h"),
+        ("", r"has the columns \(none\); pass file,x,y,w,h"),
+        (HEADER + "val/a/0.png,1,2,-3,4,\n", r"line 2: w=-3, h=4; pass sizes above 0"),
+        (HEADER + "val/a/0.png,1,2,3,0,\n", r"line 2: w=3, h=0; pass sizes above 0"),
+        (HEADER + "val/a/0.png,1,two,3,4,\n", r"line 2: x='1', y='two', w='3', h='4'; pass four numbers"),
+        (HEADER + "val/a/0.png,1,nan,3,4,\n", r"line 2: .*; pass four numbers"),
+        (HEADER + "val/a/0.png,1\n", r"line 2: x='1', y=None, .*; pass four numbers"),
+        (HEADER + "val/a/0.png,1,2,3,4,\n" * 2, r"line 3: 'val/a/0.png' has a box in line 2; keep one for each file"),
+        (HEADER + "val/a/0.png,90,2,3,4,\n", r"line 2: the centre of the box lies outside 0.png, which has 60x80"),
+    ],
+)
+def test_bad_boxes_are_one_sentence(tree: Path, text: str, message: str) -> None:
+    (tree / "boxes.csv").write_text(text)
+
+    with pytest.raises(ValueError, match=message):
+        ImageFolder(root=tree, height=60, width=80).open("val")
+
+
+def test_boxes_of_missing_files_are_refused_in_every_split(tree: Path) -> None:
+    (tree / "boxes.csv").write_text(HEADER + "test/a/9.png,1,2,3,4,\n")
+
+    with pytest.raises(FileNotFoundError, match=r"boxes.csv, line 2: 'test/a/9.png' is not a file of .*; name files"):
+        ImageFolder(root=tree, height=60, width=80).open("train")
+
+
+def test_the_track_may_be_left_out(tree: Path) -> None:
+    (tree / "boxes.csv").write_text("h,w,y,x,file\n4,3,2,1,val/a/0.png\n")
+
+    assert list(read_boxes(tree / "boxes.csv").values()) == [StoredBox(2, 1, 2, 3, 4)]
+
+
+def test_evaluation_and_pictures_know_the_boxes(tree: Path) -> None:
+    source = ImageFolder(root=tree, height=60, width=80).open("val")
+    spec = ClassifierSpec(encoder="small_resnet", patch_size=32, num_glimpses=3, hidden_size=16)
+    classifier = frozen(random_classifier(spec, num_classes=2))
+
+    class Corners:
+        """Looks at the bottom right, then at the top left, where the rectangle is."""
+
+        multiply_adds = 0
+
+        def __call__(self, view: object, state: int | None) -> tuple[torch.Tensor, int]:
+            turn = state or 0
+            return torch.full((4, 2), float(turn == 0)), turn + 1
+
+    record = evaluate(classifier, source, Corners())
+    env = GlanceFocusEnv(Task(source, classifier), EpisodeSpec(), render_mode="rgb_array")
+    _, info = env.reset(seed=0, options={"index": 0})
+    picture = env.render()
+
+    assert pointing_game(record) == [0.0, 1.0]
+    assert info["box"].tolist() == [15, 20, 25, 36]
+    assert picture is not None
+    rows, columns = (picture == TRUE_BOX).all(axis=2).nonzero()
+    scale = 7  # a picture is at least 384 pixels high
+    assert (rows.max() - rows.min() + 1, columns.max() - columns.min() + 1) == (10 * scale, 16 * scale)
