@@ -60,7 +60,7 @@ def test_agents_learn_where_the_one_good_place_is(
     env = _env(classifier, red_corner_images, num_envs=num_envs)
     agent = make_agent(name, env, seed=0, policy_kwargs=SMALL_UNITS, **options)
 
-    train_agent(agent, steps, seed=0)
+    train_agent(agent, steps, seed=0, action_std_schedule=(0.3, 0.1) if name in ON_POLICY else None)
 
     record = evaluate(classifier, red_corner_images, DeterministicPolicy(agent))
     assert (record.location[:, 0] > 0.9).all()
@@ -242,7 +242,7 @@ def test_policy_cost_is_counted_on_the_network(classifier: FrozenClassifier, sce
     history = 3 * 2 + 4  # three locations, four glimpses
     flat = 32 * height * width + classifier.hidden_size + history
     attention = 8 * height * width * (channels + 2)
-    vector = 256 + 2 * 8
+    vector = 256 + 2 * 8 + 4
     extractor = channels * 32 * height * width + flat * 256 + attention
 
     assert DeterministicPolicy(make_agent("ppo", env)).multiply_adds == extractor + vector * 2
