@@ -15,16 +15,7 @@ from gfnet_env.tasks import SHIPPED_RUN, image_folder_task
 
 FOLDER = "GFNet-ImageFolder-v0"
 LITE = {"classifier": "average:timm:tf_efficientnet_lite0", "weights": "package:efficientnet-lite0"}
-IDS = ("n02102040", "n03028079")  # English springer, church: labels 217 and 497
-
-
-@pytest.fixture
-def wordnet_tree(picture_tree: Path) -> Path:
-    """`picture_tree` with classes by ImageNet's ids."""
-    for split in ("train", "val"):
-        for name, wordnet_id in zip(("left", "right"), IDS, strict=True):
-            (picture_tree / split / name).rename(picture_tree / split / wordnet_id)
-    return picture_tree
+LABELS = [217, 497]  # of the classes of `wordnet_tree`
 
 
 @pytest.fixture
@@ -46,7 +37,7 @@ def test_weights_of_a_package_work_without_training(wordnet_tree: Path) -> None:
 
     images = envs.unwrapped.dynamics.images  # as large as the glance
     with torch.inference_mode():
-        logits = encoder.classifier(encoder.encode_pixels(images).pooled)[:, [217, 497]]
+        logits = encoder.classifier(encoder.encode_pixels(images).pooled)[:, LABELS]
     confidence, prediction = logits.softmax(dim=1).max(dim=1)
     assert info["prediction"].tolist() == prediction.tolist()
     assert info["confidence"] == pytest.approx(confidence.numpy(), abs=1e-4)
@@ -63,7 +54,7 @@ def test_weights_of_a_file_work_likewise(wordnet_tree: Path, tmp_path: Path) -> 
     )
 
     encoders = (task.classifier.global_encoder, task.classifier.local_encoder)
-    assert all(torch.equal(each.classifier.weight, network.fc.weight[[217, 497]]) for each in encoders)
+    assert all(torch.equal(each.classifier.weight, network.fc.weight[LABELS]) for each in encoders)
 
 
 def test_other_classes_need_stage_i(picture_tree: Path) -> None:

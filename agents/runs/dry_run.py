@@ -43,11 +43,10 @@ def check_weights(config: RunConfig) -> None:
         FileNotFoundError: if they are a file that does not exist.
         ConnectionError: if they can't be downloaded.
     """
-    weights = config.initialization and config.initialization.weights
-    if weights is None:
+    if config.initialization is None or config.initialization.weights is None:
         return
     try:
-        build_encoder(config.classifier.encoder, _CLASSES, weights)
+        build_encoder(config.classifier.encoder, _CLASSES, config.initialization.weights)
     except ValueError as error:
         raise ConfigError(f"config initialization.weights: {error}") from error
 
