@@ -13,6 +13,7 @@ How the pixels of each kind of image become 8-bit RGB:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -33,6 +34,7 @@ MAX_PIXELS = 89_478_485
 INTERPOLATIONS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 """How files are scaled, by name."""
 
+_STRIP = 16  # times the length that is used of an image
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -86,16 +88,35 @@ def decode_whole(path: Path | str) -> Image.Image:
 
 
 def fit_image(image: Image.Image, size: tuple[int, int], crop_pct: float, interpolation: str) -> np.ndarray:
-    """An image in RGB, scaled to cover a size, then cropped; see `decode_image`."""
+    """An image in RGB, scaled to cover a size, then cropped; see `decode_image`.
+
+    Gives the pixels of torchvision's and timm's pipelines: one side is scaled to the size's divided by `crop_pct`,
+    rounded down, the other one, which is longer than needed, in proportion, and the centre is cut out.
+    """
     rgb = to_rgb(image)
-    crop = centre_crop((rgb.height, rgb.width), size, crop_pct)
-    return np.asarray(rgb.resize((size[1], size[0]), INTERPOLATIONS[interpolation], box=crop))
+    height, width = size
+    covered = tuple(math.floor(side / crop_pct + 1e-6) for side in (width, height))  # 224 / (224 / 232) is 231.99...
+    tight = 0 if covered[0] * rgb.height >= covered[1] * rgb.width else 1
+    rgb = _without_far_ends(rgb, 1 - tight, covered[1 - tight] * rgb.size[tight] / covered[tight])
+    whole = [covered[tight] * side // rgb.size[tight] for side in rgb.size]
+    left, top = round((whole[0] - width) / 2), round((whole[1] - height) / 2)
+    scaled = rgb.resize((whole[0], whole[1]), INTERPOLATIONS[interpolation])
+    return np.asarray(scaled.crop((left, top, left + width, top + height)))
+
+
+def _without_far_ends(image: Image.Image, axis: int, used: float) -> Image.Image:
+    """The middle of a long strip, of which little is used: scaled up, a strip of few pixels would fill the memory."""
+    length = min(image.size[axis], math.ceil(_STRIP * used))
+    start = (image.size[axis] - length) // 2
+    box = [0, 0, *image.size]
+    box[axis], box[axis + 2] = start, start + length
+    return image.crop((box[0], box[1], box[2], box[3]))
 
 
 def centre_crop(
     image_size: tuple[int, int], size: tuple[int, int], crop_pct: float
 ) -> tuple[float, float, float, float]:
-    """The part of an upright image that `fit_image` keeps, the same as that of Pillow's `ImageOps.fit`.
+    """The part of an upright image that `fit_image` keeps, to a pixel of the result.
 
     Args:
         image_size: (H, W) of the image in pixels.
