@@ -13,7 +13,39 @@ from torch import Tensor, nn
 from agents.policies.extractor import GlimpseExtractor, Observation, extractor_arguments
 from agents.policies.initial_looks import start_at_initial_looks
 
+_SLOPE_ENDS, _PULL = 1.5, 0.1  # |pre-activation| from which on tanh is flat (0.905), and the penalty's coefficient
 _FIRST_STOP_MEAN, _STOP_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
+
+
+class _Pull(torch.autograd.Function):
+    """The identity, whose gradient has that of a penalty added: half the squared excess, averaged over the batch."""
+
+    @staticmethod
+    def forward(ctx: Any, preactivation: Tensor) -> Tensor:
+        """(B, A), unchanged."""
+        ctx.save_for_backward(preactivation)
+        return preactivation.view_as(preactivation)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        """(B, A), with the penalty's part."""
+        z = ctx.saved_tensors[0].detach()
+        excess = z - z.clamp(-_SLOPE_ENDS, _SLOPE_ENDS)
+        return gradient + (_PULL / len(z)) * excess
+
+
+class PulledTanh(nn.Module):
+    """tanh that pulls its input back to where it has a slope while it is trained.
+
+    A mean in the flat part of tanh has next to no gradient, so that a policy whose mean gets there, in a corner of the
+    image, stays there. Works with any algorithm, as no loss has to know of it. Not in the paper.
+    """
+
+    def forward(self, preactivation: Tensor) -> Tensor:
+        """(B, A) -> (B, A) in [-1, 1]."""
+        if self.training and torch.is_grad_enabled():
+            preactivation = _Pull.apply(preactivation)  # type: ignore[no-untyped-call]
+        return torch.tanh(preactivation)
 
 
 class SquashedMeanGaussian(ActorCriticPolicy):
@@ -55,7 +87,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         num_steps = getattr(self.features_extractor, "num_steps", 0) if self._keeps_step_bias else 0
         start_at_initial_looks(self.action_net, num_steps)
         nn.init.constant_(self.action_net.bias[2:], math.atanh(_FIRST_STOP_MEAN))
-        self.action_net = nn.Sequential(self.action_net, nn.Tanh())
+        self.action_net = nn.Sequential(self.action_net, PulledTanh())
         log_std = self.log_std.detach().clone()
         del self.log_std
         self.register_buffer("log_std", log_std)  # not a parameter: TRPO differentiates all parameters
