@@ -150,6 +150,15 @@ def picture_tree(tmp_path: Path) -> Path:
     return tmp_path / "tree"
 
 
+@pytest.fixture
+def wordnet_tree(picture_tree: Path) -> Path:
+    """`picture_tree` with two ImageNet ids for classes: English springer and church, its labels 217 and 497."""
+    for split in ("train", "val"):
+        for name, wordnet_id in (("left", "n02102040"), ("right", "n03028079")):
+            (picture_tree / split / name).rename(picture_tree / split / wordnet_id)
+    return picture_tree
+
+
 @pytest.fixture(scope="session")
 def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A published file of the smallest model, as the authors saved it: with results in NumPy."""

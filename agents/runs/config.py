@@ -88,7 +88,9 @@ class InitializationSpec:
         low_resolution: fine-tuning of that network on images resized to the glance's size; f_G starts from it.
         low_resolution_sides: sides in pixels, from large to small, at which the network is fine-tuned before the
             glance's; each takes the epochs of `low_resolution`. Shrinking in one step loses small objects.
-        weights: name of torchvision weights to start from (`"DEFAULT"`); None starts at random.
+        weights: pretrained weights to start from: a library's own (`"DEFAULT"`), a file, or `"package:NAME"`, see
+            `classifiers.build_encoder`; None starts at random. The last layer is new, unless all classes are named by
+            ImageNet's WordNet ids: the network then knows them before any training.
     """
 
     full_resolution: FitSpec

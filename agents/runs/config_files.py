@@ -18,6 +18,7 @@ from agents.runs.unused_settings import check_unused
 from agents.runs.yaml_text import ConfigError, parse_setting, parse_yaml, shortened, with_short_values
 from classifiers.checkpoints import load_classifier
 from classifiers.networks.spec import ADJUSTABLE
+from classifiers.networks.weight_files import is_file_name
 from gfnet_env.tasks import run_weights
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -42,7 +43,8 @@ def load_config(name_or_path: str, changes: list[str] | None = None, *, may_be_u
         may_be_unused: whether settings may change nothing, as when the same changes go to several configs.
 
     Returns:
-        The checked config; paths in it (`data.root`, `start`) are absolute, so that a run can be used from anywhere.
+        The checked config; paths in it (`data.root`, `start`, `initialization.weights`) are absolute, so that a run can
+        be used from anywhere.
 
     Raises:
         ConfigError: if there is none, or a key or value is wrong; says which, and suggests a similar name.
@@ -118,7 +120,12 @@ def _take_networks_of_start(tree: dict[str, Any]) -> None:
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     root = config.data.root and str(Path(config.data.root).absolute())
     start = config.start if config.start in (None, "shipped") else str(Path(config.start).absolute())
-    return dataclasses.replace(config, start=start, data=dataclasses.replace(config.data, root=root))
+    initialization = config.initialization
+    if initialization is not None and initialization.weights is not None and is_file_name(initialization.weights):
+        weights = str(Path(initialization.weights).absolute())
+        initialization = dataclasses.replace(initialization, weights=weights)
+    data = dataclasses.replace(config.data, root=root)
+    return dataclasses.replace(config, start=start, data=data, initialization=initialization)
 
 
 def parse_config(tree: dict[str, Any]) -> RunConfig:

@@ -1,4 +1,7 @@
-"""Stage II tried out on one black image before anything trains, so that a wrong option costs seconds, not hours."""
+"""What a run needs, tried out before anything trains, so that a wrong option costs seconds, not hours.
+
+Pretrained weights are loaded, and stage II runs on one black image.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +23,32 @@ from classifiers.checkpoints import load_classifier
 from classifiers.data.source import nameless_classes
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.encoders import build_encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from gfnet_env import EpisodeSpec, Task
 from gfnet_env.tasks import run_weights
 
 _ENVS = 2
 _CLASSES = 10  # where the data are not open yet; only the shapes of observations could depend on it
+
+
+def check_weights(config: RunConfig) -> None:
+    """Loads the pretrained weights that the encoders start from, if any, as the training will.
+
+    Args:
+        config: the run's.
+
+    Raises:
+        ConfigError: if there are no such weights, or they don't fit the encoder.
+        FileNotFoundError: if they are a file that does not exist.
+        ConnectionError: if they can't be downloaded.
+    """
+    if config.initialization is None or config.initialization.weights is None:
+        return
+    try:
+        build_encoder(config.classifier.encoder, _CLASSES, config.initialization.weights)
+    except ValueError as error:
+        raise ConfigError(f"config initialization.weights: {error}") from error
 
 
 def check_stage2(config: RunConfig) -> None:

@@ -18,7 +18,7 @@ from agents.policies.protocol import LookPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.runs.compiling import compiles_stage2
 from agents.runs.config import RunConfig
-from agents.runs.dry_run import check_stage2
+from agents.runs.dry_run import check_stage2, check_weights
 from agents.runs.folder import RunFolder, start_folder
 from agents.runs.images import calibration_split, open_images, open_training_images
 from agents.runs.loaded import LoadedRun, as_configured
@@ -71,9 +71,10 @@ class Pipeline:
             The metrics, also written to `metrics.json`; empty in processes other than the first.
 
         Raises:
-            ConfigError: if a setting of stage II does not work; nothing is trained then.
+            ConfigError: if a setting of stage II or the pretrained weights don't work; nothing is trained then.
             ValueError: if config and data don't fit each other, or a file of the run is damaged.
-            FileNotFoundError: if data or the run to start from are missing.
+            FileNotFoundError: if data, weights or the run to start from are missing.
+            ConnectionError: if pretrained weights can't be downloaded.
             NotANumberError: if a loss stops being a number.
             OSError: if the folder can't be written.
         """
@@ -99,7 +100,9 @@ class Pipeline:
         return metrics
 
     def _check(self) -> None:
-        """Finds what would stop the run later on: settings that don't work, files that are damaged."""
+        """Finds what would stop the run later on: settings and weights that don't work, files that are damaged."""
+        if self.config.start is None and not self.files.full_resolution.is_file():
+            check_weights(self.config)
         for files in self.rounds:
             stage2 = files.policy.parent
             if (stage2 / "training.pt").is_file():

