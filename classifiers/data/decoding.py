@@ -16,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -94,29 +94,15 @@ def fit_image(image: Image.Image, size: tuple[int, int], crop_pct: float, interp
     rounded down, the other one, which is longer than needed, in proportion, and the centre is cut out.
     """
     rgb = to_rgb(image)
-    height, width = size
-    covered = tuple(math.floor(side / crop_pct + 1e-6) for side in (width, height))  # 224 / (224 / 232) is 231.99...
-    tight = 0 if covered[0] * rgb.height >= covered[1] * rgb.width else 1
-    rgb = _without_far_ends(rgb, 1 - tight, covered[1 - tight] * rgb.size[tight] / covered[tight])
-    whole = [covered[tight] * side // rgb.size[tight] for side in rgb.size]
-    left, top = round((whole[0] - width) / 2), round((whole[1] - height) / 2)
-    scaled = rgb.resize((whole[0], whole[1]), INTERPOLATIONS[interpolation])
-    return np.asarray(scaled.crop((left, top, left + width, top + height)))
-
-
-def _without_far_ends(image: Image.Image, axis: int, used: float) -> Image.Image:
-    """The middle of a long strip, of which little is used: scaled up, a strip of few pixels would fill the memory."""
-    length = min(image.size[axis], math.ceil(_STRIP * used))
-    start = (image.size[axis] - length) // 2
-    box = [0, 0, *image.size]
-    box[axis], box[axis + 2] = start, start + length
-    return image.crop((box[0], box[1], box[2], box[3]))
+    fit = _fit((rgb.width, rgb.height), size, crop_pct)
+    scaled = rgb.crop(fit.used).resize(fit.whole, INTERPOLATIONS[interpolation])
+    return np.asarray(scaled.crop((fit.left, fit.top, fit.left + size[1], fit.top + size[0])))
 
 
 def centre_crop(
     image_size: tuple[int, int], size: tuple[int, int], crop_pct: float
 ) -> tuple[float, float, float, float]:
-    """The part of an upright image that `fit_image` keeps, to a pixel of the result.
+    """The part of an upright image that `fit_image` keeps.
 
     Args:
         image_size: (H, W) of the image in pixels.
@@ -126,17 +112,40 @@ def centre_crop(
     Returns:
         (left, top, right, bottom) in pixels of the image, with fractions.
     """
-    height, width = image_size
-    border = 0.5 * (1.0 - crop_pct)
-    left, top = border * width, border * height
-    inner_width, inner_height, ratio = width - 2 * left, height - 2 * top, size[1] / size[0]
-    kept_width, kept_height = inner_width, inner_height
-    if inner_width / inner_height > ratio:
-        kept_width = ratio * inner_height
-    elif inner_width / inner_height < ratio:
-        kept_height = inner_width / ratio
-    left, top = left + 0.5 * (inner_width - kept_width), top + 0.5 * (inner_height - kept_height)
-    return left, top, left + kept_width, top + kept_height
+    fit = _fit((image_size[1], image_size[0]), size, crop_pct)
+    column = (fit.used[2] - fit.used[0]) / fit.whole[0]  # width in the image of a pixel of the part
+    row = (fit.used[3] - fit.used[1]) / fit.whole[1]
+    left, top = fit.used[0] + fit.left * column, fit.used[1] + fit.top * row
+    return left, top, left + size[1] * column, top + size[0] * row
+
+
+class _Fit(NamedTuple):
+    """How an image is fitted into a size: `used` of it is scaled to `whole` (W, H), and cut out from (left, top) on."""
+
+    used: tuple[int, int, int, int]
+    whole: tuple[int, int]
+    left: int
+    top: int
+
+
+def _fit(image_size: tuple[int, int], size: tuple[int, int], crop_pct: float) -> _Fit:
+    """Plans `fit_image` for an image of (W, H) pixels."""
+    height, width = size
+    covered = tuple(math.floor(side / crop_pct + 1e-6) for side in (width, height))  # 224 / (224 / 232) is 231.99...
+    tight = 0 if covered[0] * image_size[1] >= covered[1] * image_size[0] else 1
+    used = _without_far_ends(image_size, 1 - tight, covered[1 - tight] * image_size[tight] / covered[tight])
+    sides = used[2] - used[0], used[3] - used[1]
+    whole = (covered[tight] * sides[0] // sides[tight], covered[tight] * sides[1] // sides[tight])
+    return _Fit(used, whole, round((whole[0] - width) / 2), round((whole[1] - height) / 2))
+
+
+def _without_far_ends(image_size: tuple[int, int], axis: int, used: float) -> tuple[int, int, int, int]:
+    """The middle of a long strip, of which little is used: scaled up, a strip of few pixels would fill the memory."""
+    length = min(image_size[axis], math.ceil(_STRIP * used))
+    start = (image_size[axis] - length) // 2
+    box = [0, 0, *image_size]
+    box[axis], box[axis + 2] = start, start + length
+    return box[0], box[1], box[2], box[3]
 
 
 def upright_size(path: Path | str) -> tuple[int, int]:

