@@ -33,7 +33,7 @@ def _record(
         label_probability=np.zeros(shape, np.float32),
         location=location.astype(np.float32),
         multiply_adds=np.arange(shape[1]),
-        patch_size=patch,
+        patch_sizes=(patch,),
         image_size=size,
     )
 

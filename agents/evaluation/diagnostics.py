@@ -74,7 +74,7 @@ def diagnose(record: EvaluationRecord, exit_confidence: float | None = None) -> 
     Returns:
         See `Diagnostics`.
     """
-    room = np.array(record.image_size) - record.patch_size
+    room = np.array(record.image_size) - record.patch_sizes[0]
     location = record.location[..., room > 0] if room.any() else record.location
     spread = tuple(location.std(axis=0, dtype=np.float64).mean(axis=1).tolist())
     border = float((np.minimum(location, 1.0 - location) < BORDER).any(axis=2).mean())
@@ -110,7 +110,7 @@ def _overlap(location: np.ndarray, record: EvaluationRecord) -> float | None:
     first, second = np.triu_indices(location.shape[1], k=1)
     if len(first) == 0:
         return None
-    side = record.patch_size
+    side = record.patch_sizes[0]
     flat = torch.from_numpy(np.ascontiguousarray(location)).flatten(0, 1)
     corners = top_left_px(flat, record.image_size, side).numpy().reshape(location.shape)
     common = (side - np.abs(corners[:, first] - corners[:, second])).clip(min=0).prod(axis=2)
