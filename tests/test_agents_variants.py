@@ -80,7 +80,7 @@ def test_locations_are_the_actions_first_two_components(
     networks = env.dynamics.classifier
     agent = make_agent(name, env, seed=0, policy_kwargs=SMALL_UNITS)
     assert isinstance(agent.policy, GlimpsePolicy)
-    torch.nn.init.normal_(agent.policy.action_net[0].weight, std=2.0)  # type: ignore[index]  # linear, then tanh
+    torch.nn.init.normal_(agent.policy.action_net[0].weight, std=0.5)  # type: ignore[index]  # linear, then tanh
     observation, _ = env.reset(options={"index": np.arange(24)})
     view = View.first(networks.glance(scenes.images), scenes.images, 4)
 
@@ -90,7 +90,7 @@ def test_locations_are_the_actions_first_two_components(
     record = evaluate(networks, scenes, DeterministicPolicy(agent))  # type: ignore[arg-type]  # on-policy
 
     expected = (actions[:, :2] + 1) / 2
-    assert np.ptp(expected, axis=0).min() > 0.01
+    assert np.ptp(expected, axis=0).min() > 1e-3
     for found in (first.numpy(), alone.numpy(), record.location[:, 0]):
         assert np.allclose(found, expected, atol=1e-5)
 
@@ -150,7 +150,7 @@ def test_policies_pay_only_for_what_they_read(classifier: FrozenClassifier, scen
     assert cost(observe=("hidden",)) == 16 * 16 + 16 * 2
     assert cost(observe=("features",)) == maps + 16 * 2
     history = 3 * 2 + 4  # three locations, four glimpses
-    assert cost(stop_action=True) == maps + (16 + history) * 16 + 16 * 3
+    assert cost(stop_action=True) == maps + (16 + history) * 16 + (16 + 4) * 3  # the one-hot of the step once more
 
 
 # --- runs ---------------------------------------------------------------------------------------------------------
@@ -183,7 +183,7 @@ def test_runs_have_the_rules_of_their_config(tmp_path: Path, scenes: ArrayImages
     recognizer = Recognizer.load(out)
     found = recognizer.predict(scenes.images)
     assert found.multiply_adds[0] == costs[:3].sum() + 2 * run.policy.multiply_adds
-    assert np.array_equal(found.locations[0, 0], recognizer.predict(scenes.images[:1]).locations[0, 0])
+    assert np.allclose(found.locations[0, 0], recognizer.predict(scenes.images[:1]).locations[0, 0], atol=1e-6)
     assert main(["render", str(out), "--images", "0", "--quiet"]) == 0
 
 
