@@ -12,15 +12,16 @@ from torch import Tensor, nn
 
 from agents.policies.extractor import GlimpseExtractor, Observation, extractor_arguments
 
-_FIRST_STOP_MEAN, _STOP_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
+_FIRST_STOP_MEAN, _DECISION_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
+_UNNAMED = ("row", "col", "stop")  # of action spaces that a wrapper has replaced
 
 
 class SquashedMeanGaussian(ActorCriticPolicy):
     """The patch proposal network as an actor-critic of SB3: a Gaussian with squashed mean and fixed deviation (A.2).
 
-    Where the environment has a stop action, a third component decides on it. Its standard deviation is fixed, too, so
-    that the probability of stopping keeps a gradient, and its initial mean is below 0, so that a new policy rarely
-    stops. Not in the paper.
+    Where the environment has a stop action or a size action, further components decide on them. Their standard
+    deviation is fixed, too, so that every decision's probability keeps a gradient. The initial mean of the stop is
+    below 0, so that a new policy rarely stops, that of the size in the middle. Not in the paper.
 
     Args:
         std: standard deviation of the location in the paper's [0, 1] units; A.2 takes 0.1.
@@ -50,7 +51,10 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         super()._build(lr_schedule)
         assert isinstance(self.action_net, nn.Linear)
         nn.init.zeros_(self.action_net.bias)  # the initial mean is the image's centre
-        nn.init.constant_(self.action_net.bias[2:], math.atanh(_FIRST_STOP_MEAN))
+        names = getattr(self.action_space, "names", _UNNAMED)
+        for bias, name in zip(self.action_net.bias, names, strict=False):
+            if name == "stop":
+                nn.init.constant_(bias, math.atanh(_FIRST_STOP_MEAN))
         self.action_net = nn.Sequential(self.action_net, nn.Tanh())
         log_std = self.log_std.detach().clone()
         del self.log_std
@@ -59,7 +63,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
     def set_std(self, std: float) -> None:
         """Sets the location's standard deviation, in the paper's [0, 1] units."""
         self.log_std[:2] = math.log(2.0 * std)  # actions span twice the locations' range
-        self.log_std[2:] = math.log(_STOP_STD)
+        self.log_std[2:] = math.log(_DECISION_STD)
 
 
 class GlimpsePolicy(SquashedMeanGaussian, MultiInputActorCriticPolicy):

@@ -26,8 +26,9 @@ from gfnet_env.observation import observe
 class DeterministicPolicy:
     """An SB3 agent as a `LookPolicy`: the mean action, never a sample.
 
-    It decides where to look, not whether: if the agent may stop (`EpisodeSpec.stop_action`), its stops are ignored, and
-    every image gets all its looks, including those that the agent was never trained to take.
+    It decides where to look, not whether, nor at which size: what an agent decides beyond the place
+    (`EpisodeSpec.stop_action`, `size_action`) is ignored, and every image gets all its looks, including those that the
+    agent was never trained to take.
 
     Args:
         agent: an SB3 algorithm on one of our environments, or its policy. Its observations may be flattened or
@@ -96,7 +97,7 @@ def _observed_keys(agent: BaseAlgorithm | BasePolicy, network: BasePolicy) -> tu
             "the policy's observations are flat, so their parts are unknown; pass observes=, for example "
             "('features', 'hidden')"
         )
-    return tuple(sorted(env.get_attr("dynamics")[0].spec.observe))  # the order of `FlattenObservation`
+    return tuple(sorted(env.get_attr("dynamics")[0].observes))  # the order of `FlattenObservation`
 
 
 def _normalised(normalizer: VecNormalize, seen: dict[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:

@@ -23,11 +23,12 @@ from torch import Tensor, nn
 
 from agents.policies.spatial_soft_argmax import SpatialSoftArgmax
 from classifiers.networks.wide_linear import WideLinear
-from gfnet_env.observation import OBSERVATION_KEYS
+from gfnet_env.observation import OBSERVATION_KEYS, SIZE_KEYS
 
 Observation = dict[str, Tensor]
 
 _MAPS = ("features", "glance")
+_OF_PAPER = ("features", *SIZE_KEYS)
 
 
 class GlimpseExtractor(BaseFeaturesExtractor):
@@ -40,7 +41,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         conv_kernel: side of the convolution's kernel, odd.
         first_units: units of an additional first fully-connected layer; 0 for none.
         reads: keys of the observation to read, where the environment has them; None reads all. The paper's pi reads the
-            feature maps alone.
+            feature maps and, where patches have several sizes, one-hots of the last and the next one (Section 4.2).
         attention_maps: attention maps over each feature map, whose centres of mass (row, col) are appended to the
             vector; 0 for none, as in the paper. They share weights over all positions, whereas a fully-connected layer
             has to learn each position separately.
@@ -96,13 +97,13 @@ class GlimpseExtractor(BaseFeaturesExtractor):
 
 
 PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {
-    "fc_1024": {"conv_channels": 0, "first_units": 2048, "units": 1024, "reads": ("features",)},
-    "fc_512": {"conv_channels": 0, "first_units": 2048, "units": 512, "reads": ("features",)},
-    "fc_256": {"conv_channels": 0, "first_units": 2048, "units": 256, "reads": ("features",)},
-    "conv3x3_32": {"conv_channels": 32, "conv_kernel": 3, "units": 256, "reads": ("features",)},
-    "conv1x1_64": {"conv_channels": 64, "units": 256, "reads": ("features",)},
-    "conv1x1_32": {"conv_channels": 32, "units": 256, "reads": ("features",)},
-    "conv1x1_16": {"conv_channels": 16, "units": 256, "reads": ("features",)},
+    "fc_1024": {"conv_channels": 0, "first_units": 2048, "units": 1024, "reads": _OF_PAPER},
+    "fc_512": {"conv_channels": 0, "first_units": 2048, "units": 512, "reads": _OF_PAPER},
+    "fc_256": {"conv_channels": 0, "first_units": 2048, "units": 256, "reads": _OF_PAPER},
+    "conv3x3_32": {"conv_channels": 32, "conv_kernel": 3, "units": 256, "reads": _OF_PAPER},
+    "conv1x1_64": {"conv_channels": 64, "units": 256, "reads": _OF_PAPER},
+    "conv1x1_32": {"conv_channels": 32, "units": 256, "reads": _OF_PAPER},
+    "conv1x1_16": {"conv_channels": 16, "units": 256, "reads": _OF_PAPER},
 }
 """The rows of Table 6 from the top: `extractor` arguments of the GRU policy, whose GRU has as many units. A.1 uses
 `fc_1024` for ResNets and DenseNets, `conv1x1_32` (Fig. 4) for the others."""

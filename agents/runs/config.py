@@ -106,8 +106,8 @@ class Stage2Spec:
             need no training.
         env_steps: focus steps to train for; rounded up to whole rollouts.
         num_envs: parallel environments; None takes the recipe's number.
-        episode: the environment's rules, without `stop_action`: a run's evaluation, budgets and stage III take a given
-            number of looks, and its recogniser stops by confidence.
+        episode: the environment's rules, without `stop_action` and `size_action`: a run's evaluation, budgets and stage
+            III take given numbers and sizes of looks, and its recogniser decides on them by confidence.
         options: arguments of the algorithm, in place of the recipe's.
         policy_options: arguments of its policy, in place of the recipe's.
         evaluations: how often the policy is evaluated during training, on the images that thresholds are found on; the
@@ -136,11 +136,12 @@ class Stage2Spec:
             raise ValueError(f"agent={self.agent!r} is unknown; pass one of {', '.join((*AGENTS, *FIXED_POLICIES))}")
         if self.env_steps < 1 or (self.num_envs is not None and self.num_envs < 1):
             raise ValueError(f"env_steps={self.env_steps}, num_envs={self.num_envs}; pass 1 or more of each")
-        if self.episode.stop_action:
-            raise ValueError(
-                "episode.stop_action is not for runs, which stop by confidence; leave it out, or train the agent by "
-                "agents.make_agent in an environment with stop_action=True"
-            )
+        for name, verb in (("stop_action", "stop"), ("size_action", "choose sizes")):
+            if getattr(self.episode, name):
+                raise ValueError(
+                    f"episode.{name} is not for runs, which {verb} by confidence; leave it out, or train the agent by "
+                    f"agents.make_agent in an environment with {name}=True"
+                )
         if self.evaluations < 0:
             raise ValueError(f"evaluations={self.evaluations}; pass 0 or more")
         if min(self.action_std_schedule) <= 0:

@@ -94,9 +94,9 @@ def as_configured(classifier: GlanceFocusClassifier, spec: ClassifierSpec, path:
     Raises:
         ValueError: if the networks differ in something that is decided when they are trained.
     """
-    is_same_glance = (spec.patch_size, spec.glance_side) == (classifier.spec.patch_size, classifier.spec.glance_side)
+    is_same_glance = (spec.patch_sizes, spec.glance_side) == (classifier.spec.patch_sizes, classifier.spec.glance_side)
     twin = classifier.with_spec(
-        patch_size=spec.patch_size,
+        patch_sizes=spec.patch_sizes,
         glance_size=None if is_same_glance else spec.glance_side,
         num_glimpses=spec.num_glimpses,
     )

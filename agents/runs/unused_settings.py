@@ -14,7 +14,7 @@ from agents.runs.yaml_text import ConfigError
 _FILE_SETTINGS = ("root", "height", "width", "crop_pct", "interpolation", "unreadable", "train_crop")
 _SEQUENCE_SETTINGS = ("head_lr", "global_lr", "regularization")  # of f_C and the sequence loss, Eq. (6)
 _TRAINING_SETTINGS = ("num_envs", "options", "policy_options", "evaluations", "final_lr_fraction", "compile")
-_REWARD_SETTINGS = ("reward", "reward_samples", "exit_confidence", "step_cost", "observe")
+_REWARD_SETTINGS = ("reward", "reward_samples", "exit_confidence", "step_cost", "price", "observe")
 
 
 class Unused(NamedTuple):
