@@ -12,7 +12,8 @@ from typing import TypeVar
 
 import numpy as np
 
-from agents.evaluation.stopping import ExitFigures, exit_figures
+from agents.evaluation.history_table import HistoryTable
+from agents.evaluation.stopping import ExitFigures
 from agents.evaluation.threshold_search import best_thresholds, quota_thresholds, shares_for_budget
 
 T = TypeVar("T")
@@ -27,7 +28,7 @@ def main() -> None:
     shares = shares_for_budget(COSTS, budget)
 
     def ours() -> ExitFigures:
-        return exit_figures(scores, is_right, COSTS, quota_thresholds(scores, shares))
+        return HistoryTable(scores, is_right, COSTS).figures(quota_thresholds(scores, shares)[:, None])
 
     fast, figures = _milliseconds(ours, rounds=9)
     slow, expected = _milliseconds(lambda: _plain(scores, is_right, shares), rounds=3)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,7 +39,7 @@ def _record(
         label_probability=np.zeros(shape, np.float32),
         location=np.array(location, np.float32),
         multiply_adds=np.arange(1, shape[1] + 1),
-        patch_size=10,
+        patch_sizes=(10,),
         image_size=(20, 20),
     )
 
@@ -59,6 +60,15 @@ def test_pointing_game_wants_the_boxes_centre_inside() -> None:
     assert found == pytest.approx(
         [1 / 3, 2 / 3]
     )  # the second at once, the first later, the third never; the last has none
+
+
+def test_figures_of_several_sizes_are_the_averages_of_their_histories() -> None:
+    locations = [[(1.0, 1.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (0.0, 0.0), (1.0, 1.0)]]
+    record = _record([[0, 1, 0, 1, 1, 1, 0]], locations, [(14, 14, 18, 18)])
+    record = dataclasses.replace(record, patch_sizes=(8, 16))
+
+    assert accuracy_by_step(record) == [1.0, 0.5, 0.25]
+    assert pointing_game(record) == [0.5, 0.75]  # (0,) and all after it, and (1, 1) contain the pixel (16, 16)
 
 
 def test_evaluation_is_the_environments_own_rollout(classifier: FrozenClassifier, scenes: ArrayImages) -> None:

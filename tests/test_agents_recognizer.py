@@ -12,10 +12,17 @@ from conftest import random_classifier
 from PIL import Image
 
 import agents
-from agents.evaluation.budgets import adaptive_figures, apply_exit_rule, budget_curve, cheapest_rule, fit_exit_rule
+from agents.evaluation.budgets import (
+    adaptive_figures,
+    apply_exit_rule,
+    budget_curve,
+    cheapest_rule,
+    fit_exit_rule,
+    history_table,
+)
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import evaluate
-from agents.evaluation.stopping import ExitRule, exit_scores, exit_steps
+from agents.evaluation.stopping import ExitRule
 from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.images import as_batch
 from agents.recognition.recognizer import Recognizer
@@ -58,8 +65,7 @@ def test_leaving_early_is_the_whole_rollout_cut_off(head: str, agent: str, crite
     recognizer.use(budget=budget, criterion=criterion)
     found = recognizer.predict(scenes.images)
 
-    scores = exit_scores(criterion, record.confidence, record.entropy)
-    steps = exit_steps(scores, np.array(recognizer.rule.thresholds))
+    steps = history_table(record, criterion).exits(recognizer.rule.array(4)) + 1
     rows = np.arange(len(steps))
     assert len(set(steps.tolist())) >= 3
     assert (found.step == steps).all()
@@ -191,7 +197,7 @@ def _synthetic_record(count: int, seed: int) -> EvaluationRecord:
         label_probability=confidence,
         location=np.zeros((count, 3, 2), np.float32),
         multiply_adds=np.array([10, 30, 50, 70]),
-        patch_size=8,
+        patch_sizes=(8,),
         image_size=(32, 32),
     )
 
@@ -216,7 +222,7 @@ def test_budget_curves_rank_the_criteria_as_table_7_does() -> None:
 
 def test_cheapest_rule_reaches_the_accuracy_or_says_that_none_does() -> None:
     record = _synthetic_record(4000, 0)
-    whole = apply_exit_rule(record, ExitRule("confidence", (np.inf,) * 3))
+    whole = apply_exit_rule(record, ExitRule.of("confidence", [np.inf] * 3))
 
     rule = cheapest_rule(record, whole.accuracy - 0.05)
 
@@ -225,7 +231,7 @@ def test_cheapest_rule_reaches_the_accuracy_or_says_that_none_does() -> None:
     assert figures.accuracy >= whole.accuracy - 0.05 and figures.cost < whole.cost
     assert cheapest_rule(record, 1.1) is None
     with pytest.raises(ValueError, match="2 thresholds for 4 steps; pass 3"):
-        apply_exit_rule(record, ExitRule("confidence", (0.5, 0.5)))
+        apply_exit_rule(record, ExitRule.of("confidence", [0.5, 0.5]))
     with pytest.raises(ValueError, match="method='luck' is unknown"):
         fit_exit_rule(record, 40.0, method="luck")
 
@@ -297,7 +303,7 @@ def test_the_rule_that_matches_the_full_resolution_network_is_written_whole(scen
     match = adaptive_figures(sure, record, (0.5, 0.5), 10**9)["match"]
 
     assert match["exits"] == [1.0, 0.0, 0.0, 0.0]
-    assert match["thresholds"][0] == 0.0  # everybody out
+    assert match["thresholds"][0] == [0.0]  # everybody out
     assert match["times_fewer"] == pytest.approx(1e9 / record.multiply_adds[0])
     assert adaptive_figures(record, record, (1.1, 1.1), 10**9)["match"] is None
 

@@ -5,7 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from agents.evaluation.stopping import CRITERIA, ExitRule, exit_figures, exit_scores, exit_steps
+from agents.evaluation.history_table import HistoryTable
+from agents.evaluation.stopping import CRITERIA, ExitFigures, ExitRule, exit_scores
 from agents.evaluation.threshold_search import best_thresholds, geometric_shares, quota_thresholds, shares_for_budget
 
 COSTS = np.array([10.0, 30.0, 50.0, 80.0])
@@ -16,6 +17,15 @@ def _record(count: int = 400, steps: int = 4, seed: int = 0) -> tuple[np.ndarray
     rng = np.random.default_rng(seed)
     scores = np.sort(rng.random((count, steps)), axis=1).astype(np.float32)
     return scores, rng.random((count, steps)) < scores
+
+
+def exit_figures(scores: np.ndarray, is_right: np.ndarray, costs: np.ndarray, thresholds: np.ndarray) -> ExitFigures:
+    return HistoryTable(scores, is_right, costs).figures(thresholds[:, None])
+
+
+def exit_steps(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    table = HistoryTable(scores, np.zeros(scores.shape, bool), np.arange(scores.shape[1]))
+    return table.exits(thresholds[:, None]) + 1
 
 
 @pytest.mark.parametrize("budget", [10.0, 10.5, 25.0, 42.5, 60.0, 79.0, 80.0])
@@ -42,10 +52,11 @@ def test_budgets_out_of_range_name_the_range(budget: float) -> None:
         shares_for_budget(COSTS, budget)
 
 
-def test_an_image_leaves_at_the_first_threshold_that_it_reaches() -> None:
+def test_an_image_leaves_at_the_first_threshold_that_it_exceeds() -> None:
     scores = np.array([[0.9, 0.1, 0.1], [0.1, 0.7, 0.9], [0.1, 0.1, 0.0], [0.5, 0.9, 0.9]])
 
-    assert exit_steps(scores, np.array([0.5, 0.7])).tolist() == [1, 2, 3, 1]
+    assert exit_steps(scores, np.array([0.4, 0.6])).tolist() == [1, 2, 3, 1]
+    assert exit_steps(scores, np.array([0.5, 0.7])).tolist() == [1, 3, 3, 2]  # not at the threshold itself
     assert exit_steps(scores, np.array([np.inf, -np.inf])).tolist() == [2, 2, 2, 2]
 
 
@@ -152,9 +163,15 @@ def test_criteria_rank_predictions() -> None:
 
 def test_rules_refuse_what_is_none() -> None:
     with pytest.raises(ValueError, match="criterion='margin' is unknown"):
-        ExitRule("margin", (0.5,))
+        ExitRule.of("margin", [0.5])
     with pytest.raises(ValueError, match="NaN"):
-        ExitRule("confidence", (0.5, float("nan")))
+        ExitRule.of("confidence", [0.5, float("nan")])
+    with pytest.raises(ValueError, match="1 thresholds for 4 steps; pass 3"):
+        ExitRule.of("confidence", [0.5]).array(4)
+    with pytest.raises(ValueError, match="1 thresholds at step 1 for 3 patch sizes; pass 3"):
+        ExitRule.of("confidence", [0.5]).array(2, 3)
+    with pytest.raises(ValueError, match="2 thresholds at step 2 for 3 patch sizes; pass 3"):
+        ExitRule.of("confidence", [[0.5, 0.6, 0.7], [0.5, 0.6]]).array(3, 3)
 
 
 @pytest.mark.parametrize("count", [7, 71, 600, 4999])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ def _record() -> EvaluationRecord:
         prediction=np.ones((5, 3), np.int64),
         location=rng.random((5, 2, 2), np.float32),
         multiply_adds=np.array([10, 20, 30]),
-        patch_size=8,
+        patch_sizes=(8,),
         image_size=(32, 40),
         **by_step,
     )
@@ -117,11 +118,24 @@ def test_records_survive_the_disk_bit_by_bit_with_and_without_a_hash(tmp_path: P
 
     for file in (path, tmp_path / "old"):
         again = load_record(file)
-        assert (again.patch_size, again.image_size) == (8, (32, 40))
+        assert (again.patch_sizes, again.image_size) == ((8,), (32, 40))
         for name, value in vars(record).items():
             assert np.array_equal(getattr(again, name), value), name
             assert np.asarray(getattr(again, name)).dtype == np.asarray(value).dtype
     assert len(json.loads(metadata["sizes"])["sha256"]) == 64
+
+
+def test_records_of_several_sizes_hold_a_column_for_each_history(tmp_path: Path) -> None:
+    path = tmp_path / "learned.safetensors"
+    record = dataclasses.replace(_record(), patch_sizes=(8, 16))
+    save_record(path, record)
+
+    again = load_record(path)
+
+    assert again.patch_sizes == (8, 16) and again.num_steps == 2 and _record().num_steps == 3
+    save_record(path, dataclasses.replace(record, patch_sizes=(8, 16, 24)))  # three nodes are no tree of three sizes
+    with pytest.raises(CheckpointError, match="is damaged or not an evaluation record"):
+        load_record(path)
 
 
 @pytest.mark.parametrize("header", ["null", "{}", "{", '{"patch_size": [], "image_size": 3}'])

@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from agents.evaluation.history_table import HistoryTable
 from agents.evaluation.record import EvaluationRecord
-from agents.evaluation.stopping import ExitFigures, ExitRule, exit_figures, exit_scores
+from agents.evaluation.stopping import ExitFigures, ExitRule, exit_scores
 from agents.evaluation.threshold_search import best_thresholds, quota_thresholds, shares_for_budget
 
 METHODS = ("geometric", "grid_search")
@@ -74,7 +75,27 @@ def _rules(record: EvaluationRecord, budgets: list[float], criterion: str, metho
         found = [front.within(budget) for budget in budgets]
     else:
         raise ValueError(f"method={method!r} is unknown; pass one of {', '.join(METHODS)}")
-    return [ExitRule(criterion, tuple(thresholds.tolist())) for thresholds in found]
+    return [ExitRule.of(criterion, thresholds) for thresholds in found]
+
+
+def history_table(record: EvaluationRecord, criterion: str = "confidence", seed: int = 0) -> HistoryTable:
+    """The part of a record that thresholds depend on.
+
+    Args:
+        record: of any images.
+        criterion: one of `agents.evaluation.stopping.CRITERIA`.
+        seed: of the criterion `"random"`.
+
+    Returns:
+        The table.
+
+    Raises:
+        ValueError: if there is no such criterion, or a score is not a number.
+    """
+    scores = exit_scores(criterion, record.confidence, record.entropy, seed)
+    return HistoryTable(
+        scores, record.prediction == record.label[:, None], record.multiply_adds, len(record.patch_sizes)
+    )
 
 
 def apply_exit_rule(record: EvaluationRecord, rule: ExitRule, *, seed: int = 1) -> ExitFigures:
@@ -82,7 +103,7 @@ def apply_exit_rule(record: EvaluationRecord, rule: ExitRule, *, seed: int = 1) 
 
     Args:
         record: of the images to evaluate it on.
-        rule: with one threshold fewer than the record has steps.
+        rule: with a row for each step but the last, of a threshold for each patch size.
         seed: of the criterion `"random"`.
 
     Returns:
@@ -91,11 +112,8 @@ def apply_exit_rule(record: EvaluationRecord, rule: ExitRule, *, seed: int = 1) 
     Raises:
         ValueError: if the number of thresholds does not fit.
     """
-    steps = len(record.multiply_adds)
-    if len(rule.thresholds) != steps - 1:
-        raise ValueError(f"{len(rule.thresholds)} thresholds for {steps} steps; pass {steps - 1}")
-    scores = exit_scores(rule.criterion, record.confidence, record.entropy, seed)
-    return exit_figures(scores, _is_right(record), record.multiply_adds, np.array(rule.thresholds))
+    thresholds = rule.array(record.num_steps, len(record.patch_sizes))
+    return history_table(record, rule.criterion, seed).figures(thresholds)
 
 
 def budget_curve(
@@ -145,7 +163,7 @@ def cheapest_rule(calibration: EvaluationRecord, accuracy: float) -> ExitRule | 
     reached = np.flatnonzero(front.accuracy >= accuracy)
     if len(reached) == 0:
         return None
-    return ExitRule("confidence", tuple(front.thresholds[reached[0]].tolist()))
+    return ExitRule.of("confidence", front.thresholds[reached[0]])
 
 
 def adaptive_figures(
@@ -179,7 +197,10 @@ def adaptive_figures(
         if rule is not None:
             figures = apply_exit_rule(record, rule)
             match = {
-                "thresholds": [None if threshold == np.inf else max(threshold, 0.0) for threshold in rule.thresholds],
+                "thresholds": [
+                    [None if threshold == np.inf else max(threshold, 0.0) for threshold in row]
+                    for row in rule.thresholds
+                ],
                 "accuracy": figures.accuracy,
                 "full_resolution_accuracy": full_resolution[1],
                 "multiply_adds": figures.cost,

@@ -7,12 +7,12 @@ import torch
 
 from agents.evaluation.record import EvaluationRecord
 from classifiers.networks.geometry import top_left_px
+from classifiers.networks.size_histories import node_of, size_histories
 
 
 def accuracy_by_step(record: EvaluationRecord) -> list[float]:
-    """Accuracy after each of the T steps (anytime prediction, Section 5.1.2)."""
-    right: list[float] = (record.prediction == record.label[:, None]).mean(axis=0).tolist()
-    return right
+    """Accuracy after each of the T steps (anytime prediction, Section 5.1.2); of several sizes, drawn at random."""
+    return _by_step(record, record.prediction == record.label[:, None])
 
 
 def pointing_game(record: EvaluationRecord) -> list[float] | None:
@@ -22,15 +22,26 @@ def pointing_game(record: EvaluationRecord) -> list[float] | None:
         record: of images with ground-truth boxes.
 
     Returns:
-        T - 1 fractions of the images that have a box; None if none has.
+        T - 1 fractions of the images that have a box; None if none has. With several patch sizes, the averages of all
+        ways to choose them.
     """
     has_box = record.box.any(axis=1)
     if not has_box.any():
         return None
-    box, side = record.box[has_box][:, None], record.patch_size
-    centre = (box[..., :2] + box[..., 2:]) / 2  # (N, 1, 2)
-    location = torch.from_numpy(record.location[has_box]).flatten(0, 1)
-    corners = top_left_px(location, record.image_size, side).numpy().reshape(-1, record.location.shape[1], 2)
-    inside = ((corners <= centre) & (centre < corners + side)).all(axis=2)  # (N, T - 1)
-    shares: list[float] = np.logical_or.accumulate(inside, axis=1).mean(axis=0).tolist()
+    box = record.box[has_box]
+    centre = (box[:, :2] + box[:, 2:]) / 2
+    location = torch.from_numpy(record.location[has_box])
+    found = np.zeros((len(box), len(record.multiply_adds)), dtype=bool)  # at the glance: no
+    for node, history in enumerate(size_histories(len(record.patch_sizes), record.num_steps)[1:], start=1):
+        side = record.patch_sizes[history[-1]]
+        corner = top_left_px(location[:, node - 1], record.image_size, side).numpy()
+        inside = ((corner <= centre) & (centre < corner + side)).all(axis=1)
+        found[:, node] = inside | found[:, node_of(history[:-1], len(record.patch_sizes))]
+    return _by_step(record, found)[1:]
+
+
+def _by_step(record: EvaluationRecord, is_so: np.ndarray) -> list[float]:
+    """The fraction of the images of which something is so after each step, averaged over the histories of the step."""
+    lengths = [len(history) for history in size_histories(len(record.patch_sizes), record.num_steps)]
+    shares: list[float] = (np.bincount(lengths, is_so.mean(axis=0)) / np.bincount(lengths)).tolist()
     return shares

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from classifiers.networks.size_histories import count_steps
 from classifiers.tensor_files import CheckpointError, TensorFileKind, read_tensors, write_tensors
 
 _AGAIN = "run `gfnet evaluate` on the run again"
@@ -16,18 +17,20 @@ _RECORD = TensorFileKind("sizes", "evaluation record", "run `gfnet evaluate` on 
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """All that is kept of N episodes of T steps; never the (N, T, K) probabilities.
+    """All that is kept of N images at all nodes of `classifiers.networks.size_histories`; never the probabilities.
+
+    With one patch size the nodes are the T steps of an episode.
 
     Attributes:
         label: (N,) int64.
         box: (N, 4) int64, see `classifiers.data.source.Batch`.
-        prediction: (N, T) int64.
-        confidence: (N, T) float32, the largest probability.
-        entropy: (N, T) float32, of the prediction, in nats.
-        label_probability: (N, T) float32.
-        location: (N, T - 1, 2) float32, where each patch lay, in [0, 1].
-        multiply_adds: (T,) int64, what the first 1 to T steps cost together: t looks and t - 1 decisions.
-        patch_size: side of the patches in pixels.
+        prediction: (N, nodes) int64.
+        confidence: (N, nodes) float32, the largest probability.
+        entropy: (N, nodes) float32, of the prediction, in nats.
+        label_probability: (N, nodes) float32.
+        location: (N, nodes - 1, 2) float32, where the last patch of each node but the glance lay, in [0, 1].
+        multiply_adds: (nodes,) int64, cost of all looks of a node, with a decision before each but the first.
+        patch_sizes: (K,) sides of the patches in pixels, ascending.
         image_size: (H, W) in pixels.
         networks: fingerprint of the networks and the policy that looked; empty if unknown.
     """
@@ -40,9 +43,14 @@ class EvaluationRecord:
     label_probability: np.ndarray
     location: np.ndarray
     multiply_adds: np.ndarray
-    patch_size: int
+    patch_sizes: tuple[int, ...]
     image_size: tuple[int, int]
     networks: str = ""
+
+    @property
+    def num_steps(self) -> int:
+        """T, the glance included."""
+        return count_steps(len(self.multiply_adds), len(self.patch_sizes))
 
 
 def save_record(path: Path, record: EvaluationRecord) -> None:
@@ -53,7 +61,7 @@ def save_record(path: Path, record: EvaluationRecord) -> None:
     """
     arrays = {name: value for name, value in vars(record).items() if isinstance(value, np.ndarray)}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    facts = {"patch_size": record.patch_size, "image_size": record.image_size, "networks": record.networks}
+    facts = {"patch_sizes": list(record.patch_sizes), "image_size": record.image_size, "networks": record.networks}
     write_tensors(path, _RECORD, facts, tensors)
 
 
@@ -68,20 +76,22 @@ def load_record(path: Path) -> EvaluationRecord:
     if "multiply_adds" not in tensors:
         raise CheckpointError(f"{path} is of an earlier version; {_AGAIN}")
     try:
+        patch_sizes = sizes["patch_sizes"] if "patch_sizes" in sizes else [sizes["patch_size"]]  # files of one size
         height, width = (int(side) for side in sizes["image_size"])
         arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
         record = EvaluationRecord(
             **arrays,
-            patch_size=int(sizes["patch_size"]),
+            patch_sizes=tuple(int(side) for side in patch_sizes),
             image_size=(height, width),
             networks=str(sizes.get("networks", "")),
         )
-        count, steps = len(record.label), len(record.multiply_adds)
+        count, nodes = len(record.label), len(record.multiply_adds)
+        count_steps(nodes, len(record.patch_sizes))
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path} is damaged or not an evaluation record; {_AGAIN}") from error
-    shapes = {"label": (count,), "box": (count, 4), "location": (count, steps - 1, 2), "multiply_adds": (steps,)}
+    shapes = {"label": (count,), "box": (count, 4), "location": (count, nodes - 1, 2), "multiply_adds": (nodes,)}
     for name, array in arrays.items():
-        expected = shapes.get(name, (count, steps))
+        expected = shapes.get(name, (count, nodes))
         if array.shape != expected:
             raise CheckpointError(f"{path} is damaged: {name} is {array.shape}, not {expected}; {_AGAIN}")
     return record

@@ -56,7 +56,7 @@ def evaluate(
     return EvaluationRecord(
         **joined,
         multiply_adds=np.array(cumulative_multiply_adds(classifier, policy.multiply_adds)[:num_steps]),
-        patch_size=classifier.spec.patch_size,
+        patch_sizes=(classifier.spec.patch_size,),
         image_size=source.image_size,
     )
 

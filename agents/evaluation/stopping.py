@@ -1,15 +1,13 @@
-"""Early exits: when an image stops, and the accuracy and cost of that (Section 3.4, Eq. (7)).
+"""When an image stops, and with which patch size it goes on if it does not (Sections 3.1 and 4.2, Eq. (9)).
 
-All functions are pure and vectorised over a record of fixed-length episodes: scores (N, T), one per image and step,
-higher for more certain predictions. An image exits at the first step whose score reaches that step's threshold; at step
-T it always exits (eta_T = 0 in Section 3.1). With a threshold of infinity no image exits.
-
-Differs from the paper: an image also exits if its score equals the threshold. Fitted thresholds lie halfway between two
-scores, so this makes no difference to them.
+A score is higher for more certain predictions. Each step but the last has a threshold for each patch size. An image
+whose score exceeds all thresholds of its step exits; at step T it always exits (eta_T = 0 in Section 3.1). With a
+threshold of infinity no image exits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,41 +42,82 @@ def exit_scores(criterion: str, confidence: np.ndarray, entropy: np.ndarray, see
     raise ValueError(f"criterion={criterion!r} is unknown; pass one of {', '.join(CRITERIA)}")
 
 
-def exit_steps(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-    """The step at which each image exits.
+def next_sizes(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
+    """The patch size that each image goes on with, by Eq. (9).
+
+    The thresholds of a step, in ascending order, divide the scores into intervals, each closed at its upper end. The
+    size whose threshold is the upper end of the interval that a score falls into comes next. Of equal thresholds the
+    smallest size has the interval.
 
     Args:
-        scores: (N, T).
-        thresholds: (T - 1,).
+        scores: (M,) of predictions of one step.
+        thresholds: (K,) of this step, one for each size, in any order.
 
     Returns:
-        (N,) steps, from 1 to T.
+        (M,) sizes from 0 to K - 1; K exits.
     """
-    exits = scores[:, :-1] >= thresholds
-    steps: np.ndarray = np.where(exits.any(axis=1), exits.argmax(axis=1) + 1, scores.shape[1])
-    return steps
+    order = np.argsort(thresholds, kind="stable")
+    sizes: np.ndarray = np.append(order, len(order))[np.searchsorted(thresholds[order], scores, side="left")]
+    return sizes
 
 
 @dataclass(frozen=True)
 class ExitRule:
-    """When an image exits: at the first step whose score reaches its threshold.
+    """Thresholds by Eq. (9): when an image exits, and the size of its next patch if it does not.
 
     Attributes:
         criterion: one of `CRITERIA`.
-        thresholds: T - 1 smallest scores to exit with: confidences, or negative entropies in nats.
+        thresholds: T - 1 rows of K scores: confidences, or negative entropies in nats.
 
     Raises:
         ValueError: if the criterion is unknown or a threshold is not a number.
     """
 
     criterion: str
-    thresholds: tuple[float, ...]
+    thresholds: tuple[tuple[float, ...], ...]
 
     def __post_init__(self) -> None:
         if self.criterion not in CRITERIA:
             raise ValueError(f"criterion={self.criterion!r} is unknown; pass one of {', '.join(CRITERIA)}")
-        if any(np.isnan(threshold) for threshold in self.thresholds):
+        if any(np.isnan(threshold) for row in self.thresholds for threshold in row):
             raise ValueError(f"thresholds={list(self.thresholds)} hold NaN; pass a number for each step but the last")
+
+    @classmethod
+    def of(cls, criterion: str, thresholds: Sequence[float] | Sequence[Sequence[float]] | np.ndarray) -> ExitRule:
+        """A rule of rows, or of single numbers where there is one patch size.
+
+        Args:
+            criterion: one of `CRITERIA`.
+            thresholds: T - 1 numbers, or T - 1 rows of K numbers.
+
+        Returns:
+            The rule.
+
+        Raises:
+            ValueError: see the class.
+        """
+        rows = [row if isinstance(row, Sequence | np.ndarray) else [row] for row in thresholds]
+        return cls(criterion, tuple(tuple(float(threshold) for threshold in row) for row in rows))
+
+    def array(self, num_steps: int, num_sizes: int = 1) -> np.ndarray:
+        """The thresholds as numbers to compute with.
+
+        Args:
+            num_steps: T that they are for.
+            num_sizes: K that they are for.
+
+        Returns:
+            (T - 1, K) float64.
+
+        Raises:
+            ValueError: if they are for another T or K.
+        """
+        if len(self.thresholds) != num_steps - 1:
+            raise ValueError(f"{len(self.thresholds)} thresholds for {num_steps} steps; pass {num_steps - 1}")
+        for step, row in enumerate(self.thresholds, start=1):
+            if len(row) != num_sizes:
+                raise ValueError(f"{len(row)} thresholds at step {step} for {num_sizes} patch sizes; pass {num_sizes}")
+        return np.array(self.thresholds, dtype=np.float64).reshape(num_steps - 1, num_sizes)
 
 
 class ExitFigures(NamedTuple):
@@ -89,33 +128,11 @@ class ExitFigures(NamedTuple):
         cost: average cost per image.
         exits: (T,) fraction of the images that exits at each step (Fig. 15).
         expected_length: average number of steps, E(t) of Fig. 15.
+        size_shares: (K,) fraction of the focus patches that have each size (Fig. 17); zeros if there is no patch.
     """
 
     accuracy: float
     cost: float
     exits: np.ndarray
     expected_length: float
-
-
-def exit_figures(scores: np.ndarray, is_right: np.ndarray, costs: np.ndarray, thresholds: np.ndarray) -> ExitFigures:
-    """Accuracy and cost of thresholds.
-
-    Args:
-        scores: (N, T).
-        is_right: (N, T) whether the prediction at each step is right.
-        costs: (T,) cost of an image that exits at each step.
-        thresholds: (T - 1,).
-
-    Returns:
-        See `ExitFigures`.
-    """
-    num_steps = scores.shape[1]
-    steps = exit_steps(scores, thresholds)
-    right = is_right[np.arange(len(steps)), steps - 1]
-    exits = np.bincount(steps - 1, minlength=num_steps) / len(steps)
-    return ExitFigures(
-        accuracy=float(right.mean()),
-        cost=float(exits @ costs),
-        exits=exits,
-        expected_length=float(exits @ np.arange(1, num_steps + 1)),
-    )
+    size_shares: np.ndarray

@@ -75,27 +75,29 @@ def quota_thresholds(scores: np.ndarray, shares: np.ndarray) -> np.ndarray:
     for step in range(num_steps - 1):
         here = scores[waiting, step]
         thresholds[step] = _highest(here, int(quotas[step]) - left)
-        stays = here < thresholds[step]
+        stays = here <= thresholds[step]
         left += len(here) - int(stays.sum())
         waiting = waiting[stays]
     return thresholds
 
 
 def _highest(scores: np.ndarray, count: int) -> float:
-    """The lowest threshold that at most `count` of the scores reach."""
+    """The lowest threshold that at most `count` of the scores exceed."""
     if count <= 0 or len(scores) == 0:
         return np.inf
     if count >= len(scores):
         return -np.inf
-    bound = np.partition(scores, len(scores) - count - 1)[len(scores) - count - 1]  # the highest that must not reach it
+    bound = np.partition(scores, len(scores) - count - 1)[
+        len(scores) - count - 1
+    ]  # the highest that must not exceed it
     above = scores[scores > bound]
     return float(_between(bound, above.min())) if len(above) else np.inf
 
 
 def _between(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Halfway between neighbours, so that rounding errors don't matter; `high` if there is nothing between."""
+    """Halfway between neighbours, so that rounding errors don't matter; `low` if there is nothing between."""
     middle = (np.float64(low) + np.float64(high)) / 2
-    return np.where(middle > low, middle, high)
+    return np.where(middle < high, middle, low)
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,7 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         inputs["state"] = torch.zeros_like(state)
     facts = {
         "criterion": recognizer.rule.criterion,
-        "thresholds": [str(threshold) for threshold in recognizer.rule.thresholds],  # JSON has no infinity
+        "thresholds": [str(max(row)) for row in recognizer.rule.thresholds],  # JSON has no infinity
         "patch_size": side,
         "image_size": list(recognizer.image_size),
         "crop_pct": recognizer.crop_pct,

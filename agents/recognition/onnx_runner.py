@@ -68,7 +68,7 @@ class OnnxRecognizer:
             log_p = log_p - np.log(np.exp(log_p).sum())
             p = np.exp(log_p)
             score = p.max() if self.facts["criterion"] == "confidence" else (p * log_p).sum()
-            if float(score) >= threshold:
+            if float(score) > threshold:
                 break
             progress = np.eye(len(self.thresholds), dtype=np.float32)[[step - 1]]
             inputs = {"features": features, "hidden": hidden, "state": state}

@@ -187,9 +187,9 @@ class Recognizer:
             if not 1 <= steps <= last:
                 raise ValueError(f"num_glimpses={steps}; pass 1 to {last}")
             thresholds = [np.inf] * (steps - 1) + [-np.inf] * (last - steps)
-        if len(thresholds) != last - 1:
-            raise ValueError(f"{len(thresholds)} thresholds for {last} steps; pass {last - 1}")
-        self.rule = ExitRule(criterion, tuple(float(threshold) for threshold in thresholds))
+        rule = ExitRule.of(criterion, thresholds)
+        rule.array(last)
+        self.rule = rule
 
     def predict_files(
         self, paths: Sequence[Path], on_unreadable: Callable[[Path, UnreadableImageError], object] | None = None
@@ -297,7 +297,7 @@ class _Episodes:
         self._glances = torch.zeros(0, device=device)  # likewise of the glances, if the policy reads them
         self._keeps_glances = "glance" in recognizer.policy.observes
         self._states: Tensor | None = None  # (N, ...) of the policy if it has a memory, which starts at zero
-        limits = [*recognizer.rule.thresholds, -np.inf]
+        limits = [*(max(row) for row in recognizer.rule.thresholds), -np.inf]
         self._limits = torch.tensor(limits, dtype=torch.float64, device=device)
 
     def glance(self, start: int, stop: int) -> None:
@@ -337,7 +337,7 @@ class _Episodes:
         self.labels[indices], self.confidences[indices] = found.prediction, found.confidence
         self.steps[indices] += 1
         score = -found.entropy if self._of.rule.criterion == "entropy" else found.confidence
-        stays = score < self._limits[self.steps[indices] - 1]
+        stays = score <= self._limits[self.steps[indices] - 1]
         remaining = indices[stays]
         self._hidden[remaining] = glimpse.hidden[stays]
         self._features = _joined(self._features, glimpse.features[stays])
