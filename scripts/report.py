@@ -25,6 +25,7 @@ from agents.runs.results import POLICIES
 from classifiers.data.source import ImageSource
 from classifiers.files import write_text
 from classifiers.networks.costs import glimpse_costs
+from classifiers.networks.size_histories import count_steps, size_histories
 from scripts import plots
 from scripts.console import printable
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, reward_map, save_png
@@ -78,14 +79,17 @@ def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget
 
 
 def cost_table(cost: RunCost) -> Table:
-    """Multiply-adds of a run's networks, by step."""
-    table = Table(title="multiply-adds for one image")
-    for column in ("step", "encoder", "f_C", "pi", "together", "so far"):
-        table.add_column(column, justify="right")
-    for step, (head, here, total) in enumerate(zip(cost.head, cost.per_step, cost.cumulative, strict=True)):
-        policy = _count(cost.policy) if step else "-"
-        encoder = _count(cost.encoder if step else cost.glance_encoder)
-        table.add_row(f"t={step + 1}", encoder, _count(head), policy, _count(here), _count(total))
+    """Multiply-adds of a run's networks, by step; with several patch sizes, by step and the sizes so far."""
+    table, several = Table(title="multiply-adds for one image"), len(cost.patch_sizes) > 1
+    for column in ("step", *(["patches"] if several else []), "encoder", "f_C", "pi", "together", "so far"):
+        table.add_column(column, justify="right", overflow="fold")
+    steps = count_steps(len(cost.cumulative), len(cost.patch_sizes))
+    rows = zip(size_histories(len(cost.patch_sizes), steps), cost.head, cost.per_step, cost.cumulative, strict=True)
+    for history, head, here, total in rows:
+        policy = _count(cost.policy) if history else "-"
+        encoder = _count(cost.encoders[history[-1]] if history else cost.glance_encoder)
+        sides = [" ".join(str(cost.patch_sizes[size]) for size in history)] if several else []
+        table.add_row(f"t={len(history) + 1}", *sides, encoder, _count(head), policy, _count(here), _count(total))
     table.caption = (
         f"the encoder's own classifier: {_count(cost.encoder_classifier)}; "
         f"encoder and classifier on the whole image: {_count(cost.full_resolution)}"
@@ -138,7 +142,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     save_png(folder / "glimpses.png", sheet)
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
-    heat = _heat_maps(run, source, chosen[:2] + chosen[-2:], record.location[:, 0])
+    heat = _heat_maps(run, source, chosen[:2] + chosen[-2:], record.location[:, record.largest_patches[1] - 1])
     steps, rewards = curve(files.log, "stage2", "reward")
     body = [
         "<h1>Where to look next</h1>",

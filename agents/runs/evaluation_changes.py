@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from agents.policies.baselines import FIXED_POLICIES
 from agents.runs.config import RunConfig
 from agents.runs.stages import changed_settings
 from agents.runs.yaml_text import ConfigError
@@ -22,8 +23,18 @@ def check_evaluation_changes(trained: RunConfig, changed: RunConfig) -> None:
     Raises:
         ConfigError: if a changed setting only matters for training.
     """
+    before, now = (len(config.classifier.patch_sizes) for config in (trained, changed))
+    if before != now and changed.stage2.agent not in FIXED_POLICIES:
+        raise ConfigError(
+            f"config classifier.patch_sizes: the run's policy knows {_sizes(before)}, not {_sizes(now)}; pass as many, "
+            "or train a policy"
+        )
     for key in changed_settings(trained, changed):
         if not any(key == free or key.startswith(f"{free}.") for free in FREE_SETTINGS):
             raise ConfigError(
                 f"config {key} changes nothing about a run that is trained; change one of {', '.join(FREE_SETTINGS)}"
             )
+
+
+def _sizes(count: int) -> str:
+    return "one patch size" if count == 1 else f"{count} patch sizes"

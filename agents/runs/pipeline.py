@@ -10,8 +10,7 @@ import torch
 
 from agents.algorithms.stage2 import train_agent, whole_rollouts
 from agents.algorithms.training_state import STATE_KEYS
-from agents.evaluation.metrics import accuracy_by_step
-from agents.evaluation.rollout import evaluate
+from agents.evaluation.rollout import final_accuracy
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LookPolicy
@@ -206,8 +205,7 @@ class Pipeline:
 
         def accuracy() -> float:
             source = self.images(calibration_split(self.config.data, "test"))
-            record = evaluate(classifier, source, DeterministicPolicy(agent), max_images=CALIBRATION_IMAGES)
-            return accuracy_by_step(record)[-1]
+            return final_accuracy(classifier, source, DeterministicPolicy(agent), max_images=CALIBRATION_IMAGES)
 
         best = BestPolicy(agent, path.parent, accuracy, spec.evaluations) if spec.evaluations else None
 

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
+
 from agents.evaluation.budgets import adaptive_figures
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, save_record
@@ -23,6 +25,7 @@ from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.size_histories import size_histories
 
 POLICIES = ("random", "centre_corner", "learned", "oracle")
 """The policies that are compared, in the order of the table."""
@@ -65,7 +68,8 @@ def evaluate_run(
 
     Returns:
         The figures of `summarize`; `adaptive` as `agents.evaluation.budgets.adaptive_figures` makes it (None if there
-        are no images to find thresholds on); `networks`, the fingerprint of the networks that were evaluated.
+        are no images to find thresholds on, or patches have several sizes); `networks`, the fingerprint of the networks
+        that were evaluated.
 
     Raises:
         ValueError: if data and networks don't fit each other, or a policy is unknown.
@@ -80,6 +84,8 @@ def evaluate_run(
     calibration = _calibrate(run, images, calibration_split(run.config.data, split), reporter)
     metrics["adaptive"], metrics["networks"] = None, networks
     if calibration is not None:
+        records["calibration"] = calibration.record
+    if calibration is not None and len(run.classifier.spec.patch_sizes) == 1:
         there, here = calibration.full_resolution_accuracy, metrics["full_resolution_accuracy"]
         metrics["adaptive"] = adaptive_figures(
             calibration.record,
@@ -87,7 +93,6 @@ def evaluate_run(
             None if there is None else (there, here),
             metrics["multiply_adds"]["full_resolution"],
         )
-        records["calibration"] = calibration.record
     if split == "test":
         for name, record in records.items():
             save_record(files.record(name), dataclasses.replace(record, networks=networks))
@@ -202,7 +207,8 @@ def summarize(
 
     Returns:
         `accuracy` by policy and step, `pointing_game` by policy (within the first 1, ..., T - 1 focuses; None without
-        boxes), `multiply_adds`, `full_resolution_accuracy` and the number of images.
+        boxes), `multiply_adds`, `full_resolution_accuracy` and the number of images. With several patch sizes, means
+        over the size histories.
     """
     return {
         "accuracy": {name: accuracy_by_step(record) for name, record in records.items()},
@@ -221,14 +227,20 @@ def multiply_adds(
 ) -> dict[str, Any]:
     """Multiply-adds of each part, of the first 1 to T steps together, and of the full-resolution network.
 
-    Step t needs t looks and t - 1 decisions of the policy.
+    Step t needs t looks and t - 1 decisions of the policy. With several patch sizes, the means over the size histories.
     """
-    looks = cumulative_multiply_adds(classifier, 0)
+    sizes, steps = len(classifier.spec.patch_sizes), classifier.spec.num_glimpses
+
+    def by_step(costs: list[int]) -> list[int]:
+        lengths = [len(history) for history in size_histories(sizes, steps)]
+        return [round(float(total)) for total in np.bincount(lengths, costs) / np.bincount(lengths)]
+
+    looks = by_step(cumulative_multiply_adds(classifier, 0))
     return {
         "glance": looks[0],
         "focus": looks[1] - looks[0],
         "per_step": [looks[0], *(after - before for before, after in pairwise(looks))],
         "policy": policy_cost,
-        "cumulative": cumulative_multiply_adds(classifier, policy_cost),
+        "cumulative": by_step(cumulative_multiply_adds(classifier, policy_cost)),
         "full_resolution": None if network is None else encoder_cost(network.encoder, image_size, with_classifier=True),
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -264,18 +264,66 @@ class GlanceFocusClassifier(nn.Module):
         Yields:
             Each glimpse and where the policy placed it, (B, 2) in [0, 1]; None for the first.
         """
-        first_location, state = self.first_location(len(images), generator), None
-        glimpse = self.glance(images, first_location)
-        yield glimpse, None
         num_sizes = len(self.spec.patch_sizes)
-        view = View.first(glimpse, images, self.spec.num_glimpses, labels, first_location, num_sizes)
-        for _ in range(self.spec.num_glimpses - 1):
-            size = int(torch.randint(num_sizes, (), generator=generator)) if num_sizes > 1 else 0
-            view = view.with_next_size(size)
-            location, state = policy(view, state)
-            glimpse = self.look(images, location, view.glimpse.hidden, size=size)
-            view = view.after(location, glimpse)
+
+        def draw() -> Sequence[int]:
+            return (int(torch.randint(num_sizes, (), generator=generator)) if num_sizes > 1 else 0,)
+
+        for _, glimpse, location in self._walk(images, policy, labels, generator, draw, self.spec.num_glimpses):
             yield glimpse, location
+
+    def histories(
+        self,
+        images: Tensor,
+        policy: Policy,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        num_steps: int | None = None,
+    ) -> Iterator[tuple[int, Glimpse, Tensor | None]]:
+        """Looks at a batch of images in all ways to choose the sizes of patches, each look once.
+
+        With one patch size, this is `episode`.
+
+        Args:
+            images: see `episode`.
+            policy: see `episode`.
+            labels: see `episode`.
+            generator: see `episode`.
+            num_steps: stop after so many steps, at most T; None takes all T.
+
+        Yields:
+            The node of `classifiers.networks.size_histories`, a node's descendants right after it, its glimpse, and
+            where the policy placed that, (B, 2) in [0, 1]; None for the first.
+        """
+        all_sizes = range(len(self.spec.patch_sizes))
+        steps = self.spec.num_glimpses if num_steps is None else num_steps
+        yield from self._walk(images, policy, labels, generator, lambda: all_sizes, steps)
+
+    def _walk(
+        self,
+        images: Tensor,
+        policy: Policy,
+        labels: Tensor | None,
+        generator: torch.Generator | None,
+        choose: Callable[[], Sequence[int]],
+        num_steps: int,
+    ) -> Iterator[tuple[int, Glimpse, Tensor | None]]:
+        """The one loop over the steps: after every look it goes on with each of the sizes that `choose` returns."""
+        first_location, num_sizes = self.first_location(len(images), generator), len(self.spec.patch_sizes)
+
+        def go_on(node: int, view: View, state: Any, left: int) -> Iterator[tuple[int, Glimpse, Tensor | None]]:
+            for size in choose() if left else ():
+                seen = view.with_next_size(size)
+                location, memory = policy(seen, state)
+                glimpse = self.look(images, location, view.glimpse.hidden, size=size)
+                child = node * num_sizes + 1 + size
+                yield child, glimpse, location
+                yield from go_on(child, seen.after(location, glimpse), memory, left - 1)
+
+        glimpse = self.glance(images, first_location)
+        yield 0, glimpse, None
+        view = View.first(glimpse, images, self.spec.num_glimpses, labels, first_location, num_sizes)
+        yield from go_on(0, view, None, num_steps - 1)
 
     def forward(self, images: Tensor, policy: Policy, generator: torch.Generator | None = None) -> SequenceLogits:
         """A whole episode of T steps, differentiable in the encoders and the head, not in the locations.
