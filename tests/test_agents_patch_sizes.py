@@ -142,6 +142,15 @@ def test_a_policy_of_several_sizes_needs_several(classifier: FrozenClassifier, s
         list(classifier.episode(scenes.images[:2], policy))
 
 
+def test_a_policy_of_one_size_needs_its_maps(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    policy = DeterministicPolicy(make_agent("ppo", _env(classifier, scenes, sizes=(48,))))  # type: ignore[arg-type]  # on-policy
+
+    with pytest.raises(
+        ValueError, match=r"reads features of shape \(96, 6, 6\), not \(96, 8, 8\); use it with the sizes"
+    ):
+        list(classifier.with_spec(patch_sizes=(32, 48, 64)).episode(scenes.images[:2], policy))
+
+
 # --- configs ---------------------------------------------------------------------------------------------------------
 
 

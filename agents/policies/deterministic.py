@@ -75,8 +75,18 @@ class DeterministicPolicy:
 
         Returns:
             The location (B, 2) in [0, 1] and the new state.
+
+        Raises:
+            ValueError: if an observation has another shape than in the policy's training.
         """
         seen: Any = {key: observation[key] for key in self.observes}
+        if isinstance(self.network.observation_space, spaces.Dict):
+            for key, part in self.network.observation_space.items():
+                if seen[key].shape[1:] != part.shape:
+                    raise ValueError(
+                        f"the policy reads {key} of shape {part.shape}, not {tuple(seen[key].shape[1:])}; use it with "
+                        "the sizes of patches and glance, and the number of glimpses, that it was trained with"
+                    )
         if not isinstance(self.network.observation_space, spaces.Dict):
             seen = torch.cat([part.flatten(1) for part in seen.values()], dim=1)
         if self._normalizer is not None:
