@@ -19,7 +19,7 @@ PACKAGES = ("classifiers", "gfnet_env", "agents", "scripts")
 
 LAYERS: dict[str, tuple[set[str], ...]] = {
     "classifiers": (
-        {"files", "devices", "checks"},
+        {"files", "devices", "checks", "freed_memory"},
         {"tensor_files"},
         {"networks", "data"},
         {"inference", "training"},

@@ -135,6 +135,20 @@ def test_global_encoder_can_be_left_as_it_is(scenes: ArrayImages) -> None:
     assert not torch.equal(after["local_encoder.classifier.weight"], before["local_encoder.classifier.weight"])
 
 
+def test_batch_statistics_can_be_left_as_they_are(scenes: ArrayImages) -> None:
+    classifier = _new_classifier()
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+
+    spec = FitSpec(epochs=1, batch_size=12, lr=0.01, freeze_statistics=True)
+    train_sequences(classifier, None, scenes, spec, seed=0)
+
+    after = classifier.state_dict()
+    statistics = [name for name in after if "running" in name]
+    assert len(statistics) > 10
+    assert all(torch.equal(after[name], before[name]) for name in statistics)
+    assert not torch.equal(after["local_encoder.classifier.weight"], before["local_encoder.classifier.weight"])
+
+
 def test_stage_three_looks_where_the_policy_says(scenes: ArrayImages) -> None:
     places: list[Tensor] = []
 

@@ -40,6 +40,8 @@ class FitSpec:
         micro_batch_size: most images in one forward pass; gradients are accumulated over a step's micro-batches. None
             takes the whole batch, divided evenly among the processes.
         precision: `"float32"`, or `"bfloat16"` for mixed precision.
+        freeze_statistics: whether batch normalisations keep their mean and variance, for example those of the pretrained
+            weights, instead of taking each batch's. Best where few images fine-tune a pretrained network.
         num_workers: processes that prefetch images; 0 loads them in the main process, best for images in memory.
     """
 
@@ -56,6 +58,7 @@ class FitSpec:
     flip: bool = False
     micro_batch_size: int | None = None
     precision: str = "float32"
+    freeze_statistics: bool = False
     num_workers: int = 0
 
     def __post_init__(self) -> None:

@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from classifiers.data.loader import EpochLoader
@@ -94,6 +95,8 @@ def fit(
         total = spec.epochs * steps.per_epoch
         for epoch in range(done, spec.epochs):
             model.train()
+            if spec.freeze_statistics:
+                freeze_statistics(model)
             if frozen is not None:
                 frozen.eval()
             losses: list[float] = []
@@ -229,3 +232,10 @@ def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Op
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return int(state["epoch"])
+
+
+def freeze_statistics(model: nn.Module) -> None:
+    """Makes the batch normalisations of a model in training mode use the statistics that they have."""
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            module.eval()
