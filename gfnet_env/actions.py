@@ -15,23 +15,26 @@ class Decisions(NamedTuple):
     Attributes:
         location: (B, 2) float32 in [0, 1], (row, col) of the next patch; without meaning where the agent stops.
         stops: (B,) bool, whether the episode ends without another look.
+        size: (B,) int64, index of the patch's size; None where the agent does not choose it.
     """
 
     location: Tensor
     stops: np.ndarray
+    size: np.ndarray | None
 
     def of(self, rows: np.ndarray) -> Decisions:
         """The decisions of some rows, (R,) int64."""
-        return Decisions(self.location[rows], self.stops[rows])
+        return Decisions(self.location[rows], self.stops[rows], None if self.size is None else self.size[rows])
 
 
-def to_decisions(actions: np.ndarray, count: int, *, stop_action: bool) -> Decisions:
-    """Reads actions; with a stop action, the episode stops where the third component is above 0.
+def to_decisions(actions: np.ndarray, count: int, names: tuple[str, ...], num_sizes: int = 1) -> Decisions:
+    """Reads actions: an episode stops where `stop` is above 0, and K equal parts of [-1, 1] are the values of `size`.
 
     Args:
-        actions: (B, 2) float in [-1, 1], (row, col), or (B, 3), (row, col, stop).
+        actions: (B, A) float in [-1, 1].
         count: number B of environments.
-        stop_action: whether there is a third component.
+        names: of the A components: row, col, perhaps stop, perhaps size (`EpisodeSpec.action_names`).
+        num_sizes: K patch sizes.
 
     Returns:
         What each row does.
@@ -39,9 +42,13 @@ def to_decisions(actions: np.ndarray, count: int, *, stop_action: bool) -> Decis
     Raises:
         ValueError: if the actions are not numbers of this shape, or one is NaN or outside the space.
     """
-    values = _checked(actions, ("row", "col", "stop") if stop_action else ("row", "col"), count)
-    stops = values[:, 2] > 0.0 if stop_action else np.zeros(len(values), dtype=bool)
-    return Decisions(to_location(values[:, :2]), stops)
+    values = _checked(actions, names, count)
+    column = dict(zip(names, values.T, strict=True))
+    stops = column["stop"] > 0.0 if "stop" in column else np.zeros(len(values), dtype=bool)
+    size = None
+    if "size" in column:
+        size = np.minimum((column["size"] + 1.0) / 2.0 * num_sizes, num_sizes - 1).astype(np.int64)
+    return Decisions(to_location(values[:, :2]), stops, size)
 
 
 def to_location(actions: np.ndarray) -> Tensor:
@@ -63,7 +70,7 @@ def location_of(action: Tensor) -> Tensor:
     """`to_location` for the output of a network: actions are clipped to the space instead of checked.
 
     Args:
-        action: (B, 2) float, (row, col), or (B, 3), (row, col, stop).
+        action: (B, 2) float, (row, col), or with further components behind.
 
     Returns:
         (B, 2) in [0, 1].

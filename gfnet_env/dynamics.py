@@ -15,10 +15,11 @@ from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.geometry import top_left_px
 from classifiers.networks.glimpse import Glimpse, View
 from classifiers.networks.readout import read_out
-from gfnet_env.actions import Decisions
+from gfnet_env.actions import Decisions, to_decisions
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.glance_cache import GlanceCache
-from gfnet_env.observation import observe
+from gfnet_env.observation import observe, observed_keys
+from gfnet_env.patch_sizes import chosen_sizes, drawn_sizes
 from gfnet_env.rewards import contrastive_reward, increment_reward
 from gfnet_env.saved_rows import of_shape
 from gfnet_env.trace import Trace
@@ -41,7 +42,11 @@ class GlanceFocusDynamics:
         self.source = source
         self.spec = spec
         self.batch_size = batch_size
-        self.costs = np.array(glimpse_costs(classifier))  # (T,) multiply-adds of step t
+        sizes = range(len(classifier.spec.patch_sizes))
+        if spec.size_action and len(sizes) == 1:
+            raise ValueError("size_action, but all patches have one size; pass patch_sizes, for example (32, 48, 64)")
+        self.observes = observed_keys(spec.observe, len(sizes), size_action=spec.size_action)
+        self.costs = np.array([glimpse_costs(classifier, size) for size in sizes]).T  # (T, K) multiply-adds
         self.device = classifier.device
         self.images = torch.zeros(batch_size, 3, *source.image_size, dtype=torch.uint8, device=self.device)
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
@@ -59,18 +64,25 @@ class GlanceFocusDynamics:
         return self.classifier.spec.num_glimpses
 
     @property
-    def patch_size(self) -> int:
-        """Side P of a patch in pixels."""
-        return self.classifier.spec.patch_size
+    def patch_sizes(self) -> tuple[int, ...]:
+        """The K sides that a patch may have, in pixels, ascending."""
+        return self.classifier.spec.patch_sizes
 
     @torch.inference_mode()
-    def begin(self, rows: np.ndarray, indices: np.ndarray, rngs: Sequence[np.random.Generator]) -> None:
+    def begin(
+        self,
+        rows: np.ndarray,
+        indices: np.ndarray,
+        rngs: Sequence[np.random.Generator],
+        sizes: np.ndarray | None = None,
+    ) -> None:
         """Starts an episode in some rows: fetches their images and takes the first look at them.
 
         Args:
             rows: (R,) int64, which rows.
             indices: (R,) int64, which images of the source.
-            rngs: R generators, one for each of these rows, for a first look at a random place.
+            rngs: R generators, one for each of these rows, for a first look at a random place and the patches' sizes.
+            sizes: (R, T - 1) int64, indices of the patches' sizes; None draws them.
         """
         batch = self.source.fetch(torch.from_numpy(indices))
         images = batch.images.to(self.device, non_blocking=True)
@@ -86,6 +98,9 @@ class GlanceFocusDynamics:
         trace.steps[rows], trace.multiply_adds[rows], trace.stopped[rows] = 0, 0, False
         self.glance = _with_rows(self.glance, rows, glimpse.features.clone())  # features are written to
         self.locations = _with_rows(self.locations, rows, torch.zeros_like(self.locations[: len(rows)]))
+        if sizes is None and not self.spec.size_action:
+            sizes = drawn_sizes(rngs, len(self.patch_sizes), self.num_glimpses - 1)
+        trace.size[rows] = 0 if sizes is None else sizes
         self._record(rows, glimpse, location, self.classifier.spec.glance_side)
 
     def _first_location(self, rngs: Sequence[np.random.Generator]) -> Tensor | None:
@@ -93,6 +108,16 @@ class GlanceFocusDynamics:
         if self.classifier.spec.first_look == "random":
             return torch.from_numpy(np.stack([rng.random(2, dtype=np.float32) for rng in rngs])).to(self.device)
         return self.classifier.first_location(len(rngs))
+
+    def decisions(self, actions: np.ndarray) -> Decisions:
+        """Reads the actions of all rows; see `gfnet_env.actions.to_decisions`, also for the errors."""
+        return to_decisions(actions, self.batch_size, self.spec.action_names, len(self.patch_sizes))
+
+    def chosen_sizes(self, sides: Any) -> np.ndarray:
+        """Reads the reset option `patch_sizes`; see `gfnet_env.patch_sizes.chosen_sizes`, also for the errors."""
+        if self.spec.size_action:
+            raise ValueError("patch_sizes with size_action; leave the option out: the agent chooses the sizes")
+        return chosen_sizes(sides, self.batch_size, self.num_glimpses - 1, self.patch_sizes)
 
     @torch.inference_mode()
     def advance(
@@ -115,10 +140,22 @@ class GlanceFocusDynamics:
         self.trace.stopped[rows] = decisions.stops
         looks = np.flatnonzero(~decisions.stops)
         if len(looks):
-            gain = self._look(rows[looks], decisions.location[looks], [rngs[look] for look in looks.tolist()])
-            reward[looks] = gain - self.spec.step_cost
+            seen = rows[looks]
+            if decisions.size is not None:
+                self.trace.size[seen, self.trace.steps[seen] - 1] = decisions.size[looks]
+            price = self._price(seen)
+            gain = self._look(seen, decisions.location[looks], [rngs[look] for look in looks.tolist()])
+            reward[looks] = gain - price
             terminated[looks] = self._is_over(rows[looks])
         return reward, terminated
+
+    def _price(self, rows: np.ndarray) -> np.ndarray:
+        """What the next look costs in some rows, in units of the reward, (R,) float64."""
+        if self.spec.price is None:
+            return np.full(len(rows), float(self.spec.step_cost))
+        steps = self.trace.steps[rows]
+        looks: np.ndarray = self.costs[steps, self.trace.size[rows, steps - 1]]
+        return looks * (self.spec.price / float(self.costs[1:].max()))
 
     def _look(self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """The reward of a patch in some rows, (R,) float64; the reward's random crops share the forward pass."""
@@ -128,7 +165,9 @@ class GlanceFocusDynamics:
         random = np.stack([rng.random((samples, 2), dtype=np.float32) for rng in rngs], axis=1)  # (S, R, 2)
         locations = torch.cat([location.float(), torch.from_numpy(random).flatten(0, 1)])  # ((1 + S) R, 2)
         which = torch.from_numpy(rows).to(self.device).repeat(1 + samples)
-        glimpse = self.classifier.look(self.images, locations, self.hidden[which], which)
+        sizes = self.trace.size[rows, self.trace.steps[rows] - 1]  # (R,)
+        size = torch.from_numpy(sizes).to(self.device).repeat(1 + samples)
+        glimpse = self.classifier.look(self.images, locations, self.hidden[which], which, size)
         before = self.trace.label_probability[rows, self.trace.steps[rows] - 1]
         labels = torch.from_numpy(self.trace.label[rows]).repeat(1 + samples)
         probability = read_out(glimpse.logits, labels).label_probability
@@ -136,7 +175,7 @@ class GlanceFocusDynamics:
         by_sample = probability.cpu().view(1 + samples, taken)
         where = torch.from_numpy(rows).to(self.device), torch.from_numpy(self.trace.steps[rows] - 1).to(self.device)
         self.locations[where] = location.to(self.locations)
-        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), location, self.patch_size)
+        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), location, np.array(self.patch_sizes)[sizes])
         if is_contrastive:
             reward = contrastive_reward(by_sample[0], by_sample[1:])
         else:
@@ -170,7 +209,18 @@ class GlanceFocusDynamics:
         glimpse = Glimpse(self.features, self.hidden, nothing, nothing)
         is_glance = self.classifier.spec.first_look == "glance"
         first = None if is_glance else torch.from_numpy(self.trace.location[:, 0]).to(self.device)
-        return View(glimpse, self.glance, self.locations, step, self.images, labels, first)
+        return View(glimpse, self.glance, self.locations, step, self.images, labels, first, *self._sizes_seen())
+
+    def _sizes_seen(self) -> tuple[Tensor, Tensor] | tuple[None, None]:
+        """(B, K) one-hots of the last and the next patch's size; zeros where there is none or the agent chooses."""
+        if len(self.patch_sizes) == 1:
+            return None, None
+        rows, steps, size = np.arange(self.batch_size), self.trace.steps, self.trace.size
+        shown = np.eye(len(self.patch_sizes), dtype=np.float32)
+        last = shown[size[rows, np.maximum(steps - 2, 0)]] * (steps > 1)[:, None]
+        is_known = (steps < self.num_glimpses) & (not self.spec.size_action)
+        following = shown[size[rows, np.clip(steps - 1, 0, self.num_glimpses - 2)]] * is_known[:, None]
+        return torch.from_numpy(last).to(self.device), torch.from_numpy(following).to(self.device)
 
     def observation(self) -> dict[str, np.ndarray]:
         """All rows' observations, as copies: no later step changes them, nor do they change a later step.
@@ -178,7 +228,7 @@ class GlanceFocusDynamics:
         Returns:
             What `gfnet_env.observation.observe` returns for the rules' keys, as arrays.
         """
-        return {key: value.cpu().numpy().copy() for key, value in observe(self.view(), self.spec.observe).items()}
+        return {key: value.cpu().numpy().copy() for key, value in observe(self.view(), self.observes).items()}
 
     def info(self) -> dict[str, np.ndarray]:
         """All rows' labels, predictions and costs after their last step.
@@ -188,6 +238,7 @@ class GlanceFocusDynamics:
         """
         trace, rows = self.trace, np.arange(self.batch_size)
         last = np.maximum(trace.steps, 1) - 1
+        sides = np.array(self.patch_sizes)
         return {
             "index": trace.index.copy(),
             "label": trace.label.copy(),
@@ -199,7 +250,7 @@ class GlanceFocusDynamics:
             "label_probability": trace.label_probability[rows, last],
             "location": trace.location[rows, last],
             "top_left_px": trace.top_left_px[rows, last],
-            "patch_size": np.full(self.batch_size, self.patch_size),
+            "patch_size": np.where(last > 0, sides[trace.size[rows, np.maximum(last - 1, 0)]], sides[-1]),
             "multiply_adds": trace.multiply_adds.copy(),
             "stopped": trace.stopped.copy(),
         }
@@ -209,15 +260,16 @@ class GlanceFocusDynamics:
         last = np.maximum(self.trace.steps, 1) - 1
         return np.asarray(self.trace.prediction[np.arange(self.batch_size), last] == self.trace.label)
 
-    def _record(self, rows: np.ndarray, glimpse: Glimpse, location: Tensor | None, side: int) -> None:
-        """Records a glimpse of some rows: of a patch of a side in pixels at a location; None for a glance."""
+    def _record(self, rows: np.ndarray, glimpse: Glimpse, location: Tensor | None, side: int | np.ndarray) -> None:
+        """Records a glimpse of some rows: of patches of one side, or (R,) sides, at a location; None for a glance."""
         trace, step = self.trace, self.trace.steps[rows]
         self.features = _with_rows(self.features, rows, glimpse.features)
         self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)
         if location is not None:
             size = (self.images.shape[-2], self.images.shape[-1])
             trace.location[rows, step] = location.cpu().numpy()
-            trace.top_left_px[rows, step] = top_left_px(location, size, side).cpu().numpy()
+            corners = top_left_px(location, size, torch.as_tensor(side, device=location.device))
+            trace.top_left_px[rows, step] = corners.cpu().numpy()
         else:
             trace.location[rows, step], trace.top_left_px[rows, step] = np.nan, -1
         found = read_out(glimpse.logits, torch.from_numpy(trace.label[rows]))
@@ -227,7 +279,7 @@ class GlanceFocusDynamics:
         trace.entropy[rows, step] = found.entropy.cpu().numpy()
         trace.label_probability[rows, step] = found.label_probability.cpu().numpy()
         trace.steps[rows] += 1
-        trace.multiply_adds[rows] += self.costs[step]
+        trace.multiply_adds[rows] += self.costs[step, trace.size[rows, np.maximum(step, 1) - 1]]
 
     def _is_over(self, rows: np.ndarray) -> np.ndarray:
         steps = self.trace.steps[rows]

@@ -8,12 +8,11 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from gfnet_env.actions import to_decisions
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.image_order import ImageOrder, chosen_images
 from gfnet_env.rendering import check_render_mode, render_rows
-from gfnet_env.spaces import action_space, observation_space
+from gfnet_env.spaces import ActionBox, observation_space
 from gfnet_env.tasks import Task
 
 _ROW = np.array([0])
@@ -29,8 +28,9 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     ## Action space
     `Box(-1, 1, (2,), float32)`, (row, col) of the patch: 0 is centred, -1 flush with the top or left edge, 1 with the
-    bottom or right edge. With `stop_action`, `Box(-1, 1, (3,), float32)`: a third component above 0 ends the episode
-    without another look.
+    bottom or right edge. Further components follow by request: `stop_action`, above 0 the episode ends without another
+    look; `size_action`, which size the patch has, the range divided into K equal parts from the smallest to the
+    largest. `action_space.names` lists them.
 
     ## Observation space
     | key | shape | what |
@@ -40,6 +40,8 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | `locations` | (T - 1, 2) float32 in [0, 1] | (row, col) of the patches so far; zeros where none was taken |
     | `progress` | (T,) float32 | one-hot of the number of glimpses so far |
     | `glance` | (C, h, w) float32 | feature maps of the glance, at every step; only by request |
+    | `last_size` | (K,) float32 | one-hot of the last patch's size, zeros after the glance; only with several sizes |
+    | `next_size` | (K,) float32 | one-hot of the size of the patch to place; likewise, and not with `size_action` |
 
     `observe` selects among them; the default is all but `glance`.
 
@@ -51,11 +53,12 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     ## Rewards
     `contrastive`: the true label's probability minus its mean over random patches, Eq. (8). `increment`: minus its
     value before the look, Eq. (4). Both are in [-1, 1]; `step_cost` is then subtracted. Stopping earns 0: nothing was
-    looked at.
+    looked at. Random patches have the size of the agent's.
 
     ## Starting state
-    A uniformly drawn image, after the glance. `np_random` draws the images, and a child of it the random patches of the
-    reward: for one seed, environments with different rewards show the same images in the same order.
+    A uniformly drawn image, after the glance. `np_random` draws the images and, where patches have several sizes, those
+    of the episode, uniformly (Section 4.2); a child of it draws the random patches of the reward: for one seed,
+    environments with different rewards show the same images in the same order.
 
     ## Episode end
     `terminated` after T - 1 patches, or, if `exit_confidence` is set, after the first patch that makes the classifier
@@ -71,7 +74,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | `label_probability` | of the true label |
     | `location` | (2,) in [0, 1], (row, col) of the last patch; NaN after the glance |
     | `top_left_px` | (2,) its corner in pixels; (-1, -1) after the glance |
-    | `patch_size` | side of the patches in pixels |
+    | `patch_size` | side of the last patch in pixels; after the glance, of the largest |
     | `multiply_adds` | spent so far by the classifier |
     | `stopped` | whether the agent ended the episode |
     | `is_success` | whether the final prediction is right; only at the end of an episode |
@@ -96,9 +99,13 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.render_mode = render_mode
         self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, batch_size=1)
         networks = self.dynamics.classifier
-        self.action_space = action_space(stop_action=episode.stop_action)
+        self.action_space = ActionBox(episode.action_names)
         self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]  # Dict samples a plain dict
-            networks.feature_shape(), networks.hidden_size, networks.spec.num_glimpses, episode.observe
+            networks.feature_shape(),
+            networks.hidden_size,
+            networks.spec.num_glimpses,
+            len(networks.spec.patch_sizes),
+            self.dynamics.observes,
         )
         self._order = ImageOrder(len(task.source), 1)
         self._crop_rng: np.random.Generator | None = None  # of the reward's random patches
@@ -112,26 +119,29 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
         Args:
             seed: of `self.np_random`; None continues with the present generators.
-            options: `{"index": i}` picks the image; otherwise it is drawn at random.
+            options: `"index"` picks the image, `"patch_sizes"` the patches' sizes, in pixels: one, or T - 1 of them;
+                otherwise they are drawn at random.
 
         Returns:
             The observation after the glance, and info.
 
         Raises:
-            ValueError: if an option is unknown or there is no such image.
+            ValueError: if an option is unknown, or there is no such image or size.
             RuntimeError: after `close()`.
         """
         self._check_open("reset")
-        unknown = set(options or {}) - {"index"}
+        options = options or {}
+        unknown = options.keys() - {"index", "patch_sizes"}
         if unknown:
-            raise ValueError(f"reset options {sorted(unknown)} are unknown; pass 'index'")
-        chosen = chosen_images(options["index"], 1, len(self.task.source)) if options else None
+            raise ValueError(f"reset options {sorted(unknown)} are unknown; pass 'index' or 'patch_sizes'")
+        chosen = chosen_images(options["index"], 1, len(self.task.source)) if "index" in options else None
+        sizes = self.dynamics.chosen_sizes(options["patch_sizes"]) if "patch_sizes" in options else None
         super().reset(seed=seed)
         if seed is not None or self._crop_rng is None:
             self._crop_rng = self.np_random.spawn(1)[0]
             self._order.forget(0)
         indices = self._order.take(_ROW, [self.np_random]) if chosen is None else chosen
-        self.dynamics.begin(_ROW, indices, [self.np_random])
+        self.dynamics.begin(_ROW, indices, [self.np_random], sizes)
         self.task.source.expect(self._order.upcoming)
         self._finished = False
         return self._observation(), self._info()
@@ -140,7 +150,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         """Looks at one patch, or stops.
 
         Args:
-            action: (2,) in [-1, 1], (row, col), or with a stop action (3,), (row, col, stop).
+            action: (2,) in [-1, 1], (row, col), or more components, see `action_space.names`.
 
         Returns:
             observation, reward, terminated, truncated (always false), info.
@@ -152,7 +162,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self._check_open("step")
         if self._finished or self._crop_rng is None:
             raise RuntimeError("step() was called on a finished episode; call reset() first")
-        decisions = to_decisions(np.asarray(action)[None], 1, stop_action=self.dynamics.spec.stop_action)
+        decisions = self.dynamics.decisions(np.asarray(action)[None])
         reward, terminated = self.dynamics.advance(_ROW, decisions, [self._crop_rng])
         self._finished = bool(terminated[0])
         return self._observation(), float(reward[0]), self._finished, False, self._info()

@@ -88,7 +88,7 @@ def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: i
             continue
         top, left = (int(v) * scale for v in dynamics.trace.top_left_px[row, step])
         spec = dynamics.classifier.spec
-        side = (spec.patch_size if step else spec.glance_side) * scale
+        side = (spec.patch_sizes[dynamics.trace.size[row, step - 1]] if step else spec.glance_side) * scale
         draw_patch(draw, (left, top), side, _step_text(dynamics, row, step), _colour(dynamics, row, step))
 
 
@@ -111,7 +111,7 @@ def _seen(dynamics: GlanceFocusDynamics, row: int, step: int) -> Image.Image:
     if step == 0 or location is None:
         pixels = dynamics.classifier.first_input(image, location)
     else:
-        pixels = dynamics.classifier.patches(image, location)
+        pixels = dynamics.classifier.patches(image, location, size=int(dynamics.trace.size[row, step - 1]))
     return Image.fromarray(pixels[0].clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy())
 
 

@@ -8,20 +8,22 @@ import numpy as np
 from gymnasium import spaces
 
 
-def action_space(*, stop_action: bool = False) -> spaces.Box:
-    """(row, col) of the next patch in [-1, 1]^2: 0 centred, -1 flush with the top or left edge, 1 bottom or right.
+class ActionBox(spaces.Box):
+    """Actions whose components have names: (row, col) of the next patch in [-1, 1]^2, then further decisions.
+
+    0 is centred, -1 flush with the top or left edge, 1 with the bottom or right edge.
 
     Args:
-        stop_action: whether there is a third component in [-1, 1], the decision to stop.
-
-    Returns:
-        `Box (2,)` or `Box (3,)`, float32.
+        names: of the components.
     """
-    return spaces.Box(-1.0, 1.0, (3 if stop_action else 2,), np.float32)
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(-1.0, 1.0, (len(names),), np.float32)
+        self.names = names
 
 
 def observation_space(
-    feature_shape: tuple[int, int, int], hidden_size: int, num_glimpses: int, keys: Sequence[str]
+    feature_shape: tuple[int, int, int], hidden_size: int, num_glimpses: int, num_sizes: int, keys: Sequence[str]
 ) -> spaces.Dict:
     """The space of `gfnet_env.observation.observe`.
 
@@ -29,6 +31,7 @@ def observation_space(
         feature_shape: (C, h, w) of the feature maps e_t.
         hidden_size: length F_h of the hidden state h^C_t.
         num_glimpses: longest sequence T, the glance counted.
+        num_sizes: K patch sizes.
         keys: which of `gfnet_env.observation.OBSERVATION_KEYS`.
 
     Returns:
@@ -40,5 +43,7 @@ def observation_space(
         "locations": spaces.Box(0.0, 1.0, (num_glimpses - 1, 2), np.float32),
         "progress": spaces.Box(0.0, 1.0, (num_glimpses,), np.float32),
         "glance": spaces.Box(-np.inf, np.inf, feature_shape, np.float32),
+        "last_size": spaces.Box(0.0, 1.0, (num_sizes,), np.float32),
+        "next_size": spaces.Box(0.0, 1.0, (num_sizes,), np.float32),
     }
     return spaces.Dict({key: part for key, part in parts.items() if key in keys})

@@ -28,6 +28,7 @@ class Trace:
         label_probability: (B, T) float32, the true label's.
         multiply_adds: (B,) int64, spent so far, policy and reward samples not counted.
         stopped: (B,) bool, whether the agent ended the episode.
+        size: (B, T - 1) int64, index of each patch's size; of those to come, too, unless the agent chooses them.
     """
 
     index: np.ndarray
@@ -42,6 +43,7 @@ class Trace:
     label_probability: np.ndarray
     multiply_adds: np.ndarray
     stopped: np.ndarray
+    size: np.ndarray
 
     @classmethod
     def empty(cls, batch_size: int, num_glimpses: int) -> Trace:
@@ -60,6 +62,7 @@ class Trace:
             label_probability=np.zeros(by_step, np.float32),
             multiply_adds=np.zeros(by_row, np.int64),
             stopped=np.zeros(by_row, bool),
+            size=np.zeros((batch_size, num_glimpses - 1), np.int64),
         )
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -68,5 +71,6 @@ class Trace:
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
         """Takes over what `state_dict` returned for as many rows and steps."""
+        one_size = torch.zeros(self.size.shape, dtype=torch.int64)  # states of earlier versions don't mention it
         for name, values in vars(self).items():
-            values[...] = of_shape(state[name], values.shape).numpy()
+            values[...] = of_shape({"size": one_size, **state}[name], values.shape).numpy()

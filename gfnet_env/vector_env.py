@@ -11,13 +11,12 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
-from gfnet_env.actions import to_decisions
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.image_order import ImageOrder, chosen_images
 from gfnet_env.rendering import check_render_mode, render_rows
 from gfnet_env.saved_rows import generator_states, load_generator_states, of_shape
-from gfnet_env.spaces import action_space, observation_space
+from gfnet_env.spaces import ActionBox, observation_space
 from gfnet_env.tasks import Task
 
 Observation = dict[str, np.ndarray]
@@ -67,9 +66,13 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
         networks = self.dynamics.classifier
-        self.single_action_space = action_space(stop_action=episode.stop_action)
+        self.single_action_space = ActionBox(episode.action_names)
         self.single_observation_space = observation_space(
-            networks.feature_shape(), networks.hidden_size, networks.spec.num_glimpses, episode.observe
+            networks.feature_shape(),
+            networks.hidden_size,
+            networks.spec.num_glimpses,
+            len(networks.spec.patch_sizes),
+            self.dynamics.observes,
         )
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
@@ -105,8 +108,9 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         Args:
             seed: of the rows' generators: row i gets `seed + i`, or the i-th of a sequence; None continues with the
                 present ones.
-            options: `"index"`: one image index or B of them, instead of random ones; `"reset_mask"`: (B,) bool, resets
-                only these rows.
+            options: `"index"`: one image index or B of them, instead of random ones; `"patch_sizes"`: sizes of the
+                patches in pixels, instead of random ones: one, T - 1 or (B, T - 1) of them; `"reset_mask"`: (B,) bool,
+                resets only these rows.
 
         Returns:
             The observation after the glance, and info.
@@ -117,14 +121,16 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         """
         self._check_open("reset")
         mask, seeds = self._reset_mask(options), _row_seeds(seed, self.num_envs)
-        chosen = None
+        chosen = sizes = None
         if options is not None and "index" in options:
             chosen = chosen_images(options["index"], self.num_envs, len(self.task.source))
+        if options is not None and "patch_sizes" in options:
+            sizes = self.dynamics.chosen_sizes(options["patch_sizes"])
         rows = np.flatnonzero(mask)
         for row in rows.tolist():
             if (row_seed := seeds[row]) is not None:
                 self._use(row, *seeding.np_random(row_seed))
-        self._begin(rows, None if chosen is None else chosen[rows])
+        self._begin(rows, None if chosen is None else chosen[rows], None if sizes is None else sizes[rows])
         self._finished[rows] = False
         return self.dynamics.observation(), self._info(mask)
 
@@ -132,7 +138,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Looks at one patch in every row, or stops there.
 
         Args:
-            actions: (B, 2) in [-1, 1], (row, col), or with a stop action (B, 3), (row, col, stop).
+            actions: (B, 2) in [-1, 1], (row, col), or more components, see `single_action_space.names`.
 
         Returns:
             observation, reward (B,) float64, terminated (B,) bool, truncated (B,) all false, info.
@@ -152,7 +158,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
                 "call reset(options={'reset_mask': mask}) first"
             )
         reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
-        decisions = to_decisions(actions, self.num_envs, stop_action=self.dynamics.spec.stop_action)
+        decisions = self.dynamics.decisions(actions)
         going = np.flatnonzero(~waiting)
         if len(going):
             rngs = [self._crop_rngs[row] for row in going]
@@ -220,16 +226,18 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._rngs[row], self._crop_rngs[row], self._seeds[row] = rng, rng.spawn(1)[0], seed
         self._order.forget(row)
 
-    def _begin(self, rows: np.ndarray, indices: np.ndarray | None = None) -> None:
-        """Starts episodes in some rows, on given images or on random ones."""
+    def _begin(self, rows: np.ndarray, indices: np.ndarray | None = None, sizes: np.ndarray | None = None) -> None:
+        """Starts episodes in some rows, on given images with patches of given sizes, or on random ones."""
         rngs = [self._rngs[row] for row in rows]
-        self.dynamics.begin(rows, self._order.take(rows, rngs) if indices is None else indices, rngs)
+        self.dynamics.begin(rows, self._order.take(rows, rngs) if indices is None else indices, rngs, sizes)
         self.task.source.expect(self._order.upcoming)
 
     def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
-        unknown = set(options or {}) - {"index", "reset_mask"}
+        unknown = set(options or {}) - {"index", "patch_sizes", "reset_mask"}
         if unknown:
-            raise ValueError(f"reset options {sorted(unknown)} are unknown; pass 'index' or 'reset_mask'")
+            raise ValueError(
+                f"reset options {sorted(unknown)} are unknown; pass 'index', 'patch_sizes' or 'reset_mask'"
+            )
         if options is None or options.get("reset_mask") is None:
             return np.ones(self.num_envs, dtype=bool)
         mask = np.asarray(options["reset_mask"])

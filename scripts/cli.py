@@ -187,9 +187,10 @@ def _add_stop(command: argparse.ArgumentParser) -> None:
     stop.add_argument("--budget", type=_multiply_adds, metavar="B", help="multiply-adds per image, such as 12M or 1.5G")
     stop.add_argument(
         "--thresholds",
-        type=_numbers,
+        type=_thresholds,
         metavar="E,E,...",
-        help="when to stop at each step but the last: least confidence, or most negative entropy (--thresholds=-1,-.5)",
+        help="when to stop at each step but the last: least confidence, or most negative entropy "
+        "(--thresholds=-1,-.5); with several patch sizes, one for each of them at each step ('.5,.9; .6,.8')",
     )
     stop.add_argument("--num-glimpses", type=int, metavar="T", help="always take T steps; all of them if left out")
     command.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
@@ -206,12 +207,13 @@ def _multiply_adds(text: str) -> float:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of multiply-adds; pass one such as 12M") from None
 
 
-def _numbers(text: str) -> list[float]:
-    """`0.9,0.8,-inf`."""
+def _thresholds(text: str) -> list[float] | list[list[float]]:
+    """`0.9,0.8,-inf`, or with several patch sizes `0.5,0.9; 0.6,0.8`, steps divided by semicolons."""
     try:
-        return [float(part) for part in text.split(",")]
+        rows = [[float(part) for part in row.split(",")] for row in text.removesuffix(";").split(";")]
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a list of numbers; pass one such as 0.9,0.8,0.7") from None
+    return rows if ";" in text else rows[0]
 
 
 def _add_changes(command: argparse.ArgumentParser) -> None:

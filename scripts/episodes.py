@@ -20,7 +20,7 @@ from gfnet_env.rewards import contrastive_reward
 
 
 def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[np.ndarray]:
-    """The environment's picture after the glance and after each of the policy's patches.
+    """The environment's picture after the glance and after each of the policy's patches, of the largest size.
 
     Args:
         run: the networks.
@@ -31,7 +31,7 @@ def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[
         (H', W', 3) uint8, all of one size.
     """
     env = GlanceFocusEnv(Task(source, run.classifier), run.config.stage2.episode, render_mode="rgb_array")
-    env.reset(options={"index": index})
+    env.reset(options={"index": index, "patch_sizes": run.classifier.spec.patch_size})
     state, finished = None, False
     while True:
         frame = env.render()
@@ -44,8 +44,11 @@ def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[
 
 
 def easy_and_hard(record: EvaluationRecord, count: int) -> list[int]:
-    """Half of `count` images that were right and surest at the first focus, half that took longest or failed."""
-    chance = record.label_probability
+    """Half of `count` images that were right and surest at the first focus, half that took longest or failed.
+
+    All patches are of the largest size.
+    """
+    chance = record.label_probability[:, record.largest_patches]
     by_ease = np.argsort(-chance[:, 1], kind="stable")
     easy = by_ease[record.box[by_ease].any(axis=1)] if record.box.any() else by_ease
     hard = np.argsort(chance[:, -1] - chance[:, 1] - 10.0 * (chance[:, -1] < 0.5) * (chance[:, 1] < 0.5), kind="stable")

@@ -30,6 +30,7 @@ from torch.distributions import Normal
 
 ENV_ID = "gfnet_env:GFNet-SyntheticSigns-v0"
 PROGRAM = "ppo_single_file"
+VECTORS = ("hidden", "last_size", "next_size")
 Act = Callable[[dict[str, np.ndarray]], np.ndarray]
 """Observations of B rows to actions (B, 2) in [-1, 1]."""
 
@@ -48,6 +49,7 @@ class Arguments:
     test_scenes: int = _option(800, "held-out scenes to evaluate on")
     seed: int = _option(0, "of everything random: the same seed gives the same result")
     num_glimpses: int = _option(4, "longest sequence T, the glance counted")
+    patch_sizes: str = _option("", "sides of patches, drawn at random, such as 32,48,64; the networks' own if left out")
     reward: str = _option("increment", "increment, Eq. (4), or contrastive, Eq. (8)")
     exit_confidence: float = _option(0.7, "episodes also end once the classifier is more confident; 1: never")
     learning_rate: float = _option(2e-3, "Adam's")
@@ -70,6 +72,7 @@ class Arguments:
             self._check(name, 0 <= getattr(self, name) <= 1, "a number from 0 to 1")
         self._check("seed", 0 <= self.seed < 2**32, "a number from 0 to 2**32 - 1")
         self._check("num_glimpses", self.num_glimpses >= 2, "2 or more: the glance is one of them")
+        self._check("patch_sizes", all(part.isdecimal() for part in self._sides), "sides in pixels, such as 32,48,64")
         self._check(
             "minibatches", self.minibatches <= self.rollout_steps, f"at most {self.rollout_steps}, a rollout's steps"
         )
@@ -78,6 +81,16 @@ class Arguments:
     def rollout_steps(self) -> int:
         """Environment steps of a rollout, all rows together."""
         return (self.num_glimpses - 1) * self.num_envs
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """The environment's keyword arguments for the sizes."""
+        patches = {"patch_sizes": tuple(int(part) for part in self._sides)} if self._sides else {}
+        return {"num_glimpses": self.num_glimpses, **patches}
+
+    @property
+    def _sides(self) -> list[str]:
+        return self.patch_sizes.split(",") if self.patch_sizes else []
 
     def _check(self, name: str, fits: bool, wanted: str) -> None:
         if not fits:
@@ -89,7 +102,7 @@ class Agent(nn.Module):
     arg-maxes, which say where on the map something is and so where to look.
 
     Args:
-        space: the observation space of one row, with `features` (C, h, w) and `hidden` (F,).
+        space: the observation space of one row: `features` (C, h, w), `hidden` (F,), perhaps the patches' sizes.
         units: of the fully-connected layer.
         narrow: channels after the convolution.
         maps: number K of attention maps of which the centre is taken.
@@ -99,11 +112,12 @@ class Agent(nn.Module):
 
     def __init__(self, space: gymnasium.spaces.Dict, units: int = 256, narrow: int = 32, maps: int = 8) -> None:
         super().__init__()
-        features, hidden = space["features"].shape, space["hidden"].shape
-        assert features is not None and hidden is not None
+        features, vectors = space["features"].shape, [space[key].shape for key in VECTORS if key in space.spaces]
+        assert features is not None
+        read = sum(shape[0] for shape in vectors if shape is not None)
         channels, height, width = features
         self.narrow = nn.Sequential(nn.Conv2d(channels, narrow, 1), nn.ReLU(), nn.Flatten())
-        self.trunk = nn.Sequential(nn.Linear(narrow * height * width + hidden[0], units), nn.ReLU())
+        self.trunk = nn.Sequential(nn.Linear(narrow * height * width + read, units), nn.ReLU())
         self.attention = nn.Conv2d(channels, maps, 1)
         rows, columns = torch.linspace(-1, 1, height), torch.linspace(-1, 1, width)
         self.register_buffer("places", torch.cartesian_prod(rows, columns))  # (h w, 2)
@@ -134,8 +148,9 @@ class Agent(nn.Module):
 
 
 def as_tensors(observation: dict[str, np.ndarray]) -> tuple[Tensor, Tensor]:
-    """`features` (B, C, h, w) and `hidden` (B, F)."""
-    return torch.from_numpy(observation["features"]), torch.from_numpy(observation["hidden"])
+    """`features` (B, C, h, w), and `hidden` (B, F) with the sizes behind it where there are several."""
+    vectors = [torch.from_numpy(observation[key]) for key in VECTORS if key in observation]
+    return torch.from_numpy(observation["features"]), torch.cat(vectors, dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,9 +280,9 @@ def train(args: Arguments) -> Agent:
         num_envs=args.num_envs,
         autoreset_mode="SAME_STEP",
         num_scenes=args.num_scenes,
-        num_glimpses=args.num_glimpses,
         reward=args.reward,
         exit_confidence=args.exit_confidence,
+        **args.sizes,
     )
     assert isinstance(envs.single_observation_space, gymnasium.spaces.Dict)
     agent = Agent(envs.single_observation_space)
@@ -300,9 +315,7 @@ def accuracies(act: Act, args: Arguments) -> list[float]:
         T shares, the glance's first.
     """
     count = args.test_scenes
-    envs = gymnasium.make_vec(
-        ENV_ID, num_envs=count, split="test", num_scenes=count, num_glimpses=args.num_glimpses, reward="increment"
-    )
+    envs = gymnasium.make_vec(ENV_ID, num_envs=count, split="test", num_scenes=count, reward="increment", **args.sizes)
     observation, info = envs.reset(options={"index": np.arange(count)})
     shares = [float((info["prediction"] == info["label"]).mean())]
     for _ in range(args.num_glimpses - 1):

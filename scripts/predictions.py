@@ -62,6 +62,7 @@ def prediction_rows(recognizer: Recognizer, files: list[Path], found: Recognitio
             "confidence": round(float(found.confidence[row]), 6),
             "steps": int(found.step[row]),
             "locations": found.locations[row, : found.step[row] - 1].tolist(),
+            "patch_sizes": found.patch_sizes[row, : found.step[row] - 1].tolist(),
             "multiply_adds": int(found.multiply_adds[row]),
         }
         for row, file in enumerate(files)
@@ -100,18 +101,18 @@ def save_pictures(folder: Path, recognizer: Recognizer, files: list[Path], found
     for row, (file, result) in enumerate(zip(files, prediction_rows(recognizer, files, found), strict=True)):
         pixels = recognizer.decode(file)
         caption = f"{result['class']}  {100 * result['confidence']:.0f}%  {result['multiply_adds'] / 1e6:.1f} M"
-        picture = _picture(pixels, result["locations"], recognizer.classifier.spec.patch_size, printable(caption))
+        picture = _picture(pixels, result["locations"], result["patch_sizes"], printable(caption))
         save_png(folder / f"{row + 1:04}_{file.stem[:_LONGEST_STEM]}.png", picture)
 
 
-def _picture(pixels: np.ndarray, locations: list[list[float]], side: int, caption: str) -> Image.Image:
+def _picture(pixels: np.ndarray, locations: list[list[float]], sides: list[int], caption: str) -> Image.Image:
     height, width = pixels.shape[:2]
     scale = max(1, -(-_LEAST_SIDE // min(height, width)))
     frame = Image.new("RGB", (width * scale, height * scale + 24), _PAPER)
     frame.paste(Image.fromarray(pixels).resize((width * scale, height * scale), Image.Resampling.NEAREST), (0, 24))
     draw = ImageDraw.Draw(frame)
     draw.text((6, 3), caption, fill=_INK, font=font(14))
-    for step, location in enumerate(locations, start=2):
+    for step, (location, side) in enumerate(zip(locations, sides, strict=True), start=2):
         top, left = top_left_px(torch.tensor([location]), (height, width), side)[0].tolist()
         draw_patch(draw, (left * scale, top * scale + 24), side * scale, str(step), _BOX)
     return frame

@@ -26,6 +26,7 @@ from agents.runs.results import POLICIES
 from classifiers.data.source import ImageSource
 from classifiers.files import write_text
 from classifiers.networks.costs import glimpse_costs
+from classifiers.networks.size_histories import count_steps, size_histories
 from scripts import plots
 from scripts.console import printable
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, reward_map, save_png
@@ -77,12 +78,14 @@ def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget
 
 
 def cost_table(cost: RunCost) -> Table:
-    """Multiply-adds of a run's networks, by step."""
-    rows = []
-    for step, (head, here, total) in enumerate(zip(cost.head, cost.per_step, cost.cumulative, strict=True)):
-        encoder, policy = (cost.encoder, f"{cost.policy:,}") if step else (cost.glance_encoder, "-")
-        rows.append([f"t={step + 1}", f"{encoder:,}", f"{head:,}", policy, f"{here:,}", f"{total:,}"])
-    heads = ["step", "encoder", "f_C", "pi", "together", "so far"]
+    """Multiply-adds of a run's networks, by step; with several patch sizes, by step and the sizes so far."""
+    sides, rows = cost.patch_sizes, []
+    histories = size_histories(len(sides), count_steps(len(cost.cumulative), len(sides)))
+    for history, head, here, total in zip(histories, cost.head, cost.per_step, cost.cumulative, strict=True):
+        encoder, policy = (cost.encoders[history[-1]], f"{cost.policy:,}") if history else (cost.glance_encoder, "-")
+        sizes = [" ".join(str(sides[size]) for size in history)] if len(sides) > 1 else []
+        rows.append([f"t={len(history) + 1}", *sizes, f"{encoder:,}", f"{head:,}", policy, f"{here:,}", f"{total:,}"])
+    heads = ["step", *(["patches"] if len(sides) > 1 else []), "encoder", "f_C", "pi", "together", "so far"]
     table = _table("multiply-adds for one image", heads, rows, left=0)
     table.caption = (
         f"the encoder's own classifier: {cost.encoder_classifier:,}; "
@@ -149,7 +152,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     save_png(folder / "glimpses.png", sheet)
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
-    heat = _heat_maps(run, source, chosen[:2] + chosen[-2:], record.location[:, 0])
+    heat = _heat_maps(run, source, chosen[:2] + chosen[-2:], record.location[:, record.largest_patches[1] - 1])
     steps, rewards = curve(files.log, "stage2", "reward")
     body = [
         "<h1>Where to look next</h1>",

@@ -18,7 +18,7 @@ from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import ENCODERS, Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.spec import ClassifierSpec
+from classifiers.networks.spec import ADJUSTABLE, ClassifierSpec
 from gfnet_env import EpisodeSpec, Task
 from scripts.cli import main
 
@@ -80,7 +80,7 @@ def classifier() -> FrozenClassifier:
 
 def with_rules(source: ArrayImages, classifier: FrozenClassifier, rules: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
     """A task and its rules from one set of keyword arguments, as `gymnasium.make` takes them."""
-    sizes = {key: rules[key] for key in ("patch_size", "glance_size", "num_glimpses") if key in rules}
+    sizes = {key: rules[key] for key in ADJUSTABLE if key in rules}
     episode = EpisodeSpec(**{key: value for key, value in rules.items() if key not in sizes})
     return Task(source, classifier.with_spec(**sizes)), episode
 

@@ -20,9 +20,12 @@ from scripts.cli import main
 
 
 def _record(
-    location: np.ndarray, confidence: np.ndarray | None = None, patch: int = 48, size: tuple[int, int] = (192, 256)
+    location: np.ndarray,
+    confidence: np.ndarray | None = None,
+    patches: tuple[int, ...] = (48,),
+    size: tuple[int, int] = (192, 256),
 ) -> EvaluationRecord:
-    """A record of looks at (N, T - 1, 2) locations."""
+    """A record of looks at (N, nodes - 1, 2) locations."""
     shape = len(location), location.shape[1] + 1
     return EvaluationRecord(
         label=np.zeros(shape[0], np.int64),
@@ -33,7 +36,7 @@ def _record(
         label_probability=np.zeros(shape, np.float32),
         location=location.astype(np.float32),
         multiply_adds=np.arange(shape[1]),
-        patch_sizes=(patch,),
+        patch_sizes=patches,
         image_size=size,
     )
 
@@ -69,8 +72,8 @@ def test_border_counts_looks_at_any_edge() -> None:
 def test_overlap_is_the_mean_over_pairs_of_patches() -> None:
     rows = np.array([[0.0, 0.5, 1.0]])  # patches of 10 in 30 pixels: rows 0, 10, 20; columns 0, 5, 0
     looks = np.stack([rows, np.array([[0.0, 0.25, 0.0]])], axis=2)
-    beside = agents.diagnose(_record(looks, patch=10, size=(30, 30)))
-    above = agents.diagnose(_record(looks * [0.5, 1.0], patch=10, size=(30, 30)))  # rows 0, 5, 10
+    beside = agents.diagnose(_record(looks, patches=(10,), size=(30, 30)))
+    above = agents.diagnose(_record(looks * [0.5, 1.0], patches=(10,), size=(30, 30)))  # rows 0, 5, 10
 
     assert beside.overlap == 0
     assert above.overlap == pytest.approx((25 / 175 + 0 + 25 / 175) / 3)
@@ -83,6 +86,32 @@ def test_looks_end_with_the_first_confident_patch() -> None:
 
     assert agents.diagnose(record, 0.7).looks == (1 + 2 + 3 + 3) / 4  # a confident glance ends nothing
     assert agents.diagnose(record).looks == 3
+
+
+def test_with_several_sizes_looks_are_averaged_over_the_sizes_of_each_step() -> None:
+    """Sizes 10 and 20 in 30x40 pixels; nodes: 10, 20, then 10 10, 10 20, 20 10, 20 20."""
+    row = np.array([[0.0, 0.5], [0.0, 0.5], [0.0, 0.5], [0.0, 0.5], [0.0, 0.5], [1.0, 0.5]])
+    looks = np.stack([row, row * [1.0, 0.0] + [0.0, 0.3]])
+    found = agents.diagnose(_record(looks, patches=(10, 20), size=(30, 40)))
+
+    assert found.spread == pytest.approx([0.05, 0.05])  # 0 along rows, 0.1 along columns
+    assert found.border == 1.0 and found.looks == 2
+    # the two images have equal rows, and columns that cancel out for patches of one size
+    # columns of the first image: 15 to 25 and 10 to 30, of the second: 9 to 19 and 6 to 26
+    same, within, apart = 1.0, 100 / 400, (20 * 10) / (800 - 200)
+    assert found.overlap == pytest.approx((same + within + within + apart) / 4)
+
+    confidence = np.array([[0.9, 0.1, 0.8, 0.1, 0.1, 0.1, 0.1]] * 2)
+    assert agents.diagnose(_record(looks, confidence, (10, 20), (30, 40)), 0.7).looks == 1.5  # one look if it is large
+
+
+def test_a_size_as_large_as_the_image_leaves_no_choice() -> None:
+    looks = _random(looks=2)
+    looks[:, 1] = 0.0  # of patches that fill the image
+    found = agents.diagnose(_record(looks, patches=(48, 96), size=(96, 96)))
+
+    assert found.spread == pytest.approx([0.29], abs=0.02)
+    assert found.border == pytest.approx(0.08, abs=0.03) and not found.collapsed
 
 
 # --- the verdict ----------------------------------------------------------------------------------------------------
@@ -122,7 +151,7 @@ def test_without_a_choice_there_is_no_collapse(looks: np.ndarray) -> None:
 
 
 def test_large_patches_overlap_wherever_they_lie() -> None:
-    found = agents.diagnose(_record(_random(), patch=96, size=(104, 104)))
+    found = agents.diagnose(_record(_random(), patches=(96,), size=(104, 104)))
 
     assert found.overlap is not None and found.overlap > 0.85 and not found.collapsed
 

@@ -26,16 +26,19 @@ from classifiers.inference.frozen import frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.spec import ClassifierSpec
+from gfnet_env import EpisodeSpec
 from scripts.cli import main
 
 onnxruntime = pytest.importorskip("onnxruntime")
 SIZE = (SMALL_SCENES.height, SMALL_SCENES.width)
 
 
-def _recognizer(scenes: ArrayImages, head: str, agent: str, shape: dict[str, Any]) -> Recognizer:
+def _recognizer(
+    scenes: ArrayImages, head: str, agent: str, shape: dict[str, Any], rules: dict[str, Any] | None = None
+) -> Recognizer:
     spec = ClassifierSpec(encoder="small_resnet", head=head, patch_size=48, num_glimpses=4, hidden_size=16, **shape)
     classifier = frozen(random_classifier(spec))
-    policy_spec = Stage2Spec(env_steps=1, agent=agent, num_envs=2)
+    policy_spec = Stage2Spec(env_steps=1, agent=agent, num_envs=2, episode=EpisodeSpec(**rules or {}))
     model = new_agent(policy_env(classifier, scenes, policy_spec), policy_spec, 0)
     if agent in ("ppo", "ppo_gru"):
         torch.nn.init.normal_(
@@ -110,6 +113,19 @@ def test_exported_graphs_do_what_the_recogniser_does(
         assert found["multiply_adds"] == expected.multiply_adds[row]
     with pytest.raises(ValueError, match=r"pass \(96, 128, 3\) uint8"):
         ours.predict(np.zeros((64, 64, 3), np.uint8))
+
+
+@pytest.mark.slow
+def test_exported_policies_tell_the_glance_from_the_last_look(
+    scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognizer = _recognizer(scenes, "gru", "ppo", {}, {"observe": ("features", "glance")})
+    recognizer.use()
+    export_onnx(recognizer, tmp_path)
+
+    found = _runner(tmp_path, monkeypatch).OnnxRecognizer(tmp_path).predict(scenes.images[0].permute(1, 2, 0).numpy())
+
+    assert np.allclose(found["locations"], recognizer.predict(scenes.images[:1]).locations[0], atol=1e-4)
 
 
 def test_exported_baseline_gives_its_logits(scenes: ArrayImages, tmp_path: Path) -> None:

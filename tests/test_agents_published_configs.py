@@ -38,16 +38,26 @@ TABLE_9 = {
     ("efficientnet_b3", 128, 4),
     ("efficientnet_b3", 144, 4),
 }
-NAMES = sorted(f"{encoder}_{side}" for encoder, side, _ in TABLE_9)
+MULTISCALE = {"ms_resnet50": (96, (96, 128, 160)), "ms_efficientnet_b3": (128, (128, 160, 192))}
+"""A.3: the glance's and the patches' sizes; T = 4."""
+ROWS = sorted(f"{encoder}_{side}" for encoder, side, _ in TABLE_9)
+NAMES = [*ROWS, *MULTISCALE]
 
 
 def test_every_row_has_its_config() -> None:
     rows = {
         (config.classifier.encoder, config.classifier.patch_size, config.classifier.num_glimpses)
-        for config in (load_config(name) for name in shipped_configs() if name in NAMES)
+        for config in (load_config(name) for name in shipped_configs() if name in ROWS)
     }
 
     assert rows == TABLE_9
+
+
+@pytest.mark.parametrize("name", MULTISCALE)
+def test_multiscale_networks_have_the_sizes_of_appendix_a(name: str) -> None:
+    spec = load_config(name).classifier
+
+    assert (spec.glance_side, spec.patch_sizes) == MULTISCALE[name] and spec.num_glimpses == 4
 
 
 class Family(NamedTuple):
@@ -162,13 +172,14 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_config_runs_through_every_stage(name: str, tree: Path, tmp_path: Path) -> None:
-    """Images of 160 pixels, pi's two layers narrowed: the networks themselves are at full size."""
+    """Images of 160 pixels or a patch's, pi's two layers narrowed: the networks themselves are at full size."""
     config = load_config(name)
     steps = config.classifier.num_glimpses - 1
+    side = max(160, config.classifier.largest_side)
     changes = [
         f"data.root={tree}",
-        "data.height=160",
-        "data.width=160",
+        f"data.height={side}",
+        f"data.width={side}",
         "initialization.weights=null",
         "initialization.full_resolution.epochs=1",
         "initialization.low_resolution.epochs=1",

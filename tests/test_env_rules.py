@@ -35,6 +35,7 @@ RULES: tuple[dict[str, Any], ...] = (
     {"observe": ["hidden"], "stop_action": True, "patch_size": 40, "num_glimpses": 5},
 )
 TEXT = (Path(__file__).parent.parent / "docs" / "variants.md").read_text(encoding="utf-8")
+MULTISCALE = (Path(__file__).parent.parent / "docs" / "multiscale.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("rules", RULES, ids=str)
@@ -155,11 +156,11 @@ def test_more_steps_than_a_cascade_has_are_refused(scenes: ArrayImages) -> None:
     GlanceFocusEnv(Task(scenes, networks.with_spec(num_glimpses=2)), EpisodeSpec())
 
 
-@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL))
+@pytest.mark.parametrize("snippet", re.findall(r"```python\n(.*?)```", TEXT + MULTISCALE, re.DOTALL))
 def test_the_documents_examples_run(snippet: str) -> None:
-    exec(compile(snippet, "docs/variants.md", "exec"), {})
+    exec(compile(snippet, "an example", "exec"), {})
 
 
 def test_every_rule_is_documented() -> None:
-    for name in (*EpisodeSpec.__dataclass_fields__, "num_glimpses", "patch_size", "glance_size"):
-        assert f"| `{name}" in TEXT, name
+    for name in (*EpisodeSpec.__dataclass_fields__, "num_glimpses", "patch_size", "patch_sizes", "glance_size"):
+        assert f"| `{name}`" in TEXT, name

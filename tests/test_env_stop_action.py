@@ -113,4 +113,4 @@ def test_actions_of_the_other_variant_are_refused(classifier: FrozenClassifier, 
     with pytest.raises(ValueError, match=r"is outside Box\(-1, 1, \(3,\)\); clip actions"):
         env.step(action(0, 0, 1.5))
     with pytest.raises(ValueError, match=r"actions of shape \(1, 3\); pass one \(row, col\)"):
-        to_decisions(np.zeros((1, 3)), 1, stop_action=False)
+        to_decisions(np.zeros((1, 3)), 1, ("row", "col"))

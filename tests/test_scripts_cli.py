@@ -22,7 +22,8 @@ from safetensors.torch import load_file
 
 import agents.runs.validation
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
-from agents.evaluation.record import EvaluationRecord, load_record
+from agents.evaluation.record import load_record
+from agents.evaluation.rollout import final_accuracy
 from agents.runs.folder import RunFolder
 from agents.runs.results import POLICIES
 from scripts.cli import main
@@ -197,11 +198,11 @@ def test_start_from_another_run_and_use_it_from_anywhere(
 def test_the_best_policy_is_kept(finished: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[float] = []
 
-    def noting(record: EvaluationRecord) -> list[float]:
-        found.append(accuracy_by_step(record)[-1])
-        return accuracy_by_step(record)
+    def noting(*arguments: Any, **options: Any) -> float:
+        found.append(final_accuracy(*arguments, **options))
+        return found[-1]
 
-    monkeypatch.setattr(agents.runs.validation, "accuracy_by_step", noting)
+    monkeypatch.setattr(agents.runs.validation, "final_accuracy", noting)
     options = [f"start={finished}", "stage2.options.learning_rate=0.3", "stage2.options.n_steps=3"]
     options += ["stage2.evaluations=4", "stage3.epochs=0"]
     sets = [part for option in options for part in ("--set", option)]

@@ -57,6 +57,17 @@ def test_it_trains_and_evaluates_the_same_with_the_same_seed(output: Output) -> 
     assert set(rows["random"]) | set(rows["learned"]) <= sixths  # of six scenes
 
 
+def test_it_learns_at_several_sizes(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
+    """The agent reads which size comes next, so that its first layer is six numbers wider."""
+    assert "learned" in output((*SMALL, "--patch-sizes", "32,48,64"))
+    several = train(parse((*SMALL, "--patch-sizes", "32,48,64"))).trunk[0].in_features
+    assert several == train(parse((*SMALL, "--patch-sizes", "64"))).trunk[0].in_features + 6
+    assert main((*SMALL, "--patch-sizes", "32,large")) == 2
+    assert "--patch-sizes 32,large; pass sides in pixels, such as 32,48,64" in capsys.readouterr().err
+    assert main((*SMALL, "--patch-sizes", "48,32")) == 2
+    assert "do not ascend" in capsys.readouterr().err
+
+
 def _weights(*arguments: str) -> bytes:
     """All weights after training."""
     agent = train(parse(arguments))

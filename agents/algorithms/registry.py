@@ -31,6 +31,7 @@ from agents.policies.off_policy import (
     GlimpseTD3Policy,
     GlimpseTQCPolicy,
 )
+from gfnet_env.observation import SIZE_KEYS
 
 FORMS = ("plain", "flat", "grid")
 """The form in which an algorithm needs the environment: as it is, with flat observations, or with actions on a grid."""
@@ -149,7 +150,7 @@ AGENTS: dict[str, AgentRecipe] = {
             "n_eval_episodes": 64,
             "zero_policy": False,
         },
-        {"extractor": {"conv_channels": 4, "units": 16, "attention_maps": 4, "reads": ("features",)}},
+        {"extractor": {"conv_channels": 4, "units": 16, "attention_maps": 4, "reads": ("features", *SIZE_KEYS)}},
         num_envs=64,
     ),
 }

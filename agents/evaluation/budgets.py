@@ -60,12 +60,18 @@ def fit_exit_rule(
         A rule with T - 1 thresholds.
 
     Raises:
-        ValueError: if the budget is out of range, or criterion or method are unknown.
+        ValueError: if the budget is out of range, criterion or method are unknown, or the record has several patch
+            sizes.
     """
     return _rules(record, [budget], criterion, method, seed)[0]
 
 
 def _rules(record: EvaluationRecord, budgets: list[float], criterion: str, method: str, seed: int) -> list[ExitRule]:
+    if len(record.patch_sizes) > 1:
+        raise ValueError(
+            f"method={method!r} finds thresholds for one patch size, not for {len(record.patch_sizes)}; pass "
+            "thresholds, one for each size at each step"
+        )
     scores = exit_scores(criterion, record.confidence, record.entropy, seed)
     shares = [shares_for_budget(record.multiply_adds, budget) for budget in budgets]
     if method == "geometric":

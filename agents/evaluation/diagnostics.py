@@ -13,6 +13,7 @@ import torch
 
 from agents.evaluation.record import EvaluationRecord
 from classifiers.networks.geometry import top_left_px
+from classifiers.networks.size_histories import mean_by_step, node_of, size_histories
 
 BORDER = 0.02
 """A look is at a border if its row or its column, in [0, 1], is closer to 0 or to 1 than this."""
@@ -26,12 +27,14 @@ MOST_AT_BORDER = 0.9
 LEAST_NEW_GROUND = 0.1
 """The looks of an episode are nearly the same if 1 - overlap is below this share of what it is for random looks."""
 
-_RANDOM_PAIRS = 4096
+_RANDOM_EPISODES = 1024
 
 
 @dataclass(frozen=True)
 class Diagnostics:
     """What a record says of a policy's looks; the glance is no look of the policy's.
+
+    With several patch sizes, these are the means over the size histories of each step.
 
     Attributes:
         spread: T - 1 numbers: at each step, the standard deviation over images of the location in [0, 1], averaged over
@@ -63,7 +66,7 @@ class Diagnostics:
 def diagnose(record: EvaluationRecord, exit_confidence: float | None = None) -> Diagnostics:
     """Examines the looks of a policy.
 
-    Along an axis on which the patch is as long as the image all locations are the same, so that spread and border are
+    Along an axis on which a patch is as long as the image all its locations are the same, so that spread and border are
     those of the other axis. Records of a single image, or of patches as large as the image, show no collapse.
 
     Args:
@@ -74,27 +77,44 @@ def diagnose(record: EvaluationRecord, exit_confidence: float | None = None) -> 
     Returns:
         See `Diagnostics`.
     """
-    room = np.array(record.image_size) - record.patch_sizes[0]
-    location = record.location[..., room > 0] if room.any() else record.location
-    spread = tuple(location.std(axis=0, dtype=np.float64).mean(axis=1).tolist())
-    border = float((np.minimum(location, 1.0 - location) < BORDER).any(axis=2).mean())
+    sides = np.array([record.patch_sizes[history[-1]] for history in _looks(record)])
+    is_free: np.ndarray = np.array(record.image_size) > sides[:, None]  # (nodes - 1, 2)
+    has_choice = bool(is_free.any())
+    is_free |= not has_choice
+    spread = _by_step(record, (record.location.std(axis=0, dtype=np.float64) * is_free).sum(axis=1))
+    spread /= _by_step(record, np.count_nonzero(is_free, axis=1))
+    at_edge = (np.minimum(record.location, 1.0 - record.location) < BORDER) & is_free
+    near = _by_step(record, at_edge.any(axis=2).mean(axis=0))
+    border = float(near.sum() / _by_step(record, np.any(is_free, axis=1)).sum())
     overlap = _overlap(record.location, record)
     found: list[str] = []
-    if room.any() and len(location) > 1:
-        found = _findings(spread, border, overlap, record)
+    if has_choice and len(record.location) > 1:
+        found = _findings(spread.max(), border, overlap, record)
     explanation = f"The policy has collapsed: {'; '.join(found)}. docs/diagnosing.md says what to try."
-    return Diagnostics(spread, border, overlap, _mean_looks(record, exit_confidence), explanation if found else "")
+    looks = _mean_looks(record, exit_confidence)
+    return Diagnostics(tuple(spread.tolist()), border, overlap, looks, explanation if found else "")
 
 
-def _findings(spread: tuple[float, ...], border: float, overlap: float | None, record: EvaluationRecord) -> list[str]:
+def _looks(record: EvaluationRecord) -> list[tuple[int, ...]]:
+    """The size histories that end in a look, in the order of their nodes."""
+    return size_histories(len(record.patch_sizes), record.num_steps)[1:]
+
+
+def _by_step(record: EvaluationRecord, values: np.ndarray) -> np.ndarray:
+    """(nodes - 1,), a number for each look, to (T - 1,)."""
+    return mean_by_step(np.concatenate([[0.0], values]), len(record.patch_sizes))[1:]
+
+
+def _findings(spread: float, border: float, overlap: float | None, record: EvaluationRecord) -> list[str]:
     """What is wrong, a phrase each."""
     found = []
-    if max(spread) < LEAST_SPREAD:
-        found.append(f"it looks at nearly the same places in all images (spread {max(spread):.3f}; random places 0.29)")
+    if spread < LEAST_SPREAD:
+        found.append(f"it looks at nearly the same places in all images (spread {spread:.3f}; random places 0.29)")
     if border > MOST_AT_BORDER:
         found.append(f"{border:.0%} of its looks are at a border of the image")
     if overlap is not None:
-        places = np.random.default_rng(0).random((_RANDOM_PAIRS, 2, 2), dtype=np.float32)
+        shape = (_RANDOM_EPISODES, *record.location.shape[1:])
+        places = np.random.default_rng(0).random(shape, dtype=np.float32)
         usual = _overlap(places, record)
         assert usual is not None  # of pairs
         if 1.0 - overlap < LEAST_NEW_GROUND * (1.0 - usual):
@@ -106,20 +126,36 @@ def _findings(spread: tuple[float, ...], border: float, overlap: float | None, r
 
 
 def _overlap(location: np.ndarray, record: EvaluationRecord) -> float | None:
-    """Mean intersection over union of all pairs of patches of an episode; location is (N, L, 2)."""
-    first, second = np.triu_indices(location.shape[1], k=1)
-    if len(first) == 0:
+    """Mean intersection over union of all pairs of patches of an episode; location is (N, nodes - 1, 2)."""
+    looks, num_sizes = _looks(record), len(record.patch_sizes)
+    pairs = [(history[:earlier], history) for history in looks for earlier in range(1, len(history))]
+    if not pairs:
         return None
-    side = record.patch_sizes[0]
-    flat = torch.from_numpy(np.ascontiguousarray(location)).flatten(0, 1)
-    corners = top_left_px(flat, record.image_size, side).numpy().reshape(location.shape)
-    common = (side - np.abs(corners[:, first] - corners[:, second])).clip(min=0).prod(axis=2)
-    return float((common / (2 * side**2 - common)).mean())
+    start, end = _corners(location, record)
+    first, second = (
+        np.array([node_of(history, num_sizes) for history in side]) - 1 for side in zip(*pairs, strict=True)
+    )
+    common = np.minimum(end[:, first], end[:, second]) - np.maximum(start[:, first], start[:, second])
+    common = common.clip(min=0).prod(axis=2)
+    area = (end - start).prod(axis=2)
+    shares = (common / (area[:, first] + area[:, second] - common)).mean(axis=0)
+    chances = [float(num_sizes) ** -len(history) for _, history in pairs]
+    return float(np.average(shares, weights=chances))
+
+
+def _corners(location: np.ndarray, record: EvaluationRecord) -> tuple[np.ndarray, np.ndarray]:
+    """Of the patches at (N, nodes - 1, 2): top-left pixels, and the first pixels beyond their bottom right."""
+    sides = [record.patch_sizes[history[-1]] for history in _looks(record)]
+    places = torch.from_numpy(np.ascontiguousarray(location))
+    start = [top_left_px(places[:, look], record.image_size, side).numpy() for look, side in enumerate(sides)]
+    corners = np.stack(start, axis=1)
+    return corners, corners + np.array(sides)[:, None]
 
 
 def _mean_looks(record: EvaluationRecord, exit_confidence: float | None) -> float:
-    looks = record.location.shape[1]
-    if exit_confidence is None:
-        return float(looks)
-    ends = record.confidence[:, 1:] > exit_confidence
-    return float(np.where(ends.any(axis=1), ends.argmax(axis=1) + 1, looks).mean())
+    goes_on = np.ones(record.confidence.shape, bool)
+    if exit_confidence is not None:
+        for node, history in enumerate(_looks(record), start=1):
+            before = goes_on[:, node_of(history[:-1], len(record.patch_sizes))]
+            goes_on[:, node] = before & (record.confidence[:, node] <= exit_confidence)
+    return float(mean_by_step(goes_on.mean(axis=0), len(record.patch_sizes))[:-1].sum())

@@ -7,12 +7,12 @@ import torch
 
 from agents.evaluation.record import EvaluationRecord
 from classifiers.networks.geometry import top_left_px
-from classifiers.networks.size_histories import node_of, size_histories
+from classifiers.networks.size_histories import mean_by_step, node_of, size_histories
 
 
 def accuracy_by_step(record: EvaluationRecord) -> list[float]:
     """Accuracy after each of the T steps (anytime prediction, Section 5.1.2); of several sizes, drawn at random."""
-    return _by_step(record, record.prediction == record.label[:, None])
+    return _shares(record, record.prediction == record.label[:, None])
 
 
 def pointing_game(record: EvaluationRecord) -> list[float] | None:
@@ -37,11 +37,10 @@ def pointing_game(record: EvaluationRecord) -> list[float] | None:
         corner = top_left_px(location[:, node - 1], record.image_size, side).numpy()
         inside = ((corner <= centre) & (centre < corner + side)).all(axis=1)
         found[:, node] = inside | found[:, node_of(history[:-1], len(record.patch_sizes))]
-    return _by_step(record, found)[1:]
+    return _shares(record, found)[1:]
 
 
-def _by_step(record: EvaluationRecord, is_so: np.ndarray) -> list[float]:
+def _shares(record: EvaluationRecord, is_so: np.ndarray) -> list[float]:
     """The fraction of the images of which something is so after each step, averaged over the histories of the step."""
-    lengths = [len(history) for history in size_histories(len(record.patch_sizes), record.num_steps)]
-    shares: list[float] = (np.bincount(lengths, is_so.mean(axis=0)) / np.bincount(lengths)).tolist()
+    shares: list[float] = mean_by_step(is_so.mean(axis=0), len(record.patch_sizes)).tolist()
     return shares

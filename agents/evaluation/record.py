@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from classifiers.networks.size_histories import count_steps
+from classifiers.networks.size_histories import count_steps, node_of
 from classifiers.tensor_files import CheckpointError, TensorFileKind, read_tensors, write_tensors
 
 _AGAIN = "run `gfnet evaluate` on the run again"
@@ -51,6 +51,12 @@ class EvaluationRecord:
     def num_steps(self) -> int:
         """T, the glance included."""
         return count_steps(len(self.multiply_adds), len(self.patch_sizes))
+
+    @property
+    def largest_patches(self) -> list[int]:
+        """The nodes of the T steps of an episode with patches of the largest size."""
+        sizes = len(self.patch_sizes)
+        return [node_of((sizes - 1,) * looks, sizes) for looks in range(self.num_steps)]
 
 
 def save_record(path: Path, record: EvaluationRecord) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.readout import read_out
+from classifiers.networks.size_histories import size_histories
 
 
 @torch.inference_mode()
@@ -31,7 +31,7 @@ def evaluate(
     batch_size: int = 250,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> EvaluationRecord:
-    """Runs an episode of a policy on every image of a source.
+    """Runs a policy on every image of a source, in all ways to choose the sizes of patches.
 
     Args:
         classifier: the frozen networks; an episode has `spec.num_glimpses` steps.
@@ -43,7 +43,7 @@ def evaluate(
         on_progress: called with (images done, total).
 
     Returns:
-        A record of N episodes.
+        A record of N images.
     """
     chosen = _evenly_spread(len(source), max_images)
     batches: list[dict[str, np.ndarray]] = []
@@ -55,8 +55,8 @@ def evaluate(
     joined: dict[str, Any] = {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
     return EvaluationRecord(
         **joined,
-        multiply_adds=np.array(cumulative_multiply_adds(classifier, policy.multiply_adds)[:num_steps]),
-        patch_sizes=(classifier.spec.patch_size,),
+        multiply_adds=np.array(cumulative_multiply_adds(classifier, policy.multiply_adds, num_steps)),
+        patch_sizes=classifier.spec.patch_sizes,
         image_size=source.image_size,
     )
 
@@ -66,10 +66,50 @@ def _evenly_spread(length: int, most: int | None) -> Tensor:
     return torch.arange(count) * length // count
 
 
-def cumulative_multiply_adds(classifier: GlanceFocusClassifier, policy_cost: int) -> list[int]:
-    """Total multiply-adds of the first 1 to T steps: t looks and t - 1 decisions of the policy."""
-    looks = glimpse_costs(classifier)
-    return [sum(looks[: t + 1]) + t * policy_cost for t in range(len(looks))]
+def cumulative_multiply_adds(
+    classifier: GlanceFocusClassifier, policy_cost: int, num_steps: int | None = None
+) -> list[int]:
+    """Total multiply-adds of each size history: all its looks, and a decision of the policy before each but the first.
+
+    Args:
+        classifier: the networks.
+        policy_cost: multiply-adds of one decision.
+        num_steps: leave out longer histories; None takes all T steps.
+
+    Returns:
+        A total for each node of `classifiers.networks.size_histories`; with one size, for the first 1 to T steps.
+    """
+    sizes = range(len(classifier.spec.patch_sizes))
+    looks = [glimpse_costs(classifier, size) for size in sizes]
+    return [
+        looks[0][0] + sum(looks[size][step] + policy_cost for step, size in enumerate(history, start=1))
+        for history in size_histories(len(sizes), num_steps or classifier.spec.num_glimpses)
+    ]
+
+
+@torch.inference_mode()
+def final_accuracy(
+    classifier: FrozenClassifier, source: ImageSource, policy: LookPolicy, *, max_images: int, batch_size: int = 250
+) -> float:
+    """Accuracy of a policy after all T steps, at patches of random sizes where there are several.
+
+    Args:
+        classifier: the frozen networks.
+        source: the images.
+        policy: where to look.
+        max_images: use at most so many images, the same ones as `evaluate`.
+        batch_size: images in a batch.
+
+    Returns:
+        The accuracy, in [0, 1].
+    """
+    chosen, right = _evenly_spread(len(source), max_images), 0
+    generator = torch.Generator().manual_seed(0)
+    for indices in chosen.split(batch_size):
+        batch = source.fetch(indices)
+        *_, (last, _) = classifier.episode(batch.images.to(classifier.device), policy, batch.labels, generator)
+        right += int((last.logits.argmax(dim=1).cpu() == batch.labels).sum())
+    return right / len(chosen)
 
 
 def _rollout(
@@ -80,20 +120,15 @@ def _rollout(
     generator: torch.Generator,
 ) -> dict[str, np.ndarray]:
     images = batch.images.to(classifier.device)
-    columns: list[dict[str, np.ndarray]] = []
-    locations = []
-    for glimpse, location in itertools.islice(classifier.episode(images, policy, batch.labels, generator), num_steps):
+    columns: dict[int, dict[str, np.ndarray]] = {}
+    for node, glimpse, location in classifier.histories(images, policy, batch.labels, generator, num_steps):
         found = read_out(glimpse.logits, batch.labels)._asdict()
-        columns.append({name: value.cpu().numpy() for name, value in found.items()})
+        columns[node] = {name: value.cpu().numpy() for name, value in found.items()}
         if location is not None:
-            locations.append(location.cpu())
-    by_step = {name: np.stack([column[name] for column in columns], axis=1) for name in columns[0]}
-    return {
-        **by_step,
-        "label": batch.labels.numpy(),
-        "box": batch.boxes.numpy(),
-        "location": torch.stack(locations, dim=1).numpy(),
-    }
+            columns[node]["location"] = location.cpu().numpy()
+    in_order = [columns[node] for node in sorted(columns)]
+    by_node = {name: np.stack([column[name] for column in in_order if name in column], axis=1) for name in in_order[-1]}
+    return {**by_node, "label": batch.labels.numpy(), "box": batch.boxes.numpy()}
 
 
 @torch.inference_mode()

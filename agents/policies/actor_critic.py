@@ -14,7 +14,8 @@ from agents.policies.extractor import GlimpseExtractor, Observation, extractor_a
 from agents.policies.initial_looks import start_at_initial_looks
 
 _SLOPE_ENDS, _PULL = 1.5, 0.1  # |pre-activation| from which on tanh is flat (0.905), and the penalty's coefficient
-_FIRST_STOP_MEAN, _STOP_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
+_FIRST_STOP_MEAN, _DECISION_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
+_UNNAMED = ("row", "col", "stop")  # of action spaces that a wrapper has replaced
 
 
 class _Pull(torch.autograd.Function):
@@ -27,9 +28,9 @@ class _Pull(torch.autograd.Function):
         return preactivation.view_as(preactivation)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         """(B, A), with the penalty's part."""
-        z = ctx.saved_tensors[0].detach()
+        z: Tensor = ctx.saved_tensors[0].detach()
         excess = z - z.clamp(-_SLOPE_ENDS, _SLOPE_ENDS)
         return gradient + (_PULL / len(z)) * excess
 
@@ -44,16 +45,16 @@ class PulledTanh(nn.Module):
     def forward(self, preactivation: Tensor) -> Tensor:
         """(B, A) -> (B, A) in [-1, 1]."""
         if self.training and torch.is_grad_enabled():
-            preactivation = _Pull.apply(preactivation)  # type: ignore[no-untyped-call]
+            preactivation = _Pull.apply(preactivation)
         return torch.tanh(preactivation)
 
 
 class SquashedMeanGaussian(ActorCriticPolicy):
     """The patch proposal network as an actor-critic of SB3: a Gaussian with squashed mean and fixed deviation (A.2).
 
-    Where the environment has a stop action, a third component decides on it. Its standard deviation is fixed, too, so
-    that the probability of stopping keeps a gradient, and its initial mean is below 0, so that a new policy rarely
-    stops. Not in the paper.
+    Where the environment has a stop action or a size action, further components decide on them. Their standard
+    deviation is fixed, too, so that every decision's probability keeps a gradient. The initial mean of the stop is
+    below 0, so that a new policy rarely stops, that of the size in the middle. Not in the paper.
 
     Args:
         std: standard deviation of the location in the paper's [0, 1] units; A.2 takes 0.1.
@@ -84,9 +85,13 @@ class SquashedMeanGaussian(ActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         assert isinstance(self.action_net, nn.Linear)
+        nn.init.zeros_(self.action_net.bias)
         num_steps = getattr(self.features_extractor, "num_steps", 0) if self._keeps_step_bias else 0
         start_at_initial_looks(self.action_net, num_steps)
-        nn.init.constant_(self.action_net.bias[2:], math.atanh(_FIRST_STOP_MEAN))
+        names = getattr(self.action_space, "names", _UNNAMED)
+        for bias, name in zip(self.action_net.bias, names, strict=False):
+            if name == "stop":
+                nn.init.constant_(bias, math.atanh(_FIRST_STOP_MEAN))
         self.action_net = nn.Sequential(self.action_net, PulledTanh())
         log_std = self.log_std.detach().clone()
         del self.log_std
@@ -95,7 +100,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
     def set_std(self, std: float) -> None:
         """Sets the location's standard deviation, in the paper's [0, 1] units."""
         self.log_std[:2] = math.log(2.0 * std)  # actions span twice the locations' range
-        self.log_std[2:] = math.log(_STOP_STD)
+        self.log_std[2:] = math.log(_DECISION_STD)
 
 
 class GlimpsePolicy(SquashedMeanGaussian, MultiInputActorCriticPolicy):

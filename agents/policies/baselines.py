@@ -17,6 +17,9 @@ CENTRE_CORNERS = torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [
 """(5, 2) locations of the centre-corner policy, in its order (Table 5)."""
 
 
+_Encodings = dict[int, tuple[Tensor, Tensor]]  # by size: pooled (B, G, F) and logits (B, G, K) of all places
+
+
 class BaselinePolicy:
     """A policy that observes nothing and costs nothing."""
 
@@ -58,7 +61,7 @@ class OraclePolicy(BaselinePolicy):
     """Tries a grid of locations at every step and takes the one with the highest probability of the true label.
 
     It sees the labels, so it is not a usable policy but an estimate of the best accuracy a policy can reach (greedy,
-    one step ahead). The patches of an image are encoded once; only the head runs at every step.
+    one step ahead). The patches of an image are encoded once in each size; only the head runs at every step.
 
     Args:
         classifier: the frozen networks.
@@ -69,7 +72,7 @@ class OraclePolicy(BaselinePolicy):
         self._classifier = classifier
         self._places = grid_locations(grid)
 
-    def __call__(self, view: View, state: tuple[Tensor, Tensor] | None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    def __call__(self, view: View, state: _Encodings | None) -> tuple[Tensor, _Encodings]:
         """See `LookPolicy.__call__`.
 
         Raises:
@@ -77,9 +80,14 @@ class OraclePolicy(BaselinePolicy):
         """
         if view.images is None or view.labels is None:
             raise ValueError("the oracle needs images and labels; use it in `agents.evaluate`, not in recognition")
-        if state is None:
-            state = encode_places(self._classifier, view.images, self._places)  # (B, G, F), (B, G, K)
-        chances = label_chances(self._classifier, *state, view.glimpse.hidden, view.labels)
+        size = torch.zeros_like(view.step) if view.next_size is None else view.next_size.argmax(dim=1)  # (B,)
+        state = dict(state or {})
+        chances = torch.zeros(len(size), len(self._places), device=size.device)
+        for each in size.unique().tolist():
+            if each not in state:
+                state[each] = encode_places(self._classifier, view.images, self._places, each)
+            found = label_chances(self._classifier, *state[each], view.glimpse.hidden, view.labels)
+            chances = torch.where((size == each)[:, None], found, chances)
         return self._places[chances.argmax(dim=1).cpu()].to(chances.device), state
 
 
@@ -97,13 +105,16 @@ def grid_locations(grid: int, columns: int | None = None) -> Tensor:
 
 
 @torch.inference_mode()
-def encode_places(classifier: GlanceFocusClassifier, images: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+def encode_places(
+    classifier: GlanceFocusClassifier, images: Tensor, places: Tensor, size: int = -1
+) -> tuple[Tensor, Tensor]:
     """Encodes the patch at every place of every image.
 
     Args:
         classifier: the frozen networks.
         images: (B, 3, H, W) uint8.
         places: (G, 2) locations in [0, 1].
+        size: index of the patches' size, by default the largest.
 
     Returns:
         pooled (B, G, F) and the encoder's own logits (B, G, K).
@@ -111,7 +122,7 @@ def encode_places(classifier: GlanceFocusClassifier, images: Tensor, places: Ten
     pooled, logits = [], []
     only = torch.zeros(len(places), dtype=torch.int64, device=images.device)
     for image in images:
-        vectors = classifier.local_encoder.encode_pixels(classifier.patches(image[None], places, only)).pooled
+        vectors = classifier.local_encoder.encode_pixels(classifier.patches(image[None], places, only, size)).pooled
         pooled.append(vectors)
         logits.append(classifier.local_encoder.classifier(vectors))
     return torch.stack(pooled), torch.stack(logits)

@@ -26,8 +26,9 @@ from gfnet_env.observation import observe
 class DeterministicPolicy:
     """An SB3 agent as a `LookPolicy`: the mean action, never a sample.
 
-    It decides where to look, not whether: if the agent may stop (`EpisodeSpec.stop_action`), its stops are ignored, and
-    every image gets all its looks, including those that the agent was never trained to take.
+    It decides where to look, not whether, nor at which size: what an agent decides beyond the place
+    (`EpisodeSpec.stop_action`, `size_action`) is ignored, and every image gets all its looks, including those that the
+    agent was never trained to take.
 
     Args:
         agent: an SB3 algorithm on one of our environments, or its policy. Its observations may be flattened or
@@ -74,8 +75,18 @@ class DeterministicPolicy:
 
         Returns:
             The location (B, 2) in [0, 1] and the new state.
+
+        Raises:
+            ValueError: if an observation has another shape than in the policy's training.
         """
         seen: Any = {key: observation[key] for key in self.observes}
+        if isinstance(self.network.observation_space, spaces.Dict):
+            for key, part in self.network.observation_space.items():
+                if seen[key].shape[1:] != part.shape:
+                    raise ValueError(
+                        f"the policy reads {key} of shape {part.shape}, not {tuple(seen[key].shape[1:])}; use it with "
+                        "the sizes of patches and glance, and the number of glimpses, that it was trained with"
+                    )
         if not isinstance(self.network.observation_space, spaces.Dict):
             seen = torch.cat([part.flatten(1) for part in seen.values()], dim=1)
         if self._normalizer is not None:
@@ -96,7 +107,7 @@ def _observed_keys(agent: BaseAlgorithm | BasePolicy, network: BasePolicy) -> tu
             "the policy's observations are flat, so their parts are unknown; pass observes=, for example "
             "('features', 'hidden')"
         )
-    return tuple(sorted(env.get_attr("dynamics")[0].spec.observe))  # the order of `FlattenObservation`
+    return tuple(sorted(env.get_attr("dynamics")[0].observes))  # the order of `FlattenObservation`
 
 
 def _normalised(normalizer: VecNormalize, seen: dict[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from agents.policies.spatial_soft_argmax import SpatialSoftArgmax
 from classifiers.networks.wide_linear import WideLinear
-from gfnet_env.observation import OBSERVATION_KEYS
+from gfnet_env.observation import OBSERVATION_KEYS, SIZE_KEYS
 
 Observation = dict[str, Tensor]
 
@@ -42,7 +42,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         conv_kernel: side of the convolution's kernel, odd.
         first_units: units of an additional first fully-connected layer; 0 for none.
         reads: keys of the observation to read, where the environment has them; None reads all. The paper's pi reads the
-            feature maps alone.
+            feature maps and, where patches have several sizes, one-hots of the last and the next one (Section 4.2).
         attention_maps: attention maps over each feature map, whose centres of mass (row, col) are appended to the
             vector; 0 for none, as in the paper. They share weights over all positions, whereas a fully-connected layer
             has to learn each position separately.
@@ -119,7 +119,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         return [self.norms[key](observations[key]) if key in self.norms else observations[key] for key in keys]
 
 
-_PAPER: dict[str, Any] = {"reads": ("features",), "normalize": False, "step_bias": False}
+_PAPER: dict[str, Any] = {"reads": ("features", *SIZE_KEYS), "normalize": False, "step_bias": False}
 
 PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {
     "fc_1024": {"conv_channels": 0, "first_units": 2048, "units": 1024, **_PAPER},

@@ -1,15 +1,16 @@
 """A trained run as ONNX graphs, for machines without PyTorch (Fig. 8: one image at a time).
 
     glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits
-    focus_T.onnx    patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
+    focus_T_P.onnx  patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
     policy.onnx     parts of the observation, state             -> location (1, 2) in [0, 1], state_out
     onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
     decoding.py     reads image files for it, with Pillow
 
-If the head uses the same weights at every step, there is one graph `focus.onnx` for all of them. Only recurrent
-policies have a state. The parts of the observation are those of `gfnet_env.observation` that the policy reads, by name.
-The metadata of the graphs, entry `gfnet`, is JSON with everything else the runner needs: thresholds, criterion, sizes,
-class names, multiply-adds, and the graph of each step.
+If the head uses the same weights at every step, there is one graph for all of them, without the T in its name; if
+patches have one size, its name is without the P. Only recurrent policies have a state. The parts of the observation are
+those of `gfnet_env.observation` that the policy reads, by name. The metadata of the graphs, entry `gfnet`, is JSON with
+everything else the runner needs: thresholds, criterion, sizes, class names, multiply-adds of each size history, and the
+graph of each step and size.
 """
 
 from __future__ import annotations
@@ -85,25 +86,26 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     """
     policy = _exportable_policy(recognizer)
     classifier = copy.deepcopy(recognizer.classifier).cpu()
-    side, num_glimpses = classifier.spec.patch_size, classifier.spec.num_glimpses
+    sides, num_glimpses = classifier.spec.patch_sizes, classifier.spec.num_glimpses
     assert recognizer.image_size is not None
     image = torch.zeros(1, 3, *recognizer.image_size, dtype=torch.uint8)
-    patch = torch.zeros(1, 3, side, side, dtype=torch.uint8)
     with torch.no_grad():
         glimpse = classifier.glance(image)
     hidden = torch.zeros_like(glimpse.hidden)
     steps = range(2, num_glimpses + 1)
-    focus_graphs = [f"focus_{step}.onnx" if classifier.head.varies_by_step else "focus.onnx" for step in steps]
+    focus_graphs = [[_focus_name(classifier, step, side) for side in sides] for step in steps]
     outputs = ("features", "hidden_out", "logits")
-    inputs = observe(View.first(glimpse, image, num_glimpses), policy.observes)
+    view = View.first(glimpse, image, num_glimpses, num_sizes=len(sides))
+    # copies: the exporter would make one input of two that are the same tensor
+    inputs = {name: part.clone() for name, part in observe(view, policy.observes).items()}
     with torch.no_grad():
         state = policy.decide(inputs, None)[1]
     if state is not None:
         inputs["state"] = torch.zeros_like(state)
     facts = {
         "criterion": recognizer.rule.criterion,
-        "thresholds": [str(max(row)) for row in recognizer.rule.thresholds],  # JSON has no infinity
-        "patch_size": side,
+        "thresholds": [[str(threshold) for threshold in row] for row in recognizer.rule.thresholds],  # no JSON infinity
+        "patch_sizes": list(sides),
         "image_size": list(recognizer.image_size),
         "crop_pct": recognizer.crop_pct,
         "interpolation": recognizer.interpolation,
@@ -113,19 +115,26 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         "state_shape": [1, 0] if state is None else list(state.shape),
     }
     written = []
-    for step, name in zip(steps, focus_graphs, strict=True):
-        if out / name not in written:
-            inputs_of_focus = {"patches": patch, "hidden": hidden}
-            written.append(
-                _write(
-                    out / name, _Look(classifier, partial(classifier.focus, step=step)), inputs_of_focus, outputs, facts
-                )
-            )
+    for step, names in zip(steps, focus_graphs, strict=True):
+        look = _Look(classifier, partial(classifier.focus, step=step))
+        for side, name in zip(sides, names, strict=True):
+            if out / name not in written:
+                inputs_of_focus = {"patches": torch.zeros(1, 3, side, side, dtype=torch.uint8), "hidden": hidden}
+                written.append(_write(out / name, look, inputs_of_focus, outputs, facts))
     policy_outputs = ("location",) if state is None else ("location", "state_out")
     written.append(_write(out / "policy.onnx", _Policy(policy), inputs, policy_outputs, facts))
     # the glance is written last: a folder that has it is complete
     written.append(_write(out / "glance.onnx", _Look(classifier, classifier.glance), {"images": image}, outputs, facts))
     return [*written, *_write_program(out)]
+
+
+def _focus_name(classifier: FrozenClassifier, step: int, side: int) -> str:
+    parts = ["focus"]
+    if classifier.head.varies_by_step:
+        parts.append(str(step))
+    if len(classifier.spec.patch_sizes) > 1:
+        parts.append(str(side))
+    return "_".join(parts) + ".onnx"
 
 
 def _write_program(out: Path) -> list[Path]:

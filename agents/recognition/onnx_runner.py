@@ -40,8 +40,8 @@ class OnnxRecognizer:
 
         self.glance, self.policy = load("glance.onnx"), load("policy.onnx")
         self.facts: dict[str, Any] = json.loads(self.glance.get_modelmeta().custom_metadata_map["gfnet"])
-        self.focus = [load(name) for name in self.facts["focus_graphs"]]
-        self.thresholds = [float(text) for text in self.facts["thresholds"]] + [-np.inf]
+        self.focus = [[load(name) for name in names] for names in self.facts["focus_graphs"]]  # by step and size
+        self.thresholds = np.array(self.facts["thresholds"], np.float64)  # (T - 1, K)
         self._policy_inputs = {node.name for node in self.policy.get_inputs()}
 
     def predict(self, image: np.ndarray) -> dict[str, Any]:
@@ -51,7 +51,8 @@ class OnnxRecognizer:
             image: (H, W, 3) uint8, RGB, of the size that the graphs were exported for.
 
         Returns:
-            `label`, `class`, `confidence`, `steps`, `locations` ((row, col) in [0, 1] each) and `multiply_adds`.
+            `label`, `class`, `confidence`, `steps`, `locations` ((row, col) in [0, 1] each), `patch_sizes` (sides in
+            pixels) and `multiply_adds`.
 
         Raises:
             ValueError: if the image is of another size or type.
@@ -59,27 +60,33 @@ class OnnxRecognizer:
         height, width = self.facts["image_size"]
         if image.shape != (height, width, 3) or image.dtype != np.uint8:
             raise ValueError(f"image is {image.shape} {image.dtype}; pass ({height}, {width}, 3) uint8")
-        pixels, side = image.transpose(2, 0, 1)[None], self.facts["patch_size"]
+        pixels = image.transpose(2, 0, 1)[None]
         features, hidden, logits = self.glance.run(None, {"images": np.ascontiguousarray(pixels)})
         state = np.zeros(self.facts["state_shape"], np.float32)
-        glance, locations = features, np.zeros((1, len(self.thresholds) - 1, 2), np.float32)
-        for step, threshold in enumerate(self.thresholds, start=1):
+        (looks, num_sizes), node = self.thresholds.shape, 0  # the node of this episode's size history
+        glance, locations, sides = features, np.zeros((1, looks, 2), np.float32), []
+        last_size = np.zeros((1, num_sizes), np.float32)
+        for step in range(1, looks + 2):
             log_p = logits[0] - logits[0].max()
             log_p = log_p - np.log(np.exp(log_p).sum())
             p = np.exp(log_p)
             score = p.max() if self.facts["criterion"] == "confidence" else (p * log_p).sum()
-            if float(score) > threshold:
+            size = num_sizes if step > looks else next_size(float(score), self.thresholds[step - 1])
+            if size == num_sizes:
                 break
-            progress = np.eye(len(self.thresholds), dtype=np.float32)[[step - 1]]
+            side, next_one = self.facts["patch_sizes"][size], np.eye(num_sizes, dtype=np.float32)[[size]]
+            progress = np.eye(looks + 1, dtype=np.float32)[[step - 1]]
             inputs = {"features": features, "hidden": hidden, "state": state}
             inputs |= {"locations": locations, "progress": progress, "glance": glance}
+            inputs |= {"last_size": last_size, "next_size": next_one}
             location, *rest = self.policy.run(None, {name: inputs[name] for name in self._policy_inputs})
             state = rest[0] if rest else state
             room = np.array([height - side, width - side], np.float32)
             top, left = np.clip(np.floor(location[0] * room), 0, room).astype(int)
             patch = np.ascontiguousarray(pixels[:, :, top : top + side, left : left + side])
-            features, hidden, logits = self.focus[step - 1].run(None, {"patches": patch, "hidden": hidden})
-            locations[0, step - 1] = location[0]
+            features, hidden, logits = self.focus[step - 1][size].run(None, {"patches": patch, "hidden": hidden})
+            locations[0, step - 1], last_size, node = location[0], next_one, node * num_sizes + 1 + size
+            sides.append(side)
         label = int(p.argmax())
         names = self.facts["class_names"]
         return {
@@ -88,7 +95,8 @@ class OnnxRecognizer:
             "confidence": float(p.max()),
             "steps": step,
             "locations": locations[0, : step - 1].tolist(),
-            "multiply_adds": self.facts["multiply_adds"][step - 1],
+            "patch_sizes": sides,
+            "multiply_adds": self.facts["multiply_adds"][node],
         }
 
     def open(self, path: Path | str) -> np.ndarray:
@@ -99,6 +107,12 @@ class OnnxRecognizer:
         """
         height, width = self.facts["image_size"]
         return decode_image(path, (height, width), self.facts["crop_pct"], self.facts["interpolation"])
+
+
+def next_size(score: float, thresholds: np.ndarray) -> int:
+    """The size whose threshold is the upper end of the interval that a score falls into; K above all (Eq. (9))."""
+    at_least = np.flatnonzero(thresholds >= score)
+    return int(at_least[thresholds[at_least].argmin()]) if len(at_least) else len(thresholds)
 
 
 if __name__ == "__main__":

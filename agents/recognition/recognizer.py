@@ -8,21 +8,22 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from agents.evaluation.budgets import fit_exit_rule
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.evaluation.stopping import ExitRule
 from agents.policies.protocol import LookPolicy
+from agents.recognition.episodes import Episodes
 from agents.recognition.images import Images, as_batch
 from agents.runs.fingerprint import load_run_record
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import load_run
 from classifiers.data.decoding import UnreadableImageError, decode_image
 from classifiers.inference.frozen import FrozenClassifier, frozen
-from classifiers.networks.glimpse import Glimpse, View
-from classifiers.networks.readout import read_out
+
+Thresholds = Sequence[float] | Sequence[Sequence[float]] | np.ndarray
+"""(T - 1, K), or (T - 1,) where patches have one size."""
 
 _BYTES_AT_ONCE = 1 << 29  # of decoded files; the last batches of each lot are not full
 
@@ -36,6 +37,7 @@ class Recognition(NamedTuple):
         step: (N,) int64 steps taken, the glance included: 1 to T.
         locations: (N, T - 1, 2) float32 locations of the patches, (row, col) in [0, 1]; NaN after the last one.
         multiply_adds: (N,) int64 cost.
+        patch_sizes: (N, T - 1) int64 sides of the patches in pixels; 0 after the last one.
     """
 
     label: np.ndarray
@@ -43,13 +45,14 @@ class Recognition(NamedTuple):
     step: np.ndarray
     locations: np.ndarray
     multiply_adds: np.ndarray
+    patch_sizes: np.ndarray
 
 
 class Recognizer:
     """Looks at images until it is confident enough, within a budget.
 
-    Finished images leave the batch and the remaining ones are regrouped, so that the encoders run on full batches
-    however many images exit. Patches of different steps share a forward pass.
+    Finished images leave the batch and the remaining ones are regrouped by the size of their next patch, so that the
+    encoders run on full batches however many images exit. Patches of different steps share a forward pass.
 
     Args:
         classifier: the frozen networks.
@@ -63,7 +66,7 @@ class Recognizer:
             compiled encoders split them into micro-batches that fit into the caches of CPUs.
 
     Raises:
-        ValueError: if `batch_size` is below 1, or the calibration has another number of steps.
+        ValueError: if `batch_size` is below 1, or the calibration has another number of steps or other patch sizes.
     """
 
     def __init__(
@@ -78,13 +81,18 @@ class Recognizer:
         calibration: EvaluationRecord | None = None,
         batch_size: int = 128,
     ) -> None:
-        steps = classifier.spec.num_glimpses
+        steps, sizes = classifier.spec.num_glimpses, classifier.spec.patch_sizes
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; pass 1 or more")
-        if calibration is not None and len(calibration.multiply_adds) != steps:
+        if calibration is not None and calibration.patch_sizes != sizes:
             raise ValueError(
-                f"the calibration has {len(calibration.multiply_adds)} steps, the recogniser {steps}; run "
+                f"the calibration has patch sizes {list(calibration.patch_sizes)}, the recogniser {list(sizes)}; run "
                 "`gfnet evaluate` on the run again"
+            )
+        if calibration is not None and calibration.num_steps != steps:
+            raise ValueError(
+                f"the calibration has {calibration.num_steps} steps, the recogniser {steps}; run `gfnet evaluate` on "
+                "the run again"
             )
         self.classifier = classifier
         self.policy = policy
@@ -103,7 +111,7 @@ class Recognizer:
         folder: Path | str,
         *,
         budget: float | None = None,
-        thresholds: Sequence[float] | None = None,
+        thresholds: Thresholds | None = None,
         num_glimpses: int | None = None,
         criterion: str = "confidence",
         method: str = "geometric",
@@ -152,17 +160,20 @@ class Recognizer:
         self,
         *,
         budget: float | None = None,
-        thresholds: Sequence[float] | None = None,
+        thresholds: Thresholds | None = None,
         num_glimpses: int | None = None,
         criterion: str = "confidence",
         method: str = "geometric",
     ) -> None:
-        """Sets when to stop, from the next call on; without arguments, after all T steps.
+        """Sets when to stop, and the sizes of the patches until then, from the next call on.
+
+        Without arguments, it stops after all T steps, and all patches are of the largest size.
 
         Args:
             budget: multiply-adds per image, on average over images like those of the calibration.
-            thresholds: T - 1 of them, see `agents.evaluation.stopping.ExitRule`.
-            num_glimpses: always take so many steps, 1 to T.
+            thresholds: T - 1 rows of one for each patch size, or T - 1 of them where there is one size; see
+                `agents.evaluation.stopping.next_sizes`.
+            num_glimpses: always take so many steps, 1 to T, with patches of the largest size.
             criterion: `"confidence"` or `"entropy"`.
             method: how thresholds are fitted to a budget, one of `agents.evaluation.budgets.METHODS`.
 
@@ -176,7 +187,7 @@ class Recognizer:
             raise ValueError(f"{' and '.join(names)} were passed; pass one of them")
         if criterion not in ("confidence", "entropy"):
             raise ValueError(f"criterion={criterion!r}; pass 'confidence' or 'entropy'")
-        last = self.classifier.spec.num_glimpses
+        last, num_sizes = self.classifier.spec.num_glimpses, len(self.classifier.spec.patch_sizes)
         if budget is not None:
             if self.calibration is None:
                 raise FileNotFoundError("there is no calibration for a budget; run `gfnet evaluate` on the run first")
@@ -186,9 +197,10 @@ class Recognizer:
             steps = last if num_glimpses is None else num_glimpses
             if not 1 <= steps <= last:
                 raise ValueError(f"num_glimpses={steps}; pass 1 to {last}")
-            thresholds = [np.inf] * (steps - 1) + [-np.inf] * (last - steps)
+            thresholds = np.full((last - 1, num_sizes), -np.inf)
+            thresholds[: steps - 1, -1] = np.inf
         rule = ExitRule.of(criterion, thresholds)
-        rule.array(last)
+        rule.array(last, num_sizes)
         self.rule = rule
 
     def predict_files(
@@ -259,92 +271,21 @@ class Recognizer:
             ValueError: if there is no image, or they have several sizes, another type, or hold NaN.
         """
         batch = as_batch(images, self.classifier.spec.largest_side)
-        episodes = _Episodes(self, batch.to(self.classifier.device))
+        episodes = Episodes(self.classifier, self.policy, self.rule, batch.to(self.classifier.device))
         first_new = 0
-        while first_new < len(batch) or len(episodes.going_on):
-            if first_new < len(batch) and len(episodes.going_on) < self.batch_size:
+        while first_new < len(batch) or episodes.most_waiting:
+            if first_new < len(batch) and episodes.most_waiting < self.batch_size:
                 episodes.glance(first_new, first_new + self.batch_size)
                 first_new += self.batch_size
             else:
-                episodes.focus()
+                episodes.focus(self.batch_size)
         if not torch.isfinite(episodes.confidences).all():
             raise ValueError("the networks' predictions are NaN for some images; check the weights and the pixels")
-        steps = episodes.steps.cpu().numpy()
         return Recognition(
             label=episodes.labels.cpu().numpy(),
             confidence=episodes.confidences.cpu().numpy(),
-            step=steps,
+            step=episodes.steps.cpu().numpy(),
             locations=episodes.locations.cpu().numpy(),
-            multiply_adds=self.cumulative_multiply_adds[steps - 1],
+            multiply_adds=self.cumulative_multiply_adds[episodes.nodes.cpu().numpy()],
+            patch_sizes=episodes.sides.cpu().numpy(),
         )
-
-
-class _Episodes:
-    """N episodes, each at its own step."""
-
-    def __init__(self, recognizer: Recognizer, images: Tensor) -> None:
-        self.images = images
-        self._of = recognizer
-        self._first = recognizer.classifier.first_location(len(images), torch.Generator().manual_seed(0))
-        count, last, device = len(images), recognizer.classifier.spec.num_glimpses, images.device
-        self.steps = torch.zeros(count, dtype=torch.int64, device=device)
-        self.labels = torch.zeros(count, dtype=torch.int64, device=device)
-        self.confidences = torch.zeros(count, device=device)
-        self.locations = torch.full((count, last - 1, 2), torch.nan, device=device)
-        self.going_on = torch.zeros(0, dtype=torch.int64, device=device)  # indices, in the order of their last look
-        self._hidden = torch.zeros(count, recognizer.classifier.hidden_size, device=device)
-        self._features = torch.zeros(0, device=device)  # (W, C, h, w) of `going_on`, in the same order
-        self._glances = torch.zeros(0, device=device)  # likewise of the glances, if the policy reads them
-        self._keeps_glances = "glance" in recognizer.policy.observes
-        self._states: Tensor | None = None  # (N, ...) of the policy if it has a memory, which starts at zero
-        limits = [*(max(row) for row in recognizer.rule.thresholds), -np.inf]
-        self._limits = torch.tensor(limits, dtype=torch.float64, device=device)
-
-    def glance(self, start: int, stop: int) -> None:
-        """The first step of the episodes `start` to `stop`."""
-        images = self.images[start:stop]  # a view
-        indices = torch.arange(start, start + len(images), device=images.device)
-        glimpse = self._of.classifier.glance(images, None if self._first is None else self._first[indices])
-        self._settle(indices, glimpse, glimpse.features)
-
-    def focus(self) -> None:
-        """The next step of those that have waited longest, one batch of them."""
-        size = self._of.batch_size
-        indices, self.going_on = self.going_on[:size], self.going_on[size:]
-        features, self._features = self._features[:size], self._features[size:]
-        glances, self._glances = self._glances[:size], self._glances[size:]
-        glimpse = Glimpse(features, self._hidden[indices], features[:0], features[:0])
-        location = self._locate(indices, glimpse, glances)
-        self._settle(indices, self._of.classifier.look(self.images, location, glimpse.hidden, indices), glances)
-
-    def _locate(self, indices: Tensor, glimpse: Glimpse, glances: Tensor) -> Tensor:
-        """Where these look next; decided only now, so that the policy sees full batches too."""
-        states = None if self._states is None else self._states[indices]
-        first = None if self._first is None else self._first[indices]
-        locations = self.locations[indices].nan_to_num(0.0)
-        view = View(glimpse, glances, locations, self.steps[indices], first_location=first)
-        location, states = self._of.policy(view, states)
-        self.locations[indices, self.steps[indices] - 1] = location
-        if states is not None:
-            if self._states is None:
-                self._states = states.new_zeros(len(self.images), *states.shape[1:])
-            self._states[indices] = states
-        return location
-
-    def _settle(self, indices: Tensor, glimpse: Glimpse, glances: Tensor) -> None:
-        """Records a glimpse; confident images exit and the others wait for their next look."""
-        found = read_out(glimpse.logits)
-        self.labels[indices], self.confidences[indices] = found.prediction, found.confidence
-        self.steps[indices] += 1
-        score = -found.entropy if self._of.rule.criterion == "entropy" else found.confidence
-        stays = score <= self._limits[self.steps[indices] - 1]
-        remaining = indices[stays]
-        self._hidden[remaining] = glimpse.hidden[stays]
-        self._features = _joined(self._features, glimpse.features[stays])
-        if self._keeps_glances:
-            self._glances = _joined(self._glances, glances[stays])
-        self.going_on = torch.cat([self.going_on, remaining])
-
-
-def _joined(waiting: Tensor, new: Tensor) -> Tensor:
-    return torch.cat([waiting, new]) if len(waiting) else new

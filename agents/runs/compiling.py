@@ -35,6 +35,7 @@ def compiles_stage2(spec: Stage2Spec, classifier: GlanceFocusClassifier) -> bool
 
 def stage2_multiply_adds(spec: Stage2Spec, classifier: GlanceFocusClassifier) -> int:
     """Multiply-adds of the patches that stage II encodes, those of the reward's random crops included."""
-    side = classifier.spec.patch_size
+    encoder, sides = classifier.local_encoder, classifier.spec.patch_sizes
+    each = sum(encoder_cost(encoder, (side, side), with_classifier=False) for side in sides) // len(sides)
     patches = 1 + (spec.episode.reward_samples if spec.episode.reward == "contrastive" else 0)
-    return spec.env_steps * patches * encoder_cost(classifier.local_encoder, (side, side), with_classifier=False)
+    return spec.env_steps * patches * each

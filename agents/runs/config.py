@@ -110,8 +110,8 @@ class Stage2Spec:
             need no training.
         env_steps: focus steps to train for; rounded up to whole rollouts.
         num_envs: number of parallel environments; None takes the recipe's.
-        episode: the environment's rules, without `stop_action`: a run's evaluation, budgets and stage III take a given
-            number of looks, and its recogniser stops by confidence.
+        episode: the environment's rules, without `stop_action` and `size_action`: a run's evaluation, budgets and stage
+            III take given numbers and sizes of looks, and its recogniser decides on them by confidence.
         options: arguments of the algorithm, which override the recipe's.
         policy_options: arguments of its policy, likewise.
         evaluations: how often the policy is evaluated during training, on the images that thresholds are found on; the
@@ -140,11 +140,12 @@ class Stage2Spec:
         check_least(self, 1, "env_steps", "num_envs")
         check_least(self, 0, "evaluations")
         check_fraction(self, "final_lr_fraction")
-        if self.episode.stop_action:
-            raise ValueError(
-                "episode.stop_action is not for runs, which stop by confidence; leave it out, or train the agent by "
-                "agents.make_agent in an environment with stop_action=True"
-            )
+        for name, verb in (("stop_action", "stop"), ("size_action", "choose sizes")):
+            if getattr(self.episode, name):
+                raise ValueError(
+                    f"episode.{name} is not for runs, which {verb} by confidence; leave it out, or train the agent by "
+                    f"agents.make_agent in an environment with {name}=True"
+                )
         if min(self.action_std_schedule) <= 0:
             raise ValueError(f"action_std_schedule={list(self.action_std_schedule)}; pass two numbers above 0")
 

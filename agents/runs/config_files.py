@@ -114,7 +114,7 @@ def _take_networks_of_start(tree: dict[str, Any]) -> None:
                     f"config classifier.{key}={shortened(repr(value))}, but the networks of start ({start}) have "
                     f"{spec[key]!r}; pass classifier=null to take theirs"
                 )
-        tree["classifier"] = {**spec, **given}
+        tree["classifier"] = _merged(spec, given)
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
@@ -177,8 +177,13 @@ def _read_whole(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     return _merged(_without_replaced(whole, tree), tree)
 
 
+_SPELLINGS = {"patch_size", "patch_sizes"}  # of one setting: whichever is given last counts
+
+
 def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     whole = dict(base)
+    if _SPELLINGS & own.keys():
+        whole = {key: value for key, value in base.items() if key not in _SPELLINGS}
     for key, value in own.items():
         inner = whole.get(key)
         whole[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value
@@ -208,6 +213,9 @@ def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
         if not isinstance(inner, dict):
             raise ConfigError(f"--set {shortened(key)}: {parent!r} is a value, not a group of keys")
         tree = inner
+    if last in _SPELLINGS:
+        for spelling in _SPELLINGS:
+            tree.pop(spelling, None)
     tree[last] = value
 
 
@@ -240,7 +248,7 @@ def _with_sizes_in_classifier(tree: dict[str, Any]) -> dict[str, Any]:
         return tree
     kept = {key: value for key, value in episode.items() if key not in ADJUSTABLE}
     moved = {key: episode[key] for key in ADJUSTABLE if episode.get(key) is not None}
-    shape = {"classifier": {**(classifier or {}), **moved}} if moved else {}
+    shape = {"classifier": _merged(classifier or {}, moved)} if moved else {}
     return {**tree, **shape, "stage2": {**stage2, "episode": kept}}
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.runs.config import RunConfig
 from agents.runs.loaded import run_policy
 from classifiers.data.source import nameless_classes
 from classifiers.inference.frozen import frozen
 from classifiers.networks.costs import encoder_cost, glimpse_costs
 from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.size_histories import size_histories
 
 
 @dataclass(frozen=True)
@@ -17,19 +19,24 @@ class RunCost:
     """Multiply-adds for one image.
 
     Attributes:
-        encoder: f_L on one patch, without its own classifier.
+        encoder: f_L on one patch, without its own classifier; of several patch sizes, the largest.
+        encoders: f_L on one patch of each size, likewise.
         glance_encoder: f_G on the glance, likewise; the same unless the glance has a size of its own.
         encoder_classifier: the encoder's own classifier.
-        head: what each of the T steps costs beyond the encoder: f_C, or at a cascade's glance the encoder's classifier.
+        patch_sizes: the K sides of patches, in pixels.
+        head: what the last look of each size history costs beyond the encoder: f_C, or at a cascade's glance the
+            encoder's classifier. By node of `classifiers.networks.size_histories`; with one size, a node is a step.
         policy: one decision of pi.
-        per_step: the T steps; from the second on with the decision that led there.
-        cumulative: the first 1 to T steps together.
+        per_step: the last look of each node; but for the glance with the decision that led there.
+        cumulative: all looks of each node together.
         full_resolution: the encoder and its classifier on the whole image.
     """
 
     encoder: int
+    encoders: tuple[int, ...]
     glance_encoder: int
     encoder_classifier: int
+    patch_sizes: tuple[int, ...]
     head: tuple[int, ...]
     policy: int
     per_step: tuple[int, ...]
@@ -49,19 +56,21 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
     """
     classifier = GlanceFocusClassifier(config.classifier, num_classes)
     policy = run_policy(config, frozen(classifier), nameless_classes(num_classes), None).multiply_adds
-    glance_side, side = classifier.spec.glance_side, classifier.spec.patch_size
+    glance_side, sides = classifier.spec.glance_side, classifier.spec.patch_sizes
     glance_encoder = encoder_cost(classifier.global_encoder, (glance_side, glance_side), with_classifier=False)
-    encoder = encoder_cost(classifier.local_encoder, (side, side), with_classifier=False)
-    own = encoder_cost(classifier.local_encoder, (side, side), with_classifier=True) - encoder
-    looks = glimpse_costs(classifier)
-    per_step = (looks[0], *(look + policy for look in looks[1:]))
+    encoders = [encoder_cost(classifier.local_encoder, (side, side), with_classifier=False) for side in sides]
+    own = encoder_cost(classifier.local_encoder, (sides[-1],) * 2, with_classifier=True) - encoders[-1]
+    looks = [glimpse_costs(classifier, size) for size in range(len(sides))]
+    histories = size_histories(len(sides), classifier.spec.num_glimpses)[1:]
     return RunCost(
-        encoder=encoder,
+        encoder=encoders[-1],
+        encoders=tuple(encoders),
         glance_encoder=glance_encoder,
         encoder_classifier=own,
-        head=(looks[0] - glance_encoder, *(look - encoder for look in looks[1:])),
+        patch_sizes=sides,
+        head=(looks[0][0] - glance_encoder, *(looks[each[-1]][len(each)] - encoders[each[-1]] for each in histories)),
         policy=policy,
-        per_step=per_step,
-        cumulative=tuple(sum(per_step[: t + 1]) for t in range(len(per_step))),
+        per_step=(looks[0][0], *(looks[each[-1]][len(each)] + policy for each in histories)),
+        cumulative=tuple(cumulative_multiply_adds(classifier, policy)),
         full_resolution=encoder_cost(classifier.local_encoder, config.data.image_size, with_classifier=True),
     )

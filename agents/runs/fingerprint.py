@@ -24,7 +24,8 @@ def networks_fingerprint(config: RunConfig, folder: Path) -> str:
         FileNotFoundError: if the run has no classifier yet.
     """
     spec, digest = config.classifier, hashlib.sha256()
-    facts = (config.stage2.agent, spec.num_glimpses, spec.patch_size, spec.glance_side, config.data.image_size)
+    size = spec.patch_size if len(spec.patch_sizes) == 1 else spec.patch_sizes
+    facts = (config.stage2.agent, spec.num_glimpses, size, spec.glance_side, config.data.image_size)
     digest.update(repr(facts).encode())
     for path in (classifier_file(config, folder), RunFolder(folder).policy):
         if path.is_file():

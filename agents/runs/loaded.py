@@ -96,9 +96,9 @@ def load_configured(path: Path, spec: ClassifierSpec) -> tuple[GlanceFocusClassi
         ValueError: if the networks differ in something that is decided when they are trained.
     """
     classifier, names = load_classifier(path)
-    is_same_glance = (spec.patch_size, spec.glance_side) == (classifier.spec.patch_size, classifier.spec.glance_side)
+    is_same_glance = (spec.patch_sizes, spec.glance_side) == (classifier.spec.patch_sizes, classifier.spec.glance_side)
     twin = classifier.with_spec(
-        patch_size=spec.patch_size,
+        patch_sizes=spec.patch_sizes,
         glance_size=None if is_same_glance else spec.glance_side,
         num_glimpses=spec.num_glimpses,
     )

@@ -7,6 +7,8 @@ from collections.abc import Callable, Collection
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
+
 from agents.evaluation.budgets import adaptive_figures
 from agents.evaluation.diagnostics import diagnose
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
@@ -26,6 +28,7 @@ from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.size_histories import mean_by_step
 
 POLICIES = ("random", "centre_corner", "learned", "oracle")
 """The policies that are compared, in the order of the table."""
@@ -57,8 +60,9 @@ def evaluate_run(
     Returns:
         `accuracy` by policy and step; `pointing_game` by policy (within the first 1, ..., T - 1 focuses; None without
         boxes); `multiply_adds`; `full_resolution_accuracy`; the number of `images`; `adaptive`, which is what
-        `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on);
-        `diagnostics`, see `_diagnostics`; and `networks`, the fingerprint of the networks that were evaluated.
+        `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on, or
+        patches have several sizes); `diagnostics`, see `_diagnostics`; and `networks`, the fingerprint of the networks
+        that were evaluated. With several patch sizes, accuracies and costs are means over the size histories.
 
     Raises:
         ValueError: if data and networks don't fit each other, or a policy is unknown.
@@ -83,12 +87,13 @@ def evaluate_run(
     calibration_split = images.calibration_split(split)
     calibration = _calibrate(run, images, calibration_split, reporter)
     if calibration is not None:
+        records["calibration"] = calibration
+    if calibration is not None and len(run.classifier.spec.patch_sizes) == 1:
         baseline = None
         if network is not None:
             there = full_resolution_accuracy(network, images(calibration_split), max_images=CALIBRATION_IMAGES)
             baseline = (there, metrics["full_resolution_accuracy"])
         metrics["adaptive"] = adaptive_figures(calibration, records["learned"], baseline, costs["full_resolution"])
-        records["calibration"] = calibration
     if split == "test":
         for name, record in records.items():
             save_record(files.record(name), dataclasses.replace(record, networks=fingerprint))
@@ -202,14 +207,18 @@ def multiply_adds(
 ) -> dict[str, Any]:
     """Multiply-adds of each part, of the first 1 to T steps together, and of the full-resolution network.
 
-    Step t needs t looks and t - 1 decisions of the policy.
+    Step t needs t looks and t - 1 decisions of the policy. With several patch sizes, the means over the size histories.
     """
-    looks = cumulative_multiply_adds(classifier, 0)
+
+    def by_step(costs: list[int]) -> list[int]:
+        return [round(mean) for mean in mean_by_step(np.array(costs), len(classifier.spec.patch_sizes)).tolist()]
+
+    looks = by_step(cumulative_multiply_adds(classifier, 0))
     return {
         "glance": looks[0],
         "focus": looks[1] - looks[0],
         "per_step": [looks[0], *(after - before for before, after in pairwise(looks))],
         "policy": policy_cost,
-        "cumulative": cumulative_multiply_adds(classifier, policy_cost),
+        "cumulative": by_step(cumulative_multiply_adds(classifier, policy_cost)),
         "full_resolution": None if network is None else encoder_cost(network.encoder, image_size, with_classifier=True),
     }

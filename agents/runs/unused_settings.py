@@ -120,11 +120,21 @@ def check_evaluation_changes(trained: RunConfig, changed: RunConfig) -> None:
         changed: the same with changes.
 
     Raises:
-        ConfigError: with the first such setting.
+        ConfigError: with the first such setting, or if the policy does not know so many patch sizes.
     """
+    before, now = (len(config.classifier.patch_sizes) for config in (trained, changed))
+    if before != now and changed.stage2.agent not in FIXED_POLICIES:
+        raise ConfigError(
+            f"config classifier.patch_sizes: the run's policy knows {_sizes(before)}, not {_sizes(now)}; pass as many, "
+            "or train a policy"
+        )
     for key in changed_settings(trained, changed):
         if not is_below(key, EVALUATION_SETTINGS):
             raise ConfigError(
                 f"config {key} changes nothing about a run that is trained; change one of "
                 f"{', '.join(EVALUATION_SETTINGS)}"
             )
+
+
+def _sizes(count: int) -> str:
+    return "one patch size" if count == 1 else f"{count} patch sizes"

@@ -7,9 +7,7 @@ from collections.abc import Callable
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.evaluation.diagnostics import Diagnostics, diagnose
-from agents.evaluation.metrics import accuracy_by_step
-from agents.evaluation.record import EvaluationRecord
-from agents.evaluation.rollout import evaluate
+from agents.evaluation.rollout import evaluate, final_accuracy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.runs.results import CALIBRATION_IMAGES
 from classifiers.data.source import ImageSource
@@ -39,10 +37,14 @@ class Validation:
         self._agent, self._classifier, self._images, self._note = agent, classifier, images, note
 
     def accuracy(self) -> float:
-        """Accuracy at t = T on the images that thresholds are found on."""
-        record = self._evaluate(CALIBRATION_IMAGES)
-        accuracy = accuracy_by_step(record)[-1]
-        self._note({"accuracy": accuracy, **diagnose(record).figures()})
+        """Accuracy at t = T on the images that thresholds are found on; of several patch sizes, drawn at random.
+
+        Raises:
+            FileNotFoundError: if there are none.
+        """
+        policy = DeterministicPolicy(self._agent)
+        accuracy = final_accuracy(self._classifier, self._images(), policy, max_images=CALIBRATION_IMAGES)
+        self._note({"accuracy": accuracy, **self._diagnose().figures()})
         return accuracy
 
     def diagnose(self) -> Diagnostics:
@@ -51,9 +53,10 @@ class Validation:
         Raises:
             FileNotFoundError: if there are none.
         """
-        found = diagnose(self._evaluate(DIAGNOSED_IMAGES))
+        found = self._diagnose()
         self._note(found.figures())
         return found
 
-    def _evaluate(self, most: int) -> EvaluationRecord:
-        return evaluate(self._classifier, self._images(), DeterministicPolicy(self._agent), max_images=most)
+    def _diagnose(self) -> Diagnostics:
+        policy = DeterministicPolicy(self._agent)
+        return diagnose(evaluate(self._classifier, self._images(), policy, max_images=DIAGNOSED_IMAGES))

@@ -34,19 +34,20 @@ def count_multiply_adds(module: nn.Module, run: Callable[[], object]) -> int:
     return int(counter.get_total_flops()) // 2
 
 
-def glimpse_costs(classifier: GlanceFocusClassifier) -> tuple[int, ...]:
+def glimpse_costs(classifier: GlanceFocusClassifier, size: int = -1) -> tuple[int, ...]:
     """Multiply-adds of each of the T steps for one image: encoder and head, whatever the image's own size.
 
     Resizing, of images or of feature maps, is not counted.
 
     Args:
         classifier: the networks.
+        size: index of the patches' size in `ClassifierSpec.patch_sizes`, by default the largest.
 
     Returns:
         T costs, the glance's first.
     """
     spec = classifier.spec
-    small, patch = (_zeros(classifier, (side, side)) for side in (spec.glance_side, spec.patch_size))
+    small, patch = (_zeros(classifier, (side, side)) for side in (spec.glance_side, spec.patch_sizes[size]))
     hidden = patch.new_zeros(1, classifier.hidden_size)
     glance = count_multiply_adds(classifier, lambda: classifier.glance(small))
 

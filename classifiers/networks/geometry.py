@@ -21,18 +21,19 @@ RESIZE_MODES = ("bicubic", "bilinear", "area")
 _IMAGES_IN_CACHE = 4  # whose pixels, as floats, fit into a processor's cache
 
 
-def top_left_px(location: Tensor, image_size: tuple[int, int], patch_size: int) -> Tensor:
+def top_left_px(location: Tensor, image_size: tuple[int, int], patch_size: int | Tensor) -> Tensor:
     """Top-left pixel of the patch at each location: floor(l * (H - P)).
 
     Args:
         location: (B, 2) float in [0, 1], (row, col).
         image_size: (H, W) of the image in pixels.
-        patch_size: side P of the square patch in pixels.
+        patch_size: side P of the square patch in pixels, one for all or (B,) int64.
 
     Returns:
         (B, 2) int64, (row, col).
     """
-    room = torch.tensor([image_size[0] - patch_size, image_size[1] - patch_size], device=location.device)
+    side = torch.as_tensor(patch_size, device=location.device)
+    room = torch.tensor(image_size, device=location.device) - side[..., None]
     return (location * room).floor().long().clamp(min=torch.zeros_like(room), max=room)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import torch
@@ -37,12 +37,12 @@ class GlanceFocusClassifier(nn.Module):
     Images and patches are (B, 3, H, W). The encoders normalise uint8 pixels in [0, 255]; floating-point values must be
     normalised already. Images may have any height and width of at least `spec.largest_side`.
 
-    Glance and patches may differ in size, since the encoders are convolutional and pool globally. The smaller input's
-    feature maps are then resized to the larger's, bilinearly with aligned corners, so that a policy always reads one
+    Glance and patches may have several sizes, since the encoders are convolutional and pool globally. Smaller inputs'
+    feature maps are then resized to the largest's, bilinearly with aligned corners, so that a policy always reads one
     shape.
 
-    Differs from the paper: Section 4.2 resizes inside pi, after its convolution. Resizing here lets any policy read the
-    maps, at the cost of a convolution over the larger ones.
+    Section 4.2 resizes inside pi, after its 1x1 convolution. That convolution has no bias, so both orders give the same
+    maps. Resizing here lets any policy read them, at the cost of a convolution over the larger ones.
 
     Args:
         spec: the architecture.
@@ -96,25 +96,37 @@ class GlanceFocusClassifier(nn.Module):
         return normalized
 
     def with_spec(
-        self, *, patch_size: int | None = None, glance_size: int | None = None, num_glimpses: int | None = None
+        self,
+        *,
+        patch_size: int | None = None,
+        patch_sizes: Sequence[int] | None = None,
+        glance_size: int | None = None,
+        num_glimpses: int | None = None,
     ) -> Self:
         """The same networks with other sizes or another sequence length; the weights are shared, not copied.
 
         Accuracy drops at sizes that the networks were not trained on; stage III adapts them.
 
         Args:
-            patch_size: side of the patches in pixels; None keeps it.
-            glance_size: side of the glance in pixels; None keeps it, equal to the patches' if none was set.
+            patch_size: side of the patches in pixels.
+            patch_sizes: instead of `patch_size`, sides to choose from, ascending; None for both keeps the sizes.
+            glance_size: side of the glance in pixels; None keeps it: equal to the patches' if none was set and they
+                have one size.
             num_glimpses: longest sequence T, the glance included; None keeps it.
 
         Returns:
             The twin; the classifier itself if nothing changes.
 
         Raises:
-            ValueError: if a number is out of range, or the head can't take so many glimpses.
+            ValueError: if a number is out of range, the sizes do not ascend, or the head can't take so many glimpses.
         """
-        given: dict[str, Any] = {"patch_size": patch_size, "glance_size": glance_size, "num_glimpses": num_glimpses}
-        spec = dataclasses.replace(self.spec, **{key: value for key, value in given.items() if value is not None})
+        given: dict[str, Any] = {"glance_size": glance_size, "num_glimpses": num_glimpses}
+        changes = {key: value for key, value in given.items() if value is not None}
+        if patch_size is not None or patch_sizes is not None:
+            changes |= {"patch_size": patch_size, "patch_sizes": patch_sizes}
+        if patch_sizes is not None and len(patch_sizes) > 1:
+            changes.setdefault("glance_size", self.spec.glance_side)
+        spec = dataclasses.replace(self.spec, **changes)
         if spec == self.spec:
             return self
         most = self.head.most_glimpses
@@ -187,56 +199,131 @@ class GlanceFocusClassifier(nn.Module):
             self.local_encoder, patches, patches.dtype == torch.uint8, hidden, is_first=False, step=step
         )
 
-    def patches(self, images: Tensor, location: Tensor, which: Tensor | None = None) -> Tensor:
+    def patches(self, images: Tensor, location: Tensor, which: Tensor | None = None, size: int = -1) -> Tensor:
         """The patch at each location.
 
         Args:
             images: (N, 3, H, W), any dtype.
             location: (B, 2) in [0, 1], (row, col).
             which: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
+            size: index of their size in `spec.patch_sizes`, by default the largest.
 
         Returns:
-            (B, 3, P, P), where P is `spec.patch_size`.
+            (B, 3, P, P), where P is `spec.patch_sizes[size]`.
         """
-        return cut(images, location, self.spec.patch_size, which)
+        return cut(images, location, self.spec.patch_sizes[size], which)
 
-    def look(self, images: Tensor, location: Tensor, hidden: Tensor, which: Tensor | None = None) -> Glimpse:
-        """Looks at one patch of each image, a later step: `patches`, then `focus`.
+    def look(
+        self,
+        images: Tensor,
+        location: Tensor,
+        hidden: Tensor,
+        which: Tensor | None = None,
+        size: int | Tensor = -1,
+    ) -> Glimpse:
+        """Looks at one patch of each image, a later step: `patches`, then `focus`. Equal sizes share a forward pass.
 
         Args:
             images: (N, 3, H, W), uint8 pixels or normalised floats.
             location: (B, 2) in [0, 1], (row, col) of the patches.
             hidden: (B, F_h) of the previous glimpse.
             which: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
+            size: index of the patches' size in `spec.patch_sizes`, or (B,) int64 with one for each patch; by default
+                the largest.
 
         Returns:
             The next glimpse.
         """
-        return self.focus(self.patches(images, location, which), hidden)
+        if isinstance(size, int):
+            return self.focus(self.patches(images, location, which, size), hidden)
+        present = size.unique().tolist()
+        if len(present) == 1:
+            return self.look(images, location, hidden, which, present[0])
+        which = torch.arange(len(images), device=images.device) if which is None else which
+        groups = [torch.nonzero(size == each)[:, 0] for each in present]
+        parts = [
+            self.look(images, location[rows], hidden[rows], which[rows], each)
+            for rows, each in zip(groups, present, strict=True)
+        ]
+        order = torch.cat(groups).argsort()
+        return Glimpse(*(torch.cat(values)[order] for values in zip(*parts, strict=True)))
 
     def episode(
         self, images: Tensor, policy: Policy, labels: Tensor | None = None, generator: torch.Generator | None = None
     ) -> Iterator[tuple[Glimpse, Tensor | None]]:
         """Looks at a batch of images for T steps: the loop of training, evaluation and pictures.
 
+        With several patch sizes, one is drawn at random for each step of the batch (Section 4.2).
+
         Args:
             images: (B, 3, H, W), uint8 pixels or normalised floats.
             policy: where to look next.
             labels: (B,) int64, for policies that may see them (the oracle).
-            generator: draws the first look of `first_look: random`, on the CPU; None takes torch's own.
+            generator: draws the first look of `first_look: random` and the sizes, on the CPU; None takes torch's own.
 
         Yields:
             Each glimpse and where the policy placed it, (B, 2) in [0, 1]; None for the first.
         """
-        first_location, state = self.first_location(len(images), generator), None
-        glimpse = self.glance(images, first_location)
-        yield glimpse, None
-        view = View.first(glimpse, images, self.spec.num_glimpses, labels, first_location)
-        for _ in range(self.spec.num_glimpses - 1):
-            location, state = policy(view, state)
-            glimpse = self.look(images, location, view.glimpse.hidden)
-            view = view.after(location, glimpse)
+        num_sizes = len(self.spec.patch_sizes)
+
+        def draw() -> Sequence[int]:
+            return (int(torch.randint(num_sizes, (), generator=generator)) if num_sizes > 1 else 0,)
+
+        for _, glimpse, location in self._walk(images, policy, labels, generator, draw, self.spec.num_glimpses):
             yield glimpse, location
+
+    def histories(
+        self,
+        images: Tensor,
+        policy: Policy,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        num_steps: int | None = None,
+    ) -> Iterator[tuple[int, Glimpse, Tensor | None]]:
+        """Looks at a batch of images in all ways to choose the sizes of patches, each look once.
+
+        With one patch size, this is `episode`.
+
+        Args:
+            images: see `episode`.
+            policy: see `episode`.
+            labels: see `episode`.
+            generator: see `episode`.
+            num_steps: stop after so many steps, at most T; None takes all T.
+
+        Yields:
+            The node of `classifiers.networks.size_histories`, a node's descendants right after it, its glimpse, and
+            where the policy placed that, (B, 2) in [0, 1]; None for the first.
+        """
+        all_sizes = range(len(self.spec.patch_sizes))
+        steps = self.spec.num_glimpses if num_steps is None else num_steps
+        yield from self._walk(images, policy, labels, generator, lambda: all_sizes, steps)
+
+    def _walk(
+        self,
+        images: Tensor,
+        policy: Policy,
+        labels: Tensor | None,
+        generator: torch.Generator | None,
+        choose: Callable[[], Sequence[int]],
+        num_steps: int,
+    ) -> Iterator[tuple[int, Glimpse, Tensor | None]]:
+        """The one loop over the steps: after every look it goes on with each of the sizes that `choose` returns."""
+        first_location, num_sizes = self.first_location(len(images), generator), len(self.spec.patch_sizes)
+
+        def go_on(node: int, view: View, state: Any, left: int) -> Iterator[tuple[int, Glimpse, Tensor | None]]:
+            for size in choose() if left else ():
+                seen = view.with_next_size(size)
+                location, memory = policy(seen, state)
+                glimpse = self.look(images, location, view.glimpse.hidden, size=size)
+                child = node * num_sizes + 1 + size
+                yield child, glimpse, location
+                yield from go_on(child, seen.after(location, glimpse), memory, left - 1)
+
+        glimpse = self.glance(images, first_location)
+        yield 0, glimpse, None
+        view = View.first(glimpse, images, self.spec.num_glimpses, labels, first_location, num_sizes)
+        yield from go_on(0, view, None, num_steps - 1)
 
     def forward(self, images: Tensor, policy: Policy, generator: torch.Generator | None = None) -> SequenceLogits:
         """A whole episode of T steps, differentiable in the encoders and the head, not in the locations.

@@ -36,6 +36,9 @@ class View(NamedTuple):
         images: (B, 3, H, W) the images themselves, for the oracle only; None in recognition.
         labels: (B,) int64 true labels, for the oracle only; None where they are unknown.
         first_location: (B, 2) in [0, 1], where the first look was if it was a patch; None if it was a glance.
+        last_size: (B, K) one-hot of the last patch's size, zeros after the first look; None if patches have one size.
+        next_size: (B, K) one-hot of the size of the patch to place; zeros where the policy chooses it or none is to
+            come; None if patches have one size.
     """
 
     glimpse: Glimpse
@@ -45,6 +48,8 @@ class View(NamedTuple):
     images: Tensor | None = None
     labels: Tensor | None = None
     first_location: Tensor | None = None
+    last_size: Tensor | None = None
+    next_size: Tensor | None = None
 
     @classmethod
     def first(
@@ -54,6 +59,7 @@ class View(NamedTuple):
         num_glimpses: int,
         labels: Tensor | None = None,
         location: Tensor | None = None,
+        num_sizes: int = 1,
     ) -> View:
         """The view after the first step.
 
@@ -63,17 +69,34 @@ class View(NamedTuple):
             num_glimpses: longest sequence T, the first step included.
             labels: (B,) int64 true labels, where they are known.
             location: (B, 2) in [0, 1], where that patch was; None for a glance.
+            num_sizes: K patch sizes.
 
         Returns:
-            A view without locations.
+            A view without locations; the next size is not set yet.
         """
         count, device = len(glimpse.logits), glimpse.logits.device
         locations = torch.zeros(count, num_glimpses - 1, 2, device=device)
         step = torch.ones(count, dtype=torch.int64, device=device)
-        return cls(glimpse, glimpse.features, locations, step, images, labels, location)
+        size = torch.zeros(count, num_sizes, device=device) if num_sizes > 1 else None
+        return cls(glimpse, glimpse.features, locations, step, images, labels, location, size, size)
+
+    def with_next_size(self, size: int) -> View:
+        """The view of a policy that is to place patches of a size.
+
+        Args:
+            size: its index among the K sizes.
+
+        Returns:
+            A new view; this one if patches have one size.
+        """
+        if self.next_size is None:
+            return self
+        chosen = torch.zeros_like(self.next_size)
+        chosen[:, size] = 1.0
+        return self._replace(next_size=chosen)
 
     def after(self, location: Tensor, glimpse: Glimpse) -> View:
-        """The view after one more look at each image.
+        """The view after one more look at each image, at patches of the next size.
 
         Args:
             location: (B, 2) in [0, 1], of the patches.
@@ -85,7 +108,7 @@ class View(NamedTuple):
         locations = self.locations.clone()
         rows = torch.arange(len(locations), device=locations.device)
         locations[rows, self.step - 1] = location.to(locations)
-        return self._replace(glimpse=glimpse, locations=locations, step=self.step + 1)
+        return self._replace(glimpse=glimpse, locations=locations, step=self.step + 1, last_size=self.next_size)
 
 
 Policy = Callable[[View, Any], tuple[Tensor, Any]]

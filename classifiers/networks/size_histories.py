@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
+
 
 def size_histories(num_sizes: int, num_steps: int) -> list[tuple[int, ...]]:
     """All histories of an episode, in the order of their nodes.
@@ -62,3 +64,21 @@ def node_of(history: tuple[int, ...], num_sizes: int) -> int:
     for size in history:
         node = node * num_sizes + 1 + size
     return node
+
+
+def mean_by_step(values: np.ndarray, num_sizes: int) -> np.ndarray:
+    """The mean over the histories of each step: what is expected of sizes that are drawn at random.
+
+    Args:
+        values: (nodes,) a number for each history, in the order of their nodes.
+        num_sizes: K.
+
+    Returns:
+        (T,) float64.
+
+    Raises:
+        ValueError: if no T has so many histories.
+    """
+    counts = [num_sizes**looks for looks in range(count_steps(len(values), num_sizes))]
+    means: np.ndarray = np.add.reduceat(np.asarray(values, np.float64), np.cumsum([0, *counts[:-1]])) / counts
+    return means
