@@ -106,7 +106,7 @@ class Recognizer:
         thresholds: Sequence[float] | None = None,
         num_glimpses: int | None = None,
         criterion: str = "confidence",
-        method: str = "geometric",
+        method: str = "coordinate_ascent",
         batch_size: int = 128,
         compile: bool = False,
     ) -> Recognizer:
@@ -155,7 +155,7 @@ class Recognizer:
         thresholds: Sequence[float] | None = None,
         num_glimpses: int | None = None,
         criterion: str = "confidence",
-        method: str = "geometric",
+        method: str = "coordinate_ascent",
     ) -> None:
         """Sets when to stop, from the next call on; without arguments, after all T steps.
 
