@@ -238,7 +238,7 @@ def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
     images = source.fetch(torch.arange(min(options.images, len(source)))).images.to(options.device)
     encoder = run.full_resolution.encoder
     network_cost = encoder_cost(encoder, run.config.data.image_size, with_classifier=True)
-    ours = Recognizer.load(folder, budget=options.budget, method="grid_search", compile=True)
+    ours = Recognizer.load(folder, budget=options.budget, compile=True)
     return Sides(encoder, network_cost, ours, images)
 
 

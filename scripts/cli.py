@@ -194,7 +194,7 @@ def _add_stop(command: argparse.ArgumentParser) -> None:
     )
     stop.add_argument("--num-glimpses", type=int, metavar="T", help="always take T steps; all of them if left out")
     command.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
-    command.add_argument("--method", choices=METHODS, default="geometric", help="how thresholds are found for a budget")
+    command.add_argument("--method", choices=METHODS, default=METHODS[0], help="how thresholds are found for a budget")
 
 
 def _multiply_adds(text: str) -> float:

@@ -49,7 +49,7 @@ CURVES = {
     "confidence": ("#1967d2", "o-"),
     "entropy": ("#c58b2a", "s-"),
     "random": ("#9aa0a6", "^-"),
-    "grid_search": ("#188038", "-"),
+    "coordinate_ascent": ("#188038", "-"),
 }
 """Colour and style of each criterion for early exits."""
 
@@ -59,7 +59,7 @@ def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
     figure, axes = _axes("multiply-adds per image", "accuracy")
     for name, curve in metrics["adaptive"]["curves"].items():
         colour, style = CURVES[name]
-        label = "most accurate thresholds" if name == "grid_search" else name
+        label = "most accurate thresholds" if name == "coordinate_ascent" else name
         axes.plot(curve["costs"], curve["accuracies"], style, color=colour, markersize=3, label=label)
     _full_resolution_line(axes, metrics)
     axes.legend()

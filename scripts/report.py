@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from rich.table import Table
 
-from agents.evaluation.budgets import apply_exit_rule, fit_exit_rule
+from agents.evaluation.accuracy_bound import AccuracyBound
+from agents.evaluation.budgets import apply_exit_rule, fit_exit_rule, history_table
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.stopping import CRITERIA
 from agents.runs.cost import RunCost
@@ -56,6 +57,8 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
 def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget: float) -> Table:
     """Early exits for a budget: the criteria of Table 7, and the most accurate thresholds.
 
+    Each accuracy is also a share of `AccuracyBound`, for what was spent.
+
     Args:
         calibration: the record that thresholds are found on.
         record: the record that they are evaluated on.
@@ -67,13 +70,16 @@ def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget
     Raises:
         ValueError: if the budget is out of range.
     """
-    rows = []
-    ways = [("geometric", criterion) for criterion in CRITERIA] + [("grid_search", "confidence")]
+    exact = ("coordinate_ascent", "confidence")
+    ways = [exact] if len(record.patch_sizes) > 1 else [*(("geometric", criterion) for criterion in CRITERIA), exact]
+    bound, rows = AccuracyBound(history_table(record)), []
     for method, criterion in ways:
         rule = fit_exit_rule(calibration, budget, criterion=criterion, method=method)
         found = apply_exit_rule(record, rule)
-        rows.append([method, criterion, f"{found.accuracy:.4f}", _mega(found.cost), f"{found.expected_length:.2f}"])
-    heads = ["thresholds", "by", "accuracy", "spent", "steps"]
+        share = f"{found.accuracy / max(bound.at(found.cost), 1e-9):.1%}"
+        spent, steps = _mega(found.cost), f"{found.expected_length:.2f}"
+        rows.append([method, criterion, f"{found.accuracy:.4f}", share, spent, steps])
+    heads = ["thresholds", "by", "accuracy", "of the bound", "spent", "steps"]
     return _table(f"stopping early for {_mega(budget)} multiply-adds", heads, rows, left=2)
 
 

@@ -165,7 +165,7 @@ def test_bad_settings_are_refused(scenes: ArrayImages) -> None:
     costs = record.multiply_adds
     for budget in (costs[0] - 1, costs[-1] + 1):
         with pytest.raises(
-            ValueError, match=r"budget=.* is out of range; pass .* \(a glance alone\) to .* \(all 4 steps"
+            ValueError, match=r"budget=.* is out of range; pass .* \(a glance alone\) to .* \(all steps\)"
         ):
             recognizer.use(budget=float(budget))
     for settings, reason in (
@@ -173,7 +173,7 @@ def test_bad_settings_are_refused(scenes: ArrayImages) -> None:
         ({"num_glimpses": 5}, "pass 1 to 4"),
         ({"thresholds": [0.5]}, "1 thresholds for 4 steps; pass 3"),
         ({"criterion": "random"}, "pass 'confidence' or 'entropy'"),
-        ({"budget": float(costs.mean()), "method": "luck"}, "pass one of geometric, grid_search"),
+        ({"budget": float(costs.mean()), "method": "luck"}, "pass one of coordinate_ascent, geometric, genetic"),
     ):
         with pytest.raises(ValueError, match=reason):
             recognizer.use(**settings)  # type: ignore[arg-type]  # on purpose
@@ -206,10 +206,10 @@ def test_budget_curves_rank_the_criteria_as_table_7_does() -> None:
     calibration, record = _synthetic_record(4000, 0), _synthetic_record(4000, 1)
 
     curves = {
-        criterion: budget_curve(calibration, record, criterion=criterion, num_budgets=9)
+        criterion: budget_curve(calibration, record, criterion=criterion, method="geometric", num_budgets=9)
         for criterion in ("confidence", "entropy", "random")
     }
-    best = budget_curve(calibration, record, method="grid_search", num_budgets=9)
+    best = budget_curve(calibration, record, method="coordinate_ascent", num_budgets=9)
 
     inner = slice(2, 7)
     confidence, entropy, chance = (np.array(curves[name].accuracies)[inner] for name in curves)
@@ -218,6 +218,8 @@ def test_budget_curves_rank_the_criteria_as_table_7_does() -> None:
     for curve in (*curves.values(), best):
         assert np.allclose(curve.costs, np.array(curve.exits) @ record.multiply_adds)
         assert np.abs(np.array(curve.costs) - curve.budgets).max() < 3  # on other images, but alike
+        assert (np.array(curve.accuracies) <= curve.bounds).all()
+        assert curve.size_shares[0] == [0.0] and curve.size_shares[-1] == [1.0]
 
 
 def test_cheapest_rule_reaches_the_accuracy_or_says_that_none_does() -> None:
@@ -261,7 +263,7 @@ def test_recognizer_of_a_run(run: Path, scenes: ArrayImages) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["multiply_adds"]["cumulative"] == record.multiply_adds.tolist()
     assert metrics["adaptive"]["calibration_images"] == 20
-    assert set(metrics["adaptive"]["curves"]) == {"confidence", "entropy", "random", "grid_search"}
+    assert set(metrics["adaptive"]["curves"]) == {"confidence", "entropy", "random", "coordinate_ascent"}
 
 
 def test_evaluate_writes_its_figures_and_judges_a_budget(
@@ -273,9 +275,8 @@ def test_evaluate_writes_its_figures_and_judges_a_budget(
 
     assert main(["evaluate", str(tmp_path / "copy"), "--budget", "15M"]) == 0
 
-    rows = [
-        line.split() for line in capsys.readouterr().out.splitlines() if "geometric" in line or "grid_search" in line
-    ]
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines if "geometric" in line or "coordinate_ascent" in line]
     assert [row[3] for row in rows] == ["confidence", "entropy", "random", "confidence"]
     after = json.loads((tmp_path / "copy" / "metrics.json").read_text())
     assert after["accuracy"] == before["accuracy"] and after["adaptive"] == before["adaptive"]

@@ -11,13 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from agents.evaluation.accuracy_bound import AccuracyBound
+from agents.evaluation.coordinate_ascent import CoordinateAscent
+from agents.evaluation.genetic_search import genetic_thresholds
 from agents.evaluation.history_table import HistoryTable
 from agents.evaluation.record import EvaluationRecord
-from agents.evaluation.stopping import ExitFigures, ExitRule, exit_scores
-from agents.evaluation.threshold_search import best_thresholds, quota_thresholds, shares_for_budget
+from agents.evaluation.stopping import CRITERIA, ExitFigures, ExitRule, exit_scores
+from agents.evaluation.threshold_search import check_budget, quota_thresholds, shares_for_budget
 
-METHODS = ("geometric", "grid_search")
-"""How thresholds are found: by the paper's geometric distribution of exits, or as the most accurate of a fine grid."""
+METHODS = ("coordinate_ascent", "geometric", "genetic")
+"""How thresholds are found: by exact scans of one after another; by the paper's geometric distribution of exits, for
+one patch size; or by the paper's genetic algorithm, which needs pymoo."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class BudgetCurve:
         accuracies: (M,) in [0, 1].
         expected_lengths: (M,) average numbers of steps, E(t) of Fig. 15.
         exits: (M, T) fraction of the images that exits at each step.
+        size_shares: (M, K) fraction of the focus patches that have each size (Fig. 17).
+        bounds: (M,) accuracies that no thresholds exceed on these images for what was used.
     """
 
     budgets: list[float]
@@ -37,6 +43,8 @@ class BudgetCurve:
     accuracies: list[float]
     expected_lengths: list[float]
     exits: list[list[float]]
+    size_shares: list[list[float]]
+    bounds: list[float]
 
 
 def fit_exit_rule(
@@ -44,7 +52,7 @@ def fit_exit_rule(
     budget: float,
     *,
     criterion: str = "confidence",
-    method: str = "geometric",
+    method: str = "coordinate_ascent",
     seed: int = 0,
 ) -> ExitRule:
     """Fits thresholds to a budget.
@@ -57,30 +65,32 @@ def fit_exit_rule(
         seed: of the criterion `"random"`.
 
     Returns:
-        A rule with T - 1 thresholds.
+        A rule with T - 1 thresholds for each patch size.
 
     Raises:
-        ValueError: if the budget is out of range, criterion or method are unknown, or the record has several patch
-            sizes.
+        ImportError: if the method is `"genetic"` and pymoo is not installed.
+        ValueError: if the budget is out of range, criterion or method are unknown, or the method is geometric and there
+            are several patch sizes.
     """
-    return _rules(record, [budget], criterion, method, seed)[0]
+    return _rules(history_table(record, criterion, seed), [budget], criterion, method)[0]
 
 
-def _rules(record: EvaluationRecord, budgets: list[float], criterion: str, method: str, seed: int) -> list[ExitRule]:
-    if len(record.patch_sizes) > 1:
-        raise ValueError(
-            f"method={method!r} finds thresholds for one patch size, not for {len(record.patch_sizes)}; pass "
-            "thresholds, one for each size at each step"
-        )
-    scores = exit_scores(criterion, record.confidence, record.entropy, seed)
-    shares = [shares_for_budget(record.multiply_adds, budget) for budget in budgets]
-    if method == "geometric":
-        found = [quota_thresholds(scores, share) for share in shares]
-    elif method == "grid_search":
-        front = best_thresholds(scores, _is_right(record), record.multiply_adds)
-        found = [front.within(budget) for budget in budgets]
-    else:
+def _rules(table: HistoryTable, budgets: list[float], criterion: str, method: str) -> list[ExitRule]:
+    """Budgets in ascending order, so that a larger one never gives less."""
+    for budget in budgets:
+        check_budget(table.multiply_adds, budget)
+    found: list[np.ndarray]
+    if method == "coordinate_ascent":
+        search = CoordinateAscent(table)
+        found = [search.within(budget).thresholds for budget in budgets]
+    elif method == "genetic":
+        found = [genetic_thresholds(table, budget) for budget in budgets]
+    elif method != "geometric":
         raise ValueError(f"method={method!r} is unknown; pass one of {', '.join(METHODS)}")
+    elif table.num_sizes > 1:
+        raise ValueError("method='geometric' is for one patch size; pass coordinate_ascent or genetic for several")
+    else:
+        found = [quota_thresholds(table.scores, shares_for_budget(table.multiply_adds, budget)) for budget in budgets]
     return [ExitRule.of(criterion, thresholds) for thresholds in found]
 
 
@@ -127,7 +137,7 @@ def budget_curve(
     record: EvaluationRecord,
     *,
     criterion: str = "confidence",
-    method: str = "geometric",
+    method: str = "coordinate_ascent",
     num_budgets: int = 25,
 ) -> BudgetCurve:
     """Budgeted batch classification, from the glance alone to all steps (Figs. 7, 10 and 15).
@@ -143,15 +153,18 @@ def budget_curve(
         See `BudgetCurve`.
     """
     costs = calibration.multiply_adds
-    budgets = np.linspace(costs[0], costs[-1], num_budgets).tolist()
-    rules = _rules(calibration, budgets, criterion, method, seed=0)
+    budgets = np.linspace(costs[0], costs.max(), num_budgets).tolist()
+    rules = _rules(history_table(calibration, criterion), budgets, criterion, method)
     figures = [apply_exit_rule(record, rule) for rule in rules]
+    bound = AccuracyBound(history_table(record, criterion, seed=1))
     return BudgetCurve(
         budgets=budgets,
         costs=[figure.cost for figure in figures],
         accuracies=[figure.accuracy for figure in figures],
         expected_lengths=[figure.expected_length for figure in figures],
         exits=[figure.exits.tolist() for figure in figures],
+        size_shares=[figure.size_shares.tolist() for figure in figures],
+        bounds=[bound.at(figure.cost) for figure in figures],
     )
 
 
@@ -165,11 +178,8 @@ def cheapest_rule(calibration: EvaluationRecord, accuracy: float) -> ExitRule | 
     Returns:
         The rule; None if no thresholds reach it.
     """
-    front = best_thresholds(calibration.confidence, _is_right(calibration), calibration.multiply_adds)
-    reached = np.flatnonzero(front.accuracy >= accuracy)
-    if len(reached) == 0:
-        return None
-    return ExitRule.of("confidence", front.thresholds[reached[0]])
+    solution = CoordinateAscent(history_table(calibration)).cheapest(accuracy)
+    return None if solution is None else ExitRule.of("confidence", solution.thresholds)
 
 
 def adaptive_figures(
@@ -187,16 +197,21 @@ def adaptive_figures(
         full_resolution_cost: its multiply-adds per image.
 
     Returns:
-        `curves`: a `BudgetCurve` for each criterion with the geometric method, and `grid_search`, for the confidence
-        with the grid search. `match`: the cheapest rule that is as accurate as the full-resolution network on the
-        calibration images, with its thresholds (0 means that all images exit, None that none do), its figures on the
+        `curves`: a `BudgetCurve` for each criterion, by name, with the geometric distribution of exits, and
+        `coordinate_ascent`, for the confidence with the most accurate thresholds. With several patch sizes there is no
+        such distribution, and the criteria's curves are of the most accurate thresholds. `match`: the cheapest rule
+        that is as accurate as the full-resolution network on the calibration images, with its thresholds, a row for
+        each step (0 means that all images exit, None that none do), its figures on the
         reported images, and how many times cheaper it is; None if there is none.
     """
+    has_one_size = len(calibration.patch_sizes) == 1
+    by_criterion = "geometric" if has_one_size else "coordinate_ascent"
     curves = {
-        criterion: vars(budget_curve(calibration, record, criterion=criterion))
-        for criterion in ("confidence", "entropy", "random")
+        criterion: vars(budget_curve(calibration, record, criterion=criterion, method=by_criterion))
+        for criterion in CRITERIA
     }
-    curves["grid_search"] = vars(budget_curve(calibration, record, method="grid_search"))
+    if has_one_size:
+        curves["coordinate_ascent"] = vars(budget_curve(calibration, record))
     match = None
     if full_resolution is not None and full_resolution_cost is not None:
         rule = cheapest_rule(calibration, full_resolution[0])
@@ -214,8 +229,3 @@ def adaptive_figures(
                 "exits": figures.exits.tolist(),
             }
     return {"calibration_images": len(calibration.label), "curves": curves, "match": match}
-
-
-def _is_right(record: EvaluationRecord) -> np.ndarray:
-    is_right: np.ndarray = record.prediction == record.label[:, None]
-    return is_right

@@ -48,6 +48,11 @@ class HistoryTable:
         """T, the glance included."""
         return count_steps(len(self.multiply_adds), self.num_sizes)
 
+    def scores_by_step(self) -> list[np.ndarray]:
+        """The scores of the nodes of each step, T arrays (N, K^(t - 1))."""
+        counts = [self.num_sizes**length for length in range(self.num_steps)]
+        return np.split(self.scores, np.cumsum(counts)[:-1], axis=1)
+
     def exits(self, thresholds: np.ndarray) -> np.ndarray:
         """Where each image exits by Eq. (9).
 
@@ -80,12 +85,14 @@ class HistoryTable:
         Returns:
             (M,) nodes where they exit.
         """
+        scores, offsets = self.scores.ravel(), rows * len(self.multiply_adds)
         ends, waiting = nodes.copy(), np.arange(len(nodes))
         for here in thresholds:
-            chosen = next_sizes(self.scores[rows[waiting], ends[waiting]], here)
-            goes_on = chosen < self.num_sizes
+            at = ends[waiting]
+            chosen = next_sizes(scores.take(offsets[waiting] + at), here)
+            goes_on = np.flatnonzero(chosen < self.num_sizes)
             waiting = waiting[goes_on]
-            ends[waiting] = ends[waiting] * self.num_sizes + 1 + chosen[goes_on]
+            ends[waiting] = at[goes_on] * self.num_sizes + 1 + chosen[goes_on]
         return ends
 
     def figures(self, thresholds: np.ndarray) -> ExitFigures:

@@ -57,7 +57,10 @@ def next_sizes(scores: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
         (M,) sizes from 0 to K - 1; K exits.
     """
     order = np.argsort(thresholds, kind="stable")
-    sizes: np.ndarray = np.append(order, len(order))[np.searchsorted(thresholds[order], scores, side="left")]
+    place = np.zeros(len(scores), np.int64)  # the number of thresholds below; quicker than a search for so few
+    for threshold in thresholds[order]:
+        place += scores > threshold
+    sizes: np.ndarray = np.append(order, len(order)).take(place)
     return sizes
 
 

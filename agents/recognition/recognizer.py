@@ -114,7 +114,7 @@ class Recognizer:
         thresholds: Thresholds | None = None,
         num_glimpses: int | None = None,
         criterion: str = "confidence",
-        method: str = "geometric",
+        method: str = "coordinate_ascent",
         batch_size: int = 128,
         compile: bool = False,
     ) -> Recognizer:
@@ -163,7 +163,7 @@ class Recognizer:
         thresholds: Thresholds | None = None,
         num_glimpses: int | None = None,
         criterion: str = "confidence",
-        method: str = "geometric",
+        method: str = "coordinate_ascent",
     ) -> None:
         """Sets when to stop, and the sizes of the patches until then, from the next call on.
 

@@ -51,6 +51,9 @@ def known_metrics(folder: Path) -> dict[str, Any]:
     if pointing is not None:
         metrics["pointing_game"] = pointing
     metrics.pop("confidence", None)
+    curves = (metrics.get("adaptive") or {}).get("curves", {})
+    if "grid_search" in curves:  # how earlier versions looked for the most accurate thresholds
+        curves["coordinate_ascent"] = curves.pop("grid_search")
     return metrics
 
 

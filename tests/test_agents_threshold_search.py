@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import itertools
+import sys
+
+import numpy as np
+import pytest
+from test_agents_size_histories import random_table
+
+from agents.evaluation.accuracy_bound import AccuracyBound
+from agents.evaluation.coordinate_ascent import CoordinateAscent, Solution
+from agents.evaluation.genetic_search import genetic_thresholds
+from agents.evaluation.history_table import HistoryTable
+from agents.evaluation.score_intervals import ScoreIntervals
+from agents.evaluation.threshold_search import quota_thresholds, shares_for_budget
+
+
+def _every_solution(table: HistoryTable) -> np.ndarray:
+    """(M, 2) cost and number of right images of all thresholds that differ in what they do."""
+    first, rows = 0, []
+    for step in range(table.num_steps - 1):
+        nodes = table.num_sizes**step
+        observed = np.unique(table.scores[:, first : first + nodes]).astype(np.float64)
+        cuts = [-np.inf, *((observed[1:] + observed[:-1]) / 2), np.inf]
+        rows.append([np.array(row) for row in itertools.product(cuts, repeat=table.num_sizes)])
+        first += nodes
+    found = [table.figures(np.stack(thresholds)) for thresholds in itertools.product(*rows)]
+    return np.array([(figures.cost, round(figures.accuracy * len(table.scores))) for figures in found])
+
+
+def _budgets(table: HistoryTable, count: int) -> np.ndarray:
+    return np.linspace(table.multiply_adds[0], table.multiply_adds.max(), count)
+
+
+def _check(table: HistoryTable, solution: Solution, budget: float) -> None:
+    """A solution says what its thresholds give, and keeps to the budget."""
+    figures = table.figures(solution.thresholds)
+    assert (figures.accuracy, figures.cost) == (solution.accuracy, solution.cost)
+    assert figures.cost <= budget * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(("count", "steps", "sizes"), [(12, 3, 1), (7, 4, 1), (7, 2, 3), (12, 2, 2), (4, 3, 2)])
+def test_coordinate_ascent_finds_the_best_of_all_combinations(count: int, steps: int, sizes: int) -> None:
+    missed = total = 0
+    for seed in range(3):
+        table = random_table(count, steps, sizes, seed)
+        every = _every_solution(table)
+        search, bound = CoordinateAscent(table), AccuracyBound(table)
+        for budget in _budgets(table, 5):
+            best = every[every[:, 0] <= budget * (1 + 1e-9), 1].max()
+            solution = search.within(budget)
+            _check(table, solution, budget)
+            found = round(solution.accuracy * count)
+            assert best - 1 <= found <= best <= round(bound.at(budget) * count)
+            missed, total = missed + (found < best), total + 1
+    assert missed <= 0.08 * total  # the search may end a single image below the optimum
+
+
+@pytest.mark.parametrize("sizes", [1, 2, 3])
+def test_no_single_threshold_can_be_improved(sizes: int) -> None:
+    table = random_table(60, 3, sizes)
+    search = CoordinateAscent(table)
+    candidates = np.append(np.arange(0.1, 1.0, 0.01) + 0.005, [-np.inf, np.inf])  # scores have two decimals
+    for budget in _budgets(table, 5):
+        best = search.within(budget)
+        for step, size, value in itertools.product(range(2), range(sizes), candidates):
+            moved = best.thresholds.copy()
+            moved[step, size] = value
+            figures = table.figures(moved)
+            assert figures.cost > budget * (1 + 1e-9) or figures.accuracy <= best.accuracy
+
+
+@pytest.mark.parametrize(("steps", "sizes"), [(4, 1), (4, 3)])
+def test_more_budget_never_gives_less_and_no_more_than_the_bound(steps: int, sizes: int) -> None:
+    table = random_table(200, steps, sizes)
+    search, bound = CoordinateAscent(table), AccuracyBound(table)
+    budgets = _budgets(table, 5)
+
+    front = [search.within(budget) for budget in budgets]
+
+    limits = [bound.at(budget) for budget in budgets]
+    for solution, budget in zip(front, budgets, strict=True):
+        _check(table, solution, budget)
+    assert (np.diff([solution.accuracy for solution in front]) >= 0).all()
+    assert (np.diff(limits) >= 0).all()
+    assert all(solution.accuracy <= limit for solution, limit in zip(front, limits, strict=True))
+    assert front[0].accuracy == table.is_right[:, 0].mean() == limits[0]
+    again = CoordinateAscent(table)
+    for budget, solution in zip(budgets[:3], front, strict=False):
+        assert np.array_equal(again.within(budget).thresholds, solution.thresholds)
+
+
+def test_several_sizes_are_at_least_as_good_as_the_best_one_of_them() -> None:
+    table = random_table(400, 3, 3)
+    search = CoordinateAscent(table)
+    for size in range(3):
+        nodes = [0, 1 + size, 4 + 4 * size]
+        alone = HistoryTable(table.scores[:, nodes], table.is_right[:, nodes], table.multiply_adds[nodes])
+        fixed = CoordinateAscent(alone)
+        for budget in _budgets(alone, 4):
+            assert search.within(budget).accuracy >= fixed.within(budget).accuracy - 1 / 400
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_one_size_is_better_on_the_whole_than_a_fine_grid_and_than_geometric_exits(seed: int) -> None:
+    table = random_table(1000, 3, 1, seed)
+    search = CoordinateAscent(table)
+    cuts = [np.append(np.arange(0.1, 1.0, 0.03) + 0.005, [-np.inf, np.inf])] * 2
+    grid = [table.figures(np.array(pair)[:, None]) for pair in itertools.product(*cuts)]
+    ahead = []
+    for budget in _budgets(table, 9):
+        best = search.within(budget).accuracy
+        ahead.append(best - max(figures.accuracy for figures in grid if figures.cost <= budget * (1 + 1e-9)))
+        geometric = quota_thresholds(table.scores, shares_for_budget(table.multiply_adds, budget))
+        figures = table.figures(geometric[:, None])
+        assert best >= figures.accuracy or figures.cost > budget  # equal scores exit together, or not at all
+    assert min(ahead) >= -0.004 and sum(ahead) > 0
+
+
+def test_the_cheapest_thresholds_for_an_accuracy() -> None:
+    table = random_table(12, 3, 1, seed=2)
+    every, search = _every_solution(table), CoordinateAscent(table)
+
+    for right in range(int(table.is_right[:, 0].sum()), int(every[:, 1].max()) + 1):
+        solution = search.cheapest(right / 12)
+        assert solution is not None and round(solution.accuracy * 12) >= right
+        assert solution.cost == pytest.approx(every[every[:, 1] >= right, 0].min())
+    assert search.cheapest(1.01) is None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_thresholds_of_a_step_at_a_price_are_the_best_of_all_combinations(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    scores = rng.integers(0, 8, 10) / 8
+    right, cost = rng.random((4, 10)) < 0.6, rng.integers(1, 9, (4, 10)).astype(float)
+    intervals, price = ScoreIntervals(scores, right, cost), 0.06
+
+    found, total = intervals.totals_at_price(price)
+
+    table = HistoryTable(  # of two steps: the second holds what the step's choices give
+        np.tile(scores[:, None], 4), np.concatenate([right[3:], right[:3]]).T, np.zeros(4), 3
+    )
+    values = []
+    for row in itertools.product([-np.inf, *(np.arange(-1, 9) / 8 + 0.05)], repeat=3):
+        chosen = (table.exits(np.array([row])) - 1) % 4  # the exit is the last choice
+        values.append((right[chosen, np.arange(10)] - price * cost[chosen, np.arange(10)]).sum())
+    assert found - price * total == pytest.approx(max(values))
+
+
+def test_the_genetic_algorithm_keeps_to_the_budget() -> None:
+    table = random_table(200, 3, 2)
+    search, bound = CoordinateAscent(table), AccuracyBound(table)
+    for budget in _budgets(table, 4):
+        thresholds = genetic_thresholds(table, budget, population=30, generations=15)
+        figures = table.figures(thresholds)
+
+        assert figures.cost <= budget * (1 + 1e-6)
+        assert table.is_right[:, 0].mean() - 0.01 <= figures.accuracy <= bound.at(budget)
+        assert figures.accuracy <= search.within(budget).accuracy + 0.01
+    again = genetic_thresholds(table, budget, population=30, generations=15)
+    assert np.array_equal(again, thresholds)
+
+
+def test_what_can_not_be_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = random_table(20, 3, 2)
+    for search in (CoordinateAscent(table).within, AccuracyBound(table).at, lambda b: genetic_thresholds(table, b)):
+        with pytest.raises(
+            ValueError, match=r"budget=1 is out of range; pass 10 \(a glance alone\) to 48 \(all steps\)"
+        ):
+            search(1.0)
+    monkeypatch.setitem(sys.modules, "pymoo.algorithms.soo.nonconvex.ga", None)
+    with pytest.raises(ImportError, match=r"needs pymoo; run pip install 'gfnet-gym\[search\]'"):
+        genetic_thresholds(table, 20.0)
+
+
+@pytest.mark.parametrize("count", [7, 71, 600, 4999])
+def test_the_cheapest_budget_is_a_glance_whatever_the_rounding(count: int) -> None:
+    table = random_table(count, 3, 1)
+    table = HistoryTable(table.scores, table.is_right, np.array([6455552.0, 13402112.0, 20348672.0]))
+
+    assert (table.exits(CoordinateAscent(table).within(6455552.0).thresholds) == 0).all()
