@@ -15,14 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from numpy._core import multiarray
 from torch import Tensor
 
 from classifiers.checkpoints import load_exactly
 from classifiers.networks.encoders import Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
+from classifiers.published.pickles import read_pickle
 from classifiers.tensor_files import CheckpointError, check_finite
 
 STATE_DICTS = ("model_prime_state_dict", "model_state_dict", "fc", "policy")
@@ -108,7 +107,7 @@ def read_published(path: Path) -> PublishedCheckpoint:
         FileNotFoundError: if there is no such file.
         CheckpointError: if it is truncated, carries code, or is not such a checkpoint.
     """
-    content = _unpickle(path)
+    content = read_pickle(path, "pass one of the 14 published .pth.tar files")
     missing = [name for name in ("model_name", "patch_size", *STATE_DICTS) if name not in content]
     if missing:
         raise CheckpointError(f"{path} is no published GFNet: it holds no {', '.join(missing)}; pass one of the 14")
@@ -203,27 +202,6 @@ def _plain_names(path: Path, entry: str, state: Any) -> dict[str, Tensor]:
     weights = {str(key).removeprefix("module."): value for key, value in state.items()}
     check_finite(weights, f"{path}: {entry}", "pass one of the 14 published files")
     return weights
-
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; pass a published .pth.tar file")
-    # numpy's own parts, in which results may have been saved, by their names of then and now
-    harmless: list[Any] = [np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
-    harmless += [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)]
-    old_names = [(multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
-    old_names += [(multiarray.scalar, "numpy.core.multiarray.scalar")]
-    try:
-        with torch.serialization.safe_globals([*harmless, *old_names]):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CheckpointError(
-            f"{path} can't be read ({reason[:160]}); it is damaged, no checkpoint, or carries code, which is never run"
-        ) from error
-    if not isinstance(content, dict):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}; pass one of the 14 published files")
-    return content
 
 
 def _plain(value: Any) -> Any:
