@@ -43,7 +43,8 @@ class GlanceFocusDynamics:
         self.batch_size = batch_size
         self.costs = np.array(glimpse_costs(classifier))  # (T,) multiply-adds of step t
         self.device = classifier.device
-        self.images = torch.zeros(batch_size, 3, *source.image_size, dtype=torch.uint8, device=self.device)
+        blank = classifier.local_encoder.blank(source.image_size).to(torch.uint8)  # an image, or a clip
+        self.images = blank.expand(batch_size, *blank.shape[1:]).clone()
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device)
         self.glance = torch.zeros_like(self.features)
