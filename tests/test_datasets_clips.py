@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import wave
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -324,3 +325,15 @@ def test_environments_of_clips_say_what_is_missing(tsm_lists: Path) -> None:
         ValueError, match=r"small_resnet takes images, this task shows clips; pass .* tsm8:small_resnet"
     ):
         gymnasium.make(env_id, root=tsm_lists, classifier=GlanceFocusClassifier(images, 2))
+
+
+def test_webm_files_are_videos_too(tmp_path: Path) -> None:
+    path = tmp_path / "clip.webm"  # as Something-Something V2 and Jester come
+    source = ("-i", str(RECORDED / "carphone_pristine.mp4"), "-frames:v", "12", "-c:v", "libvpx", "-b:v", "1M")
+    subprocess.run([ffmpeg_program(), "-v", "error", *source, str(path)], check=True)
+
+    last = np.asarray(read_frames(path, [11])[0]).astype(int)
+
+    assert count_frames(path) == 12
+    original = np.asarray(read_frames(RECORDED / "carphone_pristine.mp4", [11])[0])
+    assert last.shape == original.shape == (144, 176, 3) and np.abs(last - original).mean() < 8
