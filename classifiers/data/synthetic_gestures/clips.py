@@ -1,10 +1,10 @@
 """SyntheticGestures: clips in which a small thing decides the class by how it moves.
 
-Several discs float over a blurred background. One of them is red, and its fine pattern of crossed stripes runs in one
-of eight directions: the class. The others have other colours, and patterns that run in directions of their own.
+Several discs float over a blurred background. One of them is red, and its fine pattern of crossed stripes moves
+sideways in one of eight ways: the class. The others have other colours, and patterns that move in ways of their own.
 
-- One frame does not tell the class: where the stripes are in it is random. Neither do frames without their order:
-  directions come in pairs that show the same frames in reverse.
+- Only the order of the frames tells the class. In each way, the stripes take the same eight places, each of them once,
+  and the first is random.
 - A glance does not tell it: stripes have a period of 4 pixels, so they average out when 4x4 pixels become one. The
   glance shows where the red disc is. Discs float in directions that have nothing to do with their patterns.
 """
@@ -19,10 +19,23 @@ import numpy as np
 SPLITS = ("train", "val", "test")
 """Names of the splits; their clips are drawn from disjoint random streams."""
 
-CLASS_NAMES = ("up", "up right", "right", "down right", "down", "down left", "left", "up left")
-"""Names of the 8 classes, by label: where the stripes of the red disc run."""
+NUM_FRAMES = 8
+"""Frames F of a clip."""
 
-_DIRECTIONS = ((-1, 0), (-1, 1), (0, 1), (1, 1), (1, 0), (1, -1), (0, -1), (-1, -1))  # (row, col), pixels a frame
+_WAYS = {
+    "slow right": (0, 1, 2, 3, 4, 5, 6, 7),
+    "slow left": (0, 7, 6, 5, 4, 3, 2, 1),
+    "right": (0, 2, 4, 6, 1, 3, 5, 7),
+    "left": (0, 6, 4, 2, 7, 5, 3, 1),
+    "fast right": (0, 3, 6, 1, 4, 7, 2, 5),
+    "fast left": (0, 5, 2, 7, 4, 1, 6, 3),
+    "jump right": (0, 4, 1, 5, 2, 6, 3, 7),
+    "jump left": (0, 4, 7, 3, 6, 2, 5, 1),
+}  # places of the stripes in the 8 frames, in eighths of their period
+
+CLASS_NAMES = tuple(_WAYS)
+"""Names of the 8 classes, by label: how the stripes of the red disc move."""
+
 _PERIOD = 4  # pixels
 _RED = (180.0, 66.0, 66.0)
 _OTHERS = ((66.0, 92.0, 180.0), (70.0, 150.0, 76.0), (180.0, 156.0, 66.0), (140.0, 80.0, 170.0), (76.0, 160.0, 170.0))
@@ -52,7 +65,6 @@ class GestureSpec:
     Attributes:
         height: of the frames, in pixels.
         width: of the frames, in pixels.
-        num_frames: frames F of a clip.
         min_diameter_px: of a disc, in pixels.
         max_diameter_px: of a disc, in pixels.
         num_distractors: discs that are not red.
@@ -62,7 +74,6 @@ class GestureSpec:
 
     height: int = 128
     width: int = 160
-    num_frames: int = 8
     min_diameter_px: int = 20
     max_diameter_px: int = 28
     num_distractors: int = 3
@@ -77,11 +88,8 @@ class GestureSpec:
             )
         if not 0 <= self.num_distractors <= len(_OTHERS):
             raise ValueError(f"num_distractors={self.num_distractors}; pass 0 to {len(_OTHERS)}")
-        if self.num_frames < 2 or self.seed < 0 or self.noise < 0:
-            raise ValueError(
-                f"num_frames={self.num_frames}, seed={self.seed}, noise={self.noise}; pass 2 frames or more, and "
-                "nothing negative"
-            )
+        if self.seed < 0 or self.noise < 0:
+            raise ValueError(f"seed={self.seed}, noise={self.noise}: neither may be negative; pass 0 or more")
         if min(self.height, self.width) < 3 * self._room:
             raise ValueError(
                 f"frames of {self.height}x{self.width} are too small for discs of {self.max_diameter_px} pixels; "
@@ -91,7 +99,7 @@ class GestureSpec:
     @property
     def _room(self) -> int:
         """Side of the square in which the largest disc stays for the whole clip, with the gap around it."""
-        return self.max_diameter_px + self.num_frames // 2 + 2 * _GAP
+        return self.max_diameter_px + NUM_FRAMES // 2 + 2 * _GAP
 
 
 def draw_gesture(spec: GestureSpec, split: str, index: int, label: int | None = None) -> Gesture:
@@ -114,13 +122,12 @@ def draw_gesture(spec: GestureSpec, split: str, index: int, label: int | None = 
     rng = np.random.default_rng([spec.seed, SPLITS.index(split), index])
     drawn = int(rng.integers(len(CLASS_NAMES)))
     label = drawn if label is None else label
-    frames = np.repeat(_background(rng, spec.height, spec.width)[None], spec.num_frames, axis=0)  # (F, H, W, 3)
+    frames = np.repeat(_background(rng, spec.height, spec.width)[None], NUM_FRAMES, axis=0)  # (F, H, W, 3)
     colours = [_RED, *(_OTHERS[i] for i in rng.permutation(len(_OTHERS))[: spec.num_distractors])]
-    boxes = np.zeros((spec.num_frames, 4), dtype=np.int64)
+    boxes = np.zeros((NUM_FRAMES, 4), dtype=np.int64)
     for number, (corner, colour) in enumerate(zip(_corners(rng, spec, len(colours)), colours, strict=True)):
-        running = int(rng.integers(len(_DIRECTIONS)))
-        direction = _DIRECTIONS[running if number else label]
-        found = _draw_disc(rng, frames, spec, corner, np.array(colour), direction)
+        way = int(rng.integers(len(_WAYS)))
+        found = _draw_disc(rng, frames, spec, corner, np.array(colour), CLASS_NAMES[way if number else label])
         if number == 0:
             boxes = found
     frames += np.float32(spec.noise) * rng.standard_normal(frames.shape, dtype=np.float32)
@@ -163,23 +170,20 @@ def _draw_disc(
     spec: GestureSpec,
     corner: tuple[int, int],
     colour: np.ndarray,
-    direction: tuple[int, int],
+    way: str,
 ) -> np.ndarray:
     """Draws a floating disc into all frames (F, H, W, 3), in place; returns its boxes (F, 4)."""
     diameter = int(rng.integers(spec.min_diameter_px, spec.max_diameter_px + 1))
     floating = rng.uniform(-0.5, 0.5, 2)  # pixels a frame
     phase = rng.uniform(0.0, _PERIOD, 2)
     shade = colour * rng.uniform(0.95, 1.05)
-    boxes = np.zeros((spec.num_frames, 4), dtype=np.int64)
+    boxes = np.zeros((NUM_FRAMES, 4), dtype=np.int64)
     room = spec._room - diameter
     for number, frame in enumerate(frames):
-        drift = (number - (spec.num_frames - 1) / 2) * floating
+        drift = (number - (NUM_FRAMES - 1) / 2) * floating
         top, left = (round(start + room / 2 + d) for start, d in zip(corner, drift, strict=True))
         rows, columns = np.arange(top, top + diameter), np.arange(left, left + diameter)
-        down, across = (
-            _stripes(rows, phase[0], number * direction[0]),
-            _stripes(columns, phase[1], number * direction[1]),
-        )
+        down, across = _wave(rows - phase[0]), _wave(columns - phase[1] - _PERIOD * _WAYS[way][number] / 8)
         pattern = shade + _CONTRAST * (down[:, None] + across[None])[..., None]
         centre = (diameter - 1) / 2
         distance = np.hypot(rows[:, None] - top - centre, columns[None] - left - centre)
@@ -190,7 +194,7 @@ def _draw_disc(
     return boxes
 
 
-def _stripes(places: np.ndarray, phase: float, travelled: int) -> np.ndarray:
-    """A wave of period 4 pixels at some places, -1 to 1."""
-    wave: np.ndarray = np.cos(2.0 * np.pi * (places - travelled - phase) / _PERIOD)
+def _wave(places: np.ndarray) -> np.ndarray:
+    """Stripes at some places in pixels, -1 to 1."""
+    wave: np.ndarray = np.cos(2.0 * np.pi * places / _PERIOD)
     return wave

@@ -9,7 +9,14 @@ import torch
 from torch import Tensor
 
 from classifiers.data.source import Batch, SourceDefaults
-from classifiers.data.synthetic_gestures.clips import CLASS_NAMES, SPLITS, Gesture, GestureSpec, draw_gesture
+from classifiers.data.synthetic_gestures.clips import (
+    CLASS_NAMES,
+    NUM_FRAMES,
+    SPLITS,
+    Gesture,
+    GestureSpec,
+    draw_gesture,
+)
 from classifiers.data.threads import map_threads
 
 
@@ -49,7 +56,7 @@ class GestureClips(SourceDefaults):
     @property
     def num_frames(self) -> int:
         """See `ImageSource.num_frames`."""
-        return self.spec.num_frames
+        return NUM_FRAMES
 
     def __len__(self) -> int:
         return self.count
