@@ -48,7 +48,8 @@ class GlanceFocusDynamics:
         self.observes = observed_keys(spec.observe, len(sizes), size_action=spec.size_action)
         self.costs = np.array([glimpse_costs(classifier, size) for size in sizes]).T  # (T, K) multiply-adds
         self.device = classifier.device
-        self.images = torch.zeros(batch_size, 3, *source.image_size, dtype=torch.uint8, device=self.device)
+        blank = classifier.local_encoder.blank(source.image_size).to(torch.uint8)  # an image, or a clip
+        self.images = blank.expand(batch_size, *blank.shape[1:]).clone()
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device)
         self.glance = torch.zeros_like(self.features)

@@ -1,5 +1,7 @@
 """Pictures of an episode, like the paper's Fig. 9: the image with its patches, and beside it what was seen.
 
+Of a clip, up to four frames are shown side by side, as in Fig. 14, with the patch in each of them.
+
 A box is green where the prediction was right and red where it was wrong; it carries the step's number and the
 confidence in the true label. A thin yellow outline is the box of what decides the label, where it is known.
 """
@@ -24,6 +26,7 @@ TRUE_BOX = (255, 214, 10)
 
 _PAPER, _INK = (250, 250, 248), (30, 30, 34)
 _MARGIN, _CAPTION, _MIN_SIDE = 8, 18, 384
+_MOST_FRAMES = 4
 
 
 def check_render_mode(render_mode: str | None) -> None:
@@ -58,14 +61,16 @@ def render_rows(dynamics: GlanceFocusDynamics, rows: Iterable[int]) -> list[np.n
 
 
 def _render(dynamics: GlanceFocusDynamics, row: int) -> np.ndarray:
-    image = Image.fromarray(dynamics.images[row].permute(1, 2, 0).cpu().numpy())
-    scale = max(1, -(-_MIN_SIDE // min(image.size)))
-    whole = image.resize((image.width * scale, image.height * scale), Image.Resampling.NEAREST)
+    images = _shown(dynamics.images[row])
+    scale = max(1, -(-_MIN_SIDE // min(images[0].size)))
+    whole = _side_by_side(images, (images[0].width * scale, images[0].height * scale))
     strip_side = max(48, (whole.height - dynamics.num_glimpses * (_CAPTION + _MARGIN)) // dynamics.num_glimpses)
     frame_height = max(whole.height, dynamics.num_glimpses * (strip_side + _CAPTION + _MARGIN))
-    width = whole.width + strip_side + 3 * _MARGIN + (strip_side + whole.width) % 2  # even sides suit video codecs
+    strip_width = strip_side * len(images)
+    width = whole.width + strip_width + 3 * _MARGIN + (strip_width + whole.width) % 2  # even sides suit video codecs
     frame = Image.new("RGB", (width, frame_height + 2 * _MARGIN + _CAPTION + frame_height % 2), _PAPER)
-    _draw_boxes(ImageDraw.Draw(whole), dynamics, row, scale)
+    for left in range(0, whole.width, whole.width // len(images)):
+        _draw_boxes(ImageDraw.Draw(whole), dynamics, row, scale, left)
     frame.paste(whole, (_MARGIN, _MARGIN + _CAPTION))
     _draw_strip(frame, dynamics, row, (2 * _MARGIN + whole.width, _MARGIN), strip_side)
     ImageDraw.Draw(frame).text((_MARGIN, _MARGIN - 2), _caption(dynamics, row), fill=_INK, font=font(14))
@@ -79,17 +84,17 @@ def _caption(dynamics: GlanceFocusDynamics, row: int) -> str:
     return f"true: {names[trace.label[row]]}   predicted: {predicted}   {cost}"
 
 
-def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: int, scale: int) -> None:
+def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: int, scale: int, offset: int) -> None:
     top, left, bottom, right = (int(v) * scale for v in dynamics.trace.box[row])
     if bottom > top:
-        draw.rectangle((left, top, right - 1, bottom - 1), outline=TRUE_BOX)
+        draw.rectangle((offset + left, top, offset + right - 1, bottom - 1), outline=TRUE_BOX)
     for step in range(dynamics.trace.steps[row]):
         if _location(dynamics, row, step) is None:
             continue
         top, left = (int(v) * scale for v in dynamics.trace.top_left_px[row, step])
         spec = dynamics.classifier.spec
         side = (spec.patch_sizes[dynamics.trace.size[row, step - 1]] if step else spec.glance_side) * scale
-        draw_patch(draw, (left, top), side, _step_text(dynamics, row, step), _colour(dynamics, row, step))
+        draw_patch(draw, (offset + left, top), side, _step_text(dynamics, row, step), _colour(dynamics, row, step))
 
 
 def _draw_strip(
@@ -98,21 +103,37 @@ def _draw_strip(
     draw = ImageDraw.Draw(frame)
     for step in range(dynamics.trace.steps[row]):
         left, top = corner[0], corner[1] + step * (side + _CAPTION + _MARGIN)
-        seen = _seen(dynamics, row, step).resize((side, side), Image.Resampling.NEAREST)
+        seen = _side_by_side(_seen(dynamics, row, step), (side, side))
         colour = _colour(dynamics, row, step)
         draw.text((left, top), _step_text(dynamics, row, step), fill=colour, font=font(14))
         frame.paste(seen, (left, top + _CAPTION))
-        draw.rectangle((left, top + _CAPTION, left + side - 1, top + _CAPTION + side - 1), outline=colour, width=2)
+        bottom_right = (left + seen.width - 1, top + _CAPTION + side - 1)
+        draw.rectangle((left, top + _CAPTION, *bottom_right), outline=colour, width=2)
 
 
-def _seen(dynamics: GlanceFocusDynamics, row: int, step: int) -> Image.Image:
+def _shown(pixels: Tensor) -> list[Image.Image]:
+    """An image (3, H, W) as one picture, a clip (F, 3, H, W) as up to four, evenly spaced in time."""
+    frames = pixels[None] if pixels.ndim == 3 else pixels
+    chosen = torch.linspace(0, len(frames) - 1, min(len(frames), _MOST_FRAMES)).round().long()
+    return [Image.fromarray(frame.permute(1, 2, 0).cpu().numpy()) for frame in frames[chosen.to(frames.device)]]
+
+
+def _side_by_side(pictures: list[Image.Image], size: tuple[int, int]) -> Image.Image:
+    """Pictures in a row, each resized to (width, height)."""
+    row = Image.new("RGB", (len(pictures) * size[0], size[1]))
+    for index, picture in enumerate(pictures):
+        row.paste(picture.resize(size, Image.Resampling.NEAREST), (index * size[0], 0))
+    return row
+
+
+def _seen(dynamics: GlanceFocusDynamics, row: int, step: int) -> list[Image.Image]:
     """What the classifier saw in a step."""
     image, location = dynamics.images[row : row + 1], _location(dynamics, row, step)
     if step == 0 or location is None:
         pixels = dynamics.classifier.first_input(image, location)
     else:
         pixels = dynamics.classifier.patches(image, location, size=int(dynamics.trace.size[row, step - 1]))
-    return Image.fromarray(pixels[0].clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy())
+    return _shown(pixels[0].clamp(0, 255).to(torch.uint8))
 
 
 def _location(dynamics: GlanceFocusDynamics, row: int, step: int) -> Tensor | None:

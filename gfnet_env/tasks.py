@@ -52,6 +52,11 @@ class Task:
                 f"the classifier knows {self.classifier.num_classes} classes, the data set has {len(names)}; "
                 "pass a classifier that was trained on these classes"
             )
+        if self.source.num_frames != spec.num_frames:
+            kinds = [f"clips of {n} frames" if n else "images" for n in (spec.num_frames, self.source.num_frames)]
+            raise ValueError(
+                f"the classifier takes {kinds[0]}, the data set holds {kinds[1]}; pass a classifier for {kinds[1]}"
+            )
         height, width = self.source.image_size
         for field, side in (("patch_size", spec.patch_size), ("glance_size", spec.glance_side)):
             if side > min(height, width):

@@ -31,7 +31,7 @@ def checkpoint(record: dict[str, Any]) -> dict[str, Any]:
     gains = [(re.compile(pattern), gain) for pattern, gain in record["fill"]["gains"]]
     content: dict[str, Any] = {"model_name": record["model_name"], "patch_size": record["patch_size"]}
     for entry, keys in record["keys"].items():
-        content[entry] = {key: _fill(f"{entry}/{key}", shape, gains) for key, shape, _ in keys}
+        content[entry] = {key: fill(f"{entry}/{key}", shape, gains) for key, shape, _ in keys}
     return content
 
 
@@ -44,7 +44,8 @@ def make_input(record: dict[str, Any]) -> Tensor:
     return torch.from_numpy((0.5 * noise + blocks[:, :, :side, :side]).astype(np.float32))
 
 
-def _fill(name: str, shape: list[int], gains: list[tuple[re.Pattern[str], float]]) -> Tensor:
+def fill(name: str, shape: list[int], gains: list[tuple[re.Pattern[str], float]]) -> Tensor:
+    """The weight of a name, `<entry>/<key>`."""
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "num_batches_tracked":
         return torch.zeros(shape, dtype=torch.int64)

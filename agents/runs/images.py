@@ -64,7 +64,8 @@ def open_images(spec: DataSpec, split: str, on_progress: Callable[[int, int], No
     """
     source = spec.collection.open(split, spec.counts[split], on_progress)
     height, width = source.image_size
-    if not source.decodes_files or len(source) * 3 * height * width > _MEMORY_FOR_IMAGES:
+    bytes_each = (source.num_frames or 1) * 3 * height * width
+    if not source.decodes_files or len(source) * bytes_each > _MEMORY_FOR_IMAGES:
         return source
     return in_memory(source, on_progress)
 

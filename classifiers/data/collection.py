@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
+from classifiers.checks import check_known
 from classifiers.data.decoding import INTERPOLATIONS
 from classifiers.data.folder import FolderImages
 from classifiers.data.random_crops import RandomCrops
@@ -20,6 +21,27 @@ UNREADABLE = ("raise", "skip")
 
 OnProgress = Callable[[int, int], None]
 """Called with (images read or drawn, images in all)."""
+
+
+def check_file_settings(image_size: tuple[int, int], unreadable: str, crop_pct: float, interpolation: str) -> None:
+    """Checks how files are to be decoded.
+
+    Args:
+        image_size: (H, W) in pixels, at least 8.
+        unreadable: one of `UNREADABLE`.
+        crop_pct: fraction of each side that the centre crop keeps.
+        interpolation: a key of `classifiers.data.decoding.INTERPOLATIONS`.
+
+    Raises:
+        ValueError: if one of them is out of range.
+    """
+    check_known("unreadable", unreadable, UNREADABLE)
+    check_known("interpolation", interpolation, INTERPOLATIONS)
+    if min(image_size) < 8 or not 0 < crop_pct <= 1:
+        raise ValueError(
+            f"height={image_size[0]}, width={image_size[1]}, crop_pct={crop_pct}; pass at least 8 pixels and a "
+            "fraction in (0, 1]"
+        )
 
 
 class ImageCollection(Protocol):
@@ -92,17 +114,7 @@ class FileCollection(ABC):
     train_crop: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.unreadable not in UNREADABLE:
-            raise ValueError(f"unreadable={self.unreadable!r} is unknown; pass one of {', '.join(UNREADABLE)}")
-        if self.interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                f"interpolation={self.interpolation!r} is unknown; pass one of {', '.join(INTERPOLATIONS)}"
-            )
-        if min(self.image_size) < 8 or not 0 < self.crop_pct <= 1:
-            raise ValueError(
-                f"height={self.height}, width={self.width}, crop_pct={self.crop_pct}; pass at least 8 pixels "
-                "and a fraction in (0, 1]"
-            )
+        check_file_settings(self.image_size, self.unreadable, self.crop_pct, self.interpolation)
         if self.train_crop is not None and not 0 < self.train_crop[0] <= self.train_crop[1] <= 1:
             raise ValueError(f"train_crop={list(self.train_crop)}; pass two fractions with 0 < least <= largest <= 1")
 

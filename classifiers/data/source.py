@@ -1,6 +1,6 @@
-"""What every source of images answers, for training, the environment and evaluation.
+"""What every source of images or clips answers, for training, the environment and evaluation.
 
-A source returns batches of uint8 images of one size by index; what reaches the device is bytes.
+A source returns batches of uint8 images, or clips, of one size by index; what reaches the device is bytes.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ class Batch(NamedTuple):
     """Images, what they show, and where.
 
     Attributes:
-        images: (B, 3, H, W) uint8, RGB.
+        images: (B, 3, H, W) or, clips of F frames, (B, F, 3, H, W); uint8, RGB.
         labels: (B,) int64.
         boxes: (B, 4) int64 (top, left, bottom, right) in pixels of what decides the label, bottom and right exclusive;
-            all zero where unknown.
+            in a clip, of where it is in all frames together; all zero where unknown.
     """
 
     images: Tensor
@@ -39,6 +39,11 @@ class ImageSource(Protocol):
     @property
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
+        ...
+
+    @property
+    def num_frames(self) -> int | None:
+        """Frames F of each clip; None for images."""
         ...
 
     def __len__(self) -> int: ...
@@ -76,7 +81,12 @@ class ImageSource(Protocol):
 
 
 class SourceDefaults:
-    """The answers of a source that gives the same picture for an index every time and prepares nothing in advance."""
+    """The answers of a source that gives the same image for an index every time and prepares nothing in advance."""
+
+    @property
+    def num_frames(self) -> int | None:
+        """See `ImageSource.num_frames`."""
+        return None
 
     @property
     def is_deterministic(self) -> bool:
@@ -106,10 +116,10 @@ class SourceDefaults:
 
 @dataclass(frozen=True)
 class ArrayImages(SourceDefaults):
-    """Images in memory.
+    """Images or clips in memory.
 
     Attributes:
-        images: (N, 3, H, W) uint8, RGB.
+        images: (N, 3, H, W) or (N, F, 3, H, W), uint8, RGB.
         labels: (N,) int64.
         boxes: (N, 4) int64, see `Batch.boxes`.
         class_names: names of the K classes, by label.
@@ -125,7 +135,12 @@ class ArrayImages(SourceDefaults):
     @property
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
-        return self.images.shape[2], self.images.shape[3]
+        return self.images.shape[-2], self.images.shape[-1]
+
+    @property
+    def num_frames(self) -> int | None:
+        """See `ImageSource.num_frames`."""
+        return self.images.shape[1] if self.images.ndim == 5 else None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -157,6 +172,11 @@ class SourceView(Generic[_Source]):
     def image_size(self) -> tuple[int, int]:
         """See `ImageSource.image_size`."""
         return self.source.image_size
+
+    @property
+    def num_frames(self) -> int | None:
+        """See `ImageSource.num_frames`."""
+        return self.source.num_frames
 
     def __len__(self) -> int:
         return len(self.source)

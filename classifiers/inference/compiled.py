@@ -30,7 +30,7 @@ class CompiledEncoder(Encoder):
     """
 
     def __init__(self, encoder: Encoder, micro_batch_size: int | None = None) -> None:
-        super().__init__(encoder.trunk, encoder.pool, encoder.classifier, encoder.preprocessing)
+        super().__init__(encoder.trunk, encoder.pool, encoder.classifier, encoder.preprocessing, encoder.num_frames)
         self.to(encoder.classifier.weight.device)
         self.micro_batch_size = micro_batch_size
         self._compiled = torch.compile(self._encode, dynamic=False)
@@ -78,21 +78,22 @@ def best_micro_batch_size(images: Tensor) -> int:
     """The number of images of this size that is fastest to encode at once.
 
     CPUs are fastest when the activations of a micro-batch fit into their caches and still keep every core busy: 128
-    images of 48x48 pixels, 32 of 96x96, 8 of 224x224. Accelerators take 128.
+    images of 48x48 pixels, 32 of 96x96, 8 of 224x224. Accelerators take 128. Clips count by their frames.
 
     Args:
-        images: (B, 3, H, W).
+        images: (B, 3, H, W) or (B, F, 3, H, W).
 
     Returns:
-        A power of two, 8 to 128.
+        8 to 128, for images a power of two; for clips, 1 or more.
     """
-    if images.device.type != "cpu":
-        return _MOST_IN_MICRO_BATCH
-    fitting = _PIXELS_IN_MICRO_BATCH / (images.shape[2] * images.shape[3])
-    return min(1 << max(round(math.log2(fitting)), 3), _MOST_IN_MICRO_BATCH)
+    most = _MOST_IN_MICRO_BATCH
+    if images.device.type == "cpu":
+        fitting = _PIXELS_IN_MICRO_BATCH / (images.shape[-2] * images.shape[-1])
+        most = min(1 << max(round(math.log2(fitting)), 3), most)
+    return max(1, most // math.prod(images.shape[1:-3]))
 
 
 def _padded(images: Tensor, least: int) -> Tensor:
     """Repeats the last image until there are `least`."""
     missing = least - len(images)
-    return torch.cat([images, images[-1:].expand(missing, -1, -1, -1)]) if missing > 0 else images
+    return torch.cat([images, images[-1:].expand(missing, *images.shape[1:])]) if missing > 0 else images

@@ -73,6 +73,6 @@ def _fast(encoder: Encoder, compile: bool, small_maps: bool) -> Encoder:
     trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
     if small_maps:
         trunk = batch_small_maps(trunk)
-    fast = Encoder(trunk, pool, classifier, encoder.preprocessing)
+    fast = Encoder(trunk, pool, classifier, encoder.preprocessing, encoder.num_frames)
     fast.eval().requires_grad_(False).to(classifier.weight.device)
     return CompiledEncoder(fast) if compile else fast

@@ -1,7 +1,7 @@
 """Multiply-adds of a glimpse, counted on the network itself with torch's operator counter.
 
 A multiply-add is one multiplication and one addition, as in the paper: half of a FLOP count. Convolutions and matrix
-products count; normalisations, activations and pooling do not.
+products count; normalisations, activations, pooling and shifts in time do not. A clip costs what its frames cost.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from classifiers.networks.encoders import Encoder
@@ -35,7 +35,7 @@ def count_multiply_adds(module: nn.Module, run: Callable[[], object]) -> int:
 
 
 def glimpse_costs(classifier: GlanceFocusClassifier, size: int = -1) -> tuple[int, ...]:
-    """Multiply-adds of each of the T steps for one image: encoder and head, whatever the image's own size.
+    """Multiply-adds of each of the T steps for one image or clip: encoder and head, whatever its own size.
 
     Resizing, of images or of feature maps, is not counted.
 
@@ -47,7 +47,8 @@ def glimpse_costs(classifier: GlanceFocusClassifier, size: int = -1) -> tuple[in
         T costs, the glance's first.
     """
     spec = classifier.spec
-    small, patch = (_zeros(classifier, (side, side)) for side in (spec.glance_side, spec.patch_sizes[size]))
+    sides = spec.glance_side, spec.patch_sizes[size]
+    small, patch = (classifier.local_encoder.blank((side, side)) for side in sides)
     hidden = patch.new_zeros(1, classifier.hidden_size)
     glance = count_multiply_adds(classifier, lambda: classifier.glance(small))
 
@@ -60,7 +61,7 @@ def glimpse_costs(classifier: GlanceFocusClassifier, size: int = -1) -> tuple[in
 
 
 def encoder_cost(encoder: Encoder, image_size: tuple[int, int], *, with_classifier: bool) -> int:
-    """Multiply-adds of an encoder on one image.
+    """Multiply-adds of an encoder on one image, or on all frames of one clip.
 
     Args:
         encoder: the network.
@@ -70,7 +71,7 @@ def encoder_cost(encoder: Encoder, image_size: tuple[int, int], *, with_classifi
     Returns:
         Multiply-adds.
     """
-    images = _zeros(encoder, image_size)
+    images = encoder.blank(image_size)
 
     def run() -> None:
         pooled = encoder(images).pooled
@@ -78,7 +79,3 @@ def encoder_cost(encoder: Encoder, image_size: tuple[int, int], *, with_classifi
             encoder.classifier(pooled)
 
     return count_multiply_adds(encoder, run)
-
-
-def _zeros(module: nn.Module, size: tuple[int, int]) -> Tensor:
-    return torch.zeros(1, 3, *size, device=next(module.parameters()).device)

@@ -1,12 +1,14 @@
 """The encoders f_G and f_L by name: image networks split into feature maps, a pooled vector and a classifier.
 
 The networks of the paper (Tables 4 and 9) have short names; any other classifier of torchvision or timm is
-`torchvision:NAME` or `timm:NAME`.
+`torchvision:NAME` or `timm:NAME`. `tsmF:NAME` is such a network with temporal shift, for clips of F frames, as
+`tsm8:resnet50`.
 """
 
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -26,15 +28,18 @@ from classifiers.networks.libraries import (
 from classifiers.networks.preprocessing import Normalize, Preprocessing
 from classifiers.networks.pretrained import load_pretrained
 from classifiers.networks.small_resnet import small_resnet_parts
+from classifiers.networks.temporal_shift import shift_frames
 from classifiers.networks.weight_files import WeightFile, Weights, find_weights
 
 
 class Encoding(NamedTuple):
-    """The outputs of an encoder for a batch of images.
+    """The outputs of an encoder for a batch of images or clips.
 
     Attributes:
-        features: (B, C, h, w) feature maps e_t (Section 3.2), the input of the patch proposal network.
-        pooled: (B, F) feature vectors, the input of the classifier.
+        features: (B, C, h, w) feature maps e_t (Section 3.2), the input of the patch proposal network; of a clip, the
+            mean of its frames' maps.
+        pooled: (B, F) feature vectors, the input of the classifier; of a clip, the mean of its frames' vectors, so that
+            the logits are the mean of its frames' logits.
     """
 
     features: Tensor
@@ -42,13 +47,14 @@ class Encoding(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """An image network split into trunk, pooling and its own classifier, with the preprocessing it expects.
+    """A network split into trunk, pooling and its own classifier, with the preprocessing it expects.
 
     Args:
-        trunk: (B, 3, H, W) -> (B, C, h, w).
-        pool: (B, C, h, w) -> (B, F).
+        trunk: (B, 3, H, W) -> (B, C, h, w); of an encoder of clips, all frames together, clip by clip.
+        pool: (B, C, h, w) -> (B, F), likewise.
         classifier: (B, F) -> (B, K), the network's own last layer.
         preprocessing: the preprocessing that its weights were trained with.
+        num_frames: frames of a clip; None for images.
     """
 
     def __init__(
@@ -57,11 +63,13 @@ class Encoder(nn.Module):
         pool: nn.Module,
         classifier: nn.Linear,
         preprocessing: Preprocessing = Preprocessing(),  # noqa: B008 - immutable
+        num_frames: int | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.pool = pool
         self.classifier = classifier
+        self.num_frames = num_frames
         self.use_preprocessing(preprocessing)
 
     def use_preprocessing(self, preprocessing: Preprocessing) -> None:
@@ -79,23 +87,35 @@ class Encoder(nn.Module):
         """Number K of classes of its own classifier."""
         return self.classifier.out_features
 
+    def blank(self, size: tuple[int, int]) -> Tensor:
+        """A black input of a size in pixels, (1, 3, H, W) or, for clips of N frames, (1, N, 3, H, W)."""
+        frames = () if self.num_frames is None else (self.num_frames,)
+        return torch.zeros(1, *frames, 3, *size, device=self.classifier.weight.device)
+
+    def feature_maps(self, images: Tensor) -> Tensor:
+        """The maps of normalised images or clips alone, (B, C, h, w); see `forward`."""
+        return self._by_input(self.trunk(self._frames(images)))
+
     def forward(self, images: Tensor) -> Encoding:
-        """Encodes normalised images.
+        """Encodes normalised images or clips.
 
         Args:
-            images: (B, 3, H, W) float32, normalised.
+            images: (B, 3, H, W) float32, normalised; clips of N frames: (B, N, 3, H, W).
 
         Returns:
             The feature maps and the pooled vectors.
+
+        Raises:
+            ValueError: if images come where clips are expected, or the other way round, or clips of other lengths.
         """
-        features = self.trunk(images)
-        return Encoding(features, self.pool(features))
+        maps = self.trunk(self._frames(images))
+        return Encoding(self._by_input(maps), self._by_input(self.pool(maps)))
 
     def encode_pixels(self, pixels: Tensor) -> Encoding:
         """Normalises pixels, then encodes them.
 
         Args:
-            pixels: (B, 3, H, W) in [0, 255], uint8 or float.
+            pixels: (B, 3, H, W) or (B, N, 3, H, W) in [0, 255], uint8 or float.
 
         Returns:
             What `forward` returns for the normalised images.
@@ -117,6 +137,26 @@ class Encoder(nn.Module):
         self.classifier.weight.copy_(old.weight[rows])
         if old.bias is not None:
             self.classifier.bias.copy_(old.bias[rows])
+
+    def _frames(self, images: Tensor) -> Tensor:
+        """Images as they are, the frames of all clips as so many images."""
+        expected = "images (B, 3, H, W)" if self.num_frames is None else f"clips (B, {self.num_frames}, 3, H, W)"
+        if images.ndim != (4 if self.num_frames is None else 5) or images.shape[-3] != 3:
+            raise ValueError(f"the network takes {expected} and got {tuple(images.shape)}; pass what it takes")
+        if self.num_frames is None:
+            return images
+        if images.shape[1] != self.num_frames:
+            raise ValueError(
+                f"the network takes clips of {self.num_frames} frames and got {images.shape[1]}; pass as many frames, "
+                "or a network for as many"
+            )
+        return images.flatten(0, 1)
+
+    def _by_input(self, values: Tensor) -> Tensor:
+        """Values of images as they are, those of frames averaged over each clip."""
+        if self.num_frames is None:
+            return values
+        return values.view(len(values) // self.num_frames, self.num_frames, *values.shape[1:]).mean(dim=1)
 
 
 Builder = Callable[[int, str | WeightFile | None], Encoder]
@@ -166,6 +206,17 @@ def _split(name: str, whole: LibraryNetwork, weights: str | WeightFile | None) -
     return Encoder(*parts, whole.preprocessing)
 
 
+def _with_temporal_shift(name: str, num_frames: int) -> Builder:
+    build_network = _builder(name)
+
+    def build(num_classes: int, weights: str | WeightFile | None) -> Encoder:
+        encoder = build_network(num_classes, weights)
+        trunk = shift_frames(encoder.trunk, num_frames, name)
+        return Encoder(trunk, encoder.pool, encoder.classifier, encoder.preprocessing, num_frames)
+
+    return build
+
+
 ENCODERS: dict[str, Builder] = {
     "small_resnet": _small_resnet,
     "resnet18": _from_torchvision("resnet18"),
@@ -193,6 +244,12 @@ def check_encoder(name: str) -> None:
     _builder(name)
 
 
+def clip_frames(name: str) -> int | None:
+    """Frames of the clips that an encoder of this name takes, F of `tsmF:NAME`; None if it takes images."""
+    match = re.fullmatch(r"tsm([1-9]\d*):(?!tsm).+", name)
+    return int(match[1]) if match else None
+
+
 def build_encoder(
     name: str,
     num_classes: int,
@@ -204,7 +261,7 @@ def build_encoder(
     """Builds an encoder.
 
     Args:
-        name: a key of `ENCODERS`, `torchvision:NAME` or `timm:NAME`.
+        name: a key of `ENCODERS`, `torchvision:NAME`, `timm:NAME`, or one of these after `tsmF:` for clips of F frames.
         num_classes: number K of classes of its own classifier.
         weights: pretrained weights; None for random ones. Either a library's own, downloaded once: `"DEFAULT"`, or one
             of torchvision's names (`"IMAGENET1K_V2"`); for timm, the model's name selects them
@@ -225,7 +282,7 @@ def build_encoder(
         ConnectionError: if the library's weights can't be downloaded.
     """
     builder = _builder(name)
-    encoder = builder(num_classes, None if weights is None else find_weights(weights, name))
+    encoder = builder(num_classes, None if weights is None else find_weights(weights, _of_images(name)))
     known = encoder.num_classes
     rows = rows_of_classes(known, num_classes, class_names) if weights is not None else None
     if rows is not None:
@@ -241,6 +298,11 @@ def build_encoder(
     return encoder
 
 
+def _of_images(name: str) -> str:
+    """The encoder of images that an encoder of clips is made of; one of images is its own."""
+    return name if clip_frames(name) is None else name.partition(":")[2]
+
+
 def _some(names: Sequence[str] | None) -> str:
     return f" ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})" if names else ""
 
@@ -248,6 +310,8 @@ def _some(names: Sequence[str] | None) -> str:
 def _builder(name: str) -> Builder:
     if name in ENCODERS:
         return ENCODERS[name]
+    if (num_frames := clip_frames(name)) is not None:
+        return _with_temporal_shift(_of_images(name), num_frames)
     library, _, network = name.partition(":")
     if library == "torchvision" and network in (known := torchvision.models.list_models(module=torchvision.models)):
         return _from_torchvision(network)
@@ -262,5 +326,5 @@ def _builder(name: str) -> Builder:
     near = difflib.get_close_matches(name, ENCODERS, 1)
     raise ValueError(
         f"encoder={name!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}one of {', '.join(ENCODERS)}, "
-        "or torchvision:NAME or timm:NAME"
+        "torchvision:NAME, timm:NAME, or, for clips, tsm8:NAME"
     )

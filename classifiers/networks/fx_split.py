@@ -14,7 +14,8 @@ from torch import Tensor, fx, nn
 
 from classifiers.checks import first_line
 
-_TRIAL_SIDE = 96  # pixels: maps of stride 32 are 3x3
+TRIAL_SIDE = 96
+"""Side of the images that networks are tried on, in pixels: maps of stride 32 are 3x3."""
 
 
 class NetworkParts(NamedTuple):
@@ -51,12 +52,12 @@ def split_network(network: nn.Module, name: str) -> NetworkParts:
     was_training = network.training
     network.eval()
     try:
-        traced = fx.GraphModule(network, _ByLayer().trace(network))
+        traced = fx.GraphModule(network, LayerTracer().trace(network))
         with torch.no_grad():
-            _Trial(traced).run(torch.zeros(1, 3, _TRIAL_SIDE, _TRIAL_SIDE))
+            ShapeRecorder(traced).run(torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE))
     except Exception as error:
         raise SplitError(
-            f"{name} can't be used on {_TRIAL_SIDE}x{_TRIAL_SIDE} images ({first_line(error)}); pass a network for "
+            f"{name} can't be used on {TRIAL_SIDE}x{TRIAL_SIDE} images ({first_line(error)}); pass a network for "
             "images of any size"
         ) from error
     classifier = _last_linear(traced, name)
@@ -64,13 +65,13 @@ def split_network(network: nn.Module, name: str) -> NetworkParts:
     assert isinstance(pooled, fx.Node)
     last = traced.get_submodule(str(classifier.target))
     assert isinstance(last, nn.Linear)
-    before = _ancestors(pooled)
+    before = ancestors(pooled)
     maps = next((node for node in reversed(traced.graph.nodes) if node in before and _is_grid(node)), None)
     if maps is None:
         raise SplitError(f"{name} has no feature map before its last layer; pass a convolutional network")
     shape = _shape(maps)
     channels_last = shape[1] != last.in_features and shape[3] == last.in_features
-    of_trunk = _ancestors(maps)
+    of_trunk = ancestors(maps)
     of_pool = before - of_trunk
     if any(source is not maps and source in of_trunk for node in of_pool for source in node.all_input_nodes):
         raise SplitError(f"{name} passes more than one feature map on to its last layer; pass another network")
@@ -79,7 +80,7 @@ def split_network(network: nn.Module, name: str) -> NetworkParts:
     return NetworkParts(trunk.train(was_training), pool.train(was_training), last.train(was_training))
 
 
-class _ByLayer(fx.Tracer):
+class LayerTracer(fx.Tracer):
     """Traces every layer as one call, so that layers keep their different behaviour in training and in evaluation."""
 
     def __init__(self) -> None:
@@ -88,14 +89,16 @@ class _ByLayer(fx.Tracer):
         self._whole: tuple[type[nn.Module], ...] = (nn.modules.batchnorm._BatchNorm, *modules)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether a module is traced as one call."""
         is_layer = not any(True for _ in m.children())
         return is_layer or isinstance(m, self._whole) or super().is_leaf_module(m, module_qualified_name)
 
 
-class _Trial(fx.Interpreter):
-    """Runs a traced network and records the shape of every node."""
+class ShapeRecorder(fx.Interpreter):
+    """Runs a traced network and records the shape of every node in its `meta["shape"]`, () where it is no tensor."""
 
     def run_node(self, n: fx.Node) -> Any:
+        """Runs a node and records its shape."""
         result = super().run_node(n)
         n.meta["shape"] = tuple(result.shape) if isinstance(result, Tensor) else ()
         return result
@@ -131,7 +134,7 @@ def _is_grid(node: fx.Node) -> bool:
     return len(shape) == 4 and min(shape[2:]) > 1 and node.op != "placeholder"
 
 
-def _ancestors(node: fx.Node) -> set[fx.Node]:
+def ancestors(node: fx.Node) -> set[fx.Node]:
     """The node and everything that it is computed from."""
     found: set[fx.Node] = set()
     waiting = [node]

@@ -3,7 +3,8 @@
 Coordinates are (row, col) everywhere. A location `l` in [0, 1]^2 puts the patch's top-left pixel at
 `floor(l * (H - P))`: 0 is flush with the top or left edge, 1 with the bottom or right edge, and every location is valid
 (the rule of the published checkpoints; Section 3.2 speaks of the patch's centre, which is the same up to scale).
-Only the last two dimensions are spatial, so a clip (F, C, H, W) is resized and cropped as an image (C, H, W) is.
+Only the last two dimensions are spatial, so a clip (F, C, H, W) is resized and cropped as an image (C, H, W) is, all
+frames at one place.
 """
 
 from __future__ import annotations
@@ -92,13 +93,14 @@ def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     columns = columns.to(images.device, dtype)
 
     def resized(chunk: Tensor) -> Tensor:
-        chunk = chunk.to(dtype, memory_format=torch.contiguous_format)
+        chunk = chunk.to(dtype, memory_format=torch.contiguous_format).contiguous()  # `to` alone leaves 5-D layouts
         width = chunk.shape[-1]
         fewer_rows = rows @ chunk.view(-1, rows.shape[1], width)
         return (fewer_rows.view(-1, width) @ columns).view(*chunk.shape[:-2], *size)
 
     with torch.autocast(images.device.type, enabled=False):  # bfloat16 would lose bits of the pixels
-        chunks = images.split(_IMAGES_IN_CACHE if images.device.type == "cpu" else len(images))
+        at_once = max(1, _IMAGES_IN_CACHE // math.prod(images.shape[1:-3]))  # a clip has several frames
+        chunks = images.split(at_once if images.device.type == "cpu" else len(images))
         return torch.cat([resized(chunk) for chunk in chunks])
 
 

@@ -34,8 +34,10 @@ class SequenceLogits(NamedTuple):
 class GlanceFocusClassifier(nn.Module):
     """f_G, f_L and f_C of Section 3.2. It keeps nothing between calls: the hidden state goes in and comes out.
 
-    Images and patches are (B, 3, H, W). The encoders normalise uint8 pixels in [0, 255]; floating-point values must be
-    normalised already. Images may have any height and width of at least `spec.largest_side`.
+    Images and patches are (B, 3, H, W). With an encoder of clips (`spec.num_frames`) every image is a clip of F frames,
+    (B, F, 3, H, W), and a patch is cut from one place in all of them. The encoders normalise uint8 pixels in [0, 255];
+    floating-point values must be normalised already. Images may have any height and width of at least
+    `spec.largest_side`.
 
     Glance and patches may have several sizes, since the encoders are convolutional and pool globally. Smaller inputs'
     feature maps are then resized to the largest's, bilinearly with aligned corners, so that a policy always reads one
@@ -364,7 +366,7 @@ class GlanceFocusClassifier(nn.Module):
     def _measure(self) -> tuple[int, int, int]:
         """Shape of the larger input's feature maps."""
         was_training, side = self.training, self.spec.largest_side
-        image = torch.zeros(1, 3, side, side, device=self.device)
-        channels, height, width = self.eval().global_encoder.trunk(image).shape[1:]
+        encoder = self.eval().global_encoder
+        channels, height, width = encoder.feature_maps(encoder.blank((side, side))).shape[1:]
         self.train(was_training)
         return channels, height, width

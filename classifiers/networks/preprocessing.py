@@ -54,7 +54,11 @@ class Normalize(nn.Module):
             pixels: (..., 3, H, W) in [0, 255], uint8 or float.
 
         Returns:
-            The same shape, float32; images (B, 3, H, W) are laid out channels-last, which convolutions prefer.
+            The same shape, float32; images (B, 3, H, W) and the frames of clips (B, F, 3, H, W) are laid out
+            channels-last, which convolutions prefer.
         """
+        if pixels.ndim == 5:
+            frames: Tensor = self(pixels.flatten(0, 1))
+            return frames.view(*pixels.shape)
         layout = torch.channels_last if pixels.ndim == 4 else torch.contiguous_format
         return torch.addcmul(self.shift, pixels.to(self.scale.dtype, memory_format=layout), self.scale)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from numbers import Integral
 
-from classifiers.networks.encoders import check_encoder
+from classifiers.networks.encoders import check_encoder, clip_frames
 from classifiers.networks.geometry import RESIZE_MODES
 from classifiers.networks.heads import HEADS
 
@@ -59,6 +59,11 @@ class ClassifierSpec:
     first_look: str = "glance"
     shares_encoder: bool = False
     glance_size: int | None = None
+
+    @property
+    def num_frames(self) -> int | None:
+        """Frames of a clip that the encoder takes; None if it takes images."""
+        return clip_frames(self.encoder)
 
     @property
     def glance_side(self) -> int:

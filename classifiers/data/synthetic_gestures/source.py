@@ -1,0 +1,73 @@
+"""Drawn clips as a source: each is drawn when it is fetched, and none is kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from classifiers.data.source import Batch, SourceDefaults
+from classifiers.data.synthetic_gestures.clips import (
+    CLASS_NAMES,
+    NUM_FRAMES,
+    SPLITS,
+    Gesture,
+    GestureSpec,
+    draw_gesture,
+)
+from classifiers.data.threads import map_threads
+
+
+@dataclass(frozen=True)
+class GestureClips(SourceDefaults):
+    """The first clips of a split.
+
+    Attributes:
+        spec: what they look like.
+        split: one of `classifiers.data.synthetic_gestures.clips.SPLITS`.
+        count: how many, N.
+
+    Raises:
+        ValueError: if there is none, or the split is unknown.
+    """
+
+    spec: GestureSpec
+    split: str
+    count: int
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise ValueError(f"count={self.count}; pass 1 clip or more")
+        if self.split not in SPLITS:
+            raise ValueError(f"split={self.split!r} is not one of {', '.join(SPLITS)}; pass one of these")
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """See `ImageSource.class_names`."""
+        return CLASS_NAMES
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(H, W) in pixels."""
+        return self.spec.height, self.spec.width
+
+    @property
+    def num_frames(self) -> int:
+        """See `ImageSource.num_frames`."""
+        return NUM_FRAMES
+
+    def __len__(self) -> int:
+        return self.count
+
+    def fetch(self, indices: Tensor) -> Batch:
+        """See `ImageSource.fetch`; a box holds the red disc in all frames of its clip."""
+        drawn: list[Gesture] = list(map_threads(self.draw, indices.tolist()))
+        pixels = torch.from_numpy(np.stack([one.frames for one in drawn])).permute(0, 1, 4, 2, 3).contiguous()
+        boxes = np.stack([np.append(one.boxes[:, :2].min(axis=0), one.boxes[:, 2:].max(axis=0)) for one in drawn])
+        return Batch(pixels, torch.tensor([one.label for one in drawn]), torch.from_numpy(boxes))
+
+    def draw(self, index: int) -> Gesture:
+        """One clip, with the red disc's box in every frame."""
+        return draw_gesture(self.spec, self.split, index)

@@ -1,0 +1,233 @@
+"""Temporal shift, and the checkpoints of its authors."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import Tensor, fx
+from tsm_weights import checkpoint, make_clips, recorded
+
+from classifiers import CheckpointError
+from classifiers.networks.costs import encoder_cost
+from classifiers.networks.encoders import build_encoder, clip_frames
+from classifiers.networks.fx_split import split_network
+from classifiers.networks.temporal_shift import TemporalShift, first_convolutions
+from classifiers.published import load_tsm
+
+
+@pytest.fixture(scope="module")
+def tsm_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("tsm") / "resnet50_segment8.pth.tar"
+    torch.save({"epoch": 45, "arch": "resnet50", **checkpoint(recorded())}, path)
+    return path
+
+
+def _state(file: Path) -> dict[str, Tensor]:
+    state: dict[str, Tensor] = torch.load(file, weights_only=True)["state_dict"]
+    return state
+
+
+def _authors_name(name: str, shifted: set[str]) -> str:
+    convolution, _, leaf = name.rpartition(".")
+    place = name.replace("fc.", "new_fc.") if name.startswith("fc.") else f"base_model.{name}"
+    return f"base_model.{convolution}.net.{leaf}" if convolution in shifted else place
+
+
+def test_outputs_are_those_of_the_authors_code(tsm_file: Path) -> None:
+    record = recorded()
+    network = load_tsm(tsm_file, num_frames=8)
+    clips = make_clips(record)
+
+    with torch.no_grad():
+        logits, maps = network(clips), network.encoder.feature_maps(clips)
+
+    assert not network.training
+    assert torch.allclose(logits, torch.tensor(record["logits"]), atol=1e-3)
+    means = torch.tensor(record["layer4_mean"]).mean(dim=1)  # (2, 8): of the first channels, averaged over frames
+    assert torch.allclose(maps.mean(dim=(2, 3))[:, : means.shape[1]], means, atol=1e-3)
+
+
+def test_prefix_may_be_missing_and_other_lengths_load(tsm_file: Path, tmp_path: Path) -> None:
+    state = {key.removeprefix("module."): value for key, value in _state(tsm_file).items()}
+    torch.save({"state_dict": state}, tmp_path / "plain.pth")
+    clips = make_clips(recorded())[:1, :4]
+
+    with torch.no_grad():
+        one, other = (load_tsm(file, num_frames=4)(clips) for file in (tsm_file, tmp_path / "plain.pth"))
+
+    assert one.shape == (1, 174) and torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("name", "every"), [("resnet18", 1), ("resnet34", 1), ("resnet101", 2)])
+def test_depth_classes_and_shifts_are_read_from_the_file(name: str, every: int, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    plain = torchvision.models.get_model(name, num_classes=11).eval()
+    blocks = {key.removesuffix(".weight") for key in plain.state_dict() if re.search(r"\.conv1\.weight$", key)}
+    shifted = {block for block in blocks if int(block.split(".")[1]) % every == 0}
+    state = {_authors_name(key, shifted): value for key, value in plain.state_dict().items()}
+    torch.save({"state_dict": state}, tmp_path / "tsm.pth.tar")
+    clips = torch.randn(2, 3, 3, 64, 64)
+
+    network = load_tsm(tmp_path / "tsm.pth.tar", num_frames=3)
+
+    for block in shifted:  # the authors wrap the convolutions themselves
+        plain.set_submodule(block, torch.nn.Sequential(TemporalShift(3), plain.get_submodule(block)))
+    with torch.no_grad():
+        expected = plain(clips.flatten(0, 1)).unflatten(0, (2, 3)).mean(dim=1)
+        tolerance = 1e-5 * float(expected.abs().max())  # untrained networks have large outputs
+        assert torch.allclose(network(clips), expected, atol=tolerance)
+        built = build_encoder(f"tsm3:torchvision:{name}", 11).eval()  # chooses the same places by its own rule
+        built.load_state_dict(network.encoder.state_dict())
+        assert torch.allclose(built.classifier(built(clips).pooled), expected, atol=tolerance)
+
+
+def _without(state: dict[str, Tensor], pattern: str) -> dict[str, Tensor]:
+    return {key: value for key, value in state.items() if not re.search(pattern, key)}
+
+
+DAMAGES: dict[str, tuple[Any, str]] = {
+    "no state dict": (lambda state: {"weights": state}, "holds no weights under 'state_dict'"),
+    "a missing weight": (
+        lambda state: {"state_dict": _without(state, r"layer3\.2\.bn2\.bias")},
+        r"has no trunk\.layer3\.2\.bn2\.bias",
+    ),
+    "a foreign weight": (
+        lambda state: {"state_dict": {**state, "module.base_model.layer1.0.extra": torch.zeros(1)}},
+        r"holds a foreign trunk\.layer1\.0\.extra",
+    ),
+    "another shape": (
+        lambda state: {"state_dict": {**state, "module.new_fc.weight": torch.zeros(174, 512)}},
+        r"classifier\.weight is \(174, 512\), not \(174, 2048\)",
+    ),
+    "NaN": (
+        lambda state: {"state_dict": {**state, "module.new_fc.bias": torch.full((174,), torch.nan)}},
+        "NaN or infinity in fc.bias",
+    ),
+    "no classifier": (lambda state: {"state_dict": _without(state, "new_fc")}, r"holds no classifier new_fc\.weight"),
+    "no shift": (
+        lambda state: {"state_dict": {key.replace(".net.", "."): value for key, value in state.items()}},
+        "holds a network without temporal shift",
+    ),
+    "a plain ResNet": (
+        lambda state: {"state_dict": {"conv1.weight": torch.zeros(64, 3, 7, 7)}},
+        r"holds conv1\.weight, where keys of TSM begin with base_model\. or new_fc\.",
+    ),
+    "another number of blocks": (
+        lambda state: {"state_dict": _without(state, r"layer3\.5\.")},
+        "stages of 3, 4, 5, 3 residual blocks, as no ResNet has",
+    ),
+    "a shift elsewhere": (
+        lambda state: {"state_dict": {key.replace("1.0.conv2.", "1.0.conv2.net."): v for key, v in state.items()}},
+        r"shifts frames before layer1\.0\.conv2, which begins no residual branch",
+    ),
+    "both prefixes": (
+        lambda state: {"state_dict": {**state, "new_fc.bias": torch.zeros(174)}},
+        "holds a weight twice, with and without 'module.'",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damaged_and_foreign_files_are_one_sentence(damage: str, tsm_file: Path, tmp_path: Path) -> None:
+    change, message = DAMAGES[damage]
+    torch.save(change(_state(tsm_file)), tmp_path / "damaged.pth.tar")
+
+    with pytest.raises(CheckpointError, match=message):
+        load_tsm(tmp_path / "damaged.pth.tar", num_frames=8)
+
+
+def test_files_that_are_none(tsm_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.pth.tar").write_bytes(tsm_file.read_bytes()[:100_000])
+    torch.save([1], tmp_path / "list.pth.tar")
+    torch.save({"state_dict": torch.nn.Linear(1, 1)}, tmp_path / "code.pth.tar")
+
+    with pytest.raises(FileNotFoundError, match=r"none\.pth\.tar does not exist; pass a TSM ResNet of the authors"):
+        load_tsm(tmp_path / "none.pth.tar", num_frames=8)
+    with pytest.raises(CheckpointError, match=r"list\.pth\.tar holds a list, not a checkpoint"):
+        load_tsm(tmp_path / "list.pth.tar", num_frames=8)
+    for name in ("cut", "code"):
+        with pytest.raises(CheckpointError, match=r"can't be read .* carries code, which is never run"):
+            load_tsm(tmp_path / f"{name}.pth.tar", num_frames=8)
+
+
+@pytest.mark.parametrize("num_frames", [0, -8, 2.0, True, "8"])
+def test_number_of_frames_must_be_one(num_frames: Any, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pass the number of frames of a clip, such as 8"):
+        load_tsm(tmp_path / "none.pth.tar", num_frames=num_frames)
+
+
+def test_clips_of_another_length_and_images_are_one_sentence() -> None:
+    encoder, images = build_encoder("tsm4:resnet18", 5).eval(), build_encoder("resnet18", 5).eval()
+
+    with pytest.raises(ValueError, match="takes clips of 4 frames and got 8; pass as many frames, or a network for as"):
+        encoder(torch.zeros(1, 8, 3, 64, 64))
+    with pytest.raises(ValueError, match=r"takes clips \(B, 4, 3, H, W\) and got \(4, 3, 64, 64\)"):
+        encoder(torch.zeros(4, 3, 64, 64))
+    with pytest.raises(ValueError, match=r"takes clips \(B, 4, 3, H, W\) and got \(1, 3, 4, 64, 64\)"):
+        encoder(torch.zeros(1, 3, 4, 64, 64))  # torchvision's order for videos
+    with pytest.raises(ValueError, match=r"takes images \(B, 3, H, W\) and got \(1, 4, 3, 64, 64\)"):
+        images(torch.zeros(1, 4, 3, 64, 64))
+
+
+def test_shift_moves_an_eighth_of_the_channels_each_way() -> None:
+    frames = torch.arange(1.0, 4.0).view(3, 1, 1, 1).expand(3, 17, 1, 1)  # channels hold the frame's number; C // 8 = 2
+    maps = torch.cat([frames, 10 * frames])  # two clips
+
+    shifted = TemporalShift(3)(maps)[..., 0, 0]
+
+    assert shifted[:3, :2].tolist() == [[2, 2], [3, 3], [0, 0]]
+    assert shifted[:3, 2:4].tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert torch.equal(shifted[:, 4:], maps[:, 4:, 0, 0])
+    assert torch.equal(shifted[3:], 10 * shifted[:3])
+
+
+@pytest.mark.parametrize(
+    ("name", "stages", "first"),
+    [
+        ("small_resnet", [1, 1], "1.residual.0"),
+        ("resnet18", [2, 2, 2, 2], "layer1.0.conv1"),
+        ("torchvision:resnet101", [3, 4, 23, 3], "layer1.0.conv1"),
+        ("torchvision:mobilenet_v2", [1, 2, 3, 2, 2], "features.3.conv.0.0"),  # blocks with a shortcut only
+        ("timm:regnety_002", [1, 1, 4, 7], "s1.b1.conv1.conv"),
+        ("timm:convnext_atto", [2, 2, 6, 2], "stages.0.blocks.0.conv_dw"),
+    ],
+)
+def test_residual_blocks_are_found(name: str, stages: list[int], first: str) -> None:
+    encoder = build_encoder(name, 3)
+    trunk = encoder.trunk if isinstance(encoder.trunk, fx.GraphModule) else fx.symbolic_trace(encoder.trunk)
+
+    found = first_convolutions(trunk)
+    assert [len(stage) for stage in found] == stages
+    assert found[0][0] == first
+
+
+def test_a_network_without_residual_blocks_is_one_sentence() -> None:
+    with pytest.raises(ValueError, match=r"densenet121 has no residual block with a convolution.* such as resnet50"):
+        build_encoder("tsm8:densenet121", 5)
+    with pytest.raises(ValueError, match=r"is unknown; pass .*or, for clips, tsm8:NAME"):
+        build_encoder("tsm0:resnet18", 5)
+    assert clip_frames("tsm16:resnet50") == 16 and clip_frames("resnet50") is None
+
+
+def test_weights_have_the_names_of_the_network_for_images() -> None:
+    encoder, images = build_encoder("tsm8:resnet18", 5), build_encoder("resnet18", 5)
+
+    encoder.load_state_dict(images.state_dict())
+
+    parts = split_network(torchvision.models.resnet18(), "resnet18")
+    assert encoder.trunk.state_dict().keys() == parts.trunk.state_dict().keys()
+
+
+def test_a_clip_costs_what_its_frames_cost() -> None:
+    clips = build_encoder("tsm8:resnet50", 174)
+    images = build_encoder("resnet50", 174)
+
+    per_clip = encoder_cost(clips, (224, 224), with_classifier=True)
+
+    assert per_clip == 8 * encoder_cost(images, (224, 224), with_classifier=False) + 174 * 2048
+    assert 32e9 < per_clip < 34e9  # TSM's Table 2: 33 G

@@ -1,0 +1,117 @@
+"""Drawn clips whose class only order in time tells, and only at full resolution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from classifiers import ClassifierSpec, frozen
+from classifiers.data.synthetic_gestures.clips import CLASS_NAMES, SPLITS, GestureSpec, draw_gesture
+from classifiers.data.synthetic_gestures.source import GestureClips
+from classifiers.networks.geometry import resize
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
+
+QUIET = GestureSpec(noise=0.0)
+
+
+def test_a_clip_depends_on_spec_split_and_index_alone() -> None:
+    first = draw_gesture(GestureSpec(), "train", 5)
+    draw_gesture(GestureSpec(), "train", 6)
+    again = draw_gesture(GestureSpec(), "train", 5)
+
+    assert first.frames.shape == (8, 128, 160, 3) and first.frames.dtype == np.uint8
+    assert np.array_equal(first.frames, again.frames) and first.label == again.label
+    for other in (
+        draw_gesture(GestureSpec(), "train", 6),
+        draw_gesture(GestureSpec(), "val", 5),
+        draw_gesture(GestureSpec(seed=1), "train", 5),
+    ):
+        assert not np.array_equal(first.frames, other.frames)
+
+
+def test_every_class_is_drawn_about_as_often() -> None:
+    small = GestureSpec(height=66, width=66, min_diameter_px=8, max_diameter_px=10, num_distractors=0)
+
+    counts = np.bincount([draw_gesture(small, "train", index).label for index in range(400)], minlength=8)
+
+    assert len(counts) == len(CLASS_NAMES) == 8 and counts.min() > 30
+
+
+def test_classes_differ_in_order_and_nothing_else() -> None:
+    clips = [draw_gesture(QUIET, "train", 3, label) for label in range(8)]
+    top, left, bottom, right = clips[0].boxes[0]
+    stripes = [clip.frames[:, top + 6 : bottom - 6, left + 6 : right - 6].astype(int) for clip in clips]
+
+    orders = []
+    for clip, pattern in zip(clips, stripes, strict=True):
+        assert np.array_equal(clip.frames[0], clips[0].frames[0]) and np.array_equal(clip.boxes, clips[0].boxes)
+        difference = np.abs(pattern[:, None] - stripes[0][None]).max(axis=(2, 3, 4))  # (8, 8): by frames
+        orders.append(tuple(difference.argmin(axis=1).tolist()))
+        assert difference.min(axis=1).max() <= 1
+    assert all(sorted(order) == list(range(8)) for order in orders)  # every frame of the first clip, once
+    assert len(set(orders)) == 8
+
+
+def test_a_glance_shows_the_disc_and_not_its_direction() -> None:
+    clips = [torch.from_numpy(draw_gesture(QUIET, "val", 9, label).frames).permute(0, 3, 1, 2) for label in (0, 3)]
+    top, left, bottom, right = draw_gesture(QUIET, "val", 9).boxes[0] // 4
+    glances = [resize(clip, (32, 40), "area") for clip in clips]
+
+    inside = (..., slice(top + 2, bottom - 1), slice(left + 2, right - 1))
+    difference = (clips[0].float() - clips[1].float()).abs().max()
+    assert difference > 50 and (glances[0][inside] - glances[1][inside]).abs().max() < 2
+    middle = glances[0][0, :, (top + bottom) // 2, (left + right) // 2]
+    assert middle[0] > middle[1] + 80  # red
+
+
+def test_boxes_follow_the_red_disc() -> None:
+    for index in range(20):
+        clip = draw_gesture(QUIET, "test", index)
+        for frame, (top, left, bottom, right) in zip(clip.frames.astype(int), clip.boxes, strict=True):
+            assert 0 <= top < bottom <= 128 and 0 <= left < right <= 160
+            mean = frame[top:bottom, left:right].mean(axis=(0, 1))
+            assert mean[0] > mean[1] + 30 and mean[0] > mean[2] + 30
+    assert any(len(np.unique(draw_gesture(QUIET, "test", index).boxes, axis=0)) > 2 for index in range(5))
+
+
+def test_the_source_draws_what_is_fetched() -> None:
+    source = GestureClips(GestureSpec(), "val", 30)
+
+    batch = source.fetch(torch.tensor([4, 2]))
+
+    drawn = [source.draw(index) for index in (4, 2)]
+    assert len(source) == 30 and source.num_frames == 8 and source.image_size == (128, 160)
+    assert batch.images.shape == (2, 8, 3, 128, 160) and batch.labels.tolist() == [one.label for one in drawn]
+    assert torch.equal(batch.images[1], torch.from_numpy(drawn[1].frames).permute(0, 3, 1, 2))
+    for box, one in zip(batch.boxes, drawn, strict=True):
+        assert box[:2].tolist() == one.boxes[:, :2].min(axis=0).tolist()
+        assert box[2:].tolist() == one.boxes[:, 2:].max(axis=0).tolist()
+
+
+def test_an_environment_on_gestures() -> None:
+    spec = ClassifierSpec(encoder="tsm8:small_resnet", head="cascade", patch_size=40, glance_size=32, num_glimpses=3)
+    task = Task(GestureClips(GestureSpec(), "train", 5), frozen(GlanceFocusClassifier(spec, 8)))
+    env = GlanceFocusEnv(task, EpisodeSpec())
+
+    _, info = env.reset(seed=0, options={"index": 3})
+    env.step(np.zeros(2, dtype=np.float32))
+    _, _, terminated, _, _ = env.step(np.ones(2, dtype=np.float32))
+
+    assert terminated and info["label"] == draw_gesture(GestureSpec(), "train", 3).label and info["box"].any()
+
+
+def test_settings_out_of_range_are_one_sentence() -> None:
+    with pytest.raises(ValueError, match="min_diameter_px=30, max_diameter_px=28; pass 8 <= min_diameter_px"):
+        GestureSpec(min_diameter_px=30)
+    with pytest.raises(ValueError, match="num_distractors=6; pass 0 to 5"):
+        GestureSpec(num_distractors=6)
+    with pytest.raises(ValueError, match="neither may be negative; pass 0 or more"):
+        GestureSpec(seed=-1)
+    with pytest.raises(ValueError, match="frames of 64x160 are too small for discs of 28 pixels; pass at least 120"):
+        GestureSpec(height=64)
+    with pytest.raises(ValueError, match="split='dev' is not one of train, val, test"):
+        draw_gesture(GestureSpec(), "dev", 0)
+    with pytest.raises(ValueError, match="count=0; pass 1 clip or more"):
+        GestureClips(GestureSpec(), SPLITS[0], 0)
