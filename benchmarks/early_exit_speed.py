@@ -2,15 +2,14 @@
 
 With one patch size and 5 steps: the paper's geometric distribution of exits, compared with a loop over images. With
 three sizes and 4 steps, 40 histories: the most accurate thresholds of 40 budgets, and their share of the bound.
-`--genetic` also runs the genetic algorithm for 4 of the budgets.
 
 python benchmarks/early_exit_speed.py
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -30,6 +29,15 @@ COSTS = np.array([0.76e9, 1.57e9, 2.38e9, 3.18e9, 3.99e9])  # ResNet-50 at 96x96
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=50_000, help="of the table of several sizes")
+    parser.add_argument("--genetic", action="store_true", help="also run the genetic algorithm for 4 of the budgets")
+    options = parser.parse_args()
+    _one_size()
+    _several_sizes(options.images, options.genetic)
+
+
+def _one_size() -> None:
     rng = np.random.default_rng(0)
     scores = np.sort(rng.random((50_000, 5), dtype=np.float32), axis=1)
     is_right = rng.random((50_000, 5)) < scores
@@ -45,11 +53,10 @@ def main() -> None:
     print("| 50,000 images, 5 steps | ms |\n|---|---|")
     print(f"| thresholds for a budget, and their accuracy | {fast:.1f} |")
     print(f"| the same, image by image | {slow:.0f} ({slow / fast:.0f} times as long) |")
-    _several_sizes("--genetic" in sys.argv[1:])
 
 
-def _several_sizes(with_genetic: bool) -> None:
-    table = _table_of_several_sizes()
+def _several_sizes(count: int, with_genetic: bool) -> None:
+    table = _table_of_several_sizes(count)
     budgets = np.linspace(table.multiply_adds[0], table.multiply_adds.max(), 42)[1:-1]
     started = time.process_time()
     search = CoordinateAscent(table)
@@ -59,7 +66,7 @@ def _several_sizes(with_genetic: bool) -> None:
     limits = [bound.at(budget) for budget in budgets]
     of_bound = time.process_time() - started
     shares = [found.accuracy / limit for found, limit in zip(front, limits, strict=True)]
-    print("\n| 50,000 images, 40 histories, 40 budgets | processor seconds | share of the bound: mean, least |")
+    print(f"\n| {count:,} images, 40 histories, 40 budgets | processor seconds | share of the bound: mean, least |")
     print("|---|---|---|")
     print(f"| coordinate ascent | {seconds:.1f} | {np.mean(shares):.3f}, {np.min(shares):.3f} |")
     print(f"| the bound | {of_bound:.1f} | |")
@@ -72,7 +79,7 @@ def _several_sizes(with_genetic: bool) -> None:
         )
 
 
-def _table_of_several_sizes(count: int = 50_000) -> HistoryTable:
+def _table_of_several_sizes(count: int) -> HistoryTable:
     """Images of varying difficulty, each with a size that suits it best; larger patches help and cost more."""
     rng = np.random.default_rng(0)
     histories = size_histories(3, 4)

@@ -53,7 +53,7 @@ def _recognizer(
         calibration=record,
     )
     criterion = "entropy" if head == "average" else "confidence"
-    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()), criterion=criterion)
+    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()), criterion=criterion, method="geometric")
     return recognizer
 
 

@@ -62,7 +62,7 @@ def test_leaving_early_is_the_whole_rollout_cut_off(head: str, agent: str, crite
     recognizer, record = _recognizer(scenes, head, agent)
     budget = float(record.multiply_adds[[0, -1]].mean())
 
-    recognizer.use(budget=budget, criterion=criterion)
+    recognizer.use(budget=budget, criterion=criterion, method="geometric")
     found = recognizer.predict(scenes.images)
 
     steps = history_table(record, criterion).exits(recognizer.rule.array(4)) + 1
@@ -81,7 +81,7 @@ def test_leaving_early_is_the_whole_rollout_cut_off(head: str, agent: str, crite
 @pytest.mark.parametrize("batch_size", [1, 4, 64])
 def test_results_do_not_depend_on_the_batch(batch_size: int, scenes: ArrayImages) -> None:
     recognizer, record = _recognizer(scenes, batch_size=batch_size)
-    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()))
+    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()), method="geometric")
     at_once = recognizer.predict(scenes.images)
 
     one_by_one = [recognizer.predict(image[None]) for image in scenes.images]
@@ -92,7 +92,7 @@ def test_results_do_not_depend_on_the_batch(batch_size: int, scenes: ArrayImages
 
 def test_forwards_are_full_whatever_the_exits(scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch) -> None:
     recognizer, record = _recognizer(scenes, batch_size=4)
-    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()))
+    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()), method="geometric")
     sizes: list[int] = []
     focus = recognizer.classifier.focus
 

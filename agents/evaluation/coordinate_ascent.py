@@ -50,12 +50,12 @@ class CoordinateAscent:
     Args:
         table: of the calibration images.
         num_kicks: how far away values of each threshold the solution for a budget is tried to be improved from. None
-            takes up to 4, fewer for many images, and none for more than 16,000, where they help least and take longest.
+            takes up to 4, fewer for many images, and none for more than 8,000, where they help least and take longest.
     """
 
     def __init__(self, table: HistoryTable, num_kicks: int | None = None) -> None:
         self._table = table
-        self._num_kicks = min(4, 16_000 // len(table.scores)) if num_kicks is None else num_kicks
+        self._num_kicks = min(4, 8_000 // len(table.scores)) if num_kicks is None else num_kicks
         fractions = (np.arange(self._num_kicks) + 0.5) / max(self._num_kicks, 1)
         self._kicks = [np.quantile(scores, fractions) for scores in table.scores_by_step()[:-1]]
         self._rows = np.arange(len(table.scores))
