@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,7 @@ def test_the_log_is_written_with_every_checkpoint(
 ) -> None:
     """Killed after a checkpoint, the run has all points up to it, and continues to the same curve."""
     monkeypatch.setattr("agents.algorithms.stage2._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    monkeypatch.setattr("agents.algorithms.stage2._LARGEST_FRACTION", math.inf)
     arguments = ["--quiet", *SETS, "--set", "stage2.env_steps=4000"]
     assert main(["demo", "--out", str(tmp_path / "whole"), *arguments]) == 0
     steps, rewards = curve(tmp_path / "whole" / "metrics.jsonl", "stage2", "reward")
