@@ -246,7 +246,8 @@ def test_policy_cost_is_counted_on_the_network(classifier: FrozenClassifier, sce
     extractor = channels * 32 * height * width + flat * 256 + attention
 
     assert DeterministicPolicy(make_agent("ppo", env)).multiply_adds == extractor + vector * 2
-    gru = 3 * vector * (vector + vector)
+    memory = vector - 4  # the one-hot of the step stands beside it
+    gru = 3 * memory * (vector + memory)
     assert DeterministicPolicy(make_agent("ppo_gru", env)).multiply_adds == extractor + gru + vector * 2
 
 

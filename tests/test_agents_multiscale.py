@@ -197,10 +197,8 @@ def test_wrong_thresholds_and_records_are_refused(scenes: ArrayImages) -> None:
         recognizer.use(thresholds=[0.5, 0.5, 0.5])
     with pytest.raises(ValueError, match="2 thresholds for 4 steps; pass 3"):
         recognizer.use(thresholds=[[0.1, 0.5, 0.9]] * 2)
-    with pytest.raises(
-        ValueError, match=r"method='geometric' finds thresholds for one patch size, not for 3; pass thr"
-    ):
-        recognizer.use(budget=float(record.multiply_adds[5]))
+    with pytest.raises(ValueError, match="method='geometric' is for one patch size; pass coordinate_ascent or genetic"):
+        recognizer.use(budget=float(record.multiply_adds[5]), method="geometric")
     with pytest.raises(
         ValueError, match=r"calibration has patch sizes \[24, 32, 48\], the recogniser \[48\]; run `gfnet"
     ):
@@ -208,7 +206,7 @@ def test_wrong_thresholds_and_records_are_refused(scenes: ArrayImages) -> None:
     with pytest.raises(ValueError, match="thresholds at step 1 for 1 patch sizes"):
         ExitRule.of("confidence", [[0.1, 0.2]] * 3).array(4)
     with pytest.raises(ValueError, match="for one patch size"):
-        fit_exit_rule(record, 1e7)
+        fit_exit_rule(record, float(record.multiply_adds[5]), method="geometric")
 
 
 # --- runs ------------------------------------------------------------------------------------------------------------
