@@ -190,6 +190,7 @@ def test_config_runs_through_every_stage(name: str, tree: Path, tmp_path: Path) 
         f"stage3.epochs={min(1, config.stage3.epochs)}",
         "oracle_grid=2",
         *(f"{stage}.num_workers=0" for stage in ("initialization.low_resolution", "stage1", "stage3")),
+        *(f"{stage}.micro_batch_size=null" for stage in ("initialization.low_resolution", "stage1", "stage3")),
     ]
     if config.stage2.policy_options["extractor"] == "fc_1024":
         changes.append("stage2.policy_options.extractor=conv1x1_32")
