@@ -176,4 +176,4 @@ def test_export_command_and_its_program(
     for graph in (run / "onnx").glob("*.onnx"):
         session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
         facts = json.loads(session.get_modelmeta().custom_metadata_map["gfnet"])
-        assert facts["thresholds"] == ["inf", "-inf", "-inf"] and facts["interpolation"] == "bilinear"
+        assert facts["thresholds"] == [["inf"], ["-inf"], ["-inf"]] and facts["interpolation"] == "bilinear"
