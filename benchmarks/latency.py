@@ -122,7 +122,7 @@ def _measure(recognizer: Recognizer, network: FullResolutionNetwork | None, roun
         steps = recognizer.classifier.spec.num_glimpses
         sides: list[Callable[[], object]] = []
         for stop in range(1, steps + 1):
-            thresholds = [np.inf] * (stop - 1) + [-np.inf] * (steps - stop + 1)
+            thresholds = np.array([np.inf] * (stop - 1) + [-np.inf] * (steps - stop + 1))[:, None]  # of one patch size
             sides.append(lambda thresholds=thresholds: _stopping(ours, thresholds, image))  # type: ignore[misc]  # binds the loop variable
         if network is not None:
             path = export_full_resolution(network, recognizer.image_size, Path(name) / "full_resolution.onnx")
@@ -141,7 +141,7 @@ def _measure(recognizer: Recognizer, network: FullResolutionNetwork | None, roun
     return {"cumulative_ms": medians[:steps], "full_resolution_ms": medians[steps] if network is not None else None}
 
 
-def _stopping(recognizer: OnnxRecognizer, thresholds: list[float], image: np.ndarray) -> object:
+def _stopping(recognizer: OnnxRecognizer, thresholds: np.ndarray, image: np.ndarray) -> object:
     recognizer.thresholds = thresholds
     return recognizer.predict(image)
 
