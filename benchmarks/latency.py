@@ -122,7 +122,7 @@ def _measure(recognizer: Recognizer, network: FullResolutionNetwork | None, roun
         steps = recognizer.classifier.spec.num_glimpses
         sides: list[Callable[[], object]] = []
         for stop in range(1, steps + 1):
-            thresholds = np.array([np.inf] * (stop - 1) + [-np.inf] * (steps - stop + 1))[:, None]  # of one patch size
+            thresholds = np.array([np.inf] * (stop - 1) + [-np.inf] * (steps - stop))[:, None]  # of one patch size
             sides.append(lambda thresholds=thresholds: _stopping(ours, thresholds, image))  # type: ignore[misc]  # binds the loop variable
         if network is not None:
             path = export_full_resolution(network, recognizer.image_size, Path(name) / "full_resolution.onnx")
