@@ -14,7 +14,7 @@ from classifiers.data.clips.collections import (
 from classifiers.data.prefetch import Prefetcher
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import frozen
-from gfnet_env.tasks import ClassifierLike, Task, resolve_classifier
+from gfnet_env.tasks import ClassifierLike, Task, file_settings, resolve_classifier
 
 
 def recorded_clips_task(
@@ -60,10 +60,7 @@ def recorded_clips_task(
             "no classifier was given; pass classifier= one with an encoder of clips such as tsm8:resnet50, its "
             ".safetensors file, or the folder of a run"
         )
-    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    found = collection(
-        root=root, height=height, width=width, crop_pct=crop_pct, interpolation=interpolation, unreadable=unreadable
-    )
+    found = collection(**file_settings(root, image_size, crop_pct, interpolation, unreadable))
     networks = resolve_classifier(classifier, class_names=found.class_names() or ())
     if networks.spec.num_frames is None:
         raise ValueError(

@@ -243,24 +243,15 @@ def image_folder_task(
         raise ValueError(
             "no classifier was given; pass classifier= the folder of a run, a .safetensors file or 'average:resnet50'"
         )
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    settings = file_settings(root, image_size, crop_pct, interpolation, unreadable)
     source: ImageSource
-    if isinstance(dataset, FileCollection):
-        source = Prefetcher(dataset.open(split), decode_threads)
-    elif dataset is not None:
-        source = DatasetImages(dataset, size, is_deterministic=is_deterministic)
+    if dataset is not None and not isinstance(dataset, FileCollection):
+        source = DatasetImages(dataset, (settings["height"], settings["width"]), is_deterministic=is_deterministic)
     else:
-        settings: dict[str, Any] = {
-            "root": root,
-            "height": size[0],
-            "width": size[1],
-            "crop_pct": crop_pct,
-            "interpolation": interpolation,
-            "unreadable": unreadable,
-        }
-        files: FileCollection = (
-            ImageFolder(**settings) if torchvision is None else TorchvisionImages(name=torchvision, **settings)
-        )
+        files: FileCollection | None = dataset
+        if files is None:
+            named = torchvision is not None
+            files = TorchvisionImages(name=torchvision, **settings) if named else ImageFolder(**settings)
         source = Prefetcher(files.open(split), decode_threads)
     count = len(source.class_names)
     if num_classes is not None and count != num_classes:
@@ -269,6 +260,36 @@ def image_folder_task(
         )
     networks = resolve_classifier(classifier, class_names=source.class_names, weights=weights)
     return _task(source, networks, device, compile)
+
+
+def file_settings(
+    root: str | Path | None,
+    image_size: int | tuple[int, int],
+    crop_pct: float,
+    interpolation: str,
+    unreadable: str,
+) -> dict[str, Any]:
+    """What a collection of files is built with, see `classifiers.data.collection.FileCollection`.
+
+    Args:
+        root: the data set's folder.
+        image_size: one side or (height, width), in pixels.
+        crop_pct: fraction of each side that the centre crop keeps.
+        interpolation: how files are scaled.
+        unreadable: `"raise"` or `"skip"`.
+
+    Returns:
+        Its keyword arguments.
+    """
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    return {
+        "root": root,
+        "height": height,
+        "width": width,
+        "crop_pct": crop_pct,
+        "interpolation": interpolation,
+        "unreadable": unreadable,
+    }
 
 
 def _task(source: ImageSource, classifier: GlanceFocusClassifier, device: str, compile: bool) -> Task:

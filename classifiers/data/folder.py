@@ -15,13 +15,12 @@ from torch import Tensor
 from classifiers.data.boxes import boxes_in_frame
 from classifiers.data.decoding import (
     EXTENSIONS,
-    UnreadableImageError,
     decode_image,
     decode_whole,
 )
 from classifiers.data.path_list import PathList
 from classifiers.data.source import ArrayImages, Batch, ImageSource, SourceDefaults, batch_without_boxes
-from classifiers.data.threads import map_threads
+from classifiers.data.threads import map_threads, readable_indices
 
 
 @dataclass(frozen=True)
@@ -135,20 +134,7 @@ class FolderImages(SourceDefaults):
         Raises:
             ValueError: if a class is left without an image.
         """
-
-        def is_readable(index: int) -> bool:
-            try:
-                self.decode(index)
-            except UnreadableImageError:
-                return False
-            return True
-
-        good = []
-        for index, readable in enumerate(map_threads(is_readable, range(len(self)))):
-            if readable:
-                good.append(index)
-            if on_progress is not None:
-                on_progress(index + 1, len(self))
+        good = readable_indices(self.decode, len(self), on_progress)
         kept = replace(self.only(torch.tensor(good, dtype=torch.int64)), num_skipped=len(self) - len(good))
         for label, count in enumerate(kept.labels.bincount(minlength=len(self.class_names)).tolist()):
             if not count:

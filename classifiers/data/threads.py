@@ -9,6 +9,8 @@ from typing import Any
 
 from torch.utils.data import get_worker_info
 
+from classifiers.data.decoding import UnreadableImageError
+
 
 def map_threads(function: Callable[[int], Any], indices: Sequence[int]) -> Iterable[Any]:
     """The function's results in order, by one thread for each core; without threads in a worker or for one index.
@@ -27,3 +29,33 @@ def map_threads(function: Callable[[int], Any], indices: Sequence[int]) -> Itera
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(function, indices)
+
+
+def readable_indices(
+    decode: Callable[[int], object], count: int, on_progress: Callable[[int, int], None] | None = None
+) -> list[int]:
+    """Which of a source's files can be decoded; all are decoded to find out.
+
+    Args:
+        decode: decodes the file of an index; raises `UnreadableImageError` if it can't.
+        count: how many files there are.
+        on_progress: called with (files checked, files in all).
+
+    Returns:
+        The indices of those that can be decoded, in ascending order.
+    """
+
+    def is_readable(index: int) -> bool:
+        try:
+            decode(index)
+        except UnreadableImageError:
+            return False
+        return True
+
+    good = []
+    for index, readable in enumerate(map_threads(is_readable, range(count))):
+        if readable:
+            good.append(index)
+        if on_progress is not None:
+            on_progress(index + 1, count)
+    return good

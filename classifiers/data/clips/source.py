@@ -12,9 +12,8 @@ from torch import Tensor
 from classifiers.data.clips.frame_sampling import random_in_segments, segment_centres
 from classifiers.data.clips.recordings import Fit, Recording
 from classifiers.data.collection import check_file_settings
-from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.source import Batch, SourceDefaults, SourceView
-from classifiers.data.threads import map_threads
+from classifiers.data.threads import map_threads, readable_indices
 
 
 @dataclass(frozen=True)
@@ -121,20 +120,7 @@ class RecordedClips(SourceDefaults):
         Raises:
             ValueError: if none is left.
         """
-
-        def is_readable(index: int) -> bool:
-            try:
-                self.decode(index)
-            except UnreadableImageError:
-                return False
-            return True
-
-        good = []
-        for index, readable in enumerate(map_threads(is_readable, range(len(self)))):
-            if readable:
-                good.append(index)
-            if on_progress is not None:
-                on_progress(index + 1, len(self))
+        good = readable_indices(self.decode, len(self), on_progress)
         if not good:
             raise ValueError(f"none of the {len(self)} clips can be decoded; pass unreadable='raise' to see why")
         return replace(self._only(good), num_skipped=len(self) - len(good))
