@@ -11,8 +11,10 @@ from classifiers.checks import check_fraction, check_known, check_least
 from classifiers.data.collection import ImageCollection
 from classifiers.data.registry import collection
 from classifiers.data.synthetic_signs.scenes import SceneSpec
+from classifiers.networks.encoders import check_encoder
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
+from classifiers.training.object_guide import imagenet_label
 from gfnet_env import EpisodeSpec
 
 
@@ -89,16 +91,42 @@ class InitializationSpec:
         weights: pretrained weights to start from: a library's own (`"DEFAULT"`), a file, or `"package:NAME"`, see
             `classifiers.build_encoder`; None starts at random. The last layer is new, unless all classes are named by
             ImageNet's WordNet ids: the network then knows them before any training.
+        networks_from: what f_L and f_G start from: `"full_resolution"`, the networks of those trainings, as in the
+            paper; or `"weights"`, the pretrained weights as they are, where whole images teach little but their
+            backgrounds. The new last layers then predict all classes alike, and `low_resolution` is left out.
     """
 
     full_resolution: FitSpec
     low_resolution: FitSpec
     low_resolution_sides: tuple[int, ...] = ()
     weights: str | None = None
+    networks_from: str = "full_resolution"
 
     def __post_init__(self) -> None:
+        check_known("networks_from", self.networks_from, ("full_resolution", "weights"))
+        if self.networks_from == "weights" and self.weights is None:
+            raise ValueError("networks_from=weights without weights; pass weights, such as package:efficientnet-lite0")
         if any(side < 8 for side in self.low_resolution_sides):
             raise ValueError(f"low_resolution_sides={list(self.low_resolution_sides)}; pass sides of at least 8 pixels")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectSpec:
+    """What all objects of a data set have in common, see `classifiers.training.object_guide`.
+
+    Attributes:
+        imagenet_class: WordNet id of the class of ImageNet that all belong to, such as `n06794110`, street sign.
+        weights: of a network pretrained on ImageNet, see `classifiers.build_encoder`.
+        encoder: that network.
+    """
+
+    imagenet_class: str
+    weights: str
+    encoder: str
+
+    def __post_init__(self) -> None:
+        imagenet_label(self.imagenet_class)
+        check_encoder(self.encoder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +192,7 @@ class RunConfig:
         start_stage: the first stage that a run with `start` trains: 1 trains its networks further with random patches,
             3 takes its policy as well.
         initialization: how the encoders are trained before stage I.
+        objects: what is known of the objects, which stages I and III then attend to; None for nothing, as in the paper.
         stage1: training with random patches.
         stage2: training of the policy.
         stage3: training with the policy's patches; `epochs: 0` leaves it out.
@@ -179,6 +208,7 @@ class RunConfig:
     stage2: Stage2Spec
     stage3: FitSpec
     initialization: InitializationSpec | None = None
+    objects: ObjectSpec | None = None
     stage1: FitSpec | None = None
     start: str | None = None
     start_stage: int = 2

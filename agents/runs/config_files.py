@@ -120,12 +120,17 @@ def _take_networks_of_start(tree: dict[str, Any]) -> None:
 def _with_absolute_paths(config: RunConfig) -> RunConfig:
     root = config.data.root and str(Path(config.data.root).absolute())
     start = config.start if config.start in (None, "shipped") else str(Path(config.start).absolute())
-    initialization = config.initialization
-    if initialization is not None and initialization.weights is not None and is_file_name(initialization.weights):
-        weights = str(Path(initialization.weights).absolute())
-        initialization = dataclasses.replace(initialization, weights=weights)
+    initialization, objects = config.initialization, config.objects
+    if initialization is not None and initialization.weights is not None:
+        initialization = dataclasses.replace(initialization, weights=_absolute_weights(initialization.weights))
+    if objects is not None:
+        objects = dataclasses.replace(objects, weights=_absolute_weights(objects.weights))
     data = dataclasses.replace(config.data, root=root)
-    return dataclasses.replace(config, start=start, data=data, initialization=initialization)
+    return dataclasses.replace(config, start=start, data=data, initialization=initialization, objects=objects)
+
+
+def _absolute_weights(weights: str) -> str:
+    return str(Path(weights).absolute()) if is_file_name(weights) else weights
 
 
 def parse_config(tree: dict[str, Any]) -> RunConfig:

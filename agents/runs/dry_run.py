@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pydantic
@@ -28,6 +29,7 @@ from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.imagenet_classes import imagenet_ids
 from gfnet_env import Task
 from gfnet_env.tasks import run_weights
 
@@ -46,12 +48,22 @@ def check_weights(config: RunConfig) -> None:
         FileNotFoundError: if they are a file that does not exist.
         ConnectionError: if they can't be downloaded.
     """
-    if config.initialization is None or config.initialization.weights is None:
-        return
+    if config.initialization is not None and config.initialization.weights is not None:
+        with _naming("initialization.weights"):
+            build_encoder(config.classifier.encoder, _CLASSES, config.initialization.weights)
+    if config.objects is not None:
+        with _naming("objects.weights"):
+            build_encoder(
+                config.objects.encoder, len(imagenet_ids()), config.objects.weights, may_replace_classifier=False
+            )
+
+
+@contextmanager
+def _naming(key: str) -> Iterator[None]:
     try:
-        build_encoder(config.classifier.encoder, _CLASSES, config.initialization.weights)
+        yield
     except ValueError as error:
-        raise ConfigError(f"config initialization.weights: {error}") from error
+        raise ConfigError(f"config {key}: {error}") from error
 
 
 def check_stage2(config: RunConfig) -> None:

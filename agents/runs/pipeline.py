@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from agents.algorithms.stage2 import train_agent, whole_rollouts
 from agents.algorithms.training_state import STATE_KEYS
@@ -33,8 +34,10 @@ from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.imagenet_classes import imagenet_ids, rows_of_classes
 from classifiers.training.distributed import is_first_process, local_device, wait_for_all
 from classifiers.training.fit_spec import FitSpec
+from classifiers.training.object_guide import ObjectGuide, imagenet_label
 from classifiers.training.saved_state import load_state
 from classifiers.training.stages import train_full_resolution, train_sequences
 from gfnet_env.tasks import run_weights
@@ -153,7 +156,7 @@ class Pipeline:
         assert config.stage1 is not None
         torch.manual_seed(config.seed)
         classifier = self._new_classifier() if start is None else self._known_classifier(start)
-        train = partial(train_sequences, policy=None)
+        train = partial(train_sequences, policy=None, guide=self._guide())
         self._fit("stage I", classifier, config.stage1, path, train, self._save_classifier)
         return classifier
 
@@ -165,6 +168,9 @@ class Pipeline:
     def _new_classifier(self) -> GlanceFocusClassifier:
         """f_G and f_L initialised from the networks that were trained before (Section 3.4)."""
         classifier = GlanceFocusClassifier(self.config.classifier, len(self.images("train").class_names))
+        assert self.config.initialization is not None
+        if self.config.initialization.networks_from == "weights":
+            return self._from_weights(classifier)
         full = self.full_resolution()
         assert full is not None
         if not self.config.classifier.shares_encoder:
@@ -173,6 +179,26 @@ class Pipeline:
         for encoder in (classifier.global_encoder, classifier.local_encoder):
             encoder.use_preprocessing(full.encoder.preprocessing)
         return classifier
+
+    def _from_weights(self, classifier: GlanceFocusClassifier) -> GlanceFocusClassifier:
+        """f_G and f_L as they were pretrained; where the classes are others, they predict all alike."""
+        assert self.config.initialization is not None
+        pretrained = self._new_encoder(self.config.initialization.weights)
+        names = self.images("train").class_names
+        if rows_of_classes(len(imagenet_ids()), len(names), names) is None:
+            nn.init.zeros_(pretrained.classifier.weight)
+            nn.init.zeros_(pretrained.classifier.bias)
+        for encoder in (classifier.global_encoder, classifier.local_encoder):
+            encoder.load_state_dict(pretrained.state_dict())
+            encoder.use_preprocessing(pretrained.preprocessing)
+        return classifier
+
+    def _guide(self) -> ObjectGuide | None:
+        spec = self.config.objects
+        if spec is None:
+            return None
+        encoder = build_encoder(spec.encoder, len(imagenet_ids()), spec.weights, may_replace_classifier=False)
+        return ObjectGuide(encoder, imagenet_label(spec.imagenet_class)).to(self.device)
 
     def stage2(self, classifier: FrozenClassifier, files: RunFolder) -> LookPolicy:
         """The policy of a round, trained on the frozen classifier."""
@@ -246,7 +272,7 @@ class Pipeline:
             return load_classifier(path)[0].to(self.device)
         if self.config.stage3.epochs == 0:
             return classifier
-        train = partial(train_sequences, policy=policy)
+        train = partial(train_sequences, policy=policy, guide=self._guide())
         self._fit("stage III", classifier, self.config.stage3, path, train, self._save_classifier)
         return classifier
 

@@ -46,6 +46,10 @@ def _low_resolution(config: RunConfig) -> tuple[str, ...]:
     return ("initialization.low_resolution", "initialization.low_resolution_sides", f"classifier.{side}")
 
 
+def _stage1(config: RunConfig) -> tuple[str, ...]:
+    return ("classifier", "start_stage", "initialization.networks_from", "objects", "stage1")
+
+
 def _stage2(config: RunConfig) -> tuple[str, ...]:
     selection = ("data.num_val",) if config.stage2.evaluations else ()
     return ("stage2", "rounds", *selection, *(("stage3",) if config.rounds > 1 else ()))
@@ -54,7 +58,7 @@ def _stage2(config: RunConfig) -> tuple[str, ...]:
 STAGES = (
     Stage("full-resolution network", _full_resolution, ("initialization/full_resolution.*",)),
     Stage("low-resolution network", _low_resolution, ("initialization/low_resolution_*",)),
-    Stage("stage I", lambda config: ("classifier", "start_stage", "stage1"), ("stage1/*",)),
+    Stage("stage I", _stage1, ("stage1/*",)),
     Stage("stage II", _stage2, ("stage2/*", "round_*/stage2/*")),
     Stage("stage III", lambda config: ("stage3",), ("stage3/*", "round_*/stage3/*")),
 )

@@ -62,6 +62,12 @@ def _unused_training(config: RunConfig) -> Iterator[Unused]:
     for stage in ("full_resolution", "low_resolution"):
         for name in _SEQUENCE_SETTINGS:
             yield Unused(f"initialization.{stage}.{name}", "it belongs to stages I and III")
+    if config.initialization is not None and config.initialization.networks_from == "weights":
+        for key in ("initialization.low_resolution", "initialization.low_resolution_sides"):
+            yield Unused(key, "initialization.networks_from is weights", is_switched_off=True)
+    if config.objects is None:
+        yield Unused("stage1.object_share", "there are no objects")
+    yield Unused("stage3.object_share", "it belongs to stage I")
     if config.classifier.shares_encoder:
         for key in ("initialization.low_resolution", "initialization.low_resolution_sides"):
             yield Unused(key, "classifier.shares_encoder is set", is_switched_off=True)

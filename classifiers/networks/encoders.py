@@ -16,6 +16,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
+from classifiers.networks.feature_stride import with_finer_maps
 from classifiers.networks.fx_split import split_network
 from classifiers.networks.imagenet_classes import rows_of_classes
 from classifiers.networks.libraries import (
@@ -36,8 +37,8 @@ class Encoding(NamedTuple):
     """The outputs of an encoder for a batch of images or clips.
 
     Attributes:
-        features: (B, C, h, w) feature maps e_t (Section 3.2), the input of the patch proposal network; of a clip, the
-            mean of its frames' maps.
+        features: (B, C, h, w) feature maps e_t (Section 3.2), the input of the patch proposal network; the last ones,
+            or those of `Encoder.use_feature_stride`; of a clip, the mean of its frames' maps.
         pooled: (B, F) feature vectors, the input of the classifier; of a clip, the mean of its frames' vectors, so that
             the logits are the mean of its frames' logits.
     """
@@ -50,7 +51,8 @@ class Encoder(nn.Module):
     """A network split into trunk, pooling and its own classifier, with the preprocessing it expects.
 
     Args:
-        trunk: (B, 3, H, W) -> (B, C, h, w); of an encoder of clips, all frames together, clip by clip.
+        trunk: (B, 3, H, W) -> (B, C, h, w), or a pair of such maps, for the policy and the last ones; of an encoder of
+            clips, all frames together, clip by clip.
         pool: (B, C, h, w) -> (B, F), likewise.
         classifier: (B, F) -> (B, K), the network's own last layer.
         preprocessing: the preprocessing that its weights were trained with.
@@ -77,6 +79,18 @@ class Encoder(nn.Module):
         self.preprocessing = preprocessing
         self.normalize = Normalize(preprocessing).to(self.classifier.weight.device)
 
+    def use_feature_stride(self, stride: int, name: str) -> None:
+        """Makes its feature maps those of an earlier layer with this stride; its pooled vectors stay the same.
+
+        Args:
+            stride: in pixels, see `classifiers.networks.feature_stride.with_finer_maps`.
+            name: its name in error messages.
+
+        Raises:
+            ValueError: if it has no maps of this stride.
+        """
+        self.trunk = with_finer_maps(self.trunk, stride, name, self.num_frames)
+
     @property
     def pooled_size(self) -> int:
         """Length F of the pooled vector."""
@@ -94,7 +108,7 @@ class Encoder(nn.Module):
 
     def feature_maps(self, images: Tensor) -> Tensor:
         """The maps of normalised images or clips alone, (B, C, h, w); see `forward`."""
-        return self._by_input(self.trunk(self._frames(images)))
+        return self._by_input(self._maps(images)[0])
 
     def forward(self, images: Tensor) -> Encoding:
         """Encodes normalised images or clips.
@@ -108,8 +122,8 @@ class Encoder(nn.Module):
         Raises:
             ValueError: if images come where clips are expected, or the other way round, or clips of other lengths.
         """
-        maps = self.trunk(self._frames(images))
-        return Encoding(self._by_input(maps), self._by_input(self.pool(maps)))
+        features, last = self._maps(images)
+        return Encoding(self._by_input(features), self._by_input(self.pool(last)))
 
     def encode_pixels(self, pixels: Tensor) -> Encoding:
         """Normalises pixels, then encodes them.
@@ -137,6 +151,11 @@ class Encoder(nn.Module):
         self.classifier.weight.copy_(old.weight[rows])
         if old.bias is not None:
             self.classifier.bias.copy_(old.bias[rows])
+
+    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """The maps that a policy reads and the last ones."""
+        maps = self.trunk(self._frames(images))
+        return maps if isinstance(maps, tuple) else (maps, maps)
 
     def _frames(self, images: Tensor) -> Tensor:
         """Images as they are, the frames of all clips as so many images."""

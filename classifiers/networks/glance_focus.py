@@ -60,6 +60,9 @@ class GlanceFocusClassifier(nn.Module):
             raise ValueError(f"num_classes={num_classes}; pass 2 or more")
         global_encoder = build_encoder(spec.encoder, num_classes)
         local_encoder = global_encoder if spec.shares_encoder else build_encoder(spec.encoder, num_classes)
+        if spec.feature_stride is not None:
+            for encoder in {global_encoder, local_encoder}:
+                encoder.use_feature_stride(spec.feature_stride, spec.encoder)
         head = HEADS[spec.head](
             global_encoder.pooled_size, num_classes, spec.num_glimpses, spec.hidden_size, spec.glance_logits
         )

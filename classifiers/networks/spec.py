@@ -9,6 +9,7 @@ from itertools import pairwise
 from numbers import Integral
 
 from classifiers.networks.encoders import check_encoder, clip_frames
+from classifiers.networks.feature_stride import STRIDES
 from classifiers.networks.geometry import RESIZE_MODES
 from classifiers.networks.heads import HEADS
 
@@ -46,6 +47,9 @@ class ClassifierSpec:
         first_look: what the first step looks at: `"glance"`, the downsampled image, or, in Table 5's rows without the
             Glance Step, a full-resolution patch of the glance's size: `"centre"` at the centre, `"random"` anywhere.
         shares_encoder: whether f_G and f_L are one network (Table 5, without the global encoder).
+        feature_stride: pixels between neighbouring positions of the feature maps that the policy reads, one of
+            `classifiers.networks.feature_stride.STRIDES`. None takes the encoder's last maps, as the paper does; small
+            objects need finer ones, which an earlier layer has computed anyway.
     """
 
     encoder: str
@@ -59,6 +63,7 @@ class ClassifierSpec:
     first_look: str = "glance"
     shares_encoder: bool = False
     glance_size: int | None = None
+    feature_stride: int | None = None
 
     @property
     def num_frames(self) -> int | None:
@@ -92,6 +97,11 @@ class ClassifierSpec:
                     f"{field}={value!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}"
                     f"one of {', '.join(known)}"
                 )
+        if self.feature_stride not in (None, *STRIDES):
+            raise ValueError(
+                f"feature_stride={self.feature_stride}; pass one of {', '.join(map(str, STRIDES))}, or None for the "
+                "encoder's last maps"
+            )
         for field, least in (("num_glimpses", 2), ("hidden_size", 1)):
             if getattr(self, field) < least:
                 raise ValueError(f"{field}={getattr(self, field)} is too small; pass {least} or more")

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from classifiers.checks import check_known, check_least
+from classifiers.checks import check_fraction, check_known, check_least
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
     "sgd": lambda groups, decay: torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay),
@@ -42,6 +42,8 @@ class FitSpec:
         precision: `"float32"`, or `"bfloat16"` for mixed precision.
         freeze_statistics: whether batch normalisations keep their mean and variance, such as those of pretrained
             weights, instead of taking each batch's. Best where few images fine-tune a pretrained network.
+        object_share: fraction of stage I's random patches that lie near the object, where a network knows its class
+            (the config's `objects`).
         num_workers: processes that prefetch images; 0 loads them in the main process, best for images in memory.
     """
 
@@ -59,6 +61,7 @@ class FitSpec:
     micro_batch_size: int | None = None
     precision: str = "float32"
     freeze_statistics: bool = False
+    object_share: float = 0.5
     num_workers: int = 0
 
     def __post_init__(self) -> None:
@@ -67,5 +70,6 @@ class FitSpec:
         check_least(self, 1, "batch_size", "micro_batch_size")
         check_least(self, 0, "epochs", "shift_px", "num_workers")
         check_least(self, 0, "lr", "head_lr", "global_lr", "weight_decay", "regularization")
+        check_fraction(self, "object_share")
         if not 0 <= self.warmup < 1:
             raise ValueError(f"warmup={self.warmup}; pass a fraction of all steps in [0, 1)")

@@ -15,6 +15,7 @@ from classifiers.networks.glimpse import Policy, View
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.loop import fit
 from classifiers.training.losses import sequence_loss
+from classifiers.training.object_guide import ObjectGuide, SeenObjects
 
 
 def train_full_resolution(
@@ -44,7 +45,12 @@ def train_full_resolution(
 
 
 def train_sequences(
-    classifier: GlanceFocusClassifier, policy: Policy | None, source: ImageSource, spec: FitSpec, **loop: Any
+    classifier: GlanceFocusClassifier,
+    policy: Policy | None,
+    source: ImageSource,
+    spec: FitSpec,
+    guide: ObjectGuide | None = None,
+    **loop: Any,
 ) -> GlanceFocusClassifier:
     """Stages I and III: trains f_G, f_L and f_C in place, on whole episodes with the loss of Eq. (6).
 
@@ -53,6 +59,8 @@ def train_sequences(
         policy: the trained policy of stage III; None draws random patches, stage I.
         source: training images.
         spec: the training settings.
+        guide: places `spec.object_share` of the random patches near objects, and says how probably an input shows one,
+            see `sequence_loss`; None knows nothing of objects, as the paper.
         **loop: see `fit`.
 
     Returns:
@@ -71,8 +79,13 @@ def train_sequences(
     trained = [group for group in groups if group["lr"] > 0 and group["params"]]
 
     def loss_of(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        predictions = model(batch.images, policy or random_policy(generator), generator)
-        return sequence_loss(predictions, batch.labels, spec.regularization)
+        if guide is None:
+            predictions = model(batch.images, policy or random_policy(generator), generator)
+            return sequence_loss(predictions, batch.labels, spec.regularization)
+        places = policy or guide.random_policy(classifier.spec, spec.object_share, generator)
+        followed = SeenObjects(guide, classifier.spec, places)
+        predictions = model(batch.images, followed, generator)
+        return sequence_loss(predictions, batch.labels, spec.regularization, followed.probabilities())
 
     frozen = classifier.global_encoder if global_lr == 0 and not classifier.spec.shares_encoder else None
     fit(classifier, trained, loss_of, source, spec, frozen=frozen, **loop)
