@@ -1,0 +1,96 @@
+"""The configs for real photos: each takes one step of every stage, from the pretrained weights, on tiny data."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from agents.runs.config_files import load_config
+from agents.runs.folder import RunFolder
+from classifiers.checkpoints import load_classifier
+from classifiers.networks.encoders import build_encoder
+from scripts.cli import main
+
+SYNSETS = ("n01440764", "n02102040")  # tench, English springer: a part of Imagenette
+
+
+def _tree(root: Path, names: tuple[str, ...]) -> Path:
+    rng = np.random.default_rng(0)
+    for split in ("train", "val", "test"):
+        for name in names:
+            (root / split / name).mkdir(parents=True)
+            for index in range(2):
+                pixels = rng.integers(0, 256, (240, 220, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{index}.jpg")
+    return root
+
+
+def _train(config: str, tree: Path, out: Path, *changes: str) -> int:
+    small = [
+        f"data.root={tree}",
+        "initialization.full_resolution.epochs=0",
+        "stage1.epochs=1",
+        "stage2.num_envs=2",
+        "stage2.env_steps=6",
+        "stage2.evaluations=1",
+        "stage2.compile=false",
+        "stage3.epochs=1",
+        "oracle_grid=2",
+        *changes,
+    ]
+    settings = [part for change in small for part in ("--set", change)]
+    return main(["train", config, "--out", str(out), "--quiet", *settings])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "names", "changes"),
+    [
+        ("imagenette", SYNSETS, ("initialization.low_resolution.epochs=1",)),
+        ("road_scenes", ("20", "35"), ("data.height=240", "data.width=220")),
+    ],
+)
+def test_config_runs_through_every_stage(
+    config: str, names: tuple[str, ...], changes: tuple[str, ...], tmp_path: Path
+) -> None:
+    assert _train(config, _tree(tmp_path / "tree", names), tmp_path / "run", *changes) == 0
+
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert {len(values) for values in metrics["accuracy"].values()} == {load_config(config).classifier.num_glimpses}
+    stages = {json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()}
+    assert {"stage1", "stage2", "stage3"} <= stages
+
+
+def test_networks_from_weights_know_nothing_of_new_classes_yet(tmp_path: Path) -> None:
+    """f_L and f_G keep the pretrained layers; where the classes are others, they predict all of them alike."""
+    tree = _tree(tmp_path / "tree", ("20", "35"))
+    small = ("data.height=128", "data.width=128", "stage1.epochs=0", "stage3.epochs=0")
+    assert _train("road_scenes", tree, tmp_path / "run", *small) == 0
+
+    classifier, names = load_classifier(RunFolder(tmp_path / "run").classifier(1))
+    pretrained = build_encoder("timm:tf_efficientnet_lite0", 1000, "package:efficientnet-lite0").state_dict()
+    assert names == ("20", "35")
+    for encoder in (classifier.global_encoder, classifier.local_encoder):
+        assert encoder.preprocessing.mean == (0.5, 0.5, 0.5)
+        for name, tensor in encoder.state_dict().items():
+            if name.startswith("classifier"):
+                assert not tensor.any()
+            else:
+                assert torch.equal(tensor, pretrained[name]), name
+
+
+def test_settings_of_objects_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for setting, message in {
+        "objects.imagenet_class=sign": "imagenet_class='sign'; pass the WordNet id of one of ImageNet's 1,000 classes",
+        "objects.encoder=lite0": "encoder='lite0' is unknown",
+        "initialization.networks_from=nothing": "networks_from='nothing' is unknown",
+        "initialization.weights=null": "networks_from=weights without weights; pass weights",
+        "stage1.object_share=2": "object_share=2",
+    }.items():
+        assert main(["train", "road_scenes", "--out", str(tmp_path), "--set", setting]) == 1
+        assert message in capsys.readouterr().err.replace("\n", " ")
