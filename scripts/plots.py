@@ -16,7 +16,13 @@ from matplotlib.figure import Figure
 from classifiers.files import write_atomically
 from scripts.console import printable
 
-COLOURS = {"random": "#9aa0a6", "centre_corner": "#c58b2a", "learned": "#1967d2", "oracle": "#188038"}
+COLOURS = {
+    "random": "#9aa0a6",
+    "centre_corner": "#c58b2a",
+    "best_fixed_place": "#9334e6",
+    "learned": "#1967d2",
+    "oracle": "#188038",
+}
 """One colour for each policy, the same in every plot."""
 
 
@@ -35,7 +41,7 @@ def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
     """Accuracy against multiply-adds beside the full-resolution network, as in Fig. 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     costs = metrics["multiply_adds"]
-    for name in filter(metrics["accuracy"].__contains__, ("random", "centre_corner", "learned")):
+    for name in filter(metrics["accuracy"].__contains__, ("random", "centre_corner", "best_fixed_place", "learned")):
         axes.plot(costs["cumulative"], metrics["accuracy"][name], "o-", color=COLOURS[name], label=_label(name))
     if metrics["full_resolution_accuracy"] is not None:
         point = (costs["full_resolution"], metrics["full_resolution_accuracy"])

@@ -9,17 +9,27 @@ import pytest
 import torch
 from torch import Tensor
 
+from agents.evaluation.fixed_places import best_fixed_places
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, load_record, save_record
 from agents.evaluation.rollout import evaluate, full_resolution_accuracy
-from agents.policies.baselines import BaselinePolicy, CentreCornerPolicy, OraclePolicy, RandomPolicy, grid_locations
+from agents.policies.baselines import (
+    BaselinePolicy,
+    CentreCornerPolicy,
+    FixedPlacesPolicy,
+    OraclePolicy,
+    RandomPolicy,
+    grid_locations,
+)
 from agents.runs.results import multiply_adds
 from classifiers.data.source import ArrayImages
-from classifiers.inference.frozen import FrozenClassifier
+from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.costs import encoder_cost, glimpse_costs
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.glimpse import View
+from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
 
@@ -114,6 +124,37 @@ def test_oracle_takes_the_best_place_of_its_grid(
 
     assert (record.location[:, 0] == 1.0).all()  # the red corner
     assert pointing_game(record) == [1.0, 1.0]
+
+
+def test_best_fixed_places_find_what_all_images_have_in_common(
+    colour_classifier: MakeClassifier, red_corner_images: ArrayImages
+) -> None:
+    policy = best_fixed_places(colour_classifier(), red_corner_images, grid=3)
+
+    assert policy.places[0].tolist() == [1.0, 1.0]  # the red corner
+    assert len(policy.places) == colour_classifier().spec.num_glimpses - 1
+    with pytest.raises(ValueError, match="grid=1; pass 2 or more"):
+        best_fixed_places(colour_classifier(), red_corner_images, grid=1)
+
+
+@pytest.mark.parametrize("head", ["gru", "cascade", "average"])
+def test_no_other_fixed_place_is_better_than_the_best(head: str, scenes: ArrayImages) -> None:
+    torch.manual_seed(0)
+    networks = frozen(
+        GlanceFocusClassifier(ClassifierSpec(encoder="small_resnet", patch_size=32, num_glimpses=3, head=head), 10)
+    )
+
+    best = best_fixed_places(networks, scenes, grid=3, batch_size=7).places
+
+    merits = {}
+    for step in (1, 2):
+        for place in grid_locations(3):
+            record = evaluate(networks, scenes, FixedPlacesPolicy(torch.stack([*best[: step - 1], place, *best])))
+            right = (record.prediction[:, step] == record.label).sum()
+            merits[tuple(place.tolist())] = (right, record.label_probability[:, step].mean())
+        chosen = merits.pop(tuple(best[step - 1].tolist()))
+        assert all(right <= chosen[0] for right, _ in merits.values())
+        assert all(chance <= chosen[1] + 1e-5 for right, chance in merits.values() if right == chosen[0])
 
 
 class _OnePlace(BaselinePolicy):

@@ -9,13 +9,18 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 import agents.algorithms.stage2
+from agents.evaluation.fixed_places import best_fixed_places
+from agents.evaluation.metrics import accuracy_by_step
 from agents.evaluation.record import load_record, save_record
 from agents.recognition.recognizer import Recognizer
+from agents.runs.images import open_images
+from agents.runs.loaded import load_run
 from agents.runs.log import RunLog, curve
 from agents.runs.metrics_file import read_metrics
 from agents.runs.pipeline import Pipeline
@@ -226,7 +231,20 @@ def test_only_some_policies_are_evaluated(run: Path, tmp_path: Path, capsys: pyt
     assert list(metrics["accuracy"]) == list(metrics["pointing_game"]) == ["random", "learned"]
     assert main(["plot", str(run), "--out", str(tmp_path / "plots"), "--quiet"]) == 0
     assert main(["evaluate", str(run), "--quiet", "--set", "oracle_grid=0"]) == 0
-    assert "oracle" not in read_metrics(run)["accuracy"]
+    assert "oracle" not in read_metrics(run)["accuracy"] and "best_fixed_place" in read_metrics(run)["accuracy"]
+    assert main(["evaluate", str(run), "--quiet", "--set", "fixed_place_grid=0"]) == 0
+    assert "best_fixed_place" not in read_metrics(run)["accuracy"] and read_metrics(run)["fixed_places"] is None
+
+
+def test_the_best_fixed_places_are_found_on_other_images(finished: Path) -> None:
+    run, metrics = load_run(finished), read_metrics(finished)
+    found = best_fixed_places(run.classifier, open_images(run.config.data, "val"))
+
+    assert metrics["fixed_places"] == found.places.tolist()
+    record = load_record(finished / "evaluation" / "best_fixed_place.safetensors")
+    assert np.allclose(record.location, found.places.numpy())
+    assert accuracy_by_step(record) == metrics["accuracy"]["best_fixed_place"]
+    assert "<td>best-fixed-place</td>" in (finished / "report.html").read_text()
 
 
 def test_a_run_without_an_oracle_has_a_report(tmp_path: Path) -> None:
@@ -242,6 +260,14 @@ def test_a_run_without_an_oracle_has_a_report(tmp_path: Path) -> None:
         (["--policies", "random"], "the policies lack 'learned'; add it"),
         (["--policies", "learned", "best"], "policy 'best' is unknown; pass some of random, centre_corner"),
         (["--policies", "learned", "oracle", "--set", "oracle_grid=0"], "oracle_grid is 0; set oracle_grid=9"),
+        (
+            ["--policies", "learned", "best_fixed_place", "--set", "fixed_place_grid=0"],
+            "fixed_place_grid is 0; set fixed_place_grid=5 to evaluate best_fixed_place",
+        ),
+        (
+            ["--set", "fixed_place_grid=1"],
+            "fixed_place_grid=1; pass 2 or more, or 0 to leave the best fixed places out",
+        ),
         (["--set", "stage3.lr=1"], "config stage3.lr changes nothing about a run that is trained"),
         (["--set", "stage2.options.gamma=0.5"], "stage2.options.gamma changes nothing about a run that is trained"),
     ],

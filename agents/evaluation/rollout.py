@@ -45,7 +45,7 @@ def evaluate(
     Returns:
         A record of N images.
     """
-    chosen = _evenly_spread(len(source), max_images)
+    chosen = evenly_spread(len(source), max_images)
     batches: list[dict[str, np.ndarray]] = []
     generator = torch.Generator().manual_seed(0)  # of random first looks: the same for all policies
     for indices in chosen.split(batch_size):
@@ -61,7 +61,8 @@ def evaluate(
     )
 
 
-def _evenly_spread(length: int, most: int | None) -> Tensor:
+def evenly_spread(length: int, most: int | None) -> Tensor:
+    """Indices of all of `length` images, or of `most` of them spread over the whole, int64."""
     count = min(length, most or length)
     return torch.arange(count) * length // count
 
@@ -103,7 +104,7 @@ def final_accuracy(
     Returns:
         The accuracy, in [0, 1].
     """
-    chosen, right = _evenly_spread(len(source), max_images), 0
+    chosen, right = evenly_spread(len(source), max_images), 0
     generator = torch.Generator().manual_seed(0)
     for indices in chosen.split(batch_size):
         batch = source.fetch(indices)
@@ -148,7 +149,7 @@ def full_resolution_accuracy(
     """
     network.eval()
     device = network.device
-    right, chosen = 0, _evenly_spread(len(source), max_images)
+    right, chosen = 0, evenly_spread(len(source), max_images)
     for indices in chosen.split(batch_size):
         batch = source.fetch(indices)
         right += int((network(batch.images.to(device)).argmax(dim=1).cpu() == batch.labels).sum())

@@ -57,6 +57,21 @@ class CentreCornerPolicy(BaselinePolicy):
         return places[visited % len(places)], state
 
 
+class FixedPlacesPolicy(BaselinePolicy):
+    """The same places in every image, one for each look since the first; then they begin again.
+
+    Args:
+        places: (L, 2) locations in [0, 1], (row, col).
+    """
+
+    def __init__(self, places: Tensor) -> None:
+        self.places = places
+
+    def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
+        """See `LookPolicy.__call__`."""
+        return self.places.to(view.step.device)[(view.step - 1) % len(self.places)], state
+
+
 class OraclePolicy(BaselinePolicy):
     """Tries a grid of locations at every step and takes the one with the highest probability of the true label.
 

@@ -201,6 +201,8 @@ class RunConfig:
             reward.
         oracle_grid: locations along each axis that the oracle tries; 0 leaves the oracle out of the evaluation, which
             takes hours with large networks.
+        fixed_place_grid: locations along each axis among which the best fixed places are chosen, on the images that
+            thresholds are found on; 0 leaves that baseline out.
     """
 
     data: DataSpec
@@ -216,6 +218,7 @@ class RunConfig:
     seed: int = 0
     device: str = "cpu"
     oracle_grid: int = 9
+    fixed_place_grid: int = 5
 
     def __post_init__(self) -> None:
         if self.start is None and (self.initialization is None or self.stage1 is None):
@@ -229,6 +232,7 @@ class RunConfig:
         check_least(self, 1, "rounds")
         if self.rounds > 1 and self.stage3.epochs == 0:
             raise ValueError(f"rounds={self.rounds} with stage3.epochs=0; pass 1 round, or some epochs of stage III")
-        check_least(self, 0, "seed", "oracle_grid")
-        if self.oracle_grid == 1:
-            raise ValueError(f"oracle_grid={self.oracle_grid}; pass 2 or more, or 0 to leave the oracle out")
+        check_least(self, 0, "seed", "oracle_grid", "fixed_place_grid")
+        for name, baseline in (("oracle_grid", "the oracle"), ("fixed_place_grid", "the best fixed places")):
+            if getattr(self, name) == 1:
+                raise ValueError(f"{name}=1; pass 2 or more, or 0 to leave {baseline} out")

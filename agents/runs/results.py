@@ -11,10 +11,17 @@ import numpy as np
 
 from agents.evaluation.budgets import adaptive_figures
 from agents.evaluation.diagnostics import diagnose
+from agents.evaluation.fixed_places import best_fixed_places
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, save_record
 from agents.evaluation.rollout import cumulative_multiply_adds, evaluate, full_resolution_accuracy
-from agents.policies.baselines import FIXED_POLICIES, CentreCornerPolicy, OraclePolicy, RandomPolicy
+from agents.policies.baselines import (
+    FIXED_POLICIES,
+    CentreCornerPolicy,
+    FixedPlacesPolicy,
+    OraclePolicy,
+    RandomPolicy,
+)
 from agents.policies.protocol import LookPolicy
 from agents.runs.config import RunConfig
 from agents.runs.fingerprint import networks_fingerprint
@@ -30,9 +37,12 @@ from classifiers.networks.costs import encoder_cost
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.size_histories import mean_by_step
 
-POLICIES = ("random", "centre_corner", "learned", "oracle")
+POLICIES = ("random", "centre_corner", "best_fixed_place", "learned", "oracle")
 """The policies that are compared, in the order of the table."""
 
+
+_NEED_GRIDS = {"oracle": "oracle_grid", "best_fixed_place": "fixed_place_grid"}
+"""The policies that choose among the places of a grid, and its setting; 0 leaves them out."""
 
 CALIBRATION_IMAGES = 5000
 """Maximum number of images that thresholds are found on."""
@@ -55,11 +65,12 @@ def evaluate_run(
         files: where the records go.
         reporter: shows progress.
         split: the images to report on.
-        policies: which of `POLICIES`, the learned one always; None takes all, the oracle unless `oracle_grid` is 0.
+        policies: which of `POLICIES`, the learned one always; None takes all, except those whose grid is 0.
 
     Returns:
         `accuracy` by policy and step; `pointing_game` by policy (within the first 1, ..., T - 1 focuses; None without
-        boxes); `multiply_adds`; `full_resolution_accuracy`; the number of `images`; `adaptive`, which is what
+        boxes); `multiply_adds`; `full_resolution_accuracy`; the number of `images`; `fixed_places`, the T - 1 places of
+        `best_fixed_place`, (row, col) in [0, 1] (None without it); `adaptive`, which is what
         `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on, or
         patches have several sizes); `diagnostics`, see `_diagnostics`; and `networks`, the fingerprint of the networks
         that were evaluated. With several patch sizes, accuracies and costs are means over the size histories.
@@ -72,7 +83,8 @@ def evaluate_run(
     chosen = chosen_policies(run.config, policies)
     fingerprint, network, source = networks_fingerprint(run.config, files.path), run.full_resolution, images(split)
     check_classes(run.class_names, source, str(files.path))
-    records = compare_policies(run, source, reporter, chosen)
+    fixed = _best_fixed_places(run, images, split, reporter) if "best_fixed_place" in chosen else None
+    records = compare_policies(run, source, reporter, chosen, fixed)
     costs = multiply_adds(run.classifier, run.policy.multiply_adds, network, source.image_size)
     metrics: dict[str, Any] = {
         "accuracy": {name: accuracy_by_step(record) for name, record in records.items()},
@@ -80,6 +92,7 @@ def evaluate_run(
         "multiply_adds": costs,
         "full_resolution_accuracy": None if network is None else full_resolution_accuracy(network, source),
         "images": len(source),
+        "fixed_places": None if fixed is None else fixed.places.tolist(),
         "adaptive": None,
         "diagnostics": _diagnostics(records, run.config, files),
         "networks": fingerprint,
@@ -129,17 +142,18 @@ def chosen_policies(config: RunConfig, policies: Collection[str] | None = None) 
         policies: names to choose from `POLICIES`; None takes all that the config allows.
 
     Raises:
-        ConfigError: if a name is unknown, the learned policy is missing, or the oracle has no grid.
+        ConfigError: if a name is unknown, the learned policy is missing, or the grid of one is 0.
     """
     if policies is None:
-        return tuple(name for name in POLICIES if name != "oracle" or config.oracle_grid)
+        return tuple(name for name in POLICIES if name not in _NEED_GRIDS or getattr(config, _NEED_GRIDS[name]))
     unknown = [name for name in policies if name not in POLICIES]
     if unknown:
         raise ConfigError(f"policy {shortened(repr(unknown[0]))} is unknown; pass some of {', '.join(POLICIES)}")
     if "learned" not in policies:
         raise ConfigError("the policies lack 'learned'; add it: thresholds and pictures are made with it")
-    if "oracle" in policies and not config.oracle_grid:
-        raise ConfigError("oracle_grid is 0; set oracle_grid=9 to evaluate the oracle, or leave it out")
+    for name, grid in _NEED_GRIDS.items():
+        if name in policies and not getattr(config, grid):
+            raise ConfigError(f"{grid} is 0; set {grid}={getattr(RunConfig, grid)} to evaluate {name}, or leave it out")
     return tuple(name for name in POLICIES if name in policies)
 
 
@@ -158,8 +172,28 @@ def _calibrate(run: LoadedRun, images: RunImages, split: str, reporter: Reporter
     return _evaluate(run, source, "calibration", run.policy, reporter, CALIBRATION_IMAGES)
 
 
+def _best_fixed_places(run: LoadedRun, images: RunImages, split: str, reporter: Reporter) -> FixedPlacesPolicy | None:
+    """Chosen on images that are not reported on; None if there are none."""
+    try:
+        source = images.calibration(split)
+    except FileNotFoundError as error:
+        reporter.note(f"{error}; the best fixed places are not computed")
+        return None
+    advance = reporter.track("choosing fixed places")
+    return best_fixed_places(
+        run.classifier,
+        source,
+        grid=run.config.fixed_place_grid,
+        on_progress=lambda done, total: advance(done, total, {}),
+    )
+
+
 def compare_policies(
-    run: LoadedRun, source: ImageSource, reporter: Reporter, names: Collection[str]
+    run: LoadedRun,
+    source: ImageSource,
+    reporter: Reporter,
+    names: Collection[str],
+    fixed: FixedPlacesPolicy | None = None,
 ) -> dict[str, EvaluationRecord]:
     """Evaluates policies on the same images.
 
@@ -168,6 +202,7 @@ def compare_policies(
         source: held-out images.
         reporter: shows progress.
         names: some of `POLICIES`.
+        fixed: the best fixed places, chosen on other images; None leaves them out.
 
     Returns:
         A record for each name.
@@ -178,7 +213,9 @@ def compare_policies(
         "learned": lambda: run.policy,
         "oracle": lambda: OraclePolicy(run.classifier, run.config.oracle_grid),
     }
-    return {name: _evaluate(run, source, name, policies[name](), reporter) for name in names}
+    if fixed is not None:
+        policies["best_fixed_place"] = lambda: fixed
+    return {name: _evaluate(run, source, name, policies[name](), reporter) for name in names if name in policies}
 
 
 def _evaluate(

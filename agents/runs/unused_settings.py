@@ -18,7 +18,10 @@ from gfnet_env import EpisodeSpec
 
 _SEQUENCE_SETTINGS = ("head_lr", "global_lr", "regularization")  # of f_C and the sequence loss, Eq. (6)
 
-EVALUATION_SETTINGS = ("data", "device", "seed", "oracle_grid", *(f"classifier.{name}" for name in ADJUSTABLE))
+EVALUATION_SETTINGS = (
+    *("data", "device", "seed", "oracle_grid", "fixed_place_grid"),
+    *(f"classifier.{name}" for name in ADJUSTABLE),
+)
 """The settings, values or groups, that evaluations and pictures of a trained run depend on."""
 
 

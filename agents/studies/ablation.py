@@ -30,7 +30,7 @@ _FILES = (CONFIGS / "ablations").glob("*.yaml")
 ABLATIONS = tuple(sorted((path.stem for path in _FILES), key=lambda name: (name != "full", name)))
 """Names of the shipped ablations, starting with the one that all others modify."""
 
-_EVALUATION = Stage("evaluation", lambda config: ("data", "oracle_grid"), ("metrics.json",))
+_EVALUATION = Stage("evaluation", lambda config: ("data", "oracle_grid", "fixed_place_grid"), ("metrics.json",))
 _STAGES = (*STAGES, _EVALUATION)
 
 
