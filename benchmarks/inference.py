@@ -234,7 +234,7 @@ def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
         raise ValueError(f"{folder}: pass --budget, and a run that has a full-resolution network")
     if options.device != run.config.device:
         raise ValueError(f"{folder} is a run on {run.config.device}; pass --device {run.config.device}")
-    source = open_images(run.config.data, "test")
+    source = open_images(run.config, "test")
     images = source.fetch(torch.arange(min(options.images, len(source)))).images.to(options.device)
     encoder = run.full_resolution.encoder
     network_cost = encoder_cost(encoder, run.config.data.image_size, with_classifier=True)

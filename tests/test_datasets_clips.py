@@ -278,7 +278,7 @@ def test_bad_videos_are_one_sentence(tmp_path: Path) -> None:
 def test_settings_are_checked_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="num_frames=0; pass 1 or more frames"):
         VideoFolder(num_frames=0)
-    with pytest.raises(ValueError, match="root is missing; pass the folder of the data set"):
+    with pytest.raises(ValueError, match=r"root is missing; pass --set data\.root=FOLDER, the"):
         Jester().open("train")
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         Jester(root="nowhere").open("train")

@@ -32,7 +32,7 @@ def test_a_clip_depends_on_spec_split_and_index_alone() -> None:
 
 
 def test_every_class_is_drawn_about_as_often() -> None:
-    small = GestureSpec(height=66, width=66, min_diameter_px=8, max_diameter_px=10, num_distractors=0)
+    small = GestureSpec(height=66, width=66, min_diameter_px=8, max_diameter_px=10, max_distractors=0)
 
     counts = np.bincount([draw_gesture(small, "train", index).label for index in range(400)], minlength=8)
 
@@ -105,8 +105,8 @@ def test_an_environment_on_gestures() -> None:
 def test_settings_out_of_range_are_one_sentence() -> None:
     with pytest.raises(ValueError, match="min_diameter_px=30, max_diameter_px=28; pass 8 <= min_diameter_px"):
         GestureSpec(min_diameter_px=30)
-    with pytest.raises(ValueError, match="num_distractors=6; pass 0 to 5"):
-        GestureSpec(num_distractors=6)
+    with pytest.raises(ValueError, match="max_distractors=6; pass 0 to 5"):
+        GestureSpec(max_distractors=6)
     with pytest.raises(ValueError, match="neither may be negative; pass 0 or more"):
         GestureSpec(seed=-1)
     with pytest.raises(ValueError, match="frames of 64x160 are too small for discs of 28 pixels; pass at least 120"):

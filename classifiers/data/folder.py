@@ -168,7 +168,7 @@ def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | Non
         if on_progress is not None:
             on_progress(int(indices[-1]) + 1, len(source))
     images, labels, boxes = (torch.cat([getattr(part, name) for part in parts]) for name in Batch._fields)
-    return ArrayImages(images, labels, boxes, source.class_names, source.num_skipped)
+    return ArrayImages(images, labels, boxes, source.class_names, source.num_skipped, source.num_short)
 
 
 def image_files(folder: Path) -> list[Path]:
