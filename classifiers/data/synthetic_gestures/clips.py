@@ -5,8 +5,8 @@ sideways in one of eight ways: the class. The others have other colours, and pat
 
 - Only the order of the frames tells the class. In each way, the stripes take the same eight places, each of them once,
   and the first is random.
-- A glance does not tell it: stripes have a period of 4 pixels, so they average out when 4x4 pixels become one. The
-  glance shows where the red disc is. Discs float in directions that have nothing to do with their patterns.
+- A glance of 24x24 pixels does not tell it: stripes have a period of 4 pixels, so they average out when 4x4 pixels
+  become one. It shows where the red disc is. Discs float in directions that have nothing to do with their patterns.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ class GestureSpec:
     """
 
     height: int = 96
-    width: int = 128
+    width: int = 96
     min_diameter_px: int = 16
     max_diameter_px: int = 20
     max_distractors: int = 3
