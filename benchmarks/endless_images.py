@@ -22,6 +22,12 @@ class EndlessImages(SourceDefaults):
     def __init__(self, few: ArrayImages, count: int = COUNT) -> None:
         self._few, self._count = few, count
         self.class_names, self.image_size = few.class_names, few.image_size
+        self._num_frames = few.num_frames
+
+    @property
+    def num_frames(self) -> int | None:
+        """See `ImageSource.num_frames`."""
+        return self._num_frames
 
     def __len__(self) -> int:
         return self._count
@@ -31,16 +37,20 @@ class EndlessImages(SourceDefaults):
         return self._few.fetch(indices % len(self._few))
 
 
-def noise_images(image_size: tuple[int, int], num_classes: int, count: int = 512) -> ArrayImages:
+def noise_images(
+    image_size: tuple[int, int], num_classes: int, count: int = 512, num_frames: int | None = None
+) -> ArrayImages:
     """Images of noise.
 
     Args:
         image_size: (H, W) in pixels.
         num_classes: number of labels, which take turns.
         count: number of images.
+        num_frames: frames of clips; None makes images.
     """
+    frames = () if num_frames is None else (num_frames,)
     return ArrayImages(
-        torch.randint(0, 256, (count, 3, *image_size), dtype=torch.uint8),
+        torch.randint(0, 256, (count, *frames, 3, *image_size), dtype=torch.uint8),
         torch.arange(count) % num_classes,
         torch.zeros(count, 4, dtype=torch.int64),
         nameless_classes(num_classes),

@@ -33,6 +33,7 @@ CONFIGS = {
     "resnet50": "resnet50_96",
     "mobilenetv3": "mobilenetv3_large_100_96",
     "small_resnet": "synthetic_signs",
+    "tsm8_small_resnet": "synthetic_gestures",
 }
 _COMPILE = {"both": (False, True), "yes": (True,), "no": (False,)}
 
@@ -72,9 +73,11 @@ def measure(name: str, reward: str, is_compiled: bool, num_envs: int, rounds: in
     """Times one network with one reward."""
     config = with_few_envs(load_config(CONFIGS[name], [f"stage2.episode.reward={reward}"]), num_envs)
     torch.manual_seed(0)
-    num_classes = 1000 if config.data.kind == "image_folder" else 10
+    names, frames = config.data.collection.class_names(), config.classifier.num_frames
+    num_classes = 1000 if names is None else len(names)
     classifier = frozen(GlanceFocusClassifier(config.classifier, num_classes).eval(), compile=is_compiled)
-    images = EndlessImages(noise_images(config.data.image_size, num_classes), config.data.num_train or COUNT)
+    few = noise_images(config.data.image_size, num_classes, num_frames=frames)
+    images = EndlessImages(few, config.data.num_train or COUNT)
     library = build_encoder(config.classifier.encoder, num_classes).eval()
     forwards = {"bare": _Forwards(classifier, config, num_envs), "library": _Forwards(library, config, num_envs)}
     seconds: dict[str, list[float]] = {kind: [] for kind in forwards}
@@ -105,8 +108,12 @@ class _Forwards:
         self._global: Encoder = networks.global_encoder if is_classifier else networks
         episode = config.stage2.episode
         samples = episode.reward_samples if episode.reward == "contrastive" else 0
-        self._patches = _pixels((1 + samples) * num_envs, config.classifier.patch_size)
-        self._glances = _pixels(num_envs, config.classifier.glance_side)
+        self._patches = self._pixels((1 + samples) * num_envs, config.classifier.patch_size)
+        self._glances = self._pixels(num_envs, config.classifier.glance_side)
+
+    def _pixels(self, count: int, side: int) -> Tensor:
+        shape = self._local.blank((side, side)).shape[1:]
+        return torch.randint(0, 256, (count, *shape), dtype=torch.uint8)
 
     @torch.inference_mode()
     def __call__(self, steps: int, episodes: int) -> None:
@@ -114,10 +121,6 @@ class _Forwards:
             self._local.encode_pixels(self._patches)
         for start in range(0, episodes, len(self._glances)):
             self._global.encode_pixels(self._glances[: episodes - start])
-
-
-def _pixels(count: int, side: int) -> Tensor:
-    return torch.randint(0, 256, (count, 3, side, side), dtype=torch.uint8)
 
 
 def _ratio(times: list[float], of: list[float]) -> float:

@@ -121,7 +121,7 @@ def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
     device = torch.device(options.device)
     both = papers_sides(CASES[name], options.images, device) if name in CASES else runs_sides(Path(name), options)
     local, patch = both.ours.classifier.local_encoder, (both.ours.classifier.spec.patch_size,) * 2
-    patches = varied_images(both.ours.batch_size, patch).to(device)
+    patches = varied_images(both.ours.batch_size, patch, local.num_frames).to(device)
     for count in (both.ours.batch_size, 1):  # the first call compiles
         both.ours.predict(both.images[:count])
         _encode(local, patches[:count])
@@ -234,7 +234,7 @@ def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
         raise ValueError(f"{folder}: pass --budget, and a run that has a full-resolution network")
     if options.device != run.config.device:
         raise ValueError(f"{folder} is a run on {run.config.device}; pass --device {run.config.device}")
-    source = open_images(run.config.data, "test")
+    source = open_images(run.config, "test")
     images = source.fetch(torch.arange(min(options.images, len(source)))).images.to(options.device)
     encoder = run.full_resolution.encoder
     network_cost = encoder_cost(encoder, run.config.data.image_size, with_classifier=True)
@@ -242,8 +242,10 @@ def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
     return Sides(encoder, network_cost, ours, images)
 
 
-def varied_images(count: int, size: tuple[int, int]) -> Tensor:
-    """(N, 3, H, W) uint8: smooth blotches with noise, so that random networks can tell them apart."""
+def varied_images(count: int, size: tuple[int, int], num_frames: int | None = None) -> Tensor:
+    """(N, 3, H, W) uint8: smooth blotches with noise, so that random networks can tell them apart; likewise clips."""
+    if num_frames is not None:
+        return varied_images(count * num_frames, size).unflatten(0, (count, num_frames))
     generator = torch.Generator().manual_seed(0)
     blotches = torch.rand(count, 3, 6, 6, generator=generator)
     large = nn.functional.interpolate(blotches, size=size, mode="bilinear")

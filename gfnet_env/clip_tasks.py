@@ -1,4 +1,4 @@
-"""Recorded clips and a classifier of their classes."""
+"""Clips, recorded or drawn, and a classifier of their classes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,43 @@ from classifiers.data.clips.collections import (
     VideoFolder,
 )
 from classifiers.data.prefetch import Prefetcher
+from classifiers.data.synthetic_gestures.clips import CLASS_NAMES, GestureSpec
+from classifiers.data.synthetic_gestures.source import GestureClips
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import frozen
 from gfnet_env.tasks import ClassifierLike, Task, file_settings, resolve_classifier
+
+SHIPPED_GESTURES_RUN = Path(__file__).parent / "weights_gestures"
+"""Networks of the embedded task of clips, shipped with the package: the baseline and those of stage I."""
+
+
+def synthetic_gestures_task(
+    *,
+    classifier: ClassifierLike | None = None,
+    split: str = "train",
+    num_clips: int = 2000,
+    gestures: GestureSpec | None = None,
+    draw_threads: int | None = None,
+    device: str = "cpu",
+    compile: bool = False,
+) -> Task:
+    """The embedded task of clips: drawn ones, in which only a small disc's motion tells the class; no download.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        split: `"train"`, `"val"` or `"test"`.
+        num_clips: clips of the split, each drawn when it is looked at.
+        gestures: what they look like.
+        draw_threads: threads that draw in advance; None takes one for each core.
+        device: where the classifier runs.
+        compile: whether to compile its encoders.
+
+    Returns:
+        The task.
+    """
+    networks = resolve_classifier(SHIPPED_GESTURES_RUN if classifier is None else classifier, class_names=CLASS_NAMES)
+    source = GestureClips(gestures or GestureSpec(), split, num_clips)
+    return Task(Prefetcher(source, draw_threads), frozen(networks.to(usable_device(device)), compile=compile))
 
 
 def recorded_clips_task(

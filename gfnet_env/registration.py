@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 
 from classifiers.networks.spec import ADJUSTABLE
-from gfnet_env.clip_tasks import CLIP_COLLECTIONS, recorded_clips_task
+from gfnet_env.clip_tasks import CLIP_COLLECTIONS, recorded_clips_task, synthetic_gestures_task
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.imagenet import imagenet_task
@@ -27,6 +27,7 @@ TASKS: dict[str, Callable[..., Task]] = {
     "GFNet-SyntheticSignsHard-v0": synthetic_signs_hard_task,
     "GFNet-ImageFolder-v0": image_folder_task,
     "GFNet-ImageNet-v0": imagenet_task,
+    "GFNet-SyntheticGestures-v0": synthetic_gestures_task,
     **{env_id: functools.partial(recorded_clips_task, kind) for env_id, kind in CLIP_COLLECTIONS.items()},
 }
 """What makes each id's images and classifier; `gym.make` takes its keyword arguments, too."""

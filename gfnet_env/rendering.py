@@ -61,9 +61,9 @@ def render_rows(dynamics: GlanceFocusDynamics, rows: Iterable[int]) -> list[np.n
 
 
 def _render(dynamics: GlanceFocusDynamics, row: int) -> np.ndarray:
-    images = _shown(dynamics.images[row])
+    images = shown_frames(dynamics.images[row])
     scale = max(1, -(-_MIN_SIDE // min(images[0].size)))
-    whole = _side_by_side(images, (images[0].width * scale, images[0].height * scale))
+    whole = side_by_side(images, (images[0].width * scale, images[0].height * scale))
     strip_side = max(48, (whole.height - dynamics.num_glimpses * (_CAPTION + _MARGIN)) // dynamics.num_glimpses)
     frame_height = max(whole.height, dynamics.num_glimpses * (strip_side + _CAPTION + _MARGIN))
     strip_width = strip_side * len(images)
@@ -103,7 +103,7 @@ def _draw_strip(
     draw = ImageDraw.Draw(frame)
     for step in range(dynamics.trace.steps[row]):
         left, top = corner[0], corner[1] + step * (side + _CAPTION + _MARGIN)
-        seen = _side_by_side(_seen(dynamics, row, step), (side, side))
+        seen = side_by_side(_seen(dynamics, row, step), (side, side))
         colour = _colour(dynamics, row, step)
         draw.text((left, top), _step_text(dynamics, row, step), fill=colour, font=font(14))
         frame.paste(seen, (left, top + _CAPTION))
@@ -111,15 +111,30 @@ def _draw_strip(
         draw.rectangle((left, top + _CAPTION, *bottom_right), outline=colour, width=2)
 
 
-def _shown(pixels: Tensor) -> list[Image.Image]:
-    """An image (3, H, W) as one picture, a clip (F, 3, H, W) as up to four, evenly spaced in time."""
+def shown_frames(pixels: Tensor) -> list[Image.Image]:
+    """The pictures that show an image or a clip.
+
+    Args:
+        pixels: an image (3, H, W) or a clip (F, 3, H, W), uint8.
+
+    Returns:
+        One picture of an image, up to four of a clip, evenly spaced in time.
+    """
     frames = pixels[None] if pixels.ndim == 3 else pixels
     chosen = torch.linspace(0, len(frames) - 1, min(len(frames), _MOST_FRAMES)).round().long()
     return [Image.fromarray(frame.permute(1, 2, 0).cpu().numpy()) for frame in frames[chosen.to(frames.device)]]
 
 
-def _side_by_side(pictures: list[Image.Image], size: tuple[int, int]) -> Image.Image:
-    """Pictures in a row, each resized to (width, height)."""
+def side_by_side(pictures: list[Image.Image], size: tuple[int, int]) -> Image.Image:
+    """Pictures in a row.
+
+    Args:
+        pictures: one or more.
+        size: (width, height) in pixels that each is resized to.
+
+    Returns:
+        The row.
+    """
     row = Image.new("RGB", (len(pictures) * size[0], size[1]))
     for index, picture in enumerate(pictures):
         row.paste(picture.resize(size, Image.Resampling.NEAREST), (index * size[0], 0))
@@ -133,7 +148,7 @@ def _seen(dynamics: GlanceFocusDynamics, row: int, step: int) -> list[Image.Imag
         pixels = dynamics.classifier.first_input(image, location)
     else:
         pixels = dynamics.classifier.patches(image, location, size=int(dynamics.trace.size[row, step - 1]))
-    return _shown(pixels[0].clamp(0, 255).to(torch.uint8))
+    return shown_frames(pixels[0].clamp(0, 255).to(torch.uint8))
 
 
 def _location(dynamics: GlanceFocusDynamics, row: int, step: int) -> Tensor | None:

@@ -143,9 +143,9 @@ def _add_use_of_runs(add: Add) -> None:
     )
     render.add_argument("--out", type=Path, help="a .png or .gif file, RUN/glimpses.png if left out")
 
-    predict = add("predict", "recognise image files and show where the policy looked")
+    predict = add("predict", "recognise image files or clips and show where the policy looked")
     predict.add_argument("run", type=Path, help="the run's folder")
-    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="image files, or folders of them")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files or folders: images, or clips")
     predict.add_argument(
         "--on-error",
         choices=UNREADABLE,

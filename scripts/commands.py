@@ -40,7 +40,7 @@ from gfnet_env import TASKS
 from scripts.console import PlainConsole
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
 from scripts.plots import leaderboard_plot, save_figure, save_plots
-from scripts.predictions import files_to_predict, prediction_rows, prediction_table, save_pictures
+from scripts.predictions import files_to_predict, kind_of_input, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
 from scripts.report import budget_table, collapse_warning, cost_table, summary_lines, terminal_table, write_report
 
@@ -82,7 +82,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
         before = known_metrics(options.run) if is_kept else {}
         run, files = load_networks(config, options.run), RunFolder(options.run)
         with TerminalReporter(console, quiet=options.quiet) as reporter:
-            images = RunImages(config.data, reporter)
+            images = RunImages(config, reporter)
             metrics = evaluate_run(run, images, files, reporter, split=options.split, policies=options.policies)
         if is_kept:
             write_json(files.metrics, {**before, **metrics})
@@ -103,7 +103,7 @@ def render(options: argparse.Namespace, console: Console) -> None:
     if out.suffix not in (".png", ".gif"):
         raise ValueError(f"--out {out} ends in {out.suffix or 'nothing'}; pass a .png or .gif file")
     run = load_networks(_run_config(options), options.run)
-    source = open_images(run.config.data, options.split)
+    source = open_images(run.config, options.split)
     check_classes(run.class_names, source, str(options.run))
     indices = options.images or easy_and_hard(load_run_record(run.config, options.run, "learned"), 6)
     episodes = [list(episode_frames(run, source, index)) for index in indices]
@@ -188,21 +188,25 @@ def benchmark(options: argparse.Namespace, console: Console) -> None:
 
 
 def predict(options: argparse.Namespace, console: Console) -> None:
-    """Classifies image files, each with as many looks as it needs."""
+    """Classifies image files or clips, each with as many looks as it needs."""
     recognizer = _recognizer(options)
-    files = files_to_predict(options.images)
+    kind = kind_of_input(recognizer)
+    files = files_to_predict(options.images, clips=recognizer.num_frames is not None)
     skipped: set[Path] = set()
+    short: set[Path] = set()
 
     def note(path: Path, error: UnreadableImageError) -> None:
         if options.on_error == "raise" or (options.on_error is None and path in options.images):
             raise error
         skipped.add(path)
 
-    found = recognizer.predict_files(files, note)
+    found = recognizer.predict_files(files, note, lambda path, length: short.add(path))
     files = [path for path in files if path not in skipped]
     if skipped:
-        names = ", ".join(str(path) for path in sorted(skipped)[:3]) + (", ..." if len(skipped) > 3 else "")
-        PlainConsole(stderr=True).print(f"gfnet: skipped {len(skipped)} unreadable images: {names}")
+        PlainConsole(stderr=True).print(f"gfnet: skipped {len(skipped)} unreadable {kind}: {_some(skipped)}")
+    if short:
+        frames = f"fewer than {recognizer.num_frames} frames, some of which were repeated"
+        PlainConsole(stderr=True).print(f"gfnet: {len(short)} clips have {frames}: {_some(short)}")
     if options.pictures is not None:
         save_pictures(options.pictures, recognizer, files, found)
     if options.json:
@@ -211,6 +215,10 @@ def predict(options: argparse.Namespace, console: Console) -> None:
     console.print(prediction_table(recognizer, files, found, num_skipped=len(skipped)))
     if options.pictures is not None:
         console.print(f"{len(files)} pictures in {options.pictures}")
+
+
+def _some(paths: set[Path]) -> str:
+    return ", ".join(str(path) for path in sorted(paths)[:3]) + (", ..." if len(paths) > 3 else "")
 
 
 def export(options: argparse.Namespace, console: Console) -> None:

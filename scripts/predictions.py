@@ -11,10 +11,11 @@ from PIL import Image, ImageDraw
 from rich.table import Table
 
 from agents.recognition.recognizer import Recognition, Recognizer
+from classifiers.data.clips.recordings import find_clips
 from classifiers.data.decoding import EXTENSIONS
 from classifiers.data.folder import image_files
 from classifiers.networks.geometry import top_left_px
-from gfnet_env.rendering import draw_patch, font
+from gfnet_env.rendering import draw_patch, font, shown_frames, side_by_side
 from scripts.console import printable
 from scripts.episodes import save_png
 
@@ -23,11 +24,12 @@ _LEAST_SIDE = 384
 _LONGEST_STEM = 60  # characters of a file's name that its picture keeps: a name has at most 255 bytes
 
 
-def files_to_predict(paths: list[Path]) -> list[Path]:
+def files_to_predict(paths: list[Path], *, clips: bool = False) -> list[Path]:
     """Files as they are named, and the image files of folders at any depth, in order.
 
     Args:
         paths: files and folders.
+        clips: whether to look for clips: videos, and folders that hold images, which are frames.
 
     Returns:
         The files.
@@ -36,19 +38,22 @@ def files_to_predict(paths: list[Path]) -> list[Path]:
         FileNotFoundError: if there is no such path.
         ValueError: if a folder holds no image, or a path is neither a regular file nor a folder.
     """
+    wanted = "a video, a folder of frames or a folder of these" if clips else "an image or a folder of images"
     files: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = image_files(path)
+            inside = find_clips(path) if clips else image_files(path)
+            if not inside and clips:
+                raise ValueError(f"{path} holds no video and no frame; pass {wanted}")
             if not inside:
                 raise ValueError(f"{path} holds no image; pass one with {', '.join(sorted(EXTENSIONS))} files")
             files.extend(inside)
         elif path.is_file():
             files.append(path)
         elif path.exists():
-            raise ValueError(f"{path} is neither a regular file nor a folder; pass an image or a folder of images")
+            raise ValueError(f"{path} is neither a regular file nor a folder; pass {wanted}")
         else:
-            raise FileNotFoundError(f"{path} does not exist; pass an image or a folder of images")
+            raise FileNotFoundError(f"{path} does not exist; pass {wanted}")
     return files
 
 
@@ -78,15 +83,20 @@ def prediction_table(recognizer: Recognizer, files: list[Path], found: Recogniti
     for row in prediction_rows(recognizer, files, found):
         cells = (row["class"], f"{row['confidence']:.3f}", str(row["steps"]), f"{row['multiply_adds']:,}")
         table.add_row(row["file"], *cells)
-    mean = found.multiply_adds.mean()
-    table.caption = f"{len(files)} images, {found.step.mean():.2f} steps and {mean:,.0f} multiply-adds on average"
+    mean, kind = found.multiply_adds.mean(), kind_of_input(recognizer)
+    table.caption = f"{len(files)} {kind}, {found.step.mean():.2f} steps and {mean:,.0f} multiply-adds on average"
     if num_skipped:
-        table.caption += f"; {num_skipped} unreadable images skipped"
+        table.caption += f"; {num_skipped} unreadable {kind} skipped"
     return table
 
 
+def kind_of_input(recognizer: Recognizer) -> str:
+    """What a recogniser takes, in the plural."""
+    return "images" if recognizer.num_frames is None else "clips"
+
+
 def save_pictures(folder: Path, recognizer: Recognizer, files: list[Path], found: Recognition) -> None:
-    """Writes each image with the patches that were looked at, as `0001_NAME.png` and so on.
+    """Writes each image with the patches that were looked at, as `0001_NAME.png` and so on; of a clip, four frames.
 
     Args:
         folder: where to; made if missing.
@@ -106,13 +116,17 @@ def save_pictures(folder: Path, recognizer: Recognizer, files: list[Path], found
 
 
 def _picture(pixels: np.ndarray, locations: list[list[float]], sides: list[int], caption: str) -> Image.Image:
-    height, width = pixels.shape[:2]
+    height, width = pixels.shape[-3:-1]
     scale = max(1, -(-_LEAST_SIDE // min(height, width)))
-    frame = Image.new("RGB", (width * scale, height * scale + 24), _PAPER)
-    frame.paste(Image.fromarray(pixels).resize((width * scale, height * scale), Image.Resampling.NEAREST), (0, 24))
+    shown = shown_frames(torch.from_numpy(pixels.copy()).movedim(-1, -3))
+    whole = side_by_side(shown, (width * scale, height * scale))
+    frame = Image.new("RGB", (whole.width, whole.height + 24), _PAPER)
+    frame.paste(whole, (0, 24))
     draw = ImageDraw.Draw(frame)
     draw.text((6, 3), caption, fill=_INK, font=font(14))
     for step, (location, side) in enumerate(zip(locations, sides, strict=True), start=2):
         top, left = top_left_px(torch.tensor([location]), (height, width), side)[0].tolist()
-        draw_patch(draw, (left * scale, top * scale + 24), side * scale, str(step), _BOX)
+        for number in range(len(shown)):
+            corner = ((number * width + left) * scale, top * scale + 24)
+            draw_patch(draw, corner, side * scale, str(step), _BOX)
     return frame

@@ -177,7 +177,8 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         "the label, where that is known.</p>",
         f"<img src='{plots.png_data_uri(buffer.getvalue())}' alt='episodes'>",
         "<h2>Reward of the first focus, by place</h2>",
-        "<p class=note>The reward of Eq. (8) for a patch centred there; the cross is the policy's choice.</p>",
+        "<p class=note>The reward of Eq. (8) for a patch centred there; the cross is the policy's choice. Of a clip, "
+        "the middle frame.</p>",
         heat,
         "<h2>Multiply-adds</h2>",
         _cost_table(metrics),
@@ -251,7 +252,8 @@ def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: n
     side = run.classifier.spec.patch_size
     rows = min(19, max(5, round(math.sqrt(_MAP_MULTIPLY_ADDS / glimpse_costs(run.classifier)[1]))))
     for index in indices:
-        image = source.fetch(torch.tensor([index])).images[0].permute(1, 2, 0).numpy()
+        pixels = source.fetch(torch.tensor([index])).images[0]
+        image = (pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]).permute(1, 2, 0).numpy()
         values = reward_map(run, source, index, rows, round(rows * image.shape[1] / image.shape[0]))
         # a patch's centre stays half its side inside the image; the rim repeats the outermost places
         rim = (

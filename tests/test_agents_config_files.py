@@ -37,7 +37,7 @@ def test_changes_from_the_command_line() -> None:
         ("stage2.episode.reward=best", "reward='best' is unknown"),
         ("classifier.encoder=resnet1", "classifier.encoder='resnet1', but the networks of start .* 'small_resnet'"),
         ("data.kind=images", "kind='images' is unknown; pass one of synthetic_signs, image_folder"),
-        ("data.num_train=null", "num_train is missing; say how many scenes to draw"),
+        ("data.num_train=null", "num_train is missing; say how many to draw"),
         ("start=null", "config classifier: Field required; or pass `start: RUN` to take"),
         ("stage3.lr=.nan", "config stage3.lr: got nan; pass a finite number"),
         ("seed", "--set 'seed'; pass key=value"),

@@ -337,7 +337,7 @@ def test_plots_of_several_runs(run: Path, tmp_path: Path, capsys: pytest.Capture
     assert main(["plot", str(run), "--out", str(tmp_path / "with_latency")]) == 0
     assert (tmp_path / "with_latency" / "latency.png").is_file()
     loaded = load_run(run)
-    write_report(loaded, open_images(loaded.config.data, "test"), run)
+    write_report(loaded, open_images(loaded.config, "test"), run)
     assert (run / "report.html").read_text().count("<img") == report.count("<img") + 1
     (run / "latency.json").unlink()
     capsys.readouterr()

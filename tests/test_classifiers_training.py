@@ -16,7 +16,7 @@ from classifiers.networks.glance_focus import GlanceFocusClassifier, SequenceLog
 from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.augmentation import augment
-from classifiers.training.fit_spec import FitSpec
+from classifiers.training.fit_spec import PARTS, FitSpec
 from classifiers.training.loop import NotANumberError, fit
 from classifiers.training.losses import sequence_loss
 from classifiers.training.stages import train_full_resolution, train_sequences
@@ -235,3 +235,34 @@ def test_mixed_precision_and_workers_learn_the_same_task(scenes: ArrayImages) ->
 def test_shifts_larger_than_the_image_are_an_error(scenes: ArrayImages) -> None:
     with pytest.raises(ValueError, match="shift_px=96 exceeds the 96x128 images; pass fewer pixels than their sides"):
         augment(scenes.images[:2], torch.Generator(), shift_px=96, flip=False)
+
+
+@pytest.mark.parametrize("frozen", [("global_encoder", "local_encoder"), ("head",)])
+def test_frozen_parts_stay_with_their_statistics(frozen: tuple[str, ...], scenes: ArrayImages) -> None:
+    classifier = _new_classifier()
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    modes: list[bool] = []
+    classifier.local_encoder.register_forward_pre_hook(lambda module, _: modes.append(module.training))
+
+    train_sequences(classifier, None, scenes, FitSpec(epochs=1, batch_size=12, lr=0.01, frozen=frozen), seed=0)
+
+    after = classifier.state_dict()
+    for part in PARTS:
+        names = [name for name in after if name.startswith(f"{part}.")]
+        assert len(names) > 4
+        assert all(torch.equal(after[name], before[name]) for name in names) is (part in frozen), part
+    assert set(modes) == {"local_encoder" not in frozen}
+    assert all(parameter.requires_grad for parameter in classifier.parameters()) and not classifier.training
+
+
+def test_frozen_parts_make_no_difference_to_those_that_learn(scenes: ArrayImages) -> None:
+    """f_C alone learns what it learns when the encoders' rates are 0 and their statistics stay."""
+    by_list, by_rates = _new_classifier(), _new_classifier()
+
+    spec = FitSpec(epochs=1, batch_size=12, lr=0.01, frozen=("global_encoder", "local_encoder"))
+    train_sequences(by_list, None, scenes, spec, seed=0)
+    spec = FitSpec(epochs=1, batch_size=12, lr=0.0, head_lr=0.01, freeze_statistics=True)
+    train_sequences(by_rates, None, scenes, spec, seed=0)
+
+    for one, other in zip(by_list.head.parameters(), by_rates.head.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)

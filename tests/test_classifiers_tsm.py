@@ -231,3 +231,17 @@ def test_a_clip_costs_what_its_frames_cost() -> None:
 
     assert per_clip == 8 * encoder_cost(images, (224, 224), with_classifier=False) + 174 * 2048
     assert 32e9 < per_clip < 34e9  # TSM's Table 2: 33 G
+
+
+def test_an_encoder_starts_from_the_authors_file(tsm_file: Path) -> None:
+    record = recorded()
+    clips = make_clips(record)[:1]
+    num_classes = len(record["logits"][0])
+
+    encoder = build_encoder("tsm8:resnet50", num_classes, tsm_file).eval()
+    others = build_encoder("tsm8:resnet50", num_classes + 1, tsm_file)
+
+    with torch.no_grad():
+        logits = encoder.classifier(encoder(clips).pooled)
+    assert torch.allclose(logits, torch.tensor(record["logits"])[:1], atol=1e-3)
+    assert others.num_classes == num_classes + 1 and torch.equal(others.trunk.conv1.weight, encoder.trunk.conv1.weight)

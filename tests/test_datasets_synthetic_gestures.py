@@ -21,7 +21,7 @@ def test_a_clip_depends_on_spec_split_and_index_alone() -> None:
     draw_gesture(GestureSpec(), "train", 6)
     again = draw_gesture(GestureSpec(), "train", 5)
 
-    assert first.frames.shape == (8, 128, 160, 3) and first.frames.dtype == np.uint8
+    assert first.frames.shape == (8, 96, 96, 3) and first.frames.dtype == np.uint8
     assert np.array_equal(first.frames, again.frames) and first.label == again.label
     for other in (
         draw_gesture(GestureSpec(), "train", 6),
@@ -32,7 +32,7 @@ def test_a_clip_depends_on_spec_split_and_index_alone() -> None:
 
 
 def test_every_class_is_drawn_about_as_often() -> None:
-    small = GestureSpec(height=66, width=66, min_diameter_px=8, max_diameter_px=10, num_distractors=0)
+    small = GestureSpec(height=66, width=66, min_diameter_px=8, max_diameter_px=10, max_distractors=0)
 
     counts = np.bincount([draw_gesture(small, "train", index).label for index in range(400)], minlength=8)
 
@@ -57,7 +57,7 @@ def test_classes_differ_in_order_and_nothing_else() -> None:
 def test_a_glance_shows_the_disc_and_not_its_direction() -> None:
     clips = [torch.from_numpy(draw_gesture(QUIET, "val", 9, label).frames).permute(0, 3, 1, 2) for label in (0, 3)]
     top, left, bottom, right = draw_gesture(QUIET, "val", 9).boxes[0] // 4
-    glances = [resize(clip, (32, 40), "area") for clip in clips]
+    glances = [resize(clip, (24, 24), "area") for clip in clips]
 
     inside = (..., slice(top + 2, bottom - 1), slice(left + 2, right - 1))
     difference = (clips[0].float() - clips[1].float()).abs().max()
@@ -70,7 +70,7 @@ def test_boxes_follow_the_red_disc() -> None:
     for index in range(20):
         clip = draw_gesture(QUIET, "test", index)
         for frame, (top, left, bottom, right) in zip(clip.frames.astype(int), clip.boxes, strict=True):
-            assert 0 <= top < bottom <= 128 and 0 <= left < right <= 160
+            assert 0 <= top < bottom <= 96 and 0 <= left < right <= 96
             mean = frame[top:bottom, left:right].mean(axis=(0, 1))
             assert mean[0] > mean[1] + 30 and mean[0] > mean[2] + 30
     assert any(len(np.unique(draw_gesture(QUIET, "test", index).boxes, axis=0)) > 2 for index in range(5))
@@ -82,8 +82,8 @@ def test_the_source_draws_what_is_fetched() -> None:
     batch = source.fetch(torch.tensor([4, 2]))
 
     drawn = [source.draw(index) for index in (4, 2)]
-    assert len(source) == 30 and source.num_frames == 8 and source.image_size == (128, 160)
-    assert batch.images.shape == (2, 8, 3, 128, 160) and batch.labels.tolist() == [one.label for one in drawn]
+    assert len(source) == 30 and source.num_frames == 8 and source.image_size == (96, 96)
+    assert batch.images.shape == (2, 8, 3, 96, 96) and batch.labels.tolist() == [one.label for one in drawn]
     assert torch.equal(batch.images[1], torch.from_numpy(drawn[1].frames).permute(0, 3, 1, 2))
     for box, one in zip(batch.boxes, drawn, strict=True):
         assert box[:2].tolist() == one.boxes[:, :2].min(axis=0).tolist()
@@ -103,13 +103,13 @@ def test_an_environment_on_gestures() -> None:
 
 
 def test_settings_out_of_range_are_one_sentence() -> None:
-    with pytest.raises(ValueError, match="min_diameter_px=30, max_diameter_px=28; pass 8 <= min_diameter_px"):
+    with pytest.raises(ValueError, match="min_diameter_px=30, max_diameter_px=20; pass 8 <= min_diameter_px"):
         GestureSpec(min_diameter_px=30)
-    with pytest.raises(ValueError, match="num_distractors=6; pass 0 to 5"):
-        GestureSpec(num_distractors=6)
+    with pytest.raises(ValueError, match="max_distractors=6; pass 0 to 5"):
+        GestureSpec(max_distractors=6)
     with pytest.raises(ValueError, match="neither may be negative; pass 0 or more"):
         GestureSpec(seed=-1)
-    with pytest.raises(ValueError, match="frames of 64x160 are too small for discs of 28 pixels; pass at least 120"):
+    with pytest.raises(ValueError, match="frames of 64x96 are too small for discs of 20 pixels; pass at least 96"):
         GestureSpec(height=64)
     with pytest.raises(ValueError, match="split='dev' is not one of train, val, test"):
         draw_gesture(GestureSpec(), "dev", 0)

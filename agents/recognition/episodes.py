@@ -19,7 +19,7 @@ class Episodes:
         classifier: the frozen networks.
         policy: where to look.
         rule: when to exit, and the size of the next patch if not, Eq. (9).
-        images: (N, 3, H, W) on the classifier's device.
+        images: (N, 3, H, W), or clips (N, F, 3, H, W), on the classifier's device.
 
     Attributes:
         nodes: (N,) int64, where each is in the tree of `classifiers.networks.size_histories`.

@@ -6,6 +6,10 @@
     onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
     decoding.py     reads image files for it, with Pillow
 
+Clips have one dimension more, (1, F, 3, H, W). For them there are, too,
+
+    recordings.py, frame_sampling.py, videos.py    read folders of frames and, with FFmpeg, videos
+
 If the head uses the same weights at every step, there is one graph for all of them, without the T in its name; if
 patches have one size, its name is without the P. Only recurrent policies have a state. The parts of the observation are
 those of `gfnet_env.observation` that the policy reads, by name. The metadata of the graphs, entry `gfnet`, is JSON with
@@ -22,6 +26,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -31,6 +36,7 @@ from torch.distributions import Distribution
 from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.recognizer import Recognizer
 from classifiers.data import decoding
+from classifiers.data.clips import frame_sampling, recordings, videos
 from classifiers.files import json_text, write_atomically, write_text
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.full_resolution import FullResolutionNetwork
@@ -88,7 +94,7 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     classifier = copy.deepcopy(recognizer.classifier).cpu()
     sides, num_glimpses = classifier.spec.patch_sizes, classifier.spec.num_glimpses
     assert recognizer.image_size is not None
-    image = torch.zeros(1, 3, *recognizer.image_size, dtype=torch.uint8)
+    image = _blank(classifier, recognizer.image_size)
     with torch.no_grad():
         glimpse = classifier.glance(image)
     hidden = torch.zeros_like(glimpse.hidden)
@@ -107,6 +113,7 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         "thresholds": [[str(threshold) for threshold in row] for row in recognizer.rule.thresholds],  # no JSON infinity
         "patch_sizes": list(sides),
         "image_size": list(recognizer.image_size),
+        "num_frames": recognizer.num_frames,
         "crop_pct": recognizer.crop_pct,
         "interpolation": recognizer.interpolation,
         "class_names": list(recognizer.class_names),
@@ -119,13 +126,18 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         look = _Look(classifier, partial(classifier.focus, step=step))
         for side, name in zip(sides, names, strict=True):
             if out / name not in written:
-                inputs_of_focus = {"patches": torch.zeros(1, 3, side, side, dtype=torch.uint8), "hidden": hidden}
+                inputs_of_focus = {"patches": _blank(classifier, (side, side)), "hidden": hidden}
                 written.append(_write(out / name, look, inputs_of_focus, outputs, facts))
     policy_outputs = ("location",) if state is None else ("location", "state_out")
     written.append(_write(out / "policy.onnx", _Policy(policy), inputs, policy_outputs, facts))
     # the glance is written last: a folder that has it is complete
     written.append(_write(out / "glance.onnx", _Look(classifier, classifier.glance), {"images": image}, outputs, facts))
-    return [*written, *_write_program(out)]
+    return [*written, *_write_program(out, with_clips=recognizer.num_frames is not None)]
+
+
+def _blank(classifier: FrozenClassifier, size: tuple[int, int]) -> Tensor:
+    """A black image or clip, uint8."""
+    return classifier.local_encoder.blank(size).to(torch.uint8)
 
 
 def _focus_name(classifier: FrozenClassifier, step: int, side: int) -> str:
@@ -137,16 +149,19 @@ def _focus_name(classifier: FrozenClassifier, step: int, side: int) -> str:
     return "_".join(parts) + ".onnx"
 
 
-def _write_program(out: Path) -> list[Path]:
-    files = {
-        RUNNER.name: RUNNER.read_text(encoding="utf-8").replace(
-            f"from {decoding.__name__} import", "from decoding import"
-        ),
-        "decoding.py": inspect.getsource(decoding),
-    }
+def _write_program(out: Path, *, with_clips: bool) -> list[Path]:
+    copied = [decoding, *((recordings, frame_sampling, videos) if with_clips else ())]
+    files = {RUNNER.name: RUNNER.read_text(encoding="utf-8")}
+    files |= {f"{_file_name(module)}.py": inspect.getsource(module) for module in copied}
     for name, text in files.items():
+        for module in (decoding, recordings, frame_sampling, videos):
+            text = text.replace(f"from {module.__name__} import", f"from {_file_name(module)} import")
         write_text(out / name, text)
     return [out / name for name in files]
+
+
+def _file_name(module: ModuleType) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
@@ -169,7 +184,7 @@ def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
 
 
 def export_full_resolution(network: FullResolutionNetwork, image_size: tuple[int, int], path: Path) -> Path:
-    """Writes the baseline as a graph, images (1, 3, H, W) uint8 -> logits.
+    """Writes the baseline as a graph, images (1, 3, H, W) or clips (1, F, 3, H, W), uint8 -> logits.
 
     Args:
         network: the full-resolution network; it is not changed.
@@ -179,8 +194,8 @@ def export_full_resolution(network: FullResolutionNetwork, image_size: tuple[int
     Returns:
         The file.
     """
-    image = torch.zeros(1, 3, *image_size, dtype=torch.uint8)
-    return _write(path, copy.deepcopy(network).cpu(), {"images": image}, ("logits",))
+    network = copy.deepcopy(network).cpu()
+    return _write(path, network, {"images": network.encoder.blank(image_size).to(torch.uint8)}, ("logits",))
 
 
 def _write(

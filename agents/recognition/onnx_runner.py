@@ -1,6 +1,8 @@
-"""Recognises images with the ONNX graphs beside this file; needs ONNX Runtime, NumPy and Pillow.
+"""Recognises images or clips with the ONNX graphs beside this file; needs ONNX Runtime, NumPy and Pillow.
 
 python onnx_runner.py IMAGE...
+
+A clip is a folder of frames or a video; videos need FFmpeg, the system's or `pip install imageio-ffmpeg`.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ Session = Any  # onnxruntime.InferenceSession, which comes without types
 
 
 class OnnxRecognizer:
-    """Looks at one image at a time until it is confident.
+    """Looks at one image, or clip, at a time until it is confident.
 
     Args:
         folder: with `glance.onnx`, the focus graphs and `policy.onnx`.
@@ -48,7 +50,7 @@ class OnnxRecognizer:
         """Recognises one image.
 
         Args:
-            image: (H, W, 3) uint8, RGB, of the size that the graphs were exported for.
+            image: (H, W, 3) uint8, RGB, of the size that the graphs were exported for; a clip, (F, H, W, 3).
 
         Returns:
             `label`, `class`, `confidence`, `steps`, `locations` ((row, col) in [0, 1] each), `patch_sizes` (sides in
@@ -58,9 +60,11 @@ class OnnxRecognizer:
             ValueError: if the image is of another size or type.
         """
         height, width = self.facts["image_size"]
-        if image.shape != (height, width, 3) or image.dtype != np.uint8:
-            raise ValueError(f"image is {image.shape} {image.dtype}; pass ({height}, {width}, 3) uint8")
-        pixels = image.transpose(2, 0, 1)[None]
+        frames = self.facts.get("num_frames")
+        shape = (height, width, 3) if frames is None else (frames, height, width, 3)
+        if image.shape != shape or image.dtype != np.uint8:
+            raise ValueError(f"image is {image.shape} {image.dtype}; pass {shape} uint8")
+        pixels = np.moveaxis(image, -1, -3)[None]
         features, hidden, logits = self.glance.run(None, {"images": np.ascontiguousarray(pixels)})
         state = np.zeros(self.facts["state_shape"], np.float32)
         (looks, num_sizes), node = self.thresholds.shape, 0  # the node of this episode's size history
@@ -83,7 +87,7 @@ class OnnxRecognizer:
             state = rest[0] if rest else state
             room = np.array([height - side, width - side], np.float32)
             top, left = np.clip(np.floor(location[0] * room), 0, room).astype(int)
-            patch = np.ascontiguousarray(pixels[:, :, top : top + side, left : left + side])
+            patch = np.ascontiguousarray(pixels[..., top : top + side, left : left + side])
             features, hidden, logits = self.focus[step - 1][size].run(None, {"patches": patch, "hidden": hidden})
             locations[0, step - 1], last_size, node = location[0], next_one, node * num_sizes + 1 + size
             sides.append(side)
@@ -100,12 +104,18 @@ class OnnxRecognizer:
         }
 
     def open(self, path: Path | str) -> np.ndarray:
-        """An image file, scaled to cover the graphs' size and cropped.
+        """An image file, or a clip's file or folder of frames, scaled to cover the graphs' size and cropped.
 
         Raises:
             UnreadableImageError: if it can't be decoded.
         """
         height, width = self.facts["image_size"]
+        frames = self.facts.get("num_frames")
+        if frames is not None:
+            from classifiers.data.clips.recordings import Fit, read_clip
+
+            fit = Fit((height, width), self.facts["crop_pct"], self.facts["interpolation"])
+            return read_clip(Path(path), frames, fit).frames
         return decode_image(path, (height, width), self.facts["crop_pct"], self.facts["interpolation"])
 
 

@@ -19,6 +19,8 @@ from agents.recognition.images import Images, as_batch
 from agents.runs.fingerprint import load_run_record
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import load_run
+from classifiers.data.clips.recordings import Fit, read_clip
+from classifiers.data.clips.videos import EXTENSIONS as VIDEO_EXTENSIONS
 from classifiers.data.decoding import UnreadableImageError, decode_image
 from classifiers.inference.frozen import FrozenClassifier, frozen
 
@@ -49,7 +51,9 @@ class Recognition(NamedTuple):
 
 
 class Recognizer:
-    """Looks at images until it is confident enough, within a budget.
+    """Looks at images, or clips, until it is confident enough, within a budget.
+
+    What is said of images holds for clips, if the classifier takes clips; their files are videos or folders of frames.
 
     Finished images leave the batch and the remaining ones are regrouped by the size of their next patch, so that the
     encoders run on full batches however many images exit. Patches of different steps share a forward pass.
@@ -203,14 +207,23 @@ class Recognizer:
         rule.array(last, num_sizes)
         self.rule = rule
 
+    @property
+    def num_frames(self) -> int | None:
+        """Frames of a clip that it takes; None if it takes images."""
+        return self.classifier.spec.num_frames
+
     def predict_files(
-        self, paths: Sequence[Path], on_unreadable: Callable[[Path, UnreadableImageError], object] | None = None
+        self,
+        paths: Sequence[Path],
+        on_unreadable: Callable[[Path, UnreadableImageError], object] | None = None,
+        on_short: Callable[[Path, int], object] | None = None,
     ) -> Recognition:
         """Recognises image files, each brought to the size of the training images.
 
         Args:
             paths: one or more.
             on_unreadable: called with each file that can't be decoded, which the results then lack; None raises.
+            on_short: called with each clip of which frames are repeated, because it has too few, and how many it has.
 
         Returns:
             See `predict`.
@@ -224,7 +237,7 @@ class Recognizer:
 
         def decoded(path: Path) -> list[np.ndarray]:
             try:
-                return [self.decode(path)]
+                return [self.decode(path, on_short)]
             except UnreadableImageError as error:
                 if on_unreadable is None:
                     raise
@@ -232,7 +245,7 @@ class Recognizer:
                 return []
 
         height, width = self.image_size or (1, 1)
-        lot = max(self.batch_size, _BYTES_AT_ONCE // (3 * height * width))
+        lot = max(self.batch_size, _BYTES_AT_ONCE // ((self.num_frames or 1) * 3 * height * width))
         lots = (paths[start : start + lot] for start in range(0, len(paths), lot))
         readable = ([pixels for path in lot for pixels in decoded(path)] for lot in lots)
         parts = [self.predict(np.stack(images)) for images in readable if images]
@@ -240,14 +253,15 @@ class Recognizer:
             raise UnreadableImageError(f"none of the {len(paths)} files can be decoded; pass image files")
         return Recognition(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
-    def decode(self, path: Path) -> np.ndarray:
+    def decode(self, path: Path, on_short: Callable[[Path, int], object] | None = None) -> np.ndarray:
         """Reads an image file as those that the networks were trained on.
 
         Args:
             path: the file.
+            on_short: see `predict_files`.
 
         Returns:
-            (H, W, 3) uint8.
+            (H, W, 3) uint8; a clip, (F, H, W, 3).
 
         Raises:
             UnreadableImageError: if it can't be decoded.
@@ -255,6 +269,13 @@ class Recognizer:
         """
         if self.image_size is None:
             raise ValueError("image_size is not known; pass it to the recogniser, or images to `predict`")
+        if self.num_frames is not None:
+            clip = read_clip(path, self.num_frames, Fit(self.image_size, self.crop_pct, self.interpolation))
+            if on_short is not None and clip.length < self.num_frames:
+                on_short(path, clip.length)
+            return clip.frames
+        if path.suffix.lower() in VIDEO_EXTENSIONS:
+            raise UnreadableImageError(f"{path} is a video, the networks take images; pass image files")
         return decode_image(path, self.image_size, self.crop_pct, self.interpolation)
 
     @torch.inference_mode()
@@ -262,7 +283,8 @@ class Recognizer:
         """Recognises images.
 
         Args:
-            images: one or more, all of one size, each side at least the patch's and the glance's; see `Images`.
+            images: one or more, all of one size, each side at least the patch's and the glance's; see
+                `agents.recognition.images.Images`.
 
         Returns:
             The predictions and what they cost.
@@ -270,7 +292,7 @@ class Recognizer:
         Raises:
             ValueError: if there is no image, or they have several sizes, another type, or hold NaN.
         """
-        batch = as_batch(images, self.classifier.spec.largest_side)
+        batch = as_batch(images, self.classifier.spec.largest_side, self.num_frames)
         episodes = Episodes(self.classifier, self.policy, self.rule, batch.to(self.classifier.device))
         first_new = 0
         while first_new < len(batch) or episodes.most_waiting:

@@ -10,27 +10,30 @@ from agents.policies.baselines import FIXED_POLICIES
 from classifiers.checks import check_fraction, check_known, check_least
 from classifiers.data.collection import ImageCollection
 from classifiers.data.registry import collection
+from classifiers.data.synthetic_gestures.clips import GestureSpec
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.networks.encoders import check_encoder
 from classifiers.networks.spec import ClassifierSpec
-from classifiers.training.fit_spec import FitSpec
+from classifiers.training.fit_spec import PARTS, FitSpec
 from classifiers.training.object_guide import imagenet_label
 from gfnet_env import EpisodeSpec
 
 
 @dataclass(frozen=True, kw_only=True)
 class DataSpec:
-    """Which images.
+    """Which images or clips. What is said of images holds for clips; how many frames a clip has, the encoder decides.
 
     Attributes:
         kind: a key of `classifiers.data.registry.COLLECTIONS`.
         scenes: what the scenes of `synthetic_signs` look like.
-        num_train: number of scenes, or maximum number of files, to train on; None takes all files.
+        gestures: what the clips of `synthetic_gestures` look like.
+        num_train: number of scenes or drawn clips, or maximum number of files, to train on; None takes all files.
         num_val: likewise, for validation and confidence thresholds.
         num_test: likewise, for the reported results.
         root: `image_folder`: a tree with `train/` and `val/` (and `test/`, else `val/` is reported on), each with one
-            folder per class. `torchvision`: the folder that holds torchvision's data sets; None takes one in the user's
-            cache folder.
+            folder per class; `video_folder` likewise. `torchvision`: the folder that holds torchvision's data sets;
+            None takes one in the user's cache folder. `something_something_v1`, `something_something_v2`, `jester`: the
+            data set's folder, see `classifiers.data.clips.label_files`.
         name: `torchvision`: a key of `classifiers.data.torchvision_sets.TORCHVISION_SETS`.
         height: height to which image files are scaled and cropped, in pixels.
         width: likewise.
@@ -44,6 +47,7 @@ class DataSpec:
 
     kind: str
     scenes: SceneSpec = field(default_factory=SceneSpec)
+    gestures: GestureSpec = field(default_factory=GestureSpec)
     num_train: int | None = None
     num_val: int | None = None
     num_test: int | None = None
@@ -58,7 +62,7 @@ class DataSpec:
 
     @property
     def collection(self) -> ImageCollection:
-        """The images, not opened yet."""
+        """The images, not opened yet; see `RunConfig.collection` for those that the networks take."""
         return collection(self.kind, vars(self))
 
     @property
@@ -76,7 +80,7 @@ class DataSpec:
         check_least(self, 1, "num_train", "num_val", "num_test")
         for split, count in self.counts.items():
             if count is None and needs_counts:
-                raise ValueError(f"num_{split} is missing; say how many scenes to draw")
+                raise ValueError(f"num_{split} is missing; say how many to draw")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,7 +224,20 @@ class RunConfig:
     oracle_grid: int = 9
     fixed_place_grid: int = 5
 
+    @property
+    def collection(self) -> ImageCollection:
+        """The images, or the clips of as many frames as the encoder takes, not opened yet."""
+        return self.data.collection.with_frames(self.classifier.num_frames)
+
     def __post_init__(self) -> None:
+        try:
+            self.collection  # noqa: B018 - images and clips are told apart
+        except ValueError as error:
+            raise ValueError(
+                f"data.kind={self.data.kind} with classifier.encoder={self.classifier.encoder}: {error}"
+            ) from None
+        for name in ("stage1", "stage3"):
+            self._check_frozen(name, getattr(self, name))
         if self.start is None and (self.initialization is None or self.stage1 is None):
             raise ValueError("initialization or stage1 is missing; give both, or `start: RUN` to take a run's networks")
         if self.start_stage not in (1, 2, 3) or (self.start_stage == 3 and self.start in (None, "shipped")):
@@ -236,3 +253,17 @@ class RunConfig:
         for name, baseline in (("oracle_grid", "the oracle"), ("fixed_place_grid", "the best fixed places")):
             if getattr(self, name) == 1:
                 raise ValueError(f"{name}=1; pass 2 or more, or 0 to leave {baseline} out")
+
+    def _check_frozen(self, stage: str, fit: FitSpec | None) -> None:
+        """Checks that a stage that trains has something to train, and that one network has one state."""
+        if fit is None or fit.epochs == 0:
+            return
+        shared, frozen = self.classifier.shares_encoder, set(fit.frozen)
+        if shared and len(frozen & {"global_encoder", "local_encoder"}) == 1:
+            raise ValueError(
+                f"{stage}.frozen={list(fit.frozen)}, but with classifier.shares_encoder the two encoders are one; name "
+                "both or none"
+            )
+        untrainable = frozen | ({"head"} if self.classifier.head == "average" else set())
+        if untrainable >= set(PARTS):
+            raise ValueError(f"{stage}.frozen={list(fit.frozen)} leaves nothing to train; pass {stage}.epochs=0")

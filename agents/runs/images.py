@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from agents.runs.config import DataSpec
+from agents.runs.config import RunConfig
 from agents.runs.reporter import Reporter
 from classifiers.data.folder import in_memory
 from classifiers.data.source import ImageSource, are_same_classes
@@ -16,27 +16,31 @@ class RunImages:
     """The images of a run, each split opened once.
 
     Args:
-        spec: which images.
+        config: the run's.
         reporter: shows progress.
     """
 
-    def __init__(self, spec: DataSpec, reporter: Reporter) -> None:
-        self._spec, self._reporter = spec, reporter
+    def __init__(self, config: RunConfig, reporter: Reporter) -> None:
+        self._config, self._reporter = config, reporter
         self._opened: dict[str, ImageSource] = {}
 
     def __call__(self, split: str) -> ImageSource:
         """A split of the images; see `open_images`."""
         if split not in self._opened:
             advance = self._reporter.track(f"{split} images")
-            source = open_images(self._spec, split, lambda done, total: advance(done, total, {}))
+            source = open_images(self._config, split, lambda done, total: advance(done, total, {}))
             if source.num_skipped:
-                self._reporter.note(f"{source.num_skipped} unreadable images of {split} were left out")
+                self._reporter.note(f"{source.num_skipped} unreadable {_kind(source)} of {split} were left out")
+            if source.num_short:
+                self._reporter.note(
+                    f"{source.num_short} clips of {split} have fewer than {source.num_frames} frames: some are repeated"
+                )
             self._opened[split] = source
         return self._opened[split]
 
     def training(self, seed: int) -> ImageSource:
-        """The images to train on, with random crops if the run wants them."""
-        return self._spec.collection.open_augmented(self._spec.num_train, seed) or self("train")
+        """The images to train on, with random crops if the run wants them; of clips, random frames."""
+        return self._config.collection.open_augmented(self._config.data.num_train, seed) or self("train")
 
     def calibration(self, reported: str) -> ImageSource:
         """Images to find thresholds on when `reported` is reported on: never the same ones."""
@@ -44,14 +48,14 @@ class RunImages:
 
     def calibration_split(self, reported: str) -> str:
         """The split of `calibration`."""
-        return self._spec.collection.calibration_split(reported)
+        return self._config.collection.calibration_split(reported)
 
 
-def open_images(spec: DataSpec, split: str, on_progress: Callable[[int, int], None] | None = None) -> ImageSource:
+def open_images(config: RunConfig, split: str, on_progress: Callable[[int, int], None] | None = None) -> ImageSource:
     """A split of a run's images.
 
     Args:
-        spec: which images.
+        config: the run's.
         split: `"train"`, `"val"` or `"test"`; an image folder without `test/` reports on `val/`.
         on_progress: called with (images read or drawn, images in all).
 
@@ -62,12 +66,16 @@ def open_images(spec: DataSpec, split: str, on_progress: Callable[[int, int], No
         ValueError: if something about the images is wrong.
         FileNotFoundError: if there is no such folder.
     """
-    source = spec.collection.open(split, spec.counts[split], on_progress)
+    source = config.collection.open(split, config.data.counts[split], on_progress)
     height, width = source.image_size
     bytes_each = (source.num_frames or 1) * 3 * height * width
     if not source.decodes_files or len(source) * bytes_each > _MEMORY_FOR_IMAGES:
         return source
     return in_memory(source, on_progress)
+
+
+def _kind(source: ImageSource) -> str:
+    return "images" if source.num_frames is None else "clips"
 
 
 def check_classes(known: tuple[str, ...], source: ImageSource, networks: str) -> None:

@@ -148,9 +148,10 @@ def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[st
 
 
 def black_image(config: RunConfig, names: tuple[str, ...]) -> ArrayImages:
-    """One black image of the size of a run's."""
+    """One black image or clip of the size of a run's."""
+    frames = () if config.classifier.num_frames is None else (config.classifier.num_frames,)
     return ArrayImages(
-        torch.zeros(1, 3, *config.data.image_size, dtype=torch.uint8),
+        torch.zeros(1, *frames, 3, *config.data.image_size, dtype=torch.uint8),
         torch.zeros(1, dtype=torch.int64),
         torch.zeros(1, 4, dtype=torch.int64),
         names,

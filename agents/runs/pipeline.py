@@ -62,7 +62,7 @@ class Pipeline:
         self.log = RunLog(self.files.log, folder / "tensorboard")
         self.rounds = [*map(self.files.round, range(1, config.rounds)), self.files]
         self.env_steps = 0  # that the policy learned from
-        self.images = RunImages(config.data, reporter)
+        self.images = RunImages(config, reporter)
 
     def run(self) -> dict[str, Any]:
         """Trains what is not trained yet and evaluates.

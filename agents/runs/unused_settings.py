@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
-from agents.runs.config import RunConfig, Stage2Spec
+from agents.runs.config import DataSpec, RunConfig, Stage2Spec
 from agents.runs.settings import changed_settings, is_below, is_default, setting
 from agents.runs.yaml_text import ConfigError
 from classifiers.data.registry import COLLECTIONS, settings_of
@@ -16,7 +16,7 @@ from classifiers.networks.spec import ADJUSTABLE
 from classifiers.training.fit_spec import FitSpec
 from gfnet_env import EpisodeSpec
 
-_SEQUENCE_SETTINGS = ("head_lr", "global_lr", "regularization")  # of f_C and the sequence loss, Eq. (6)
+_SEQUENCE_SETTINGS = ("head_lr", "global_lr", "regularization", "frozen")  # of the classifier's parts and Eq. (6)
 
 EVALUATION_SETTINGS = (
     *("data", "device", "seed", "oracle_grid", "fixed_place_grid"),
@@ -46,7 +46,8 @@ def unused_settings(config: RunConfig) -> list[Unused]:
 
 def _unused_data(config: RunConfig) -> Iterator[Unused]:
     own = settings_of(config.data.kind)
-    for name in dict.fromkeys(name for kind in COLLECTIONS for name in settings_of(kind)):
+    of_some_kind = dict.fromkeys(name for kind in COLLECTIONS for name in settings_of(kind))
+    for name in filter(of_some_kind.__contains__, _fields(DataSpec)):
         if name not in own:
             yield Unused(f"data.{name}", f"data.kind is {config.data.kind}")
 
@@ -76,6 +77,10 @@ def _unused_training(config: RunConfig) -> Iterator[Unused]:
             yield Unused(key, "classifier.shares_encoder is set", is_switched_off=True)
         for key in ("stage1.global_lr", "stage3.global_lr"):
             yield Unused(key, "classifier.shares_encoder is set", is_switched_off=True)
+    for stage in ("stage1", "stage3"):
+        for part, name in (("global_encoder", "global_lr"), ("head", "head_lr")):
+            if part in (setting(config, f"{stage}.frozen") or ()):
+                yield Unused(f"{stage}.{name}", f"{stage}.frozen names {part}", is_switched_off=True)
     for stage in ("initialization.full_resolution", "initialization.low_resolution", "stage1", "stage3"):
         fit = setting(config, stage)
         if fit is not None and fit.epochs == 0:

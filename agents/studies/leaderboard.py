@@ -185,7 +185,7 @@ class _Study:
         assert config.start is not None
         networks, _ = load_configured(run_weights(start_folder(config.start)), config.classifier)
         self.classifier: FrozenClassifier = frozen(networks.to(config.device))
-        self.images = RunImages(config.data, reporter)
+        self.images = RunImages(config, reporter)
 
     def baseline(self, split: str, steps: int) -> Baseline:
         """The baselines on a split, computed once."""

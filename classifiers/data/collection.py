@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, Self
 
 from classifiers.checks import check_known
 from classifiers.data.decoding import INTERPOLATIONS
@@ -87,6 +87,47 @@ class ImageCollection(Protocol):
         """The split that confidence thresholds are found on when `reported` is reported on: never the same images."""
         ...
 
+    def with_frames(self, num_frames: int | None) -> Self:
+        """The same for networks that take clips of so many frames; None: images.
+
+        Raises:
+            ValueError: if there are images where clips are wanted, or the other way round, or clips of another length.
+        """
+        ...
+
+
+def check_images_are_wanted(num_frames: int | None) -> None:
+    """Checks, for a collection of images, that networks take images.
+
+    Args:
+        num_frames: frames of the clips that they take; None: images.
+
+    Raises:
+        ValueError: if they take clips.
+    """
+    if num_frames is not None:
+        raise ValueError(
+            f"the data are images, the encoder takes clips of {num_frames} frames; pass an encoder of images, such as "
+            "resnet50, or data of clips"
+        )
+
+
+def check_clips_are_wanted(num_frames: int | None) -> int:
+    """Checks, for a collection of clips, that networks take clips; returns of how many frames.
+
+    Args:
+        num_frames: frames of the clips that they take; None: images.
+
+    Raises:
+        ValueError: if they take images.
+    """
+    if num_frames is None:
+        raise ValueError(
+            "the data are clips, the encoder takes images; pass an encoder of clips, such as tsm8:resnet50, or data of "
+            "images"
+        )
+    return num_frames
+
 
 @dataclass(frozen=True, kw_only=True)
 class FileCollection(ABC):
@@ -122,6 +163,11 @@ class FileCollection(ABC):
     def image_size(self) -> tuple[int, int]:
         """See `ImageCollection.image_size`."""
         return self.height, self.width
+
+    def with_frames(self, num_frames: int | None) -> Self:
+        """See `ImageCollection.with_frames`."""
+        check_images_are_wanted(num_frames)
+        return self
 
     @abstractmethod
     def files(self, split: str) -> FolderImages:

@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from classifiers.data.boxes import boxes_in_frame
+from classifiers.data.clips.videos import EXTENSIONS as VIDEO_EXTENSIONS
 from classifiers.data.decoding import (
     EXTENSIONS,
     decode_image,
@@ -168,7 +169,7 @@ def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | Non
         if on_progress is not None:
             on_progress(int(indices[-1]) + 1, len(source))
     images, labels, boxes = (torch.cat([getattr(part, name) for part in parts]) for name in Batch._fields)
-    return ArrayImages(images, labels, boxes, source.class_names, source.num_skipped)
+    return ArrayImages(images, labels, boxes, source.class_names, source.num_skipped, source.num_short)
 
 
 def image_files(folder: Path) -> list[Path]:
@@ -197,11 +198,21 @@ def _files_of_classes(root: Path, names: Sequence[str], counts: list[int]) -> It
     for name in names:
         found = _image_names(os.path.join(root, name))
         if not found:
+            if any(os.path.splitext(file)[1].lower() in VIDEO_EXTENSIONS for file in _all_names(root / name)):
+                raise ValueError(
+                    f"class folder {root / name} holds videos, not images; pass them as data.kind=video_folder or to "
+                    "GFNet-VideoFolder-v0"
+                )
             raise ValueError(
                 f"class folder {root / name} holds no image; add some ({', '.join(sorted(EXTENSIONS))}) or remove it"
             )
         counts.append(len(found))
         yield from (path[start:] for path in found)
+
+
+def _all_names(folder: Path) -> Iterator[str]:
+    for _, _, names in os.walk(folder):
+        yield from names
 
 
 def _image_names(folder: str) -> list[str]:

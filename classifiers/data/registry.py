@@ -1,16 +1,18 @@
-"""The kinds of images that there are: environments, configs and commands open them all through one table."""
+"""The kinds of images and clips that there are: environments, configs and commands open them all through one table."""
 
 from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from classifiers.data.boxes import BOXES_FILE
-from classifiers.data.collection import FileCollection, ImageCollection, OnProgress
+from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2, VideoFolder
+from classifiers.data.collection import FileCollection, ImageCollection, OnProgress, check_images_are_wanted
 from classifiers.data.folder import FolderImages, class_folders
 from classifiers.data.source import ImageSource
+from classifiers.data.synthetic_gestures.source import SyntheticGestures
 from classifiers.data.synthetic_signs.cache import load_scenes
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
@@ -50,6 +52,11 @@ class SyntheticSigns:
     def calibration_split(self, reported: str) -> str:
         """See `ImageCollection.calibration_split`."""
         return "train" if reported == "val" else "val"
+
+    def with_frames(self, num_frames: int | None) -> Self:
+        """See `ImageCollection.with_frames`."""
+        check_images_are_wanted(num_frames)
+        return self
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,8 +106,13 @@ COLLECTIONS: dict[str, type[ImageCollection]] = {
     "synthetic_signs": SyntheticSigns,
     "image_folder": ImageFolder,
     "torchvision": TorchvisionImages,
+    "synthetic_gestures": SyntheticGestures,
+    "something_something_v1": SomethingSomethingV1,
+    "something_something_v2": SomethingSomethingV2,
+    "jester": Jester,
+    "video_folder": VideoFolder,
 }
-"""The kinds of images, by name."""
+"""The kinds of images and clips, by name."""
 
 
 def collection(kind: str, settings: dict[str, Any]) -> ImageCollection:

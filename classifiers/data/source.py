@@ -59,12 +59,17 @@ class ImageSource(Protocol):
 
     @property
     def decodes_files(self) -> bool:
-        """Whether a fetch decodes files, so that a `Prefetcher` saves time."""
+        """Whether a fetch decodes files, or draws, so that a `Prefetcher` saves time."""
         ...
 
     @property
     def num_skipped(self) -> int:
         """Unreadable images that were left out."""
+        ...
+
+    @property
+    def num_short(self) -> int:
+        """Clips with fewer frames than F, as far as that is known without decoding: some of theirs are repeated."""
         ...
 
     def for_epoch(self, epoch: int) -> ImageSource:
@@ -103,6 +108,11 @@ class SourceDefaults:
         """See `ImageSource.num_skipped`."""
         return 0
 
+    @property
+    def num_short(self) -> int:
+        """See `ImageSource.num_short`."""
+        return 0
+
     def for_epoch(self, epoch: int) -> Self:
         """See `ImageSource.for_epoch`."""
         return self
@@ -124,6 +134,7 @@ class ArrayImages(SourceDefaults):
         boxes: (N, 4) int64, see `Batch.boxes`.
         class_names: names of the K classes, by label.
         num_skipped: unreadable images that were left out.
+        num_short: see `ImageSource.num_short`.
     """
 
     images: Tensor
@@ -131,6 +142,7 @@ class ArrayImages(SourceDefaults):
     boxes: Tensor
     class_names: tuple[str, ...]
     num_skipped: int = 0
+    num_short: int = 0
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -195,6 +207,11 @@ class SourceView(Generic[_Source]):
     def num_skipped(self) -> int:
         """See `ImageSource.num_skipped`."""
         return self.source.num_skipped
+
+    @property
+    def num_short(self) -> int:
+        """See `ImageSource.num_short`."""
+        return self.source.num_short
 
     def expect(self, indices: np.ndarray) -> None:
         """See `ImageSource.expect`."""

@@ -71,6 +71,7 @@ _IF_MISSING = (
 )
 _NESTED = ("state_dict", "model_state_dict", "model")  # where training programs keep a network's tensors
 _WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DataParallel and torch.compile
+_OF_TSM = {"base_model.": "", "new_fc.": "fc."}  # TSM's beginnings of names, and torchvision's
 
 
 def find_weights(weights: Weights, encoder: str) -> str | WeightFile:
@@ -107,7 +108,8 @@ def read_weights(path: Path) -> WeightFile:
             dict as it is or under `state_dict`, `model_state_dict` or `model`.
 
     Returns:
-        The tensors, without the prefixes of `DataParallel` and `torch.compile`.
+        The tensors, without the prefixes of `DataParallel` and `torch.compile`; those of TSM's authors by the names of
+        the image network that they shifted.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -131,8 +133,15 @@ def read_weights(path: Path) -> WeightFile:
     for prefix in (*_WRAPPERS, *_WRAPPERS):  # either may lie within the other
         if all(name.startswith(prefix) for name in tensors):
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
+    if all(name.startswith(tuple(_OF_TSM)) for name in tensors):
+        tensors = {_name_in_torchvision(name): tensor for name, tensor in tensors.items()}
     check_finite(tensors, str(path), "pass another file")
     return WeightFile(path, tensors, is_ordered)
+
+
+def _name_in_torchvision(name: str) -> str:
+    start = next(start for start in _OF_TSM if name.startswith(start))
+    return _OF_TSM[start] + name.removeprefix(start).replace(".net.", ".")
 
 
 def _is_state_dict(content: Any) -> bool:

@@ -20,6 +20,9 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimi
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 """Number formats for training, by name."""
 
+PARTS = ("global_encoder", "local_encoder", "head")
+"""The parts of a classifier, f_G, f_L and f_C, by the names of its modules."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FitSpec:
@@ -31,6 +34,8 @@ class FitSpec:
         lr: initial learning rate of the encoders.
         head_lr: initial learning rate of the head f_C; None takes `lr`.
         global_lr: initial learning rate of f_G; None takes `lr`, 0 freezes f_G.
+        frozen: of `PARTS`, those that stages I and III don't train: they run in evaluation mode, so that the statistics
+            of their normalisations stay, too. A.4 trains f_C alone, which costs the encoders' forward passes only.
         weight_decay: L2 coefficient (decoupled for `adamw`).
         optimizer: a key of `OPTIMIZERS`.
         regularization: lambda of Eq. (6).
@@ -63,10 +68,13 @@ class FitSpec:
     freeze_statistics: bool = False
     object_share: float = 0.5
     num_workers: int = 0
+    frozen: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_known("precision", self.precision, PRECISIONS)
         check_known("optimizer", self.optimizer, OPTIMIZERS)
+        for part in self.frozen:
+            check_known("frozen", part, PARTS)
         check_least(self, 1, "batch_size", "micro_batch_size")
         check_least(self, 0, "epochs", "shift_px", "num_workers")
         check_least(self, 0, "lr", "head_lr", "global_lr", "weight_decay", "regularization")

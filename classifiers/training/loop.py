@@ -12,7 +12,7 @@ micro-batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,7 +63,7 @@ def fit(
     checkpoint: Path | None = None,
     on_progress: OnProgress | None = None,
     on_epoch: Callable[[int, dict[str, float]], None] | None = None,
-    frozen: nn.Module | None = None,
+    frozen: Sequence[nn.Module] = (),
 ) -> None:
     """Trains a model, epoch by epoch, resuming from its checkpoint if there is one.
 
@@ -79,7 +79,7 @@ def fit(
         checkpoint: file that is written after every epoch and resumed from.
         on_progress: called after every step.
         on_epoch: called with every epoch's mean loss, before the checkpoint is written.
-        frozen: part of the model that stays in evaluation mode.
+        frozen: parts of the model that stay as they are, in evaluation mode; the groups must not hold their parameters.
 
     Raises:
         NotANumberError: if the loss becomes NaN or infinite; the checkpoint then holds the last complete epoch.
@@ -90,6 +90,9 @@ def fit(
     optimizer = OPTIMIZERS[spec.optimizer](groups, spec.weight_decay)
     initial_lrs = [group["lr"] for group in groups]
     done = _resume(checkpoint, model, optimizer)
+    trainable = [parameter for part in frozen for parameter in part.parameters() if parameter.requires_grad]
+    for parameter in trainable:
+        parameter.requires_grad_(False)  # saves their backward passes
     if done < spec.epochs:
         steps = _Steps(model, optimizer, loss_of, source, spec, seed)
         total = spec.epochs * steps.per_epoch
@@ -97,8 +100,8 @@ def fit(
             model.train()
             if spec.freeze_statistics:
                 freeze_statistics(model)
-            if frozen is not None:
-                frozen.eval()
+            for part in frozen:
+                part.eval()
             losses: list[float] = []
             first = epoch * steps.per_epoch
             for index, micro_batches in enumerate(steps.epoch(epoch)):
@@ -121,6 +124,8 @@ def fit(
                     state = {"epoch": epoch + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
                     write_torch(checkpoint, state)
             wait_for_all()
+    for parameter in trainable:
+        parameter.requires_grad_(True)
     model.eval()
 
 

@@ -54,6 +54,8 @@ def train_sequences(
 ) -> GlanceFocusClassifier:
     """Stages I and III: trains f_G, f_L and f_C in place, on whole episodes with the loss of Eq. (6).
 
+    Parts that `spec.frozen` names, and f_G if its learning rate is 0, stay as they are.
+
     Args:
         classifier: the networks.
         policy: the trained policy of stage III; None draws random patches, stage I.
@@ -70,12 +72,15 @@ def train_sequences(
         NotANumberError: if the loss becomes NaN or infinite.
     """
     global_lr = spec.lr if spec.global_lr is None else spec.global_lr
-    groups: list[dict[str, Any]] = [
-        {"params": list(classifier.local_encoder.parameters()), "lr": spec.lr},
-        {"params": list(classifier.head.parameters()), "lr": spec.lr if spec.head_lr is None else spec.head_lr},
-    ]
+    rates = {"local_encoder": spec.lr, "head": spec.lr if spec.head_lr is None else spec.head_lr}
     if not classifier.spec.shares_encoder:
-        groups.append({"params": list(classifier.global_encoder.parameters()), "lr": global_lr})
+        rates["global_encoder"] = global_lr
+    frozen = {*spec.frozen, *(["global_encoder"] if rates.get("global_encoder") == 0 else [])}
+    groups: list[dict[str, Any]] = [
+        {"params": list(getattr(classifier, part).parameters()), "lr": lr}
+        for part, lr in rates.items()
+        if part not in frozen
+    ]
     trained = [group for group in groups if group["lr"] > 0 and group["params"]]
 
     def loss_of(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
@@ -87,8 +92,7 @@ def train_sequences(
         predictions = model(batch.images, followed, generator)
         return sequence_loss(predictions, batch.labels, spec.regularization, followed.probabilities())
 
-    frozen = classifier.global_encoder if global_lr == 0 and not classifier.spec.shares_encoder else None
-    fit(classifier, trained, loss_of, source, spec, frozen=frozen, **loop)
+    fit(classifier, trained, loss_of, source, spec, frozen=[getattr(classifier, part) for part in frozen], **loop)
     return classifier
 
 

@@ -13,7 +13,7 @@ from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V
 from classifiers.data.clips.recordings import Fit, Recording
 from classifiers.data.clips.source import RandomFrames, RecordedClips
 from classifiers.data.clips.video_tree import find_videos
-from classifiers.data.collection import OnProgress, check_file_settings
+from classifiers.data.collection import OnProgress, check_clips_are_wanted, check_file_settings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +67,9 @@ class RecordedCollection:
         """See `ImageCollection.open_augmented`: frames at random in their segments."""
         return RandomFrames(self.open("train", count), seed)
 
-    def with_frames(self, num_frames: int) -> Self:
-        """The same recordings with clips of another length."""
-        return replace(self, num_frames=num_frames)
+    def with_frames(self, num_frames: int | None) -> Self:
+        """See `ImageCollection.with_frames`; recordings give clips of any length."""
+        return replace(self, num_frames=check_clips_are_wanted(num_frames))
 
     def calibration_split(self, reported: str) -> str:
         """See `ImageCollection.calibration_split`; the paper, too, finds thresholds on training clips (Section 5.1)."""
@@ -80,7 +80,7 @@ class RecordedCollection:
 
     def _root(self) -> Path:
         if self.root is None:
-            raise ValueError("root is missing; pass the folder of the data set")
+            raise ValueError("data.root is missing; pass --set data.root=FOLDER, the data set's folder")
         return Path(self.root)
 
 

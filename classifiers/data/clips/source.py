@@ -92,6 +92,12 @@ class RecordedClips(SourceDefaults):
             self._lengths[recording] = recording.length()
         return self._lengths[recording]
 
+    @property
+    def num_short(self) -> int:
+        """See `ImageSource.num_short`; `count_short` counts the frames of all, which decodes videos."""
+        known = (i for i, each in enumerate(self.recordings) if each in self._lengths or not each.counts_by_decoding)
+        return sum(self.length(index) < self.clip_length for index in known)
+
     def count_short(self, on_progress: Callable[[int, int], None] | None = None) -> int:
         """How many recordings have fewer than F frames, of which some are repeated; counts the frames of all.
 

@@ -34,7 +34,10 @@ def find_videos(root: Path) -> tuple[list[VideoFile], list[int], tuple[str, ...]
         found = sorted(_videos(folder))
         if not found:
             if image_files(folder):
-                raise ValueError(f"class folder {folder} holds images, not videos; pass it to GFNet-ImageFolder-v0")
+                raise ValueError(
+                    f"class folder {folder} holds images, not videos; pass them as data.kind=image_folder or to "
+                    "GFNet-ImageFolder-v0"
+                )
             raise ValueError(
                 f"class folder {folder} holds no video; add some ({', '.join(sorted(EXTENSIONS))}) or remove it"
             )

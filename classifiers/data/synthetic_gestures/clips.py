@@ -5,8 +5,8 @@ sideways in one of eight ways: the class. The others have other colours, and pat
 
 - Only the order of the frames tells the class. In each way, the stripes take the same eight places, each of them once,
   and the first is random.
-- A glance does not tell it: stripes have a period of 4 pixels, so they average out when 4x4 pixels become one. The
-  glance shows where the red disc is. Discs float in directions that have nothing to do with their patterns.
+- A glance of 24x24 pixels does not tell it: stripes have a period of 4 pixels, so they average out when 4x4 pixels
+  become one. It shows where the red disc is. Discs float in directions that have nothing to do with their patterns.
 """
 
 from __future__ import annotations
@@ -67,17 +67,17 @@ class GestureSpec:
         width: of the frames, in pixels.
         min_diameter_px: of a disc, in pixels.
         max_diameter_px: of a disc, in pixels.
-        num_distractors: discs that are not red.
+        max_distractors: most discs that are not red; how many there are is drawn evenly, none included.
         noise: standard deviation of each pixel's noise, in grey levels.
         seed: another seed draws other clips.
     """
 
-    height: int = 128
-    width: int = 160
-    min_diameter_px: int = 20
-    max_diameter_px: int = 28
-    num_distractors: int = 3
-    noise: float = 4.0
+    height: int = 96
+    width: int = 96
+    min_diameter_px: int = 16
+    max_diameter_px: int = 20
+    max_distractors: int = 3
+    noise: float = 12.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -86,8 +86,8 @@ class GestureSpec:
                 f"min_diameter_px={self.min_diameter_px}, max_diameter_px={self.max_diameter_px}; pass 8 <= "
                 "min_diameter_px <= max_diameter_px"
             )
-        if not 0 <= self.num_distractors <= len(_OTHERS):
-            raise ValueError(f"num_distractors={self.num_distractors}; pass 0 to {len(_OTHERS)}")
+        if not 0 <= self.max_distractors <= len(_OTHERS):
+            raise ValueError(f"max_distractors={self.max_distractors}; pass 0 to {len(_OTHERS)}")
         if self.seed < 0 or self.noise < 0:
             raise ValueError(f"seed={self.seed}, noise={self.noise}: neither may be negative; pass 0 or more")
         if min(self.height, self.width) < 3 * self._room:
@@ -123,7 +123,8 @@ def draw_gesture(spec: GestureSpec, split: str, index: int, label: int | None = 
     drawn = int(rng.integers(len(CLASS_NAMES)))
     label = drawn if label is None else label
     frames = np.repeat(_background(rng, spec.height, spec.width)[None], NUM_FRAMES, axis=0)  # (F, H, W, 3)
-    colours = [_RED, *(_OTHERS[i] for i in rng.permutation(len(_OTHERS))[: spec.num_distractors])]
+    count = int(rng.integers(spec.max_distractors + 1))
+    colours = [_RED, *(_OTHERS[i] for i in rng.permutation(len(_OTHERS))[:count])]
     boxes = np.zeros((NUM_FRAMES, 4), dtype=np.int64)
     for number, (corner, colour) in enumerate(zip(_corners(rng, spec, len(colours)), colours, strict=True)):
         way = int(rng.integers(len(_WAYS)))
@@ -136,7 +137,7 @@ def draw_gesture(spec: GestureSpec, split: str, index: int, label: int | None = 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     """(H, W, 3): colours of a coarse random grid, blended smoothly."""
-    grid = rng.uniform(50.0, 200.0, (5, 6, 1)) + rng.uniform(-20.0, 20.0, (5, 6, 3))
+    grid = rng.uniform(110.0, 140.0, (5, 6, 1)) + rng.uniform(-5.0, 5.0, (5, 6, 3))
     rows, columns = _blend(5, height), _blend(6, width)  # (H, 5), (W, 6)
     blended = np.tensordot(np.tensordot(rows, grid, 1), columns, axes=(1, 1))  # (H, 3, W)
     return np.moveaxis(blended, 1, 2).astype(np.float32)

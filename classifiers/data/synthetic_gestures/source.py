@@ -1,13 +1,15 @@
-"""Drawn clips as a source: each is drawn when it is fetched, and none is kept."""
+"""Drawn clips as a collection and as a source: each is drawn when it is fetched, which takes as long as decoding."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from classifiers.data.collection import OnProgress, check_clips_are_wanted
 from classifiers.data.source import Batch, SourceDefaults
 from classifiers.data.synthetic_gestures.clips import (
     CLASS_NAMES,
@@ -58,6 +60,11 @@ class GestureClips(SourceDefaults):
         """See `ImageSource.num_frames`."""
         return NUM_FRAMES
 
+    @property
+    def decodes_files(self) -> bool:
+        """Yes: drawing is as slow as decoding."""
+        return True
+
     def __len__(self) -> int:
         return self.count
 
@@ -71,3 +78,47 @@ class GestureClips(SourceDefaults):
     def draw(self, index: int) -> Gesture:
         """One clip, with the red disc's box in every frame."""
         return draw_gesture(self.spec, self.split, index)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SyntheticGestures:
+    """The embedded task's drawn clips.
+
+    Attributes:
+        gestures: what they look like.
+    """
+
+    needs_counts: ClassVar[bool] = True
+    gestures: GestureSpec = field(default_factory=GestureSpec)
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """See `ImageCollection.image_size`."""
+        return self.gestures.height, self.gestures.width
+
+    def class_names(self) -> tuple[str, ...]:
+        """See `ImageCollection.class_names`."""
+        return CLASS_NAMES
+
+    def open(self, split: str, count: int | None = None, on_progress: OnProgress | None = None) -> GestureClips:
+        """See `ImageCollection.open`."""
+        if count is None:
+            raise ValueError("the number of clips is missing; say how many to draw")
+        return GestureClips(self.gestures, split, count)
+
+    def open_augmented(self, count: int | None, seed: int) -> None:
+        """See `ImageCollection.open_augmented`."""
+        return None
+
+    def calibration_split(self, reported: str) -> str:
+        """See `ImageCollection.calibration_split`."""
+        return "train" if reported == "val" else "val"
+
+    def with_frames(self, num_frames: int | None) -> Self:
+        """See `ImageCollection.with_frames`; drawn clips have `NUM_FRAMES`."""
+        if check_clips_are_wanted(num_frames) != NUM_FRAMES:
+            raise ValueError(
+                f"the data are clips of {NUM_FRAMES} frames, the encoder takes {num_frames}; pass an encoder such as "
+                f"tsm{NUM_FRAMES}:small_resnet"
+            )
+        return self
