@@ -120,6 +120,11 @@ def test_numbers_are_finite(value: str) -> None:
             load_config("demo", [f"{key}={value}"])
 
 
+def test_optional_booleans_may_be_given() -> None:
+    for text, value in (("true", True), ("false", False), ("null", None)):
+        assert load_config("demo", [f"stage2.compile={text}"]).stage2.compile is value
+
+
 def test_numbers_may_lack_a_point() -> None:
     assert load_config("demo", ["stage2.options.learning_rate=1e-3"]).stage2.options == {"learning_rate": 1e-3}
 

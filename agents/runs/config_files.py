@@ -280,7 +280,7 @@ def _check_numbers(value: Any, kind: Any, where: str) -> None:
             _check_numbers(inner, kind, where)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ConfigError(f"config {where}: got {value}; pass a finite number")
-    elif isinstance(value, bool) and kind is not Any and kind is not bool:
+    elif isinstance(value, bool) and kind not in (Any, bool) and bool not in typing.get_args(kind):
         raise ConfigError(f"config {where}: got {str(value).lower()}; pass a value that is not true or false")
 
 
