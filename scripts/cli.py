@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from agents.algorithms.registry import AGENTS
-from agents.evaluation.budgets import METHODS
+from agents.evaluation.budgets import METHODS, present_method
 from agents.runs.config_files import shipped_configs
 from agents.runs.results import POLICIES
 from agents.studies.ablation import ABLATIONS, FULL
@@ -197,7 +197,13 @@ def _add_stop(command: argparse.ArgumentParser) -> None:
     )
     stop.add_argument("--num-glimpses", type=int, metavar="T", help="always take T steps; all of them if left out")
     command.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
-    command.add_argument("--method", choices=METHODS, default=METHODS[0], help="how thresholds are found for a budget")
+    command.add_argument(
+        "--method",
+        type=present_method,
+        choices=METHODS,
+        default=METHODS[0],
+        help="how thresholds are found for a budget",
+    )
 
 
 def _multiply_adds(text: str) -> float:
