@@ -13,10 +13,10 @@ from pathlib import Path
 from PIL import Image
 
 from agents.algorithms.registry import AGENTS
-from agents.evaluation.budgets import METHODS
+from agents.evaluation.budgets import METHODS, present_method
 from agents.runs.config_files import shipped_configs
 from agents.runs.results import POLICIES
-from agents.studies.ablation import ABLATIONS
+from agents.studies.ablation import ABLATIONS, FULL
 from classifiers.data.collection import UNREADABLE
 from classifiers.freed_memory import keep_freed_memory
 from scripts.commands import COMMANDS
@@ -105,8 +105,11 @@ def _add_training(add: Add) -> None:
     published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
     published.add_argument("--out", type=Path, required=True, help="the run's folder")
 
-    ablate = add("ablate", "Tables 5 and 8 on the embedded task")
+    ablate = add("ablate", "Tables 2, 5 and 8, on the embedded task or any other")
     ablate.add_argument("names", nargs="*", metavar="NAME", help=f"which; all if left out: {', '.join(ABLATIONS)}")
+    ablate.add_argument(
+        "--config", default=FULL, help="YAML file or name of a config to change, instead of the embedded task's"
+    )
     ablate.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
     ablate.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
     _add_changes(ablate)
@@ -194,7 +197,13 @@ def _add_stop(command: argparse.ArgumentParser) -> None:
     )
     stop.add_argument("--num-glimpses", type=int, metavar="T", help="always take T steps; all of them if left out")
     command.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
-    command.add_argument("--method", choices=METHODS, default=METHODS[0], help="how thresholds are found for a budget")
+    command.add_argument(
+        "--method",
+        type=present_method,
+        choices=METHODS,
+        default=METHODS[0],
+        help="how thresholds are found for a budget",
+    )
 
 
 def _multiply_adds(text: str) -> float:

@@ -165,7 +165,12 @@ def ablate(options: argparse.Namespace, console: Console) -> None:
     """Trains ablations of the embedded task over several seeds and prints their table."""
     with TerminalReporter(console, quiet=options.quiet) as reporter:
         rows = run_ablations(
-            options.names or list(ABLATIONS), options.out, seeds=options.seeds, changes=options.set, reporter=reporter
+            options.names or list(ABLATIONS),
+            options.out,
+            seeds=options.seeds,
+            changes=options.set,
+            reporter=reporter,
+            base=options.config,
         )
     console.print(markdown_table(rows), soft_wrap=True)
     console.print(f"Look at {options.out / 'ablations.md'}")

@@ -67,6 +67,11 @@ def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
         colour, style = CURVES[name]
         label = "most accurate thresholds" if name == "coordinate_ascent" else name
         axes.plot(curve["costs"], curve["accuracies"], style, color=colour, markersize=3, label=label)
+    fixed = _fixed_lengths(metrics)
+    if fixed is not None:
+        axes.plot(*fixed, "D", color=COLOURS["learned"], markersize=7, fillstyle="none", label="fixed length")
+        for steps, point in enumerate(zip(*fixed, strict=True), start=1):
+            axes.annotate(f"t={steps}", point, xytext=(6, -10), textcoords="offset points", fontsize="small")
     _full_resolution_line(axes, metrics)
     axes.legend()
     return figure
@@ -104,6 +109,9 @@ def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
             continue
         label = _literal(name)
         axes.plot(*line, "o-", color=f"C{index}", markersize=3, label=label)
+        fixed = _fixed_lengths(metrics) if kind == "budgeted" else None
+        if fixed is not None:
+            axes.plot(*fixed, "D", color=f"C{index}", fillstyle="none", label=f"{label}: fixed length")
         star = baseline(metrics)
         if star is not None:
             axes.plot(*star, "*", color=f"C{index}", markersize=12, label=f"{label}: full-resolution network")
@@ -150,6 +158,12 @@ def _stopping_early(metrics: dict[str, Any], x: str) -> tuple[list[Any], list[fl
         return None
     curve = metrics["adaptive"]["curves"]["confidence"]
     return curve[x], curve["accuracies"]
+
+
+def _fixed_lengths(metrics: dict[str, Any]) -> Line | None:
+    """Cost and accuracy of episodes of exactly 1, ..., T steps; None in the metrics of earlier versions."""
+    found = (metrics.get("adaptive") or {}).get("fixed_lengths")
+    return found and ([each["multiply_adds"] for each in found], [each["accuracy"] for each in found])
 
 
 def _anytime(metrics: dict[str, Any]) -> Line | None:

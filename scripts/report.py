@@ -121,7 +121,15 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
             f"{_mega(costs['full_resolution'])} multiply-adds; two steps of the policy take "
             f"{_mega(costs['cumulative'][1])}, {share:.1f} times fewer."
         )
-    match = (metrics.get("adaptive") or {}).get("match")
+    adaptive = metrics.get("adaptive") or {}
+    two = next((each for each in adaptive.get("fixed_lengths", []) if each["steps"] == 2), None)
+    if two:
+        exits = two["early_exits"]
+        lines.append(
+            f"Two steps for every image: accuracy {two['accuracy']:.4f}; stopping early within as many multiply-adds: "
+            f"{exits['accuracy']:.4f} for {_mega(exits['multiply_adds'])} on average."
+        )
+    match = adaptive.get("match")
     if match:
         lines.append(
             f"Stopping early, with thresholds for the full-resolution network's accuracy: {match['accuracy']:.4f} (the "

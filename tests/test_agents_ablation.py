@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from agents.algorithms.ppo_gru import PPOGRU
+from agents.algorithms.stage2 import train_agent
+from agents.policies.gru import GlimpseGRUPolicy
 from agents.runs.config import RunConfig
-from agents.runs.config_files import CONFIGS, dump_config, load_config
+from agents.runs.config_files import dump_config, load_run_config
+from agents.runs.new_agent import new_agent, policy_env
 from agents.runs.pipeline import Pipeline
-from agents.studies.ablation import ABLATIONS, AblationRow, markdown_table
+from agents.studies.ablation import ABLATIONS, FULL, AblationRow, ablation_config, markdown_table
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
 from classifiers.training.loop import NotANumberError
 from scripts.cli import main
 
@@ -33,10 +40,14 @@ SMALL = [
 
 
 def _config(name: str) -> RunConfig:
-    return load_config(str(CONFIGS / "ablations" / f"{name}.yaml"))
+    return ablation_config(name, [], FULL)
 
 
-@pytest.mark.parametrize("name", sorted({*ABLATIONS} - {"full"}))
+REWARDS = {"increment_reward", "contrastive_reward"}
+PAPER = {"paper_stage2", "paper_stage2_increment"}
+
+
+@pytest.mark.parametrize("name", sorted({*ABLATIONS} - {"full"} - REWARDS - PAPER))
 def test_each_changes_its_own_keys_alone(name: str) -> None:
     full = dump_config(_config("full")).splitlines()
     own = dump_config(_config(name)).splitlines()
@@ -44,6 +55,41 @@ def test_each_changes_its_own_keys_alone(name: str) -> None:
     changed = [line for line in own if line not in full]
 
     assert 1 <= len(changed) <= 3 and len(own) <= len(full) + 1
+
+
+@pytest.mark.parametrize("base", [FULL, "demo", "imagenette", "resnet50_96"])
+def test_rewards_and_the_papers_stage2_change_stage2_of_any_config(base: str) -> None:
+    of = {name: ablation_config(name, [], base, may_be_unused=True) for name in ("full", *REWARDS, *PAPER)}
+
+    for config in of.values():
+        assert dataclasses.replace(config, stage2=of["full"].stage2) == of["full"]
+    for name in REWARDS:
+        episode = dataclasses.replace(of["full"].stage2.episode, reward=name.removesuffix("_reward"))
+        assert of[name].stage2 == dataclasses.replace(of["full"].stage2, episode=episode)
+    paper, increment = of["paper_stage2"].stage2, of["paper_stage2_increment"].stage2
+    assert dataclasses.replace(increment, episode=paper.episode) == paper
+    assert (paper.episode.reward, increment.episode.reward) == ("contrastive", "increment")
+    assert paper.env_steps == of["full"].stage2.env_steps and paper.episode.exit_confidence is None
+    assert paper.action_std_schedule == (0.1, 0.1) and paper.final_lr_fraction == 1.0
+
+
+def test_the_papers_stage2_updates_once_with_all_episodes(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    spec = dataclasses.replace(ablation_config("paper_stage2", [], "demo").stage2, num_envs=8)
+    env = policy_env(classifier, scenes, spec)
+
+    agent = new_agent(env, spec, seed=0)
+
+    assert isinstance(agent, PPOGRU) and isinstance(agent.policy, GlimpseGRUPolicy)
+    assert agent.n_steps == classifier.spec.num_glimpses - 1
+    assert agent.batch_size == agent.n_steps * 8 and agent.n_epochs == 1
+    assert agent.lr_schedule(0.0) == agent.lr_schedule(1.0) == 3e-4
+    assert agent.policy.features_extractor.vectors == []  # nothing but the feature maps
+    agent.policy.train()
+    far = torch.full((8, 2), 3.0, requires_grad=True)
+    agent.policy.action_net[-1](far).sum().backward()
+    assert far.grad is not None and torch.allclose(far.grad, 1 - torch.tanh(far.detach()) ** 2)  # nothing pulls
+    train_agent(agent, 48, seed=0, action_std_schedule=spec.action_std_schedule)
+    assert agent._n_updates == 2
 
 
 @pytest.mark.parametrize(("name", "times"), [("lr_tenfold", 10.0), ("lr_tenth", 0.1)])
@@ -107,6 +153,34 @@ def test_table_over_seeds_and_shared_stages(tmp_path: Path, capsys: pytest.Captu
     assert (
         "full-resolution network has begun with data.scenes.height=96, not 192; pass another" in capsys.readouterr().err
     )
+
+
+def test_any_config_can_be_the_base(tmp_path: Path) -> None:
+    sets = ["data.num_train=8", "data.num_val=4", "data.num_test=6", "stage2.num_envs=8", "oracle_grid=0"]
+    changes = [part for change in [*sets, "stage2.env_steps=24"] for part in ("--set", change)]
+
+    assert (
+        main(
+            [
+                "ablate",
+                "full",
+                "paper_stage2",
+                "--config",
+                "demo",
+                "--out",
+                str(tmp_path),
+                "--seeds",
+                "1",
+                "--quiet",
+                *changes,
+            ]
+        )
+        == 0
+    )
+
+    run = load_run_config(tmp_path / "paper_stage2" / "seed_0")
+    assert run.start == "shipped" and run.stage2.agent == "ppo_gru" and run.stage2.num_envs == 8
+    assert (tmp_path / "ablations.md").read_text().count("±") == 8
 
 
 def test_unknown_name_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

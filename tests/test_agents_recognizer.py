@@ -18,8 +18,10 @@ from agents.evaluation.budgets import (
     budget_curve,
     cheapest_rule,
     fit_exit_rule,
+    fixed_lengths,
     history_table,
 )
+from agents.evaluation.metrics import accuracy_by_step
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import evaluate
 from agents.evaluation.stopping import ExitRule
@@ -34,6 +36,7 @@ from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import frozen
 from classifiers.networks.spec import ClassifierSpec
 from scripts.cli import main
+from scripts.plots import accuracy_by_budget
 from scripts.report import write_report
 
 HEADS = ("gru", "cascade", "average")
@@ -238,6 +241,31 @@ def test_cheapest_rule_reaches_the_accuracy_or_says_that_none_does() -> None:
         fit_exit_rule(record, 40.0, method="luck")
 
 
+@pytest.mark.parametrize("former", ["best", "grid_search"])
+def test_former_names_of_the_default_method_are_accepted_with_a_warning(former: str) -> None:
+    record = _synthetic_record(400, 0)
+
+    with pytest.warns(DeprecationWarning, match=f"method='{former}' is now called 'coordinate_ascent'; pass that"):
+        rule = fit_exit_rule(record, 20.0, method=former)
+
+    assert rule == fit_exit_rule(record, 20.0)
+
+
+def test_fixed_lengths_stand_beside_early_exits_within_their_cost() -> None:
+    calibration, record = _synthetic_record(4000, 0), _synthetic_record(4000, 1)
+
+    found = fixed_lengths(calibration, record)
+
+    assert [each["steps"] for each in found] == [1, 2, 3, 4]
+    assert [each["multiply_adds"] for each in found] == record.multiply_adds.tolist()
+    assert [each["accuracy"] for each in found] == accuracy_by_step(record)
+    assert found[0]["early_exits"] == {"accuracy": found[0]["accuracy"], "multiply_adds": record.multiply_adds[0]}
+    for each in found[1:3]:
+        rule = fit_exit_rule(calibration, each["multiply_adds"])
+        assert each["early_exits"]["accuracy"] == apply_exit_rule(record, rule).accuracy > each["accuracy"]
+        assert each["early_exits"]["multiply_adds"] == pytest.approx(each["multiply_adds"], rel=0.05)
+
+
 @pytest.fixture(scope="module")
 def run(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of small scenes, the tests' own."""
@@ -264,6 +292,11 @@ def test_recognizer_of_a_run(run: Path, scenes: ArrayImages) -> None:
     assert metrics["multiply_adds"]["cumulative"] == record.multiply_adds.tolist()
     assert metrics["adaptive"]["calibration_images"] == 20
     assert set(metrics["adaptive"]["curves"]) == {"confidence", "entropy", "random", "coordinate_ascent"}
+    fixed = metrics["adaptive"]["fixed_lengths"]
+    assert [each["accuracy"] for each in fixed] == metrics["accuracy"]["learned"]
+    assert [each["multiply_adds"] for each in fixed] == metrics["multiply_adds"]["cumulative"]
+    points = next(line for line in accuracy_by_budget(metrics).axes[0].lines if line.get_label() == "fixed length")
+    assert points.get_ydata().tolist() == metrics["accuracy"]["learned"]
 
 
 def test_evaluate_writes_its_figures_and_judges_a_budget(

@@ -11,13 +11,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from classifiers.data.source import ArrayImages
+from classifiers.data.source import ArrayImages, Batch
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.distributed import process_count, process_index
 from classifiers.training.fit_spec import FitSpec
+from classifiers.training.loop import fit
 from classifiers.training.stages import train_full_resolution, train_sequences
 
 _SCRIPT = """
@@ -96,6 +97,28 @@ def test_parts_add_up_to_the_whole_step() -> None:
     assert torch.allclose(weights[2], weights[0], atol=1e-5)
 
 
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (3, [2, 1]), (5, [2, 2, 1]), (8, [1] * 8)])
+def test_a_data_set_smaller_than_the_micro_batches_is_one_step_of_fewer(count: int, sizes: list[int]) -> None:
+    seen: list[int] = []
+    weight = torch.nn.Parameter(torch.tensor(0.0))
+    model = torch.nn.ParameterList([weight])
+
+    def loss_of(model: torch.nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        seen.append(len(batch.labels))
+        return weight * batch.labels.float().mean()
+
+    source = ArrayImages(
+        torch.zeros(count, 3, 8, 8, dtype=torch.uint8), torch.arange(count), torch.zeros(count, 4), ("a", "b")
+    )
+    spec = FitSpec(epochs=1, batch_size=16, micro_batch_size=2, lr=1.0, optimizer="sgd", weight_decay=0.0)
+
+    fit(model, [{"params": [weight], "lr": 1.0}], loss_of, source, spec, seed=0)
+
+    assert seen == sizes
+    assert weight.grad is not None
+    assert weight.grad.item() == pytest.approx((count - 1) / 2)  # the mean label: every image counts alike
+
+
 def test_steps_that_can_not_be_shared_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("classifiers.training.loop.process_count", lambda: 2)
     network = FullResolutionNetwork(build_encoder("small_resnet", 3))
@@ -105,3 +128,6 @@ def test_steps_that_can_not_be_shared_are_refused(monkeypatch: pytest.MonkeyPatc
 
     with pytest.raises(ValueError, match="3 micro-batches can't be divided among 2 processes"):
         train_full_resolution(network, source, FitSpec(epochs=1, batch_size=9, micro_batch_size=3), seed=0)
+    one = ArrayImages(source.images[:1], source.labels[:1], source.boxes[:1], source.class_names)
+    with pytest.raises(ValueError, match="1 images can't be divided among 2 processes; start fewer, or pass more"):
+        train_full_resolution(network, one, FitSpec(epochs=1, batch_size=8), seed=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -28,6 +29,7 @@ from gfnet_env import GlanceFocusDynamics, GridAction, VectorGridAction
 AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
 """An environment, a vector environment (autoreset SAME_STEP), or an SB3 `VecEnv`."""
 
+_SIZES = ("rollout", "batches")  # of a recipe, where it has them: what `n_steps` and `batch_size` follow from
 _OWN_POLICIES = (SquashedMeanGaussian, GlimpseARSPolicy)  # which take `extractor` themselves
 
 
@@ -40,7 +42,8 @@ def make_agent(
         name: a key of `AGENTS`.
         env: the environment or its id; wrapped where the algorithm needs flat observations or discrete actions.
         policy_kwargs: arguments of the policy, which override the recipe's.
-        **overrides: arguments of the algorithm (`seed`, `learning_rate`, `tensorboard_log`, ...), likewise.
+        **overrides: arguments of the algorithm (`seed`, `learning_rate`, `tensorboard_log`, ...), likewise; and, for
+            algorithms that learn from rollouts, the recipe's `rollout` and `batches`.
 
     Returns:
         The SB3 algorithm, with SB3's own `learn`, `predict` and `save`.
@@ -50,6 +53,7 @@ def make_agent(
     """
     check_known("agent", name, AGENTS)
     recipe = AGENTS[name]
+    recipe = replace(recipe, **{key: overrides.pop(key) for key in _SIZES if getattr(recipe, key) and key in overrides})
     if isinstance(env, str):
         env = gymnasium.make(env)
     parts = env.single_observation_space if isinstance(env, VectorEnv) else env.observation_space

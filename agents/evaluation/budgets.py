@@ -6,6 +6,7 @@ number of multiply-adds per image.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ from agents.evaluation.threshold_search import check_budget, quota_thresholds, s
 METHODS = ("coordinate_ascent", "geometric", "genetic")
 """How thresholds are found: by exact scans of one after another; by the paper's geometric distribution of exits, for
 one patch size; or by the paper's genetic algorithm, which needs pymoo."""
+
+_FORMER_METHODS = {"best": "coordinate_ascent", "grid_search": "coordinate_ascent"}
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,21 @@ class BudgetCurve:
     exits: list[list[float]]
     size_shares: list[list[float]]
     bounds: list[float]
+
+
+def present_method(method: str) -> str:
+    """The present name of a method that was given a former one, with a warning; any other name as it is.
+
+    Args:
+        method: one of `METHODS`, or what one of them was called.
+
+    Returns:
+        The name, unchecked.
+    """
+    present = _FORMER_METHODS.get(method, method)
+    if present != method:
+        warnings.warn(f"method={method!r} is now called {present!r}; pass that", DeprecationWarning, stacklevel=2)
+    return present
 
 
 def fit_exit_rule(
@@ -77,6 +95,7 @@ def fit_exit_rule(
 
 def _rules(table: HistoryTable, budgets: list[float], criterion: str, method: str) -> list[ExitRule]:
     """Budgets in ascending order, so that a larger one never gives less."""
+    method = present_method(method)
     for budget in budgets:
         check_budget(table.multiply_adds, budget)
     found: list[np.ndarray]
@@ -168,6 +187,35 @@ def budget_curve(
     )
 
 
+def fixed_lengths(calibration: EvaluationRecord, record: EvaluationRecord) -> list[dict[str, Any]]:
+    """Episodes of exactly 1, ..., T steps, beside early exits within what they cost.
+
+    Args:
+        calibration: the record that thresholds are fitted on.
+        record: the record that both are evaluated on. With several patch sizes, all patches of a fixed length are of
+            the largest.
+
+    Returns:
+        For each number of steps: `steps`, `multiply_adds` per image and `accuracy`; and `early_exits`, the accuracy and
+        multiply-adds of the most accurate thresholds for a budget of those multiply-adds.
+    """
+    nodes = record.largest_patches
+    costs = [int(record.multiply_adds[node]) for node in nodes]
+    rules = _rules(history_table(calibration), [float(cost) for cost in costs], "confidence", "coordinate_ascent")
+    found = []
+    for steps, (node, cost, rule) in enumerate(zip(nodes, costs, rules, strict=True), start=1):
+        exits = apply_exit_rule(record, rule)
+        found.append(
+            {
+                "steps": steps,
+                "multiply_adds": cost,
+                "accuracy": float((record.prediction[:, node] == record.label).mean()),
+                "early_exits": {"accuracy": exits.accuracy, "multiply_adds": exits.cost},
+            }
+        )
+    return found
+
+
 def cheapest_rule(calibration: EvaluationRecord, accuracy: float) -> ExitRule | None:
     """The cheapest confidence thresholds that reach an accuracy.
 
@@ -199,7 +247,8 @@ def adaptive_figures(
     Returns:
         `curves`: a `BudgetCurve` for each criterion, by name, with the geometric distribution of exits, and
         `coordinate_ascent`, for the confidence with the most accurate thresholds. With several patch sizes there is no
-        such distribution, and the criteria's curves are of the most accurate thresholds. `match`: the cheapest rule
+        such distribution, and the criteria's curves are of the most accurate thresholds. `fixed_lengths`: what the
+        function of this name makes. `match`: the cheapest rule
         that is as accurate as the full-resolution network on the calibration images, with its thresholds, a row for
         each step (0 means that all images exit, None that none do), its figures on the
         reported images, and how many times cheaper it is; None if there is none.
@@ -228,4 +277,9 @@ def adaptive_figures(
                 "times_fewer": full_resolution_cost / figures.cost,
                 "exits": figures.exits.tolist(),
             }
-    return {"calibration_images": len(calibration.label), "curves": curves, "match": match}
+    return {
+        "calibration_images": len(calibration.label),
+        "curves": curves,
+        "fixed_lengths": fixed_lengths(calibration, record),
+        "match": match,
+    }

@@ -22,17 +22,18 @@ class _Pull(torch.autograd.Function):
     """The identity, whose gradient has that of a penalty added: half the squared excess, averaged over the batch."""
 
     @staticmethod
-    def forward(ctx: Any, preactivation: Tensor) -> Tensor:
+    def forward(ctx: Any, preactivation: Tensor, pull: float) -> Tensor:
         """(B, A), unchanged."""
         ctx.save_for_backward(preactivation)
+        ctx.pull = pull
         return preactivation.view_as(preactivation)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         """(B, A), with the penalty's part."""
         z: Tensor = ctx.saved_tensors[0].detach()
         excess = z - z.clamp(-_SLOPE_ENDS, _SLOPE_ENDS)
-        return gradient + (_PULL / len(z)) * excess
+        return gradient + (ctx.pull / len(z)) * excess, None
 
 
 class PulledTanh(nn.Module):
@@ -40,12 +41,19 @@ class PulledTanh(nn.Module):
 
     A mean in the flat part of tanh has next to no gradient, so that a policy whose mean gets there, in a corner of the
     image, stays there. Works with any algorithm, as no loss has to know of it. Not in the paper.
+
+    Args:
+        pull: coefficient of the penalty, 0 or more.
     """
+
+    def __init__(self, pull: float = _PULL) -> None:
+        super().__init__()
+        self.pull = pull
 
     def forward(self, preactivation: Tensor) -> Tensor:
         """(B, A) -> (B, A) in [-1, 1]."""
         if self.training and torch.is_grad_enabled():
-            preactivation = _Pull.apply(preactivation)
+            preactivation = _Pull.apply(preactivation, self.pull)
         return torch.tanh(preactivation)
 
 
@@ -58,6 +66,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
 
     Args:
         std: standard deviation of the location in the paper's [0, 1] units; A.2 takes 0.1.
+        pull: how strongly `PulledTanh` pulls the mean back in training; 0 for not at all, as in the paper.
         extractor: arguments of `GlimpseExtractor`, or a key of `PROPOSAL_NETWORKS`.
         *args: of the base class.
         **kwargs: of the base class.
@@ -69,7 +78,12 @@ class SquashedMeanGaussian(ActorCriticPolicy):
     _keeps_step_bias = True  # whether the last layer sees the end of the extractor's vector
 
     def __init__(
-        self, *args: Any, std: float = 0.1, extractor: dict[str, Any] | str | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        std: float = 0.1,
+        pull: float = _PULL,
+        extractor: dict[str, Any] | str | None = None,
+        **kwargs: Any,
     ) -> None:
         ours: dict[str, Any] = {
             "net_arch": [],
@@ -79,6 +93,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
             # SB3's epsilon; fused, because A.1's pi has 46 million weights
             ours["optimizer_kwargs"] = {"eps": 1e-5, "fused": True, **(kwargs.get("optimizer_kwargs") or {})}
+        self._pull = pull  # before `_build`
         super().__init__(*args, **{**kwargs, **ours})
         self.set_std(std)
 
@@ -92,7 +107,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         for bias, name in zip(self.action_net.bias, names, strict=False):
             if name == "stop":
                 nn.init.constant_(bias, math.atanh(_FIRST_STOP_MEAN))
-        self.action_net = nn.Sequential(self.action_net, PulledTanh())
+        self.action_net = nn.Sequential(self.action_net, PulledTanh(self._pull))
         log_std = self.log_std.detach().clone()
         del self.log_std
         self.register_buffer("log_std", log_std)  # not a parameter: TRPO differentiates all parameters

@@ -18,6 +18,7 @@ from agents.runs.config import Stage2Spec
 from agents.runs.yaml_text import ConfigError, shortened
 
 _LEAST: dict[str, float] = {
+    **dict.fromkeys(("rollout", "batches"), 1),
     **dict.fromkeys(("n_steps", "n_epochs", "batch_size", "buffer_size", "n_delta", "n_top", "n_eval_episodes"), 1),
     **dict.fromkeys(("target_update_interval", "policy_delay", "sub_sampling_factor", "units", "conv_kernel"), 1),
     **dict.fromkeys(("learning_starts", "vf_coef", "conv_channels", "first_units", "attention_maps"), 0),

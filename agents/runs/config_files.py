@@ -31,7 +31,13 @@ def shipped_configs() -> dict[str, Path]:
     return {path.stem: path for path in files if not path.stem.startswith("_")}
 
 
-def load_config(name_or_path: str, changes: list[str] | None = None, *, may_be_unused: bool = False) -> RunConfig:
+def load_config(
+    name_or_path: str,
+    changes: list[str] | None = None,
+    *,
+    may_be_unused: bool = False,
+    instead: dict[Path, str] | None = None,
+) -> RunConfig:
     """Reads a config.
 
     A `start` among the changes, or beside `extends`, takes the place of the config's `initialization` and, unless
@@ -41,6 +47,7 @@ def load_config(name_or_path: str, changes: list[str] | None = None, *, may_be_u
         name_or_path: a YAML file, or the name of a shipped one.
         changes: `key.subkey=value` each, the value as YAML.
         may_be_unused: whether settings may change nothing, as when the same changes go to several configs.
+        instead: the names or paths of configs that take the place of others where those are extended.
 
     Returns:
         The checked config; paths in it (`data.root`, `start`, `initialization.weights`) are absolute, so that a run can
@@ -51,7 +58,8 @@ def load_config(name_or_path: str, changes: list[str] | None = None, *, may_be_u
         FileNotFoundError: if `start` holds no networks.
     """
     pairs = _changes(changes)
-    tree = _without_replaced(_read_whole(_find(name_or_path)), pairs)
+    places = {path.resolve(): _find(other) for path, other in (instead or {}).items()}
+    tree = _without_replaced(_read_whole(_find(name_or_path), places), pairs)
     for key, value in pairs.items():
         _apply(tree, key, value)
     tree = _with_sizes_in_classifier(_with_present_names(tree))
@@ -166,8 +174,8 @@ def _find(name_or_path: str) -> Path:
     raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file or one of {', '.join(shipped)}")
 
 
-def _read_whole(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """A file and what it `extends`: its own keys win, groups are merged."""
+def _read_whole(path: Path, instead: dict[Path, Path], above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A file and what it `extends`, or what takes the place of that: its own keys win, groups are merged."""
     tree = _read(path)
     base = tree.pop("extends", None)
     if base is None:
@@ -178,7 +186,8 @@ def _read_whole(path: Path, above: tuple[Path, ...] = ()) -> dict[str, Any]:
         raise ConfigError(f"{path} extends itself; remove one `extends`")
     beside = path.parent / f"{base}.yaml"
     found = beside if beside.is_file() else _find(str(base))
-    whole = _read_whole(found, (*above, path))
+    found = instead.get(found.resolve(), found)
+    whole = _read_whole(found, instead, (*above, path))
     return _merged(_without_replaced(whole, tree), tree)
 
 

@@ -1,4 +1,4 @@
-"""Ablations (Tables 5 and 8): the same run with one thing changed, over several seeds.
+"""Ablations (Tables 2, 5 and 8): the same run with one thing changed, over several seeds.
 
 Runs share the stages that their configs train in the same way: a variant that only changes stage III starts from the
 networks and the policy of a finished variant. All seeds start from one full-resolution network, as the paper's start
@@ -26,9 +26,12 @@ from agents.runs.stages import STAGES, Stage, changed_setting
 from classifiers.files import write_json, write_text
 from classifiers.training.loop import NotANumberError
 
-_FILES = (CONFIGS / "ablations").glob("*.yaml")
-ABLATIONS = tuple(sorted((path.stem for path in _FILES), key=lambda name: (name != "full", name)))
+_FOLDER = CONFIGS / "ablations"
+ABLATIONS = tuple(sorted((path.stem for path in _FOLDER.glob("*.yaml")), key=lambda name: (name != "full", name)))
 """Names of the shipped ablations, starting with the one that all others modify."""
+
+FULL = str(_FOLDER / "full.yaml")
+"""The config that the ablations of the embedded task change."""
 
 _EVALUATION = Stage("evaluation", lambda config: ("data", "oracle_grid", "fixed_place_grid"), ("metrics.json",))
 _STAGES = (*STAGES, _EVALUATION)
@@ -60,6 +63,7 @@ def run_ablations(
     seeds: int,
     changes: Sequence[str],
     reporter: Reporter,
+    base: str = FULL,
 ) -> list[AblationRow]:
     """Trains every variant with every seed and writes `ablations.json` and `ablations.md`.
 
@@ -71,6 +75,7 @@ def run_ablations(
         seeds: how many seeds, from 0.
         changes: `key=value` changes to all configs.
         reporter: shows progress.
+        base: the config that every variant changes, a YAML file or the name of a shipped one: the row `full`.
 
     Returns:
         The table's rows, in the order of `names`.
@@ -84,9 +89,9 @@ def run_ablations(
         raise ValueError(f"{', '.join(unknown)}: no such ablation; pass names of {', '.join(ABLATIONS)}")
     if seeds < 1:
         raise ValueError(f"{seeds} seeds; pass 1 or more")
-    _config("full", changes)  # what changes nothing there is a mistake
+    ablation_config("full", changes, base)  # what changes nothing there is a mistake
     configs = {
-        (name, seed): _config(name, [*changes, f"seed={seed}"], may_be_unused=True)
+        (name, seed): ablation_config(name, [*changes, f"seed={seed}"], base, may_be_unused=True)
         for name in names
         for seed in range(seeds)
     }
@@ -99,8 +104,23 @@ def run_ablations(
     return rows
 
 
-def _config(name: str, changes: Sequence[str], *, may_be_unused: bool = False) -> RunConfig:
-    return load_config(str(CONFIGS / "ablations" / f"{name}.yaml"), list(changes), may_be_unused=may_be_unused)
+def ablation_config(name: str, changes: Sequence[str], base: str, *, may_be_unused: bool = False) -> RunConfig:
+    """A variant's config.
+
+    Args:
+        name: of `ABLATIONS`.
+        changes: `key=value` changes to it.
+        base: the config that it changes, see `run_ablations`.
+        may_be_unused: see `load_config`.
+
+    Returns:
+        The checked config.
+
+    Raises:
+        ConfigError: if the variant does not fit the base, or a change is wrong.
+    """
+    own = base if name == "full" else str(_FOLDER / f"{name}.yaml")
+    return load_config(own, list(changes), may_be_unused=may_be_unused, instead={Path(FULL): base})
 
 
 def _train_all(

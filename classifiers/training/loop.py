@@ -84,7 +84,7 @@ def fit(
     Raises:
         NotANumberError: if the loss becomes NaN or infinite; the checkpoint then holds the last complete epoch.
         CheckpointError: if the checkpoint is damaged.
-        ValueError: if there are too few images for the micro-batches.
+        ValueError: if the micro-batches or the images can't be divided among the processes.
         OSError: if the checkpoint can't be written.
     """
     optimizer = OPTIMIZERS[spec.optimizer](groups, spec.weight_decay)
@@ -160,17 +160,17 @@ class _Steps:
                 f"change batch_size ({spec.batch_size}) or micro_batch_size ({spec.micro_batch_size})"
             )
         self.num_images, self.loader = len(source), EpochLoader(source, spec.num_workers, self.device)
-        self.per_epoch = self._per_epoch()  # steps; a last one with fewer images than micro-batches is dropped
-
-    def _per_epoch(self) -> int:
-        whole, rest = divmod(self.num_images, self.spec.batch_size)
-        steps = whole + (rest >= self.micro_batches)
-        if steps == 0:
-            raise ValueError(
-                f"{self.num_images} images are too few for a step of {self.micro_batches} micro-batches; pass a larger "
-                "micro_batch_size"
-            )
-        return steps
+        if self.num_images < self.micro_batches:  # one step of all images, in as few micro-batches as they need
+            processes = process_count()
+            if self.num_images < processes:
+                raise ValueError(
+                    f"{self.num_images} images can't be divided among {processes} processes; start fewer, or pass more "
+                    "images"
+                )
+            needed = math.ceil(self.num_images / micro_batch_size)
+            self.micro_batches = min(math.ceil(needed / processes), self.num_images // processes) * processes
+        whole, rest = divmod(self.num_images, spec.batch_size)
+        self.per_epoch = whole + (rest >= self.micro_batches)  # steps; a last one of fewer images is dropped
 
     def epoch(self, epoch: int) -> Iterator[list[_MicroBatch]]:
         """The micro-batches of this process, for every step of an epoch."""
