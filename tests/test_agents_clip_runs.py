@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import wave
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,10 @@ import agents
 from agents.policies.baselines import RandomPolicy
 from agents.recognition.images import as_batch
 from agents.recognition.recognizer import Recognizer
+from agents.runs.config_files import load_config
+from agents.runs.images import RunImages
+from agents.runs.reporter import Reporter
+from classifiers.data.clips.videos import ffmpeg_program
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.synthetic_gestures.clips import GestureSpec, draw_gesture
 from classifiers.data.synthetic_gestures.source import GestureClips
@@ -124,6 +129,42 @@ def test_budgets_and_thresholds_end_clips_early(run: Path, capsys: pytest.Captur
     assert early.multiply_adds.tolist() == costs[early.step - 1].tolist()
     assert main(["evaluate", str(run), "--budget", str(int(costs[1]))]) == 0
     assert "stopping early" in capsys.readouterr().out
+
+
+class _Notes(Reporter):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
+        return lambda done, total, figures: None
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_runs_say_how_many_clips_are_short_or_unreadable(tmp_path: Path) -> None:
+    for split, count in (("train", 3), ("val", 9)):
+        for name in ("a", "b"):
+            (tmp_path / split / name).mkdir(parents=True)
+            source = ("-i", str(RECORDED / "carphone_pristine.mp4"), "-frames:v", str(count), "-c:v", "copy")
+            command = [ffmpeg_program(), "-v", "error", *source, str(tmp_path / split / name / "clip.mp4")]
+            subprocess.run(command, check=True)
+    (tmp_path / "val" / "a" / "broken.mp4").write_text("no video")
+    changes = ["kind=video_folder", f"root={tmp_path}", "height=48", "width=48", "unreadable=skip"]
+    defaults = ["num_train=null", "num_val=null", "num_test=null"]
+    config = load_config("synthetic_gestures", [f"data.{change}" for change in (*changes, *defaults)])
+
+    reporter = _Notes()
+    images = RunImages(config, reporter)
+    train, test = images("train"), images("test")
+
+    assert reporter.notes == [
+        "2 clips of train have fewer than 8 frames: some are repeated",
+        "1 unreadable clips of test were left out",
+    ]
+    assert train.num_frames == test.num_frames == 8 and (len(train), len(test)) == (2, 2)
+    augmented = images.training(0).for_epoch(1).fetch(torch.arange(2))
+    assert augmented.images.shape == (2, 8, 3, 48, 48) and augmented.labels.tolist() == [0, 1]
 
 
 @pytest.mark.slow

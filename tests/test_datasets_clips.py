@@ -79,7 +79,8 @@ def test_lists_of_tsm(tsm_lists: Path) -> None:
     assert batch.labels.tolist() == [0, 1] and train.num_frames == 8
     assert _greys(batch.images)[1] == [2, 4, 6, 8, 10, 12, 14, 16]
     assert _greys(test.fetch(torch.tensor([0])).images) == [[1, 1, 1, 2, 2, 3, 3, 3]]
-    assert train.count_short() == 0 and test.count_short() == 1
+    assert train.count_short() == train.num_short == 0 and test.count_short() == test.num_short == 1
+    assert in_memory(test).num_short == Prefetcher(test).num_short == 1
 
 
 def test_training_frames_are_random_and_depend_on_epoch_and_index_alone(tsm_lists: Path) -> None:
@@ -147,6 +148,8 @@ def test_official_json_files_and_videos(something_v2: Path) -> None:
     assert batch.labels.tolist() == [1, 0] and train.length(0) == 120
     assert _greys(batch.images)[1] == [2, 4, 6, 8]
     assert not torch.equal(batch.images[0, 0], batch.images[0, 3])  # somebody moves
+    long = SomethingSomethingV2(root=something_v2, num_frames=121, **SMALL).open("train")
+    assert long.num_short == 1 and long.count_short() == long.num_short == 2  # a video's frames are counted by decoding
     assert len(collection.open("test")) == 1
 
 

@@ -13,7 +13,7 @@ from classifiers.networks.geometry import resize
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
 
-QUIET = GestureSpec(noise=0.0)
+QUIET = GestureSpec(noise=0.0, min_contrast=28.0)
 
 
 def test_a_clip_depends_on_spec_split_and_index_alone() -> None:
@@ -107,6 +107,10 @@ def test_settings_out_of_range_are_one_sentence() -> None:
         GestureSpec(min_diameter_px=30)
     with pytest.raises(ValueError, match="max_distractors=6; pass 0 to 5"):
         GestureSpec(max_distractors=6)
+    with pytest.raises(
+        ValueError, match=r"min_contrast=30\.0, max_contrast=28\.0; pass 0 <= min_contrast <= max_contrast"
+    ):
+        GestureSpec(min_contrast=30.0)
     with pytest.raises(ValueError, match="neither may be negative; pass 0 or more"):
         GestureSpec(seed=-1)
     with pytest.raises(ValueError, match="frames of 64x96 are too small for discs of 20 pixels; pass at least 96"):

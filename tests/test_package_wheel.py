@@ -18,7 +18,11 @@ from conftest import SMALL_SCENES
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-EMBEDDED = {"GFNet-SyntheticSigns-v0": "weights", "GFNet-SyntheticSignsHard-v0": "weights_hard"}
+EMBEDDED = {
+    "GFNet-SyntheticSigns-v0": "weights",
+    "GFNet-SyntheticSignsHard-v0": "weights_hard",
+    "GFNet-SyntheticGestures-v0": "weights_gestures",
+}
 """Ids that need no data, and the folder of `gfnet_env` where their networks lie."""
 
 _BUILD = """

@@ -39,7 +39,7 @@ CLASS_NAMES = tuple(_WAYS)
 _PERIOD = 4  # pixels
 _RED = (180.0, 66.0, 66.0)
 _OTHERS = ((66.0, 92.0, 180.0), (70.0, 150.0, 76.0), (180.0, 156.0, 66.0), (140.0, 80.0, 170.0), (76.0, 160.0, 170.0))
-_CONTRAST = 28.0  # of each wave of stripes, in grey levels; no colour leaves 0 to 255, so that averages stay constant
+_MOST_CONTRAST = 28.0  # grey levels; no colour leaves 0 to 255, so that averages stay constant
 _GAP = 4  # pixels that discs keep from each other and from the border
 
 
@@ -68,6 +68,8 @@ class GestureSpec:
         min_diameter_px: of a disc, in pixels.
         max_diameter_px: of a disc, in pixels.
         max_distractors: most discs that are not red; how many there are is drawn evenly, none included.
+        min_contrast: of each wave of a disc's stripes, in grey levels; a disc's contrast is drawn evenly from here on.
+        max_contrast: up to here. Faint stripes are hard to tell from the noise, for any network.
         noise: standard deviation of each pixel's noise, in grey levels.
         seed: another seed draws other clips.
     """
@@ -77,6 +79,8 @@ class GestureSpec:
     min_diameter_px: int = 16
     max_diameter_px: int = 20
     max_distractors: int = 3
+    min_contrast: float = 8.0
+    max_contrast: float = 28.0
     noise: float = 12.0
     seed: int = 0
 
@@ -88,6 +92,11 @@ class GestureSpec:
             )
         if not 0 <= self.max_distractors <= len(_OTHERS):
             raise ValueError(f"max_distractors={self.max_distractors}; pass 0 to {len(_OTHERS)}")
+        if not 0 <= self.min_contrast <= self.max_contrast <= _MOST_CONTRAST:
+            raise ValueError(
+                f"min_contrast={self.min_contrast}, max_contrast={self.max_contrast}; pass 0 <= min_contrast <= "
+                f"max_contrast <= {_MOST_CONTRAST:.0f}"
+            )
         if self.seed < 0 or self.noise < 0:
             raise ValueError(f"seed={self.seed}, noise={self.noise}: neither may be negative; pass 0 or more")
         if min(self.height, self.width) < 3 * self._room:
@@ -178,6 +187,7 @@ def _draw_disc(
     floating = rng.uniform(-0.5, 0.5, 2)  # pixels a frame
     phase = rng.uniform(0.0, _PERIOD, 2)
     shade = colour * rng.uniform(0.95, 1.05)
+    contrast = rng.uniform(spec.min_contrast, spec.max_contrast)
     boxes = np.zeros((NUM_FRAMES, 4), dtype=np.int64)
     room = spec._room - diameter
     for number, frame in enumerate(frames):
@@ -185,7 +195,7 @@ def _draw_disc(
         top, left = (round(start + room / 2 + d) for start, d in zip(corner, drift, strict=True))
         rows, columns = np.arange(top, top + diameter), np.arange(left, left + diameter)
         down, across = _wave(rows - phase[0]), _wave(columns - phase[1] - _PERIOD * _WAYS[way][number] / 8)
-        pattern = shade + _CONTRAST * (down[:, None] + across[None])[..., None]
+        pattern = shade + contrast * (down[:, None] + across[None])[..., None]
         centre = (diameter - 1) / 2
         distance = np.hypot(rows[:, None] - top - centre, columns[None] - left - centre)
         cover = np.clip(diameter / 2 - distance, 0.0, 1.0)[..., None]
