@@ -46,11 +46,6 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         attention_maps: attention maps over each feature map, whose centres of mass (row, col) are appended to the
             vector; 0 for none, as in the paper. They share weights over all positions, whereas a fully-connected layer
             has to learn each position separately.
-        attention_layers: 3x3 convolutions of 64 channels before the attention maps.
-        attention_by_step: whether the centres of attention are appended once for every step, zeros for all but the
-            present one, so that a linear layer on them may follow other maps at other steps. Needs `progress`.
-        flatten_maps: whether the fully-connected layers read the maps, as in the paper. If not, a policy knows places
-            by its attention alone, and can't learn images by heart.
         normalize: whether each observation's feature maps (over channels and positions) and hidden state are brought
             to mean 0 and variance 1, with learned scales; not in the paper.
         step_bias: whether `progress`, where it is read, is appended to the vector, so that a linear layer on it has a
@@ -60,7 +55,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         num_steps: length T of the one-hot at the end of the vector; 0 for none.
 
     Raises:
-        ValueError: if the environment has none of the keys to read, or too little is left to read.
+        ValueError: if the environment has none of the keys to read.
     """
 
     def __init__(
@@ -72,9 +67,6 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         first_units: int = 0,
         reads: Sequence[str] | None = None,
         attention_maps: int = 0,
-        attention_layers: int = 0,
-        attention_by_step: bool = False,
-        flatten_maps: bool = True,
         normalize: bool = True,
         step_bias: bool = True,
     ) -> None:
@@ -85,16 +77,10 @@ class GlimpseExtractor(BaseFeaturesExtractor):
             )
         self.maps = [key for key in read if key in _MAPS]
         self.vectors = [key for key in read if key not in _MAPS]
-        steps = math.prod(_shape(observation_space["progress"])) if "progress" in self.vectors else 0
-        num_steps = steps if step_bias else 0
-        if attention_by_step and not steps:
-            raise ValueError("attention_by_step=True, but the policy does not read progress; observe and read it")
-        if not flatten_maps and not (attention_maps and self.vectors):
-            raise ValueError("flatten_maps=False without attention_maps or vectors to read; pass attention_maps=8")
-        centres = 2 * attention_maps * len(self.maps) * (steps if attention_by_step else 1)
-        super().__init__(observation_space, units + centres + num_steps)
+        has_step_bias = step_bias and "progress" in self.vectors
+        num_steps = math.prod(_shape(observation_space["progress"])) if has_step_bias else 0
+        super().__init__(observation_space, units + 2 * attention_maps * len(self.maps) + num_steps)
         self.num_steps = num_steps
-        self.attention_by_step, self.flatten_maps = attention_by_step, flatten_maps
         self.norms = nn.ModuleDict()
         if normalize:
             self.norms.update({key: nn.GroupNorm(1, _shape(observation_space[key])[0]) for key in self.maps})
@@ -106,12 +92,12 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         if self.maps:
             channels, height, width = _shape(observation_space[self.maps[0]])
             if attention_maps:
-                self.attention = SpatialSoftArgmax(channels, height, width, attention_maps, attention_layers)
-            if conv_channels and flatten_maps:
+                self.attention = SpatialSoftArgmax(channels, height, width, attention_maps)
+            if conv_channels:
                 convolution = nn.Conv2d(channels, conv_channels, conv_kernel, padding=conv_kernel // 2, bias=False)
                 self.narrow = nn.Sequential(convolution, nn.ReLU())
                 channels = conv_channels
-            size += len(self.maps) * channels * height * width if flatten_maps else 0
+            size += len(self.maps) * channels * height * width
         self.first: nn.Module = nn.Identity()
         if first_units:
             self.first = nn.Sequential(WideLinear(size, first_units), nn.ReLU())
@@ -121,14 +107,10 @@ class GlimpseExtractor(BaseFeaturesExtractor):
     def forward(self, observations: Observation) -> Tensor:
         """Dict of float32 tensors, B observations -> (B, features_dim)."""
         maps, vectors = self._normalised(observations, self.maps), self._normalised(observations, self.vectors)
-        flattened = [self.narrow(one).flatten(1) for one in maps] if self.flatten_maps else []
-        seen = flattened + [one.flatten(1) for one in vectors]
+        seen = [self.narrow(one).flatten(1) for one in maps] + [one.flatten(1) for one in vectors]
         read = [torch.relu(self.fully_connected(self.first(torch.cat(seen, dim=1))))]
         if self.attention is not None:
-            centres = torch.cat([self.attention(one) for one in maps], dim=1)
-            if self.attention_by_step:
-                centres = (observations["progress"].flatten(1)[:, :, None] * centres[:, None]).flatten(1)
-            read.append(centres)
+            read += [self.attention(one) for one in maps]
         if self.num_steps:
             read.append(observations["progress"].flatten(1))
         return torch.cat(read, dim=1)

@@ -14,26 +14,18 @@ class SpatialSoftArgmax(nn.Module):
         height: their height h.
         width: their width w.
         count: number K of attention maps.
-        layers: 3x3 convolutions before the attention maps, so that what they look for may have an extent and a context.
-        hidden_channels: channels of those.
     """
 
     places: Tensor
 
-    def __init__(
-        self, channels: int, height: int, width: int, count: int, layers: int = 0, hidden_channels: int = 64
-    ) -> None:
+    def __init__(self, channels: int, height: int, width: int, count: int) -> None:
         super().__init__()
-        self.before = nn.Sequential()
-        for _ in range(layers):
-            self.before.extend([nn.Conv2d(channels, hidden_channels, 3, padding=1), nn.ReLU()])
-            channels = hidden_channels
         self.score = nn.Conv2d(channels, count, 1)
         rows, columns = torch.linspace(-1.0, 1.0, height), torch.linspace(-1.0, 1.0, width)
         self.register_buffer("places", torch.cartesian_prod(rows, columns), persistent=False)  # (h * w, 2)
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 2 K), each (row, col) in [-1, 1]."""
-        weights = self.score(self.before(maps)).flatten(2).softmax(dim=2)  # (B, K, h * w)
+        weights = self.score(maps).flatten(2).softmax(dim=2)  # (B, K, h * w)
         centres: Tensor = weights @ self.places  # (B, K, 2)
         return centres.flatten(1)
