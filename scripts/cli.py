@@ -121,6 +121,13 @@ def _add_training(add: Add) -> None:
     benchmark.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
     _add_changes(benchmark)
 
+    sizes = add("sizes", "Table 3: patches of several sizes against each size alone, at equal budgets")
+    sizes.add_argument("config", help="a YAML file with patch_sizes, or the name of a shipped one")
+    sizes.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
+    sizes.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
+    sizes.add_argument("--no-genetic", action="store_true", help="leave out the genetic algorithm, which needs pymoo")
+    _add_changes(sizes)
+
 
 def _add_use_of_runs(add: Add) -> None:
     evaluate = add("evaluate", "evaluate a finished run again")
