@@ -105,6 +105,10 @@ def _add_training(add: Add) -> None:
     published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
     published.add_argument("--out", type=Path, required=True, help="the run's folder")
 
+    _add_studies(add)
+
+
+def _add_studies(add: Add) -> None:
     ablate = add("ablate", "Tables 2, 5 and 8, on the embedded task or any other")
     ablate.add_argument("names", nargs="*", metavar="NAME", help=f"which; all if left out: {', '.join(ABLATIONS)}")
     ablate.add_argument(
@@ -166,6 +170,14 @@ def _add_use_of_runs(add: Add) -> None:
         "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
     )
 
+    _add_recognition(add)
+
+    plot = add("plot", "Figs. 7, 8, 15 and 16 of one or more runs")
+    plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
+
+
+def _add_recognition(add: Add) -> None:
     predict = add("predict", "recognise image files or clips and show where the policy looked")
     predict.add_argument("run", type=Path, help="the run's folder")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files or folders: images, or clips")
@@ -184,10 +196,6 @@ def _add_use_of_runs(add: Add) -> None:
     export.add_argument("--format", choices=("onnx",), default="onnx")
     export.add_argument("--out", type=Path, help="folder of the files, RUN/onnx if left out")
     _add_stop(export)
-
-    plot = add("plot", "Figs. 7, 8, 15 and 16 of one or more runs")
-    plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
-    plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
 
 
 def _add_tools(add: Add) -> None:
