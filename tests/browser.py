@@ -69,10 +69,10 @@ def visit(url: str, folder: Path) -> dict[str, Any]:
     command = [
         *(_CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"),
         *("--disable-background-networking", "--disable-component-update", "--enable-logging=stderr", "--v=0"),
-        *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=20000", "--timeout=120000"),
+        *(f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=20000", "--timeout=500000"),
         *("--dump-dom", url),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=540)
     shown = re.search(r'<pre id="found">(.*?)</pre>', done.stdout, re.DOTALL)
     assert shown is not None, (done.stderr[-2000:], done.stdout[-500:])
     found: dict[str, Any] = json.loads(html.unescape(shown[1]))
