@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_training(add)
     _add_use_of_runs(add)
+    _add_pages(add)
     _add_tools(add)
     return parser
 
@@ -146,19 +147,6 @@ def _add_use_of_runs(add: Add) -> None:
     )
     render.add_argument("--out", type=Path, help="a .png or .gif file, RUN/glimpses.png if left out")
 
-    report = add("report", "write a finished run's report.html again")
-    report.add_argument("run", type=Path, help="the run's folder")
-
-    play = add("play", "place the looks yourself, in a browser, against a policy")
-    play.add_argument("what", metavar="ID_OR_RUN", help="an environment, or a run's folder to play against its policy")
-    play.add_argument("--images", type=int, metavar="N", help="end after N images; with Ctrl+C if left out")
-    play.add_argument("--port", type=int, default=0, help="of the page on this machine; a free one if left out")
-    play.add_argument("--no-browser", dest="browser", action="store_false", help="only print the page's address")
-    play.add_argument("--seed", type=int, default=0, help="of the images' order")
-    play.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
-    )
-
     predict = add("predict", "recognise image files or clips and show where the policy looked")
     predict.add_argument("run", type=Path, help="the run's folder")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files or folders: images, or clips")
@@ -181,6 +169,21 @@ def _add_use_of_runs(add: Add) -> None:
     plot = add("plot", "Figs. 7, 8, 15 and 16 of one or more runs")
     plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
     plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
+
+
+def _add_pages(add: Add) -> None:
+    report = add("report", "write a finished run's report.html again")
+    report.add_argument("run", type=Path, help="the run's folder")
+
+    play = add("play", "place the looks yourself, in a browser, against a policy")
+    play.add_argument("what", metavar="ID_OR_RUN", help="an environment, or a run's folder to play against its policy")
+    play.add_argument("--images", type=int, metavar="N", help="end after N images; with Ctrl+C if left out")
+    play.add_argument("--port", type=int, default=0, help="of the page on this machine; a free one if left out")
+    play.add_argument("--no-browser", dest="browser", action="store_false", help="only print the page's address")
+    play.add_argument("--seed", type=int, default=0, help="of the images' order")
+    play.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
+    )
 
 
 def _add_tools(add: Add) -> None:
