@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_training(add)
     _add_use_of_runs(add)
+    _add_pages(add)
     _add_tools(add)
     return parser
 
@@ -157,19 +158,6 @@ def _add_use_of_runs(add: Add) -> None:
     )
     render.add_argument("--out", type=Path, help="a .png or .gif file, RUN/glimpses.png if left out")
 
-    report = add("report", "write a finished run's report.html again")
-    report.add_argument("run", type=Path, help="the run's folder")
-
-    play = add("play", "place the looks yourself, in a browser, against a policy")
-    play.add_argument("what", metavar="ID_OR_RUN", help="an environment, or a run's folder to play against its policy")
-    play.add_argument("--images", type=int, metavar="N", help="end after N images; with Ctrl+C if left out")
-    play.add_argument("--port", type=int, default=0, help="of the page on this machine; a free one if left out")
-    play.add_argument("--no-browser", dest="browser", action="store_false", help="only print the page's address")
-    play.add_argument("--seed", type=int, default=0, help="of the images' order")
-    play.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
-    )
-
     _add_recognition(add)
 
     plot = add("plot", "Figs. 7, 8, 15 and 16 of one or more runs")
@@ -196,6 +184,21 @@ def _add_recognition(add: Add) -> None:
     export.add_argument("--format", choices=("onnx",), default="onnx")
     export.add_argument("--out", type=Path, help="folder of the files, RUN/onnx if left out")
     _add_stop(export)
+
+
+def _add_pages(add: Add) -> None:
+    report = add("report", "write a finished run's report.html again")
+    report.add_argument("run", type=Path, help="the run's folder")
+
+    play = add("play", "place the looks yourself, in a browser, against a policy")
+    play.add_argument("what", metavar="ID_OR_RUN", help="an environment, or a run's folder to play against its policy")
+    play.add_argument("--images", type=int, metavar="N", help="end after N images; with Ctrl+C if left out")
+    play.add_argument("--port", type=int, default=0, help="of the page on this machine; a free one if left out")
+    play.add_argument("--no-browser", dest="browser", action="store_false", help="only print the page's address")
+    play.add_argument("--seed", type=int, default=0, help="of the images' order")
+    play.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
+    )
 
 
 def _add_tools(add: Add) -> None:

@@ -249,6 +249,9 @@ def test_the_server_plays_and_refuses_what_is_no_move(game: Game) -> None:
         _post(server.url, "next", "{}")
         for _ in range(3):
             state = _post(server.url, "look", '{"row": 0.5, "col": 0.25}')
+        for port in (server.server_address[1], 99999):
+            with pytest.raises(ValueError, match=f"port {port} can't be used .*; pass another, or 0 for a free one"):
+                GameServer(game, port)
         serving.join(timeout=60)
     assert state["score"]["images"] == 1 and state["result"] is not None and not serving.is_alive()
 

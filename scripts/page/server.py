@@ -23,11 +23,14 @@ class GameServer(ThreadingHTTPServer):
         images: how many images are played; None serves until `shutdown`.
 
     Raises:
-        OSError: if the port is taken.
+        ValueError: if the port can't be used, as it is taken, for example.
     """
 
     def __init__(self, game: Game, port: int = 0, images: int | None = None) -> None:
-        super().__init__(("127.0.0.1", port), _Handler)
+        try:
+            super().__init__(("127.0.0.1", port), _Handler)
+        except (OSError, OverflowError) as error:
+            raise ValueError(f"port {port} can't be used ({error}); pass another, or 0 for a free one") from error
         self._game = game
         self._images = images
         self._lock = threading.Lock()
