@@ -35,6 +35,7 @@ from agents.runs.yaml_text import parse_setting
 from agents.studies.ablation import ABLATIONS, markdown_table, run_ablations
 from agents.studies.leaderboard import leaderboard_curves, run_leaderboard
 from agents.studies.leaderboard import markdown_table as leaderboard_table
+from agents.studies.patch_sizes import compare_sizes, sizes_table
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.files import json_text, write_json
 from classifiers.training.distributed import is_first_process, process_group
@@ -244,6 +245,21 @@ def benchmark(options: argparse.Namespace, console: Console) -> None:
     console.print(f"Look at {options.out / 'leaderboard.md'} and {options.out / 'leaderboard.png'}")
 
 
+def sizes(options: argparse.Namespace, console: Console) -> None:
+    """Trains patches of several sizes and of each size alone over several seeds and prints Table 3."""
+    with TerminalReporter(console, quiet=options.quiet) as reporter:
+        table = compare_sizes(
+            options.config,
+            options.out,
+            seeds=options.seeds,
+            changes=options.set,
+            reporter=reporter,
+            genetic=not options.no_genetic,
+        )
+    console.print(sizes_table(table), soft_wrap=True)
+    console.print(f"Look at {options.out / 'sizes.md'}")
+
+
 def predict(options: argparse.Namespace, console: Console) -> None:
     """Classifies image files or clips, each with as many looks as it needs."""
     recognizer = _recognizer(options)
@@ -317,6 +333,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "cost": cost,
     "ablate": ablate,
     "benchmark": benchmark,
+    "sizes": sizes,
     "import-checkpoint": import_published,
     "plot": plot,
     "predict": predict,

@@ -37,8 +37,10 @@ class DataSpec:
         name: `torchvision`: a key of `classifiers.data.torchvision_sets.TORCHVISION_SETS`.
         height: height to which image files are scaled and cropped, in pixels.
         width: likewise.
-        crop_pct: fraction of each side of image files that the centre crop keeps.
-        interpolation: how image files are scaled, `"bilinear"` or `"bicubic"`.
+        crop_pct: fraction of each side of image files that the centre crop keeps. In a config, `weights` takes what
+            `initialization.weights` were trained with.
+        interpolation: how image files are scaled, `"bilinear"` or `"bicubic"`. In a config, `weights` likewise, which
+            is the default there.
         unreadable: `"raise"` or `"skip"` image files that can't be decoded.
         train_crop: train on random crops of image files like torchvision's RandomResizedCrop, whose area is between
             these fractions of the image's; new crops in every epoch of stages I and III, one per image in stage II.
@@ -152,6 +154,8 @@ class Stage2Spec:
         action_std_schedule: the standard deviation of actions at the start and at the end, in the paper's [0, 1] units.
             Differs from the paper, which fixes it at 0.1: looks must first spread widely to hit a small sign at all,
             and later be precise.
+        shift_px: the policy learns on randomly shifted copies of the images, by so many pixels at most in each
+            direction, see `classifiers.data.shifted_copies`; 0 shows the images themselves. Not in the paper.
         compile: whether the classifier is compiled for this stage and its evaluations (20 to 60 s once), which changes
             results by rounding only; None does so where it pays, see `agents.runs.compiling`.
     """
@@ -165,12 +169,13 @@ class Stage2Spec:
     evaluations: int = 0
     final_lr_fraction: float = 0.1
     action_std_schedule: tuple[float, float] = (0.25, 0.04)
+    shift_px: int = 0
     compile: bool | None = None
 
     def __post_init__(self) -> None:
         check_known("agent", self.agent, (*AGENTS, *FIXED_POLICIES))
         check_least(self, 1, "env_steps", "num_envs")
-        check_least(self, 0, "evaluations")
+        check_least(self, 0, "evaluations", "shift_px")
         check_fraction(self, "final_lr_fraction")
         for name, verb in (("stop_action", "stop"), ("size_action", "choose sizes")):
             if getattr(self.episode, name):

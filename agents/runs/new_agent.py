@@ -13,6 +13,7 @@ from agents.runs.config import Stage2Spec
 from agents.runs.yaml_text import ConfigError
 from classifiers.checks import first_line
 from classifiers.data.prefetch import Prefetcher
+from classifiers.data.shifted_copies import ShiftedCopies
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import GlanceFocusVectorEnv, Task
@@ -23,6 +24,8 @@ def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Sp
     num_envs = spec.num_envs or AGENTS[spec.agent].num_envs
     if source.decodes_files:
         source = Prefetcher(source)
+    if spec.shift_px:
+        source = ShiftedCopies(source, spec.shift_px)
     return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 
