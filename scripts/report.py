@@ -225,18 +225,24 @@ def _looks_part(metrics: dict[str, Any], files: RunFolder) -> list[str]:
 
 
 def _adaptive_part(metrics: dict[str, Any]) -> list[str]:
-    """Early exits: budgets, E(t), exits by step, and the criteria side by side (Figs. 7 and 15, Table 7)."""
+    """Early exits: budgets, E(t), exits by step, criteria side by side, sizes (Figs. 7, 10, 15 and 17, Table 7)."""
     adaptive = metrics.get("adaptive")
     if not adaptive:
         return []
     named = {"learned": metrics}
     length, latency = plots.compare_runs(named, "expected_length"), plots.compare_runs(named, "latency")
+    sizes, front = plots.sizes_by_budget(metrics), plots.compare_runs(named, "multiscale")
     return [
         "<h2>Stopping early</h2>",
         f"<p class=note>Thresholds were found on {adaptive['calibration_images']} other images.</p>",
         f"<div class=row>{_image(plots.accuracy_by_budget(metrics))}{_image(length)}</div>",
         f"<div class=row>{_image(plots.exits_by_step(metrics))}{_criteria_table(adaptive['curves'])}</div>",
         *([] if latency is None else [_image(latency)]),
+        *(
+            []
+            if sizes is None
+            else ["<h2>Sizes of patches</h2>", f"<div class=row>{_image(sizes)}{_image(front)}</div>"]
+        ),
     ]
 
 

@@ -199,7 +199,8 @@ def adaptive_figures(
     Returns:
         `curves`: a `BudgetCurve` for each criterion, by name, with the geometric distribution of exits, and
         `coordinate_ascent`, for the confidence with the most accurate thresholds. With several patch sizes there is no
-        such distribution, and the criteria's curves are of the most accurate thresholds. `match`: the cheapest rule
+        such distribution, and the criteria's curves are of the most accurate thresholds. `patch_sizes`: the K sides of
+        patches, ascending, which each curve's `size_shares` are of. `match`: the cheapest rule
         that is as accurate as the full-resolution network on the calibration images, with its thresholds, a row for
         each step (0 means that all images exit, None that none do), its figures on the
         reported images, and how many times cheaper it is; None if there is none.
@@ -228,4 +229,9 @@ def adaptive_figures(
                 "times_fewer": full_resolution_cost / figures.cost,
                 "exits": figures.exits.tolist(),
             }
-    return {"calibration_images": len(calibration.label), "curves": curves, "match": match}
+    return {
+        "calibration_images": len(calibration.label),
+        "patch_sizes": list(calibration.patch_sizes),
+        "curves": curves,
+        "match": match,
+    }
