@@ -160,7 +160,7 @@ def _add_use_of_runs(add: Add) -> None:
 
     _add_recognition(add)
 
-    plot = add("plot", "Figs. 7, 8, 15 and 16 of one or more runs")
+    plot = add("plot", "Figs. 7, 8, 10, 15, 16 and 17 of one or more runs")
     plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
     plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
 

@@ -97,7 +97,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
     if warning is not None:
         console.print(warning)
     if options.budget is not None:
-        if metrics["adaptive"] is None and len(run.classifier.spec.patch_sizes) == 1:
+        if metrics["adaptive"] is None:
             raise ValueError("--budget needs images to find thresholds on; restore the run's train/ or val/")
         calibration, record = (load_run_record(config, options.run, name) for name in ("calibration", "learned"))
         console.print(budget_table(calibration, record, options.budget))

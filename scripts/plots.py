@@ -93,6 +93,31 @@ def exits_by_step(metrics: dict[str, Any]) -> Figure:
     return figure
 
 
+def sizes_by_budget(metrics: dict[str, Any]) -> Figure | None:
+    """Share of the focus patches that have each size, by budget (Fig. 17).
+
+    Args:
+        metrics: of a run.
+
+    Returns:
+        The figure; None if patches have one size, or there are no budgets.
+    """
+    adaptive = metrics.get("adaptive") or {}
+    sides = adaptive.get("patch_sizes", [])
+    if len(sides) < 2:
+        return None
+    curve = adaptive["curves"]["confidence"]
+    shares = np.array(curve["size_shares"])
+    drawn = shares.sum(axis=1) > 0.0  # with the glance alone there is no patch
+    costs = np.array(curve["budgets"])[drawn]
+    figure, axes = _axes("multiply-adds per image that are allowed", "share of the focus patches")
+    colours = [f"C{index}" for index in range(len(sides))]
+    axes.stackplot(costs, shares[drawn].T, labels=[f"{side}x{side}" for side in sides], colors=colours, alpha=0.8)
+    axes.set_ylim(0.0, 1.0)
+    axes.legend(loc="lower right")
+    return figure
+
+
 def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
     """One of the paper's figures, with a line for each run.
 
@@ -124,7 +149,7 @@ def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
 
 
 def save_plots(folder: Path, named: dict[str, dict[str, Any]]) -> list[Path]:
-    """Writes every plot of `RUN_PLOTS` that the runs have figures for, and each run's exits by step.
+    """Writes every plot of `RUN_PLOTS` that the runs have figures for, and each run's exits by step and patch sizes.
 
     Args:
         folder: where to; made if missing.
@@ -139,6 +164,7 @@ def save_plots(folder: Path, named: dict[str, dict[str, Any]]) -> list[Path]:
     figures = {kind: compare_runs(named, kind) for kind in RUN_PLOTS}
     for name, metrics in named.items():
         figures[f"exits_{name}"] = exits_by_step(metrics) if metrics.get("adaptive") else None
+        figures[f"sizes_{name}"] = sizes_by_budget(metrics)
     written = []
     for name, figure in figures.items():
         if figure is not None:
@@ -168,6 +194,14 @@ def _fixed_lengths(metrics: dict[str, Any]) -> Line | None:
     return found and ([each["multiply_adds"] for each in found], [each["accuracy"] for each in found])
 
 
+def _most_accurate(metrics: dict[str, Any]) -> Line | None:
+    if not metrics.get("adaptive"):
+        return None
+    curves = metrics["adaptive"]["curves"]
+    curve = curves.get("coordinate_ascent", curves["confidence"])  # the latter is one of them with several sizes
+    return curve["costs"], curve["accuracies"]
+
+
 def _anytime(metrics: dict[str, Any]) -> Line | None:
     return metrics["multiply_adds"]["cumulative"], metrics["accuracy"]["learned"]
 
@@ -195,6 +229,8 @@ def _full_latency(metrics: dict[str, Any]) -> tuple[float, float] | None:
 RUN_PLOTS: dict[str, tuple[str, Callable[..., Line | None], Callable[..., tuple[float, float] | None]]] = {
     # Fig. 7 (a-e)
     "budgeted": ("multiply-adds per image, on average", partial(_stopping_early, x="costs"), _full_cost),
+    # Fig. 10: one size and several, all with the most accurate thresholds
+    "multiscale": ("multiply-adds per image, on average", _most_accurate, _full_cost),
     # Fig. 8
     "latency": ("milliseconds per image, on average", _latency, _full_latency),
     # Fig. 15

@@ -48,8 +48,10 @@ _EXITS_CAPTION = (
 )
 _CAPTIONS = {
     "latency": "Accuracy for the time that an image takes on average, as it was measured.",
+    "multiscale": "The most accurate thresholds for each budget, with patches of several sizes.",
     "expected_length": "Accuracy for the number of steps that an image takes on average.",
 }
+_SIZES_CAPTION = "How many of the patches have each size: with more to spend, more of them are large."
 _DRAWN_IN_FULL = ("budgeted", "anytime")  # with more lines, by `accuracy_by_budget` and `accuracy_by_step`
 _MAP_MULTIPLY_ADDS = 2e10  # of one reward map: a second or so on a processor
 
@@ -265,14 +267,16 @@ def _looks_part(metrics: dict[str, Any], files: RunFolder) -> list[str]:
 
 
 def _adaptive_part(metrics: dict[str, Any]) -> list[str]:
-    """Early exits: budgets, E(t), exits by step, and the criteria side by side (Figs. 7 and 15, Table 7)."""
+    """Early exits: budgets, E(t), exits by step, criteria side by side, sizes (Figs. 7, 10, 15 and 17, Table 7)."""
     adaptive = metrics.get("adaptive")
     if not adaptive:
         return []
-    drawn = {
-        kind: plots.compare_runs({"learned": metrics}, kind) for kind in plots.RUN_PLOTS if kind not in _DRAWN_IN_FULL
-    }
+    sizes = plots.sizes_by_budget(metrics)
+    left_out = _DRAWN_IN_FULL if sizes is not None else (*_DRAWN_IN_FULL, "multiscale")
+    drawn = {kind: plots.compare_runs({"learned": metrics}, kind) for kind in plots.RUN_PLOTS if kind not in left_out}
     others = [_image(figure, _CAPTIONS.get(kind, "")) for kind, figure in drawn.items() if figure is not None]
+    if sizes is not None:
+        others.append(_image(sizes, _SIZES_CAPTION))
     exits = _image(plots.exits_by_step(metrics), _EXITS_CAPTION)
     return [
         "<h2>Stopping early</h2>",

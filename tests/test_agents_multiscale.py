@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from PIL import Image
 from test_agents_onnx import _runner
 
 from agents.evaluation.budgets import fit_exit_rule, history_table
-from agents.evaluation.record import EvaluationRecord
+from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import evaluate, final_accuracy
 from agents.evaluation.stopping import ExitRule
 from agents.policies.baselines import OraclePolicy, RandomPolicy
@@ -260,6 +261,34 @@ def test_the_preset_of_threefold_signs_trains_and_no_single_patch_fits_all(tmp_p
     assert [(tmp_path / stage / "classifier.safetensors").is_file() for stage in ("stage1", "stage3")] == [True, True]
     recognizer = Recognizer.load(tmp_path)
     assert recognizer.calibration is not None and recognizer.calibration.patch_sizes == (24, 40, 64)
+
+
+def test_budgets_of_several_sizes_are_evaluated_plotted_and_reported(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adaptive = json.loads((run / "metrics.json").read_text())["adaptive"]
+    record = load_record(run / "evaluation" / "learned.safetensors")
+
+    assert adaptive["patch_sizes"] == [32, 48, 64]
+    assert set(adaptive["curves"]) == {"confidence", "entropy", "random"}  # no geometric exits with several sizes
+    for curve in adaptive["curves"].values():
+        assert curve["budgets"][0] == record.multiply_adds[0] and curve["budgets"][-1] == record.multiply_adds.max()
+        assert all(low <= high for low, high in zip(curve["accuracies"], curve["bounds"], strict=True))
+        for exits, shares in zip(curve["exits"], curve["size_shares"], strict=True):
+            assert sum(shares) == pytest.approx(float(exits[0] < 1.0))  # no patch where all exit after the glance
+    report = (run / "report.html").read_text()
+    assert "Sizes of patches" in report
+
+    shutil.copytree(run, tmp_path / "copy")
+    assert main(["plot", str(run), str(tmp_path / "copy"), "--out", str(tmp_path / "plots")]) == 0
+    names = {path.name for path in (tmp_path / "plots").iterdir()}
+    assert {"budgeted.png", "multiscale.png", "sizes_ms.png", "sizes_copy.png"} <= names
+    few = ["--policies", "learned"]
+    assert main(["evaluate", str(tmp_path / "copy"), *few, "--budget", "15M"]) == 0
+    (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if "coordinate_ascent" in line]
+    assert row[3] == "confidence"
+    assert main(["evaluate", str(tmp_path / "copy"), *few, "--budget", "1k"]) == 1
+    assert "budget=1000 is out of range; pass" in capsys.readouterr().err
 
 
 def test_predict_takes_a_threshold_for_each_size(

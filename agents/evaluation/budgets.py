@@ -247,8 +247,9 @@ def adaptive_figures(
     Returns:
         `curves`: a `BudgetCurve` for each criterion, by name, with the geometric distribution of exits, and
         `coordinate_ascent`, for the confidence with the most accurate thresholds. With several patch sizes there is no
-        such distribution, and the criteria's curves are of the most accurate thresholds. `fixed_lengths`: what the
-        function of this name makes. `match`: the cheapest rule
+        such distribution, and the criteria's curves are of the most accurate thresholds. `patch_sizes`: the K sides of
+        patches, ascending, which each curve's `size_shares` are of. `fixed_lengths`: what the function of this name
+        makes. `match`: the cheapest rule
         that is as accurate as the full-resolution network on the calibration images, with its thresholds, a row for
         each step (0 means that all images exit, None that none do), its figures on the
         reported images, and how many times cheaper it is; None if there is none.
@@ -279,6 +280,7 @@ def adaptive_figures(
             }
     return {
         "calibration_images": len(calibration.label),
+        "patch_sizes": list(calibration.patch_sizes),
         "curves": curves,
         "fixed_lengths": fixed_lengths(calibration, record),
         "match": match,

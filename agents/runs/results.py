@@ -71,9 +71,9 @@ def evaluate_run(
         `accuracy` by policy and step; `pointing_game` by policy (within the first 1, ..., T - 1 focuses; None without
         boxes); `multiply_adds`; `full_resolution_accuracy`; the number of `images`; `fixed_places`, the T - 1 places of
         `best_fixed_place`, (row, col) in [0, 1] (None without it); `adaptive`, which is what
-        `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on, or
-        patches have several sizes); `diagnostics`, see `_diagnostics`; and `networks`, the fingerprint of the networks
-        that were evaluated. With several patch sizes, accuracies and costs are means over the size histories.
+        `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on);
+        `diagnostics`, see `_diagnostics`; and `networks`, the fingerprint of the networks that were evaluated. With
+        several patch sizes, accuracies and costs are means over the size histories.
 
     Raises:
         ValueError: if data and networks don't fit each other, or a policy is unknown.
@@ -101,7 +101,6 @@ def evaluate_run(
     calibration = _calibrate(run, images, calibration_split, reporter)
     if calibration is not None:
         records["calibration"] = calibration
-    if calibration is not None and len(run.classifier.spec.patch_sizes) == 1:
         baseline = None
         if network is not None:
             there = full_resolution_accuracy(network, images(calibration_split), max_images=CALIBRATION_IMAGES)

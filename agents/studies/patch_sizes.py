@@ -119,7 +119,7 @@ def _train_all(configs: dict[tuple[str, int], RunConfig], folder: Path, reporter
     done: list[tuple[RunConfig, RunFolder]] = []
     for (kind, seed), config in configs.items():
         files = RunFolder(_run_folder(folder, kind, seed))
-        reporter.note(f"patches of {kind} size{'s' if kind == _SEVERAL else ''}, seed {seed}")
+        reporter.note(f"patches of {kind}{' sizes' if kind == _SEVERAL else ''}, seed {seed}")
         with claimed(files.path, config):
             for finished, theirs in done:
                 share_stages(finished, theirs, config, files)
