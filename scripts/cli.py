@@ -86,6 +86,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     _add_training(add)
     _add_use_of_runs(add)
+    _add_pages(add)
     _add_tools(add)
     return parser
 
@@ -105,6 +106,10 @@ def _add_training(add: Add) -> None:
     published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
     published.add_argument("--out", type=Path, required=True, help="the run's folder")
 
+    _add_studies(add)
+
+
+def _add_studies(add: Add) -> None:
     ablate = add("ablate", "Tables 2, 5 and 8, on the embedded task or any other")
     ablate.add_argument("names", nargs="*", metavar="NAME", help=f"which; all if left out: {', '.join(ABLATIONS)}")
     ablate.add_argument(
@@ -120,6 +125,13 @@ def _add_training(add: Add) -> None:
     benchmark.add_argument("--steps", type=int, default=50_000, metavar="S", help="environment steps of each training")
     benchmark.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
     _add_changes(benchmark)
+
+    sizes = add("sizes", "Table 3: patches of several sizes against each size alone, at equal budgets")
+    sizes.add_argument("config", help="a YAML file with patch_sizes, or the name of a shipped one")
+    sizes.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
+    sizes.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
+    sizes.add_argument("--no-genetic", action="store_true", help="leave out the genetic algorithm, which needs pymoo")
+    _add_changes(sizes)
 
 
 def _add_use_of_runs(add: Add) -> None:
@@ -146,6 +158,14 @@ def _add_use_of_runs(add: Add) -> None:
     )
     render.add_argument("--out", type=Path, help="a .png or .gif file, RUN/glimpses.png if left out")
 
+    _add_recognition(add)
+
+    plot = add("plot", "Figs. 7, 8, 15 and 16 of one or more runs")
+    plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
+    plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
+
+
+def _add_recognition(add: Add) -> None:
     predict = add("predict", "recognise image files or clips and show where the policy looked")
     predict.add_argument("run", type=Path, help="the run's folder")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files or folders: images, or clips")
@@ -165,9 +185,20 @@ def _add_use_of_runs(add: Add) -> None:
     export.add_argument("--out", type=Path, help="folder of the files, RUN/onnx if left out")
     _add_stop(export)
 
-    plot = add("plot", "Figs. 7, 8, 15 and 16 of one or more runs")
-    plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
-    plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
+
+def _add_pages(add: Add) -> None:
+    report = add("report", "write a finished run's report.html again")
+    report.add_argument("run", type=Path, help="the run's folder")
+
+    play = add("play", "place the looks yourself, in a browser, against a policy")
+    play.add_argument("what", metavar="ID_OR_RUN", help="an environment, or a run's folder to play against its policy")
+    play.add_argument("--images", type=int, metavar="N", help="end after N images; with Ctrl+C if left out")
+    play.add_argument("--port", type=int, default=0, help="of the page on this machine; a free one if left out")
+    play.add_argument("--no-browser", dest="browser", action="store_false", help="only print the page's address")
+    play.add_argument("--seed", type=int, default=0, help="of the images' order")
+    play.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
+    )
 
 
 def _add_tools(add: Add) -> None:

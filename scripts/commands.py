@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+import webbrowser
+from collections.abc import Callable, Sequence
+from contextlib import closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import gymnasium
 from rich.console import Console
 
 from agents.algorithms.registry import AGENTS
+from agents.policies.baselines import CentreCornerPolicy
 from agents.recognition.onnx_export import export_onnx
 from agents.recognition.recognizer import Recognizer
 from agents.runs.claim import claimed, locked
@@ -33,12 +35,16 @@ from agents.runs.yaml_text import parse_setting
 from agents.studies.ablation import ABLATIONS, markdown_table, run_ablations
 from agents.studies.leaderboard import leaderboard_curves, run_leaderboard
 from agents.studies.leaderboard import markdown_table as leaderboard_table
+from agents.studies.patch_sizes import compare_sizes, sizes_table
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.files import json_text, write_json
 from classifiers.training.distributed import is_first_process, process_group
-from gfnet_env import TASKS
+from gfnet_env import TASKS, Task
+from gfnet_env.registration import make_env
 from scripts.console import PlainConsole
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
+from scripts.page.game import Game
+from scripts.page.server import GameServer
 from scripts.plots import leaderboard_plot, save_figure, save_plots
 from scripts.predictions import files_to_predict, kind_of_input, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
@@ -114,17 +120,64 @@ def render(options: argparse.Namespace, console: Console) -> None:
     console.print(f"{len(episodes)} episodes in {out}")
 
 
+def report(options: argparse.Namespace, console: Console) -> None:
+    """Writes a finished run's report again."""
+    config = load_run_config(options.run)
+    with locked(options.run):
+        run, source = load_networks(config, options.run), open_images(config, "test")
+        check_classes(run.class_names, source, str(options.run))
+        write_report(run, source, options.run)
+    console.print(str(options.run / "report.html"))
+
+
+def play(options: argparse.Namespace, console: Console) -> None:
+    """Serves the game in which a person places the looks, until Ctrl+C or until enough images are played."""
+    if options.images is not None and options.images < 1:
+        raise ValueError(f"--images {options.images}; pass 1 or more")
+    game = _game(options)
+    with closing(game), GameServer(game, options.port, options.images) as server:
+        console.print(f"Open {server.url} in a browser on this machine; Ctrl+C ends the game")
+        if options.browser:
+            webbrowser.open(server.url)
+        with suppress(KeyboardInterrupt):
+            server.serve_forever(poll_interval=0.1)
+    score = game.state()["score"]
+    console.print(f"{score['images']} images: you {score['person']} right, {game.opponent} {score['policy']}")
+
+
+def _game(options: argparse.Namespace) -> Game:
+    """The game on a run's held-out images against its policy, or on an environment's against the baseline."""
+    if options.what in TASKS:
+        made = _made_by_user(make_env, options.what, options.set)
+        return Game(made.task, CentreCornerPolicy(), "the centre-corner policy", options.seed)
+    folder = Path(options.what)
+    if not folder.is_dir():
+        raise ValueError(
+            f"{options.what!r} is neither a run's folder nor an environment; pass one of {', '.join(TASKS)}"
+        )
+    if options.set:
+        raise ValueError("--set with a run; leave it out, it is for an environment's arguments")
+    config = load_run_config(folder)
+    run, source = load_networks(config, folder), open_images(config, "test")
+    check_classes(run.class_names, source, str(folder))
+    return Game(Task(source, run.classifier), run.policy, "the run's policy", options.seed)
+
+
+def _made_by_user(make: Callable[..., Any], env_id: str, changes: Sequence[str], **kwargs: Any) -> Any:
+    """An environment with the arguments of `--set`."""
+    try:
+        return make(env_id, **kwargs, **dict(parse_setting(change) for change in changes))
+    except TypeError as error:
+        raise ValueError(f"{env_id} was given a wrong argument: {error}") from error
+
+
 def env(options: argparse.Namespace, console: Console) -> None:
     """Prints an environment's spaces and how fast it steps."""
     if options.id not in TASKS:
         raise ValueError(f"environment {options.id!r} is unknown; pass one of {', '.join(TASKS)}")
     if options.num_envs < 1 or options.steps < 1:
         raise ValueError(f"--num-envs {options.num_envs}, --steps {options.steps}; pass 1 or more of each")
-    kwargs = dict(parse_setting(change) for change in options.set)
-    try:
-        vector = gymnasium.make_vec(options.id, num_envs=options.num_envs, **kwargs)
-    except TypeError as error:
-        raise ValueError(f"{options.id} was given a wrong argument: {error}") from error
+    vector = _made_by_user(gymnasium.make_vec, options.id, options.set, num_envs=options.num_envs)
     vector.reset(seed=0)
     vector.action_space.seed(0)
     actions = [vector.action_space.sample() for _ in range(options.steps + 1)]
@@ -190,6 +243,21 @@ def benchmark(options: argparse.Namespace, console: Console) -> None:
     save_figure(options.out / "leaderboard.png", leaderboard_plot(leaderboard_curves(board)))
     console.print(leaderboard_table(board), soft_wrap=True)
     console.print(f"Look at {options.out / 'leaderboard.md'} and {options.out / 'leaderboard.png'}")
+
+
+def sizes(options: argparse.Namespace, console: Console) -> None:
+    """Trains patches of several sizes and of each size alone over several seeds and prints Table 3."""
+    with TerminalReporter(console, quiet=options.quiet) as reporter:
+        table = compare_sizes(
+            options.config,
+            options.out,
+            seeds=options.seeds,
+            changes=options.set,
+            reporter=reporter,
+            genetic=not options.no_genetic,
+        )
+    console.print(sizes_table(table), soft_wrap=True)
+    console.print(f"Look at {options.out / 'sizes.md'}")
 
 
 def predict(options: argparse.Namespace, console: Console) -> None:
@@ -258,11 +326,14 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "train": train,
     "evaluate": evaluate,
     "render": render,
+    "report": report,
+    "play": play,
     "env": env,
     "export": export,
     "cost": cost,
     "ablate": ablate,
     "benchmark": benchmark,
+    "sizes": sizes,
     "import-checkpoint": import_published,
     "plot": plot,
     "predict": predict,

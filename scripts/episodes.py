@@ -19,8 +19,8 @@ from gfnet_env.actions import to_action
 from gfnet_env.rewards import contrastive_reward
 
 
-def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[np.ndarray]:
-    """The environment's picture after the glance and after each of the policy's patches, of the largest size.
+def episode(run: LoadedRun, source: ImageSource, index: int) -> Iterator[GlanceFocusEnv]:
+    """Plays an episode of a run's policy, with patches of the largest size.
 
     Args:
         run: the networks.
@@ -28,19 +28,28 @@ def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[
         index: which image.
 
     Yields:
-        (H', W', 3) uint8, all of one size.
+        The environment, after the glance and after each patch.
     """
     env = GlanceFocusEnv(Task(source, run.classifier), run.config.stage2.episode, render_mode="rgb_array")
     env.reset(options={"index": index, "patch_sizes": run.classifier.spec.patch_size})
     state, finished = None, False
-    while True:
+    yield env
+    while not finished:
+        location, state = run.policy(env.dynamics.view(), state)
+        finished = env.step(to_action(location)[0])[2]
+        yield env
+
+
+def episode_frames(run: LoadedRun, source: ImageSource, index: int) -> Iterator[np.ndarray]:
+    """The environment's picture after the glance and after each of the policy's patches; see `episode`.
+
+    Yields:
+        (H', W', 3) uint8, all of one size.
+    """
+    for env in episode(run, source, index):
         frame = env.render()
         assert frame is not None
         yield frame
-        if finished:
-            return
-        location, state = run.policy(env.dynamics.view(), state)
-        finished = env.step(to_action(location)[0])[2]
 
 
 def easy_and_hard(record: EvaluationRecord, count: int) -> list[int]:

@@ -16,14 +16,16 @@ from matplotlib.figure import Figure
 from classifiers.files import write_atomically
 from scripts.console import printable
 
+_CYCLE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f7f7f")  # Okabe and Ito's, and grey
+
 COLOURS = {
-    "random": "#9aa0a6",
-    "centre_corner": "#c58b2a",
-    "best_fixed_place": "#9334e6",
-    "learned": "#1967d2",
-    "oracle": "#188038",
+    "random": "#7f7f7f",
+    "centre_corner": "#e69f00",
+    "best_fixed_place": "#cc79a7",
+    "learned": "#0072b2",
+    "oracle": "#009e73",
 }
-"""One colour for each policy, the same in every plot."""
+"""One colour for each policy, the same in every plot, told apart by colour-blind people, too (Okabe and Ito)."""
 
 
 def accuracy_by_step(metrics: dict[str, Any]) -> Figure:
@@ -52,10 +54,10 @@ def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
 
 
 CURVES = {
-    "confidence": ("#1967d2", "o-"),
-    "entropy": ("#c58b2a", "s-"),
-    "random": ("#9aa0a6", "^-"),
-    "coordinate_ascent": ("#188038", "-"),
+    "confidence": ("#0072b2", "o-"),
+    "entropy": ("#e69f00", "s-"),
+    "random": ("#7f7f7f", "^-"),
+    "coordinate_ascent": ("#009e73", "-"),
 }
 """Colour and style of each criterion for early exits."""
 
@@ -108,13 +110,13 @@ def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
         if line is None:
             continue
         label = _literal(name)
-        axes.plot(*line, "o-", color=f"C{index}", markersize=3, label=label)
+        axes.plot(*line, "o-", color=_colour(index), markersize=3, label=label)
         fixed = _fixed_lengths(metrics) if kind == "budgeted" else None
         if fixed is not None:
-            axes.plot(*fixed, "D", color=f"C{index}", fillstyle="none", label=f"{label}: fixed length")
+            axes.plot(*fixed, "D", color=_colour(index), fillstyle="none", label=f"{label}: fixed length")
         star = baseline(metrics)
         if star is not None:
-            axes.plot(*star, "*", color=f"C{index}", markersize=12, label=f"{label}: full-resolution network")
+            axes.plot(*star, "*", color=_colour(index), markersize=12, label=f"{label}: full-resolution network")
     if not axes.lines:
         return None
     axes.legend()
@@ -206,7 +208,7 @@ RUN_PLOTS: dict[str, tuple[str, Callable[..., Line | None], Callable[..., tuple[
 def learning_curve(steps: list[int], rewards: list[float]) -> Figure:
     """Mean reward of an episode during stage II."""
     figure, axes = _axes("environment steps", "reward per episode")
-    axes.plot(steps, rewards, color="#c6dafc", linewidth=1)
+    axes.plot(steps, rewards, color="#9ccfee", linewidth=1)
     if len(rewards) >= 10:
         width = max(2, len(rewards) // 20)
         smooth = np.convolve(rewards, np.ones(width) / width, mode="valid")
@@ -243,7 +245,7 @@ def leaderboard_plot(curves: dict[str, Any]) -> Figure:
     """
     figure, axes = _axes("environment steps", "share of the oracle's gain over random at t=2")
     for index, (name, curve) in enumerate(curves.items()):
-        colour, style = f"C{index % 10}", "-" if index < 10 else "--"
+        colour, style = _colour(index), "-" if index < len(_CYCLE) else "--"
         axes.plot(curve["steps"], curve["mean"], style, color=colour, label=_literal(name))
         axes.fill_between(curve["steps"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
     axes.set_ylim(-0.05, 1.0)
@@ -280,8 +282,8 @@ def reward_heat_maps(images: list[np.ndarray], maps: list[np.ndarray], points: l
 def as_data_uri(figure: Figure) -> str:
     """A figure as the `src` of an HTML image."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    return png_data_uri(buffer.getvalue())
+    figure.savefig(buffer, format="svg", metadata={"Date": None})
+    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def png_data_uri(png: bytes) -> str:
@@ -289,9 +291,15 @@ def png_data_uri(png: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
+def _colour(index: int) -> str:
+    """The colour of a line by its place; they repeat after seven."""
+    return _CYCLE[index % len(_CYCLE)]
+
+
 def _axes(x_label: str, y_label: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(6, 3.8), layout="constrained")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=_CYCLE)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)

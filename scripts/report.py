@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.table import Table
 
 from agents.evaluation.accuracy_bound import AccuracyBound
@@ -30,15 +31,10 @@ from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.size_histories import count_steps, size_histories
 from scripts import plots
 from scripts.console import printable
-from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, reward_map, save_png
-
-_STYLE = """
-body{font:16px/1.5 system-ui,sans-serif;max-width:980px;margin:2rem auto;padding:0 1rem;color:#202124}
-table{border-collapse:collapse;margin:1rem 0}th,td{padding:.3rem .8rem;text-align:right;border-bottom:1px solid #dadce0}
-th:first-child,td:first-child{text-align:left}img{max-width:100%}.row{display:flex;flex-wrap:wrap;gap:1rem}
-.row>*{flex:1 1 420px}.note{color:#5f6368}pre{background:#f1f3f4;padding:1rem;overflow:auto}
-"""
-
+from scripts.episodes import contact_sheet, easy_and_hard, reward_map, save_png
+from scripts.page.budgets import budget_front
+from scripts.page.gallery import gallery_episodes
+from scripts.page.templates import fill_page
 
 _LOOKS_CAPTION = (
     "Spread: standard deviation over images of where the policy looks, from 0 (the same place in all images) to 0.5, "
@@ -46,6 +42,15 @@ _LOOKS_CAPTION = (
     "of two patches of an episode. Looks: patches per episode, the glance not counted. Explained variance: how much of "
     "the variance of the returns the value function predicts, 1 at most. docs/diagnosing.md says how to read them."
 )
+_BUDGET_CAPTION = "Accuracy for what was spent, by what decides that an image stops; higher and further left is better."
+_EXITS_CAPTION = (
+    "How many images stop at each step, for three budgets: with more to spend, more images take more looks."
+)
+_CAPTIONS = {
+    "latency": "Accuracy for the time that an image takes on average, as it was measured.",
+    "expected_length": "Accuracy for the number of steps that an image takes on average.",
+}
+_DRAWN_IN_FULL = ("budgeted", "anytime")  # with more lines, by `accuracy_by_budget` and `accuracy_by_step`
 _MAP_MULTIPLY_ADDS = 2e10  # of one reward map: a second or so on a processor
 
 
@@ -162,28 +167,40 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     files, metrics = RunFolder(folder), read_metrics(folder)
     record = load_run_record(run.config, folder, "learned")
     chosen = easy_and_hard(record, 6)
-    sheet = contact_sheet([list(episode_frames(run, source, index))[-1] for index in chosen], columns=3)
+    shown = list(dict.fromkeys([*chosen, *easy_and_hard(record, 12)]))
+    episodes = dict(zip(shown, gallery_episodes(run, source, shown), strict=True))
+    sheet = contact_sheet([episodes[index].last_frame for index in chosen], columns=3)
     save_png(folder / "glimpses.png", sheet)
+    heat = _heat_maps(run, source, chosen[:2] + chosen[-2:], record.location[:, record.largest_patches[1] - 1])
+    data = {"episodes": [each.data for each in episodes.values()], "front": budget_front(metrics)}
+    name = folder.resolve().name
+    lead = f"<p>Run <b>{html.escape(printable(name))}</b>, {metrics['images']} held-out images.</p>"
+    page = fill_page("report", name, data, lead=lead, body="\n".join(_body(metrics, files, sheet, heat)))
+    write_text(folder / "report.html", page)
+
+
+def _body(metrics: dict[str, Any], files: RunFolder, sheet: Image.Image, heat: str) -> list[str]:
+    """All of the report that needs no script."""
     buffer = io.BytesIO()
     sheet.save(buffer, format="PNG")
-    heat = _heat_maps(run, source, chosen[:2] + chosen[-2:], record.location[:, record.largest_patches[1] - 1])
     steps, rewards = curve(files.log, "stage2", "reward")
-    body = [
-        "<h1>Where to look next</h1>",
-        f"<p>{metrics['images']} held-out images.</p>",
+    learning = _image(plots.learning_curve(steps, rewards), "Mean reward of an episode; dark: its running mean.")
+    by_step = _image(plots.accuracy_by_step(metrics), _step_caption(metrics))
+    by_cost = _image(
+        plots.accuracy_by_cost(metrics), "The same accuracies against what the looks cost, decisions included."
+    )
+    return [
         "<h2>Accuracy by step</h2>",
         _html_table(_policy_heads(metrics), _policy_rows(metrics)),
         *(f"<p>{html.escape(line)}</p>" for line in summary_lines(metrics)),
-        f"<div class=row>{_image(plots.accuracy_by_step(metrics))}{_image(plots.accuracy_by_cost(metrics))}</div>",
+        f"<div class=row>{by_step}{by_cost}</div>",
         *_adaptive_part(metrics),
         "<h2>Learning curve of stage II</h2>",
-        _image(plots.learning_curve(steps, rewards)) if steps else "<p class=note>None: the policy was loaded.</p>",
+        learning if steps else "<p class=note>None: the policy was loaded.</p>",
         *_looks_part(metrics, files),
         "<h2>Easy and hard scenes</h2>",
-        "<p class=note>Top: right at the first focus. Bottom: took longer, or failed. Boxes carry the step and "
-        "the confidence in the true label, green where the prediction was right; a thin yellow outline is what decides "
-        "the label, where that is known.</p>",
-        f"<img src='{plots.png_data_uri(buffer.getvalue())}' alt='episodes'>",
+        "<p class=note>After the last look. Top: right at the first focus. Bottom: took longer, or failed.</p>",
+        f'<img src="{plots.png_data_uri(buffer.getvalue())}" alt="Six episodes after their last looks">',
         "<h2>Reward of the first focus, by place</h2>",
         "<p class=note>The reward of Eq. (8) for a patch centred there; the cross is the policy's choice. Of a clip, "
         "the middle frame.</p>",
@@ -191,11 +208,23 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         "<h2>Multiply-adds</h2>",
         _cost_table(metrics),
         "<h2>Config</h2>",
-        f"<pre>{html.escape(files.config.read_text(encoding='utf-8'))}</pre>",
+        f"<pre>{html.escape(printable(files.config.read_text(encoding='utf-8')))}</pre>",
     ]
-    title = f"<title>GFNet-Gym: {html.escape(printable(folder.name))}</title>"
-    head = f"<!doctype html><meta charset=utf-8>{title}<style>{_STYLE}</style>"
-    write_text(folder / "report.html", head + "\n".join(body))
+
+
+def _step_caption(metrics: dict[str, Any]) -> str:
+    """What the plot of accuracy by step shows, in words."""
+    accuracy = metrics["accuracy"]
+    learned = accuracy["learned"]
+    last = len(learned)
+    others = [
+        f"{name.replace('_', '-')} {accuracy[name][-1]:.3f}"
+        for name in POLICIES
+        if name != "learned" and name in accuracy
+    ]
+    beside = f"; at t={last}: {', '.join(others)}" if others else ""
+    steps = f"{learned[0]:.3f} after the glance, {learned[1]:.3f} at t=2, {learned[-1]:.3f} at t={last}"
+    return f"The learned policy: {steps}{beside}."
 
 
 def _looks_part(metrics: dict[str, Any], files: RunFolder) -> list[str]:
@@ -215,7 +244,7 @@ def _looks_part(metrics: dict[str, Any], files: RunFolder) -> list[str]:
             overlap,
             f"{each['looks']:.2f}",
         ]
-        rows.append("".join(f"<td>{cell}</td>" for cell in [name.replace("_", "-"), *cells]))
+        rows.append([name.replace("_", "-"), *cells])
     explained = found["explained_variance"]
     warning = collapse_warning(metrics)
     names = [*(f"spread_t{step}" for step in range(2, steps + 1)), "border", "overlap", "explained_variance"]
@@ -225,10 +254,13 @@ def _looks_part(metrics: dict[str, Any], files: RunFolder) -> list[str]:
         "<h2>Where the policy looks</h2>",
         *([] if warning is None else [f"<p><b>{html.escape(warning)}</b></p>"]),
         f"<p class=note>{_LOOKS_CAPTION}</p>",
-        f"<table><tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>{''.join(f'<tr>{row}</tr>' for row in rows)}",
-        "</table>",
+        _html_table(heads, rows),
         *([] if explained is None else [f"<p>Explained variance at the end of stage II: {explained:.2f}.</p>"]),
-        *([] if along is None else [_image(along)]),
+        *(
+            []
+            if along is None
+            else [_image(along, "These figures along stage II, on images that nothing is reported on.")]
+        ),
     ]
 
 
@@ -237,14 +269,16 @@ def _adaptive_part(metrics: dict[str, Any]) -> list[str]:
     adaptive = metrics.get("adaptive")
     if not adaptive:
         return []
-    named = {"learned": metrics}
-    length, latency = plots.compare_runs(named, "expected_length"), plots.compare_runs(named, "latency")
+    drawn = {
+        kind: plots.compare_runs({"learned": metrics}, kind) for kind in plots.RUN_PLOTS if kind not in _DRAWN_IN_FULL
+    }
+    others = [_image(figure, _CAPTIONS.get(kind, "")) for kind, figure in drawn.items() if figure is not None]
+    exits = _image(plots.exits_by_step(metrics), _EXITS_CAPTION)
     return [
         "<h2>Stopping early</h2>",
         f"<p class=note>Thresholds were found on {adaptive['calibration_images']} other images.</p>",
-        f"<div class=row>{_image(plots.accuracy_by_budget(metrics))}{_image(length)}</div>",
-        f"<div class=row>{_image(plots.exits_by_step(metrics))}{_criteria_table(adaptive['curves'])}</div>",
-        *([] if latency is None else [_image(latency)]),
+        f"<div class=row>{_image(plots.accuracy_by_budget(metrics), _BUDGET_CAPTION)}{''.join(others)}</div>",
+        f"<div class=row>{exits}{_criteria_table(adaptive['curves'])}</div>",
     ]
 
 
@@ -273,7 +307,7 @@ def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: n
         images.append(image)
         maps.append(np.pad(values, ((rim[0],) * 2, (rim[1],) * 2), mode="edge"))
         points.append((float(centre[0]), float(centre[1])))
-    return _image(plots.reward_heat_maps(images, maps, points))
+    return _image(plots.reward_heat_maps(images, maps, points), "Brighter places are worth more.")
 
 
 def _policy_heads(metrics: dict[str, Any]) -> list[str]:
@@ -291,7 +325,8 @@ def _policy_rows(metrics: dict[str, Any]) -> list[list[str]]:
 
 
 def _html_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    return f"<table>{_html_row('th', heads)}{''.join(_html_row('td', row) for row in rows)}</table>"
+    body = "".join(_html_row("td", row) for row in rows)
+    return f"<div class=scroll><table>{_html_row('th', heads)}{body}</table></div>"
 
 
 def _html_row(tag: str, cells: Sequence[str]) -> str:
@@ -307,8 +342,11 @@ def _cost_table(metrics: dict[str, Any]) -> str:
     return _html_table(["part", "multiply-adds per image"], [[name, f"{cost:,}"] for name, cost in rows.items()])
 
 
-def _image(figure: Any) -> str:
-    return f"<img src='{plots.as_data_uri(figure)}' alt=''>"
+def _image(figure: Any, caption: str = "") -> str:
+    """A figure with its caption, which is its alternative text, too."""
+    words = html.escape(caption)
+    below = f"<figcaption>{words}</figcaption>" if words else ""
+    return f'<figure><img src="{plots.as_data_uri(figure)}" alt="{words}">{below}</figure>'
 
 
 def _mega(cost: float) -> str:

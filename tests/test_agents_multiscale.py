@@ -244,6 +244,24 @@ def test_every_stage_of_the_embedded_config_trains(run: Path) -> None:
     assert recognizer.calibration is not None and recognizer.calibration.patch_sizes == (32, 48, 64)
 
 
+def test_the_preset_of_threefold_signs_trains_and_no_single_patch_fits_all(tmp_path: Path) -> None:
+    config = load_config("ms_synthetic_signs_sizes")
+    smallest, _, largest = config.classifier.patch_sizes
+    scenes = config.data.scenes
+    assert scenes.max_sign_px == 3 * scenes.min_sign_px
+    assert scenes.min_sign_px <= smallest < scenes.max_sign_px <= largest
+    cost = run_cost(config, 10)
+    assert cost.encoders[2] > 7 * cost.encoders[0]
+
+    few = ("data.num_train=24", "data.num_val=12", "data.num_test=12", "stage2.num_envs=8", "stage2.env_steps=24")
+    changes = _sets(*few, "stage1.epochs=1", "stage3.epochs=1")
+    assert main(["train", "ms_synthetic_signs_sizes", "--out", str(tmp_path), "--quiet", *changes]) == 0
+
+    assert [(tmp_path / stage / "classifier.safetensors").is_file() for stage in ("stage1", "stage3")] == [True, True]
+    recognizer = Recognizer.load(tmp_path)
+    assert recognizer.calibration is not None and recognizer.calibration.patch_sizes == (24, 40, 64)
+
+
 def test_predict_takes_a_threshold_for_each_size(
     run: Path, tmp_path: Path, scenes: ArrayImages, capsys: pytest.CaptureFixture[str]
 ) -> None:

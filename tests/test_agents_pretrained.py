@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.runs.config_files import load_config, load_run_config
+from agents.runs.config_files import dump_config, load_config, load_run_config
+from agents.runs.yaml_text import ConfigError
 from classifiers.checkpoints import load_classifier, load_full_resolution
 from classifiers.networks.encoders import build_encoder
 from scripts.cli import main
@@ -59,6 +60,45 @@ def test_other_classes_get_a_new_last_layer(
     trunk = {name: value for name, value in weights.state_dict().items() if name.startswith("trunk.")}
     assert encoder.num_classes == 2
     assert all(torch.equal(own[name], value) for name, value in trunk.items())
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ([], (1.0, "bicubic")),
+        (["data.crop_pct=weights"], (0.875, "bicubic")),
+        (["data.crop_pct=0.9", "data.interpolation=bilinear"], (0.9, "bilinear")),
+        (["initialization.weights=null"], (1.0, "bilinear")),
+    ],
+)
+def test_files_are_scaled_as_pretrained_weights_need_it(
+    changes: list[str], expected: tuple[float, str], picture_tree: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("timm")
+    lite = ["classifier.encoder=timm:tf_efficientnet_lite0", "initialization.weights=package:efficientnet-lite0"]
+
+    config = load_config("image_folder", [f"data.root={picture_tree}", *lite, *changes])
+
+    assert (config.data.crop_pct, config.data.interpolation) == expected
+    (tmp_path / "config.yaml").write_text(dump_config(config))
+    assert load_run_config(tmp_path) == config
+
+
+def test_a_run_keeps_the_preprocessing_that_it_was_trained_with(tmp_path: Path) -> None:
+    pytest.importorskip("timm")
+    lite = ["classifier.encoder=timm:tf_efficientnet_lite0", "initialization.weights=package:efficientnet-lite0"]
+    text = dump_config(load_config("image_folder", [*lite, "data.interpolation=bilinear"]))
+    earlier = text.replace("  interpolation: bilinear\n", "")  # before there was this setting
+    assert earlier != text
+    (tmp_path / "config.yaml").write_text(earlier)
+
+    assert load_run_config(tmp_path).data.interpolation == "bilinear"
+
+
+@pytest.mark.parametrize("name", ["crop_pct", "interpolation"])
+def test_the_preprocessing_of_no_weights_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"config data.{name}=weights, but there are no initialization.weights"):
+        load_config("image_folder", [f"data.{name}=weights"])
 
 
 def test_files_in_configs_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -52,6 +52,16 @@ def _train(config: str, tree: Path, out: Path, *changes: str) -> int:
     ("config", "names", "changes"),
     [
         ("imagenette", SYNSETS, ("initialization.low_resolution.epochs=1",)),
+        (
+            "ms_imagenette",
+            SYNSETS,
+            (
+                "initialization.low_resolution.epochs=1",
+                "classifier.num_glimpses=3",
+                "oracle_grid=0",
+                "fixed_place_grid=0",
+            ),
+        ),
         ("road_scenes", ("20", "35"), ("data.height=240", "data.width=220")),
     ],
 )
@@ -61,7 +71,9 @@ def test_config_runs_through_every_stage(
     assert _train(config, _tree(tmp_path / "tree", names), tmp_path / "run", *changes) == 0
 
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
-    assert {len(values) for values in metrics["accuracy"].values()} == {load_config(config).classifier.num_glimpses}
+    assert {len(values) for values in metrics["accuracy"].values()} == {
+        load_config(config, list(changes)).classifier.num_glimpses
+    }
     stages = {json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()}
     assert {"stage1", "stage2", "stage3"} <= stages
 

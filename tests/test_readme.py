@@ -15,6 +15,7 @@ from conftest import SMALL_SCENES
 from agents.algorithms.registry import AGENTS
 from agents.runs.config_files import shipped_configs
 from scripts.cli import main
+from scripts.page.server import GameServer
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -68,6 +69,7 @@ def test_commands_run_in_the_readmes_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_tree: Path, imagenet_tree: Path, published: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(GameServer, "serve_forever", lambda server, poll_interval: server.page())
     pictures = picture_tree / "val" / "left"
     commands = [shlex.split(line)[1:] for line in LINES if line.startswith("gfnet ")]
     assert len(commands) >= 6
@@ -87,6 +89,8 @@ def test_commands_run_in_the_readmes_order(
         }
         for name, place in places.items():
             arguments = [argument.replace(name, place) for argument in arguments]
+        if arguments[0] == "play":
+            sets = ["--no-browser"]  # `serve_forever` ends at once
         assert main([*arguments, *sets, "--quiet"]) == 0
     (tmp_path / "IMAGENET").symlink_to(imagenet_tree)
     for snippet in SNIPPETS:
@@ -119,6 +123,7 @@ BENCHMARKS = {
     "data_speed.py": ("--config", "synthetic_signs", "--num-envs", "4", "--rounds", "1", "--rewards", "increment"),
     "env_speed.py": ("small_resnet", "--num-envs", "4", "--rounds", "1", "--compile", "no"),
     "latency.py": ("RUN", "--rounds", "1"),
+    "saturated_baseline.py": ("RUN", "--times", "0.5"),
     "inference.py": ("RUN", "--budget", "12e6", "--images", "12", "--batch-sizes", "4", "--rounds", "1"),
 }
 

@@ -37,8 +37,10 @@ class DataSpec:
         name: `torchvision`: a key of `classifiers.data.torchvision_sets.TORCHVISION_SETS`.
         height: height to which image files are scaled and cropped, in pixels.
         width: likewise.
-        crop_pct: fraction of each side of image files that the centre crop keeps.
-        interpolation: how image files are scaled, `"bilinear"` or `"bicubic"`.
+        crop_pct: fraction of each side of image files that the centre crop keeps. In a config, `weights` takes what
+            `initialization.weights` were trained with.
+        interpolation: how image files are scaled, `"bilinear"` or `"bicubic"`. In a config, `weights` likewise, which
+            is the default there.
         unreadable: `"raise"` or `"skip"` image files that can't be decoded.
         train_crop: train on random crops of image files like torchvision's RandomResizedCrop, whose area is between
             these fractions of the image's; new crops in every epoch of stages I and III, one per image in stage II.

@@ -17,6 +17,8 @@ from agents.runs.unused_settings import check_unused
 from agents.runs.yaml_text import ConfigError, parse_setting, parse_yaml, shortened, with_short_values
 from classifiers.checkpoints import load_classifier
 from classifiers.checks import did_you_mean
+from classifiers.data.registry import COLLECTIONS, settings_of
+from classifiers.networks.encoders import weights_preprocessing
 from classifiers.networks.spec import ADJUSTABLE
 from classifiers.networks.weight_files import is_file_name
 from gfnet_env.tasks import run_weights
@@ -65,6 +67,7 @@ def load_config(
     tree = _with_sizes_in_classifier(_with_present_names(tree))
     _check_keys(tree, RunConfig)
     _take_networks_of_start(tree)
+    _take_preprocessing_of_weights(tree)
     config = parse_config(tree)
     if not may_be_unused:
         check_unused(config, list(pairs))
@@ -123,6 +126,35 @@ def _take_networks_of_start(tree: dict[str, Any]) -> None:
                     f"{spec[key]!r}; pass classifier=null to take theirs"
                 )
         tree["classifier"] = _merged(spec, given)
+
+
+_OF_WEIGHTS = "weights"
+
+
+def _take_preprocessing_of_weights(tree: dict[str, Any]) -> None:
+    """Fills in `data.interpolation`, where it is not given, and what is to be as the pretrained weights need it.
+
+    `crop_pct` is left alone unless it is `weights`: a crop that suits ImageNet cuts off objects near the edge, and
+    stage I trains the networks on whatever crop there is.
+    """
+    data, initialization, classifier = (tree.get(group) for group in ("data", "initialization", "classifier"))
+    if not isinstance(data, dict) or data.get("kind") not in COLLECTIONS:
+        return  # checked later
+    if "interpolation" not in settings_of(data["kind"]):
+        return
+    weights = initialization.get("weights") if isinstance(initialization, dict) else None
+    encoder = classifier.get("encoder") if isinstance(classifier, dict) else None
+    if tree.get("start") is None and weights is not None and isinstance(encoder, str):
+        own = weights_preprocessing(encoder, str(weights))
+        data.setdefault("interpolation", _OF_WEIGHTS)
+        for name in ("interpolation", "crop_pct"):
+            if data.get(name) == _OF_WEIGHTS:
+                data[name] = getattr(own, name)
+    for name in ("interpolation", "crop_pct"):
+        if data.get(name) == _OF_WEIGHTS:
+            raise ConfigError(
+                f"config data.{name}=weights, but there are no initialization.weights; pass some, or a value"
+            )
 
 
 def _with_absolute_paths(config: RunConfig) -> RunConfig:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -64,11 +64,14 @@ class Pipeline:
         self.env_steps = 0  # that the policy learned from
         self.images = RunImages(config, reporter)
 
-    def run(self) -> dict[str, Any]:
+    def run(self, policies: Collection[str] | None = None) -> dict[str, Any]:
         """Trains what is not trained yet and evaluates.
 
         Under `torchrun`, the processes share the training of the networks; the first one alone trains the policy,
         evaluates and writes.
+
+        Args:
+            policies: that are evaluated, see `agents.runs.results.evaluate_run`.
 
         Returns:
             The metrics, also written to `metrics.json`; empty in processes other than the first.
@@ -95,7 +98,7 @@ class Pipeline:
         names = self.images("test").class_names
         run = LoadedRun(config, frozen(classifier), policy, network, names)
         self.log.begin(None)
-        metrics = evaluate_run(run, self.images, self.files, self.reporter)
+        metrics = evaluate_run(run, self.images, self.files, self.reporter, policies=policies)
         metrics["env_steps"] = self.env_steps
         metrics["seconds"] = self.log.seconds()
         self.log.write()

@@ -25,6 +25,7 @@ from classifiers.networks.libraries import (
     timm_network,
     timm_preprocessing,
     torchvision_network,
+    torchvision_preprocessing,
 )
 from classifiers.networks.preprocessing import Normalize, Preprocessing
 from classifiers.networks.pretrained import load_pretrained
@@ -195,16 +196,13 @@ def _small_resnet(num_classes: int, weights: str | WeightFile | None) -> Encoder
     return encoder
 
 
-def _from_torchvision(name: str) -> Builder:
+def _from_library(name: str) -> Builder:
+    """Of `torchvision:NAME` or `timm:NAME`."""
+    library, _, network = name.partition(":")
+    build_network = torchvision_network if library == "torchvision" else timm_network
+
     def build(num_classes: int, weights: str | WeightFile | None) -> Encoder:
-        return _split(f"torchvision:{name}", torchvision_network(name, weights), weights)
-
-    return build
-
-
-def _from_timm(name: str) -> Builder:
-    def build(num_classes: int, weights: str | WeightFile | None) -> Encoder:
-        return _split(f"timm:{name}", timm_network(name, weights), weights)
+        return _split(name, build_network(network, weights), weights)
 
     return build
 
@@ -236,22 +234,40 @@ def _with_temporal_shift(name: str, num_frames: int) -> Builder:
     return build
 
 
+_LIBRARY_NAMES = {
+    **{name: f"torchvision:{name}" for name in ("resnet18", "resnet50", "densenet121", "densenet169", "densenet201")},
+    **{name: f"timm:{name}" for name in ("mobilenetv3_large_100", "efficientnet_b2", "efficientnet_b3")},
+    "regnety_600m": "timm:regnety_006.pycls_in1k",
+    "regnety_800m": "timm:regnety_008.pycls_in1k",
+    "regnety_1.6g": "timm:regnety_016.pycls_in1k",
+}
+"""Whose network each name of `ENCODERS` is."""
+
 ENCODERS: dict[str, Builder] = {
     "small_resnet": _small_resnet,
-    "resnet18": _from_torchvision("resnet18"),
-    "resnet50": _from_torchvision("resnet50"),
-    "densenet121": _from_torchvision("densenet121"),
-    "densenet169": _from_torchvision("densenet169"),
-    "densenet201": _from_torchvision("densenet201"),
-    "regnety_600m": _from_timm("regnety_006.pycls_in1k"),
-    "regnety_800m": _from_timm("regnety_008.pycls_in1k"),
-    "regnety_1.6g": _from_timm("regnety_016.pycls_in1k"),
-    "mobilenetv3_large_100": _from_timm("mobilenetv3_large_100"),
+    **{name: _from_library(whole) for name, whole in _LIBRARY_NAMES.items()},
     "mobilenetv3_large_125": _wide_mobilenet,
-    "efficientnet_b2": _from_timm("efficientnet_b2"),
-    "efficientnet_b3": _from_timm("efficientnet_b3"),
 }
 """Builders by name; add an entry for an encoder of your own."""
+
+
+def weights_preprocessing(name: str, weights: Weights) -> Preprocessing:
+    """What `build_encoder` would give a network of these weights as its preprocessing; nothing is built or downloaded.
+
+    Args:
+        name: of an encoder, see `build_encoder`.
+        weights: its pretrained weights, likewise.
+
+    Returns:
+        The preprocessing; the default one where nothing is known of the encoder or of the weights, which
+        `build_encoder` then says.
+    """
+    whole = _LIBRARY_NAMES.get(_of_images(name), _of_images(name))
+    library, _, network = whole.partition(":")
+    if library == "torchvision" and network in torchvision.models.list_models(module=torchvision.models):
+        return torchvision_preprocessing(network, weights)
+    config = import_timm(name).models.get_pretrained_cfg(network) if library == "timm" else None
+    return Preprocessing() if config is None else timm_preprocessing(config.to_dict())
 
 
 def check_encoder(name: str) -> None:
@@ -333,9 +349,9 @@ def _builder(name: str) -> Builder:
         return _with_temporal_shift(_of_images(name), num_frames)
     library, _, network = name.partition(":")
     if library == "torchvision" and network in (known := torchvision.models.list_models(module=torchvision.models)):
-        return _from_torchvision(network)
+        return _from_library(name)
     if library == "timm" and network.split(".")[0] in (known := import_timm(name).list_models()):
-        return _from_timm(network)
+        return _from_library(name)
     if library in ("torchvision", "timm"):
         near = difflib.get_close_matches(network, known, 1)
         hint = f"did you mean {library}:{near[0]}? " if near else ""

@@ -45,12 +45,10 @@ def torchvision_network(name: str, weights: str | WeightFile | None) -> LibraryN
     """
     if weights is None:
         return LibraryNetwork(torchvision.models.get_model(name, weights=None), Preprocessing())
-    known: Any = torchvision.models.get_model_weights(name)
     if isinstance(weights, WeightFile):
-        entries = list(known)
-        named = [entry for entry in entries if Path(entry.url).name == weights.path.name]
-        preprocessing = _torchvision_preprocessing((named or entries)[0]) if entries else Preprocessing()
+        preprocessing = torchvision_preprocessing(name, weights.path)
         return LibraryNetwork(torchvision.models.get_model(name, weights=None), preprocessing)
+    known: Any = torchvision.models.get_model_weights(name)
     if weights not in known.__members__:
         raise ValueError(
             f"weights={weights!r}: torchvision's {name} has {', '.join(known.__members__) or 'none of its own'}; pass "
@@ -58,7 +56,7 @@ def torchvision_network(name: str, weights: str | WeightFile | None) -> LibraryN
         )
     with _downloading(f"torchvision:{name}"):
         network = torchvision.models.get_model(name, weights=weights)
-    return LibraryNetwork(network, _torchvision_preprocessing(known[weights]))
+    return LibraryNetwork(network, torchvision_preprocessing(name, weights))
 
 
 def timm_network(name: str, weights: str | WeightFile | None) -> LibraryNetwork:
@@ -112,8 +110,23 @@ def import_timm(encoder: str) -> Any:
     return timm
 
 
-def _torchvision_preprocessing(weights: Any) -> Preprocessing:
-    transforms: Any = weights.transforms()
+def torchvision_preprocessing(name: str, weights: str | Path) -> Preprocessing:
+    """The preprocessing of weights of a network of torchvision; nothing is downloaded.
+
+    Args:
+        name: one of its classification models.
+        weights: one of the network's own names for weights, or a file, see `torchvision_network`.
+
+    Returns:
+        The preprocessing; the default one where torchvision knows none.
+    """
+    known: Any = torchvision.models.get_model_weights(name)
+    entries = list(known)
+    if not entries:
+        return Preprocessing()
+    named = [entry for entry in entries if Path(entry.url).name == Path(weights).name]
+    chosen = known[str(weights)] if str(weights) in known.__members__ else (named or entries)[0]
+    transforms: Any = chosen.transforms()
     return Preprocessing(
         mean=tuple(transforms.mean),
         std=tuple(transforms.std),

@@ -79,7 +79,7 @@ class GestureSpec:
     min_diameter_px: int = 16
     max_diameter_px: int = 20
     max_distractors: int = 3
-    min_contrast: float = 8.0
+    min_contrast: float = 14.0
     max_contrast: float = 28.0
     noise: float = 12.0
     seed: int = 0

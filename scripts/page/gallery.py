@@ -1,0 +1,124 @@
+"""Episodes as data for the gallery of the report's page."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from agents.runs.loaded import LoadedRun
+from classifiers.data.source import ImageSource
+from gfnet_env import GlanceFocusEnv
+from scripts.console import printable
+from scripts.episodes import episode
+
+_NUM_BARS = 5
+
+
+@dataclass(frozen=True)
+class GalleryEpisode:
+    """An episode to step through.
+
+    Attributes:
+        data: what the page's script reads: `truth`, a class name, and `looks`, one for each step (see `_look`).
+        last_frame: (H', W', 3) uint8, its picture after the last look.
+    """
+
+    data: dict[str, Any]
+    last_frame: np.ndarray
+
+
+def gallery_episodes(run: LoadedRun, source: ImageSource, indices: Sequence[int]) -> list[GalleryEpisode]:
+    """Plays the policy's episodes on some images.
+
+    Args:
+        run: the networks.
+        source: the images.
+        indices: which images.
+
+    Returns:
+        An episode for each of them.
+    """
+    found = []
+    for index in indices:
+        pictures, frame = [], np.empty(0)
+        for env in episode(run, source, index):
+            rendered = env.render()
+            assert rendered is not None
+            frame = rendered
+            pictures.append(webp_data_uri(frame))
+        looks = [_look(env, step, chances) for step, chances in enumerate(class_probabilities(env))]
+        looks = [{**look, "image": picture} for look, picture in zip(looks, pictures, strict=True)]
+        truth = printable(source.class_names[env.dynamics.trace.label[0]])
+        found.append(GalleryEpisode({"index": index, "truth": truth, "looks": looks}, frame))
+    return found
+
+
+@torch.inference_mode()
+def class_probabilities(env: GlanceFocusEnv) -> list[np.ndarray]:
+    """The classifier's probabilities after each look of the current episode: its looks, taken again.
+
+    Args:
+        env: with an episode that has begun.
+
+    Returns:
+        For each step (K,) float32, which sum up to 1.
+    """
+    dynamics = env.dynamics
+    trace, images = dynamics.trace, dynamics.images[:1]
+    locations = torch.from_numpy(trace.location[:1]).to(dynamics.device)  # (1, T, 2)
+    first = None if locations[0, 0].isnan().any() else locations[:, 0]
+    glimpse = dynamics.classifier.glance(images, first)
+    found = [glimpse.logits]
+    for step in range(1, int(trace.steps[0])):
+        size = int(trace.size[0, step - 1])
+        glimpse = dynamics.classifier.look(images, locations[:, step], glimpse.hidden, size=size)
+        found.append(glimpse.logits)
+    return [logits[0].float().softmax(dim=0).cpu().numpy() for logits in found]
+
+
+def _look(env: GlanceFocusEnv, step: int, chances: np.ndarray) -> dict[str, Any]:
+    """One look: what was predicted, whether that is right, and `bars`, the likeliest classes and the true one."""
+    trace = env.dynamics.trace
+    label = int(trace.label[0])
+    return {
+        "prediction": printable(env.dynamics.source.class_names[trace.prediction[0, step]]),
+        "right": bool(trace.prediction[0, step] == label),
+        "confidence": float(trace.confidence[0, step]),
+        "truth_probability": float(trace.label_probability[0, step]),
+        "bars": class_bars(chances, env.dynamics.source.class_names, label),
+    }
+
+
+def class_bars(chances: np.ndarray, names: Sequence[str], label: int) -> list[dict[str, Any]]:
+    """The likeliest classes, and the true one if it is not among them.
+
+    Args:
+        chances: (K,) probabilities.
+        names: of the K classes.
+        label: the true one.
+
+    Returns:
+        `name`, `probability` and `is_true` of each, the likeliest first.
+    """
+    order = np.argsort(-chances, kind="stable")
+    shown = order[:_NUM_BARS].tolist()
+    if label not in shown:
+        shown[-1] = label
+    return [
+        {"name": printable(names[each]), "probability": float(chances[each]), "is_true": each == label}
+        for each in shown
+    ]
+
+
+def webp_data_uri(picture: np.ndarray) -> str:
+    """A picture (H, W, 3) uint8 as the `src` of an HTML image."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture).save(buffer, format="WEBP", quality=85)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

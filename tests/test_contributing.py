@@ -1,0 +1,73 @@
+"""CONTRIBUTING and the lists in README are true: additions work as they stand there, extras are those that exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import yaml
+
+from agents.algorithms.registry import AGENTS
+from classifiers.networks.encoders import ENCODERS
+from gfnet_env import TASKS
+
+ROOT = Path(__file__).parent.parent
+GUIDE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SNIPPETS = re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL)
+
+
+def test_additions_work_in_ten_lines_each() -> None:
+    names: dict[str, Any] = {"__name__": "mine"}
+
+    try:
+        for snippet in SNIPPETS:
+            exec(compile(snippet, "CONTRIBUTING.md", "exec"), names)
+
+        env = gymnasium.make("Squares-v0")
+        observation, info = env.reset(seed=0)
+        assert observation["features"].shape == (8, 8, 8) and info["patch_size"] == 32
+        assert names["agent"].num_timesteps == 16 and len(SNIPPETS) == 4
+        env.close()
+    finally:
+        for registry, name in ((AGENTS, "mine"), (ENCODERS, "tiny"), (TASKS, "Squares-v0")):
+            registry.pop(name, None)
+        gymnasium.registry.pop("Squares-v0", None)
+    for snippet in SNIPPETS:
+        code = [line for line in snippet.splitlines() if line.strip() and "import " not in line]
+        assert len(code) <= 10
+
+
+def test_readme_lists_every_extra_and_no_other() -> None:
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    table = README.split("## What else can be installed")[1].split("\n## ")[0]
+
+    listed = re.findall(r"`([a-z]+)`", "".join(re.findall(r"^\| ([^|]+) \|", table, re.MULTILINE)))
+
+    assert sorted(listed) == sorted(extras)
+
+
+def test_the_ids_are_known_after_register_envs() -> None:
+    program = (
+        "import gymnasium, gfnet_env\n"
+        "gymnasium.register_envs(gfnet_env)\n"
+        "print(*(id for id in gfnet_env.TASKS if id in gymnasium.registry))\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == list(TASKS) and "gymnasium.register_envs(gfnet_env)" in README
+
+
+def test_commit_hooks_are_what_make_check_runs() -> None:
+    config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
+    hooks = [hook["entry"] for repository in config["repos"] for hook in repository["hooks"]]
+    check = (ROOT / "Makefile").read_text().split("\ncheck:")[1].split("\n\n")[0]
+
+    assert hooks == [".venv/bin/ruff format", ".venv/bin/ruff check", ".venv/bin/mypy"]
+    assert all(entry.replace(".venv/bin", "$(BIN)") in check for entry in hooks)

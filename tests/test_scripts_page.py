@@ -1,0 +1,325 @@
+"""The report's page and the game, as a person meets them."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from browser import needs_chromium, visit, with_actions
+from conftest import with_rules
+
+from agents.evaluation.budgets import budget_curve
+from agents.evaluation.record import load_record
+from agents.policies.baselines import CENTRE_CORNERS, CentreCornerPolicy
+from agents.runs.folder import RunFolder
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
+from gfnet_env import GlanceFocusEnv
+from scripts.cli import main
+from scripts.page.gallery import class_bars, class_probabilities
+from scripts.page.game import Game
+from scripts.page.server import GameServer
+from scripts.page.templates import fill_page, script_json
+
+EVIL = "</script><img src=https://example.invalid/x onerror=alert(1)>"
+"""The name of a class, as somebody's folder may be called."""
+
+
+def _data(page: str) -> Any:
+    (text,) = re.findall(r'<script id="data" type="application/json">(.*?)</script>', page, re.DOTALL)
+    return json.loads(text)
+
+
+def _loads_nothing(page: str) -> bool:
+    """Whether no attribute or style of the markup names a place outside the page; scripts are judged in a browser."""
+    page = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    return not re.search(r"(?:src|href|srcset|action)\s*=\s*(?![\"']?data:)|url\(|@import", page)
+
+
+def _episode(name: str) -> dict[str, Any]:
+    bars = [{"name": name, "probability": 0.75, "is_true": True}, {"name": "b", "probability": 0.25, "is_true": False}]
+    look = {"prediction": name, "right": True, "confidence": 0.75, "truth_probability": 0.75, "bars": bars}
+    return {
+        "index": 0,
+        "truth": name,
+        "looks": [{**look, "image": "data:,"}, {**look, "confidence": 0.5, "image": "data:,"}],
+    }
+
+
+def test_the_report_holds_episodes_and_the_front_that_python_computes(demo_run: Path) -> None:
+    page = (demo_run / "report.html").read_text()
+    data = _data(page)
+    files = RunFolder(demo_run)
+
+    assert _loads_nothing(page)
+    curve = budget_curve(load_record(files.record("calibration")), load_record(files.record("learned")))
+    assert data["front"]["budgets"] == curve.budgets and data["front"]["costs"] == pytest.approx(curve.costs)
+    assert data["front"]["accuracies"] == pytest.approx(curve.accuracies)
+    assert np.array(data["front"]["exits"]) == pytest.approx(np.array(curve.exits))
+    record = load_record(files.record("learned"))
+    assert 6 <= len(data["episodes"]) <= 12
+    for episode in data["episodes"]:
+        index, looks = episode["index"], episode["looks"]
+        taken = len(looks)  # the demo's episodes end once the classifier is confident
+        assert 2 <= taken <= record.num_steps
+        recorded = record.confidence[index, :taken].tolist()
+        assert [look["confidence"] for look in looks] == pytest.approx(recorded, abs=1e-4)
+        assert [look["right"] for look in looks] == (record.prediction[index] == record.label[index])[:taken].tolist()
+        for look in looks:
+            assert look["image"].startswith("data:image/webp;base64,")
+            assert look["bars"][0]["probability"] == pytest.approx(look["confidence"], abs=1e-4)
+            (true,) = [bar["probability"] for bar in look["bars"] if bar["is_true"]]
+            assert true == pytest.approx(look["truth_probability"], abs=1e-4)
+
+
+def test_captions_stand_for_the_pictures(demo_run: Path) -> None:
+    page = (demo_run / "report.html").read_text()
+
+    figures = re.findall(r'<figure><img src="data:image/svg\+xml;base64,[^"]+" alt="([^"]*)">', page)
+    assert len(figures) >= 6 and all(len(caption) > 20 for caption in figures)
+    assert "at t=4: random" in page and page.count("<figcaption>") == len(figures)
+    assert '<meta name="viewport"' in page and "prefers-color-scheme:dark" in page
+
+
+def test_the_report_is_written_again(demo_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(tmp_path / "nowhere")]) == 1
+    assert str(tmp_path / "nowhere") in capsys.readouterr().err
+
+
+def test_names_are_text_wherever_they_stand() -> None:
+    page = fill_page("report", EVIL, {"episodes": [_episode(EVIL)], "front": None}, lead="", body="")
+
+    assert EVIL not in page and page.count("</script>") == 2
+    assert _data(page)["episodes"][0]["truth"] == EVIL
+    assert json.loads(script_json({"a": "<!--&\u2028"})) == {"a": "<!--&\u2028"}
+    with pytest.raises(KeyError, match="lead"):
+        fill_page("report", "a", {}, body="")
+
+
+def test_templates_are_not_filled_twice() -> None:
+    page = fill_page("report", "{{ body }}", {"a": "{{ lead }}"}, lead="{{ body }}", body="once")
+
+    assert page.count("once") == 1 and "<title>GFNet-Gym: {{ body }}</title>" in page
+
+
+def test_bars_are_the_likeliest_classes_and_the_true_one() -> None:
+    chances, names = np.array([0.02, 0.3, 0.1, 0.25, 0.2, 0.08, 0.05]), tuple("abcdefg")
+
+    assert [bar["name"] for bar in class_bars(chances, names, 3)] == ["b", "d", "e", "c", "f"]
+    bars = class_bars(chances, names, 0)
+    assert [bar["name"] for bar in bars] == ["b", "d", "e", "c", "a"] and [bar["is_true"] for bar in bars] == [
+        False
+    ] * 4 + [True]
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_the_slider_and_the_gallery_in_a_browser(demo_run: Path, tmp_path: Path) -> None:
+    page = (demo_run / "report.html").read_text()
+    front, taken = _data(page)["front"], len(_data(page)["episodes"][0]["looks"])
+    actions = """
+      const seen = { texts: [], accuracies: [], spent: [], exits: [] };
+      for (let index = 0; index <= Number(get("budget").max); index++) {
+        get("budget").value = index;
+        get("budget").dispatchEvent(new Event("input"));
+        seen.accuracies.push(Number(get("accuracy").value));
+        seen.spent.push(Number(get("spent").value));
+        seen.texts.push(get("accuracy").textContent);
+        seen.exits.push([...document.querySelectorAll("#exits .number")].map((each) => each.textContent));
+      }
+      seen.first = get("picture").src;
+      press("ArrowRight");
+      seen.look = get("look-number").textContent;
+      seen.second = get("picture").src;
+      press("n");
+      seen.episode = get("episode-number").textContent;
+      get("previous-episode").click();
+      seen.back = get("picture").src;
+      seen.paper = getComputedStyle(document.body).backgroundColor;
+      get("theme").click();
+      seen.other = getComputedStyle(document.body).backgroundColor;
+      seen.wide = document.documentElement.scrollWidth <= innerWidth;
+      return seen;
+    """
+    path = tmp_path / "page.html"
+    path.write_text(with_actions(page, actions))
+
+    found = visit(path.as_uri(), tmp_path)
+
+    assert found["errors"] == [] and found["requests"] == []
+    seen = found["results"]
+    assert seen["accuracies"] == front["accuracies"] and seen["spent"] == front["costs"]
+    assert seen["texts"] == [f"{100 * accuracy:.1f} %" for accuracy in front["accuracies"]]
+    assert seen["exits"][-1] == [f"{100 * share:.1f} %" for share in front["exits"][-1]]
+    assert seen["look"] == f"look 2 of {taken}" and seen["first"] != seen["second"] and seen["back"] == seen["first"]
+    assert seen["episode"].startswith("episode 2 of") and seen["paper"] != seen["other"] and seen["wide"]
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_evil_names_do_nothing_in_a_browser(tmp_path: Path) -> None:
+    page = fill_page("report", EVIL, {"episodes": [_episode(EVIL)], "front": None}, lead="", body="")
+    path = tmp_path / "page.html"
+    path.write_text(
+        with_actions(page, 'return [get("verdict").textContent, document.images.length, get("front").hidden];')
+    )
+
+    found = visit(path.as_uri(), tmp_path)
+
+    assert found["errors"] == [] and found["requests"] == []
+    assert found["results"] == [f"After the first look: {EVIL}, 75.0 % sure. Right.", 1, True]
+
+
+def test_probabilities_are_those_of_the_episode(scenes: ArrayImages, classifier: FrozenClassifier) -> None:
+    env = GlanceFocusEnv(*with_rules(scenes, classifier, {}))
+    env.reset(seed=0)
+    for _ in range(2):
+        env.step(env.action_space.sample())
+
+    chances = class_probabilities(env)
+
+    assert [each.max() for each in chances] == pytest.approx(env.dynamics.trace.confidence[0, :3].tolist(), abs=1e-5)
+    assert [int(each.argmax()) for each in chances] == env.dynamics.trace.prediction[0, :3].tolist()
+
+
+@pytest.fixture
+def game(scenes: ArrayImages, classifier: FrozenClassifier) -> Iterator[Game]:
+    task, _ = with_rules(scenes, classifier, {})
+    played = Game(task, CentreCornerPolicy(), "the centre-corner policy", seed=3)
+    yield played
+    played.close()
+
+
+def test_a_game_shows_no_more_than_the_classifier_saw(game: Game) -> None:
+    before = game.state()
+    assert before["result"] is None and len(before["looks"]) == 1 and before["looks"][0]["corner"] is None
+    assert not any(bar["is_true"] for bar in before["looks"][0]["bars"])
+
+    for place in CENTRE_CORNERS[:3].tolist():
+        game.look(*place)
+
+    after = game.state()
+    assert [look["corner"] for look in after["looks"][1:]] == [[24, 40], [0, 0], [0, 80]]
+    assert after["result"]["policy"] == after["looks"]  # the person looked where this policy looks
+    assert (
+        after["score"]["person"] == after["score"]["policy"] and after["score"]["images"] == game.finished_images == 1
+    )
+    with pytest.raises(ValueError, match="no look is left at this image; go on to the next image"):
+        game.look(0.5, 0.5)
+    game.next_image()
+    assert game.state()["result"] is None and game.state()["score"]["images"] == 1
+    with pytest.raises(ValueError, match=r"the place \(0.5, 1.5\) is outside the image; pass row and col from 0 to 1"):
+        game.look(0.5, 1.5)
+
+
+def _post(url: str, move: str, body: str, **headers: str) -> Any:
+    request = urllib.request.Request(url + move, body.encode(), {"Content-Type": "application/json", **headers})
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
+
+
+def test_the_server_plays_and_refuses_what_is_no_move(game: Game) -> None:
+    with GameServer(game, images=1) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        serving.start()
+        with urllib.request.urlopen(server.url, timeout=60) as answer:
+            assert _data(answer.read().decode())["looks"] == game.state()["looks"]
+        wrong = (
+            ("look", '{"row": "a"}', {}, 400, "is not a place; pass row and col from 0 to 1"),
+            ("look", '{"row": NaN, "col": 0}', {}, 400, "is outside the image"),
+            ("look", "[", {}, 400, "Expecting value"),
+            ("jump", "{}", {}, 400, "/jump is no move; pass /look or /next"),
+            ("next", "{}", {"Content-Type": "text/plain"}, 400, "a move is a JSON object of at most 1,000 bytes"),
+            ("next", "{}", {"Host": "example.invalid"}, 403, "open http://127.0.0.1"),
+        )
+        for move, body, headers, status, message in wrong:
+            with pytest.raises(urllib.error.HTTPError) as refused:
+                _post(server.url, move, body, **headers)
+            assert refused.value.code == status and message in refused.value.read().decode()
+            refused.value.close()
+        _post(server.url, "next", "{}")
+        for _ in range(3):
+            state = _post(server.url, "look", '{"row": 0.5, "col": 0.25}')
+        for port in (server.server_address[1], 99999):
+            with pytest.raises(ValueError, match=f"port {port} can't be used .*; pass another, or 0 for a free one"):
+                GameServer(game, port)
+        serving.join(timeout=60)
+    assert state["score"]["images"] == 1 and state["result"] is not None and not serving.is_alive()
+
+
+@needs_chromium
+@pytest.mark.slow
+def test_a_person_plays_with_mouse_and_keys(game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    actions = """
+      const boxes = () => document.querySelectorAll("#scene .box:not(#cursor)").length;
+      const frame = get("scene").getBoundingClientRect();
+      const corner = { clientX: frame.right - 1, clientY: frame.top + 1, bubbles: true };
+      get("scene").dispatchEvent(new MouseEvent("click", corner));
+      await until(() => boxes() === 1);
+      for (let count = 0; count < 20; count++) { press("ArrowLeft"); press("ArrowDown"); }
+      press("Enter");
+      await until(() => boxes() === 2);
+      get("look").click();
+      await until(() => get("look").disabled);
+      const shown = [get("status").textContent, get("person").value, get("policy").value, get("images").value, boxes()];
+      press("n");
+      await until(() => !get("look").disabled);
+      return [...shown, boxes()];
+    """
+    with GameServer(game) as server:
+        page = with_actions(server.page(), actions)
+        monkeypatch.setattr(server, "page", lambda: page)
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        serving.start()
+        try:
+            found = visit(server.url, tmp_path)
+        finally:
+            server.shutdown()
+            serving.join(timeout=60)
+        state = game.state()
+
+    assert found["errors"] == [] and all(name.startswith(server.url) for name in found["requests"])
+    status, person, policy, images, boxes, then = found["results"]
+    assert status.startswith("It is ") and "the centre-corner policy's (dashed)" in status
+    assert [int(person), int(policy), int(images)] == [state["score"][key] for key in ("person", "policy", "images")]
+    assert (int(images), boxes, then) == (1, 6, 0)
+
+
+def test_play_is_a_command(
+    demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    states = []
+
+    def play_one(server: GameServer, poll_interval: float) -> None:
+        for _ in range(3):
+            states.append(server.move("/look", {"row": 0.0, "col": 1.0}))
+
+    monkeypatch.setattr(GameServer, "serve_forever", play_one)
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", opened.append)
+    assert main(["play", str(demo_run)]) == 0
+    assert main(["play", "GFNet-SyntheticSigns-v0", "--no-browser", "--set", "num_scenes=4"]) == 0
+
+    assert len(opened) == 1 and opened[0].startswith("http://127.0.0.1:")
+    printed = capsys.readouterr().out
+    assert (
+        "the run's policy" in printed and "the centre-corner policy" in printed and printed.count("1 images: you") == 2
+    )
+    assert states[2]["result"] is not None and torch.tensor(states[2]["looks"][1]["corner"]).tolist() == [0, 80]
+    for arguments, message in (
+        (["play", str(tmp_path / "none")], "is neither a run's folder nor an environment; pass one of GFNet"),
+        (["play", str(demo_run), "--set", "a=1"], "--set with a run; leave it out"),
+        (["play", str(demo_run), "--images", "0"], "--images 0; pass 1 or more"),
+        (["play", "GFNet-SyntheticSigns-v0", "--set", "colour=1"], "was given a wrong argument"),
+    ):
+        assert main(arguments) == 1
+        assert message in capsys.readouterr().err
