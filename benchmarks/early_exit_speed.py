@@ -1,7 +1,8 @@
 """How long fitting and evaluating thresholds takes for 50,000 images, and how good they are.
 
 With one patch size and 5 steps: the paper's geometric distribution of exits, compared with a loop over images. With
-three sizes and 4 steps, 40 histories: the most accurate thresholds of 40 budgets, and their share of the bound.
+three sizes and 4 steps, 40 histories: the most accurate thresholds of 40 budgets, and their share of the bound. With
+`--run`, all that `gfnet evaluate` computes from the records of 4,000 images for thresholds and 2,000 for the report.
 
 python benchmarks/early_exit_speed.py
 """
@@ -17,12 +18,14 @@ from typing import TypeVar
 import numpy as np
 
 from agents.evaluation.accuracy_bound import AccuracyBound
+from agents.evaluation.budgets import adaptive_figures
 from agents.evaluation.coordinate_ascent import CoordinateAscent
 from agents.evaluation.genetic_search import genetic_thresholds
 from agents.evaluation.history_table import HistoryTable
+from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.stopping import ExitFigures
 from agents.evaluation.threshold_search import quota_thresholds, shares_for_budget
-from classifiers.networks.size_histories import size_histories
+from classifiers.networks.size_histories import node_of, size_histories
 
 T = TypeVar("T")
 COSTS = np.array([0.76e9, 1.57e9, 2.38e9, 3.18e9, 3.99e9])  # ResNet-50 at 96x96, policy and classifier counted
@@ -32,7 +35,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=50_000, help="of the table of several sizes")
     parser.add_argument("--genetic", action="store_true", help="also run the genetic algorithm for 4 of the budgets")
+    parser.add_argument("--run", action="store_true", help="only what an evaluation spends on thresholds")
     options = parser.parse_args()
+    if options.run:
+        _one_evaluation()
+        return
     _one_size()
     _several_sizes(options.images, options.genetic)
 
@@ -79,9 +86,38 @@ def _several_sizes(count: int, with_genetic: bool) -> None:
         )
 
 
-def _table_of_several_sizes(count: int) -> HistoryTable:
+def _one_evaluation() -> None:
+    print("| thresholds of one `gfnet evaluate` | processor seconds |\n|---|---|")
+    for sizes in (1, 3):
+        images = [_record(_table_of_several_sizes(count, seed), sizes) for seed, count in enumerate((4_000, 2_000))]
+        reachable = float((images[0].prediction[:, -1] == 0).mean()) - 0.02
+        started = time.process_time()
+        adaptive_figures(*images, (reachable, reachable), 10 * int(COSTS[-1]))
+        print(f"| {sizes} patch size{'s' if sizes > 1 else ''} | {time.process_time() - started:.1f} |")
+
+
+def _record(table: HistoryTable, sizes: int) -> EvaluationRecord:
+    """A record of the table's confidences and right predictions, at all its sizes or at the largest alone."""
+    nodes = range(40) if sizes > 1 else [node_of((2,) * looks, 3) for looks in range(4)]
+    scores, is_right = table.scores[:, nodes], table.is_right[:, nodes]
+    count = len(scores)
+    return EvaluationRecord(
+        label=np.zeros(count, np.int64),
+        box=np.zeros((count, 4), np.int64),
+        prediction=np.where(is_right, 0, 1),
+        confidence=scores,
+        entropy=1 - scores,
+        label_probability=scores,
+        location=np.zeros((count, len(nodes) - 1, 2), np.float32),
+        multiply_adds=table.multiply_adds[nodes].astype(np.int64),
+        patch_sizes=(96, 128, 160)[-sizes:],
+        image_size=(224, 224),
+    )
+
+
+def _table_of_several_sizes(count: int, seed: int = 0) -> HistoryTable:
     """Images of varying difficulty, each with a size that suits it best; larger patches help and cost more."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     histories = size_histories(3, 4)
     gain = np.array([sum((0.6 + 0.3 * size) * 0.8**look for look, size in enumerate(each)) for each in histories])
     suits = np.array([[0.25 * each.count(size) for each in histories] for size in range(3)])

@@ -93,14 +93,16 @@ def fit_exit_rule(
     return _rules(history_table(record, criterion, seed), [budget], criterion, method)[0]
 
 
-def _rules(table: HistoryTable, budgets: list[float], criterion: str, method: str) -> list[ExitRule]:
-    """Budgets in ascending order, so that a larger one never gives less."""
+def _rules(
+    table: HistoryTable, budgets: list[float], criterion: str, method: str, search: CoordinateAscent | None = None
+) -> list[ExitRule]:
+    """Budgets in ascending order, so that a larger one never gives less; `search` is one of the same table."""
     method = present_method(method)
     for budget in budgets:
         check_budget(table.multiply_adds, budget)
     found: list[np.ndarray]
     if method == "coordinate_ascent":
-        search = CoordinateAscent(table)
+        search = search or CoordinateAscent(table)
         found = [search.within(budget).thresholds for budget in budgets]
     elif method == "genetic":
         found = [genetic_thresholds(table, budget) for budget in budgets]
@@ -158,6 +160,7 @@ def budget_curve(
     criterion: str = "confidence",
     method: str = "coordinate_ascent",
     num_budgets: int = 25,
+    search: CoordinateAscent | None = None,
 ) -> BudgetCurve:
     """Budgeted batch classification, from the glance alone to all steps (Figs. 7, 10 and 15).
 
@@ -167,13 +170,14 @@ def budget_curve(
         criterion: one of `agents.evaluation.stopping.CRITERIA`.
         method: one of `METHODS`.
         num_budgets: number M of budgets, evenly spaced.
+        search: of the method `"coordinate_ascent"`, on the calibration's table; None begins a new one.
 
     Returns:
         See `BudgetCurve`.
     """
     costs = calibration.multiply_adds
     budgets = np.linspace(costs[0], costs.max(), num_budgets).tolist()
-    rules = _rules(history_table(calibration, criterion), budgets, criterion, method)
+    rules = _rules(history_table(calibration, criterion), budgets, criterion, method, search)
     figures = [apply_exit_rule(record, rule) for rule in rules]
     bound = AccuracyBound(history_table(record, criterion, seed=1))
     return BudgetCurve(
@@ -187,13 +191,16 @@ def budget_curve(
     )
 
 
-def fixed_lengths(calibration: EvaluationRecord, record: EvaluationRecord) -> list[dict[str, Any]]:
+def fixed_lengths(
+    calibration: EvaluationRecord, record: EvaluationRecord, search: CoordinateAscent | None = None
+) -> list[dict[str, Any]]:
     """Episodes of exactly 1, ..., T steps, beside early exits within what they cost.
 
     Args:
         calibration: the record that thresholds are fitted on.
         record: the record that both are evaluated on. With several patch sizes, all patches of a fixed length are of
             the largest.
+        search: on the calibration's table of confidences; None begins a new one.
 
     Returns:
         For each number of steps: `steps`, `multiply_adds` per image and `accuracy`; and `early_exits`, the accuracy and
@@ -201,7 +208,8 @@ def fixed_lengths(calibration: EvaluationRecord, record: EvaluationRecord) -> li
     """
     nodes = record.largest_patches
     costs = [int(record.multiply_adds[node]) for node in nodes]
-    rules = _rules(history_table(calibration), [float(cost) for cost in costs], "confidence", "coordinate_ascent")
+    budgets = [float(cost) for cost in costs]
+    rules = _rules(history_table(calibration), budgets, "confidence", "coordinate_ascent", search)
     found = []
     for steps, (node, cost, rule) in enumerate(zip(nodes, costs, rules, strict=True), start=1):
         exits = apply_exit_rule(record, rule)
@@ -216,17 +224,20 @@ def fixed_lengths(calibration: EvaluationRecord, record: EvaluationRecord) -> li
     return found
 
 
-def cheapest_rule(calibration: EvaluationRecord, accuracy: float) -> ExitRule | None:
+def cheapest_rule(
+    calibration: EvaluationRecord, accuracy: float, search: CoordinateAscent | None = None
+) -> ExitRule | None:
     """The cheapest confidence thresholds that reach an accuracy.
 
     Args:
         calibration: the record that they are fitted on.
         accuracy: to reach on that record, in [0, 1].
+        search: on the calibration's table of confidences; None begins a new one.
 
     Returns:
         The rule; None if no thresholds reach it.
     """
-    solution = CoordinateAscent(history_table(calibration)).cheapest(accuracy)
+    solution = (search or CoordinateAscent(history_table(calibration))).cheapest(accuracy)
     return None if solution is None else ExitRule.of("confidence", solution.thresholds)
 
 
@@ -254,17 +265,22 @@ def adaptive_figures(
         each step (0 means that all images exit, None that none do), its figures on the
         reported images, and how many times cheaper it is; None if there is none.
     """
-    has_one_size = len(calibration.patch_sizes) == 1
-    by_criterion = "geometric" if has_one_size else "coordinate_ascent"
+    if len(calibration.patch_sizes) == 1:
+        search = CoordinateAscent(history_table(calibration))
+        rules: dict[str, tuple[str, str, CoordinateAscent | None]]
+        rules = {criterion: ("geometric", criterion, None) for criterion in CRITERIA}
+        rules["coordinate_ascent"] = ("coordinate_ascent", "confidence", search)
+    else:  # without kicks, which take longer than everything else here
+        searches = {name: CoordinateAscent(history_table(calibration, name), num_kicks=0) for name in CRITERIA}
+        search = searches["confidence"]
+        rules = {name: ("coordinate_ascent", name, each) for name, each in searches.items()}
     curves = {
-        criterion: vars(budget_curve(calibration, record, criterion=criterion, method=by_criterion))
-        for criterion in CRITERIA
+        name: vars(budget_curve(calibration, record, criterion=criterion, method=method, search=each))
+        for name, (method, criterion, each) in rules.items()
     }
-    if has_one_size:
-        curves["coordinate_ascent"] = vars(budget_curve(calibration, record))
     match = None
     if full_resolution is not None and full_resolution_cost is not None:
-        rule = cheapest_rule(calibration, full_resolution[0])
+        rule = cheapest_rule(calibration, full_resolution[0], search)
         if rule is not None:
             figures = apply_exit_rule(record, rule)
             match = {
@@ -282,6 +298,6 @@ def adaptive_figures(
         "calibration_images": len(calibration.label),
         "patch_sizes": list(calibration.patch_sizes),
         "curves": curves,
-        "fixed_lengths": fixed_lengths(calibration, record),
+        "fixed_lengths": fixed_lengths(calibration, record, search),
         "match": match,
     }
