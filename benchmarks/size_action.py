@@ -86,7 +86,7 @@ def reached(agent: BaseAlgorithm, env: GlanceFocusVectorEnv, run: agents.LoadedR
     going, decisions = np.ones(env.num_envs, dtype=bool), np.zeros(env.num_envs, np.int64)
     patches = np.zeros(len(sides))
     while going.any():
-        actions, _ = agent.predict(observation, deterministic=True)  # type: ignore[arg-type]  # a dict of arrays
+        actions, _ = agent.predict(observation, deterministic=True)
         rows = np.flatnonzero(going)
         chosen = dynamics.decisions(actions).of(rows)
         _, over = dynamics.advance(rows, chosen, [env.np_random[row] for row in rows])
