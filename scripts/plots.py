@@ -162,6 +162,8 @@ def save_plots(folder: Path, named: dict[str, dict[str, Any]]) -> list[Path]:
         OSError: if the folder can't be written.
     """
     figures = {kind: compare_runs(named, kind) for kind in RUN_PLOTS}
+    if all(sizes_by_budget(metrics) is None for metrics in named.values()):
+        figures["multiscale"] = None
     for name, metrics in named.items():
         figures[f"exits_{name}"] = exits_by_step(metrics) if metrics.get("adaptive") else None
         figures[f"sizes_{name}"] = sizes_by_budget(metrics)
