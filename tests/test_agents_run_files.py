@@ -238,7 +238,7 @@ def test_only_some_policies_are_evaluated(run: Path, tmp_path: Path, capsys: pyt
 
 def test_the_best_fixed_places_are_found_on_other_images(finished: Path) -> None:
     run, metrics = load_run(finished), read_metrics(finished)
-    found = best_fixed_places(run.classifier, open_images(run.config.data, "val"))
+    found = best_fixed_places(run.classifier, open_images(run.config, "val"))
 
     assert metrics["fixed_places"] == found.places.tolist()
     record = load_record(finished / "evaluation" / "best_fixed_place.safetensors")
