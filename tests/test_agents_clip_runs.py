@@ -72,7 +72,7 @@ def test_a_run_on_clips_has_every_result(run: Path) -> None:
 
     trained = {"full_resolution", "low_resolution_24", "stage1", "stage2"}
     assert {stage for stage in stages if not stage.startswith("seconds:")} == trained
-    assert set(metrics["accuracy"]) == {"random", "centre_corner", "learned", "oracle"}
+    assert set(metrics["accuracy"]) == {"random", "centre_corner", "best_fixed_place", "learned", "oracle"}
     assert metrics["pointing_game"]["oracle"] is not None  # drawn clips have boxes
     assert metrics["multiply_adds"]["full_resolution"] > metrics["multiply_adds"]["cumulative"][-1] > 0
     assert "held-out" in (run / "report.html").read_text() and (run / "glimpses.png").is_file()

@@ -277,7 +277,7 @@ def test_budgets_of_several_sizes_are_evaluated_plotted_and_reported(
         for exits, shares in zip(curve["exits"], curve["size_shares"], strict=True):
             assert sum(shares) == pytest.approx(float(exits[0] < 1.0))  # no patch where all exit after the glance
     report = (run / "report.html").read_text()
-    assert "Sizes of patches" in report
+    assert "How many of the patches have each size" in report
 
     shutil.copytree(run, tmp_path / "copy")
     assert main(["plot", str(run), str(tmp_path / "copy"), "--out", str(tmp_path / "plots")]) == 0
