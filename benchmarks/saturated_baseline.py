@@ -49,7 +49,7 @@ def main() -> None:
     print(f"epochs of the training images: {own} in the run's baseline, {epochs} in f_L")
     rows = [{"epochs": own, "accuracy": metrics["full_resolution_accuracy"], "match": metrics["adaptive"]["match"]}]
     with TerminalReporter(PlainConsole(stderr=True), quiet=False) as reporter:
-        images = RunImages(config.data, reporter)
+        images = RunImages(config, reporter)
         for times in options.times:
             rows.append(saturated(config, options.run, images, max(1, round(times * epochs)), metrics, reporter))
     write_json(options.run / "saturated" / "results.json", {"local_epochs": epochs, "rows": rows})
