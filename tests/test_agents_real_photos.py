@@ -100,6 +100,7 @@ def test_settings_of_objects_are_checked(tmp_path: Path, capsys: pytest.CaptureF
     for setting, message in {
         "objects.imagenet_class=sign": "imagenet_class='sign'; pass the WordNet id of one of ImageNet's 1,000 classes",
         "objects.encoder=lite0": "encoder='lite0' is unknown",
+        "objects.encoder=tsm8:resnet18": "encoder=tsm8:resnet18 takes clips; pass an encoder of images",
         "initialization.networks_from=nothing": "networks_from='nothing' is unknown",
         "initialization.weights=null": "networks_from=weights without weights; pass weights",
         "stage1.object_share=2": "object_share=2",

@@ -12,7 +12,7 @@ from classifiers.data.collection import ImageCollection
 from classifiers.data.registry import collection
 from classifiers.data.synthetic_gestures.clips import GestureSpec
 from classifiers.data.synthetic_signs.scenes import SceneSpec
-from classifiers.networks.encoders import check_encoder
+from classifiers.networks.encoders import check_encoder, clip_frames
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import PARTS, FitSpec
 from classifiers.training.object_guide import imagenet_label
@@ -133,6 +133,8 @@ class ObjectSpec:
     def __post_init__(self) -> None:
         imagenet_label(self.imagenet_class)
         check_encoder(self.encoder)
+        if clip_frames(self.encoder) is not None:
+            raise ValueError(f"encoder={self.encoder} takes clips; pass an encoder of images, pretrained on ImageNet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -241,6 +243,11 @@ class RunConfig:
             raise ValueError(
                 f"data.kind={self.data.kind} with classifier.encoder={self.classifier.encoder}: {error}"
             ) from None
+        if self.objects is not None and self.classifier.num_frames is not None:
+            raise ValueError(
+                f"objects with classifier.encoder={self.classifier.encoder}, which takes clips; leave objects out, or "
+                "pass an encoder of images"
+            )
         for name in ("stage1", "stage3"):
             self._check_frozen(name, getattr(self, name))
         if self.start is None and (self.initialization is None or self.stage1 is None):
