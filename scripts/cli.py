@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import os
 import sys
 import warnings
@@ -69,6 +70,7 @@ def _import(modules: Sequence[str]) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     parser = argparse.ArgumentParser(prog="gfnet", description="Glance and Focus Networks as a Gymnasium environment.")
+    parser.add_argument("--version", action="version", version=f"gfnet {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="print errors only")
@@ -89,6 +91,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pages(add)
     _add_tools(add)
     return parser
+
+
+def _version() -> str:
+    """The installed package's version; of a source tree that is not installed there is none."""
+    try:
+        return importlib.metadata.version("gfnet-gym")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown, gfnet-gym is not installed"
 
 
 Add = Callable[[str, str], argparse.ArgumentParser]
