@@ -20,7 +20,7 @@ from agents.studies.ablation import ABLATIONS, FULL
 from classifiers.data.collection import UNREADABLE
 from classifiers.freed_memory import keep_freed_memory
 from scripts.commands import COMMANDS
-from scripts.console import PlainConsole
+from scripts.console import PlainConsole, in_words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -42,13 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("interrupted; the same command continues where it stopped")
         return 130
-    except OSError as error:
-        where = error.filename or "a file"
-        reason = f"{where} can't be read or written ({error.strerror}); free some space or choose another place"
-        errors.print(f"gfnet: {reason if error.errno else error}")  # errors of our own have no number
-        return 1
-    except (ValueError, ModuleNotFoundError) as error:
-        errors.print(f"gfnet: {error}")
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        errors.print(f"gfnet: {in_words(error)}")
         return 1
     except RuntimeError as error:
         if os.environ.get("GFNET_DEBUG"):
