@@ -39,11 +39,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _import(options.imports)
         COMMANDS[options.command](options, PlainConsole(quiet=options.quiet))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         errors.print("interrupted; the same command continues where it stopped")
         return 130
     except (OSError, ValueError, ModuleNotFoundError) as error:
-        errors.print(f"gfnet: {in_words(error)}")
+        _drop_output()
+        if not isinstance(error, BrokenPipeError):  # who reads has enough, as `gfnet ... | head` does
+            errors.print(f"gfnet: {in_words(error)}")
         return 1
     except RuntimeError as error:
         if os.environ.get("GFNET_DEBUG"):
@@ -51,6 +54,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(f"gfnet: {error} (set GFNET_DEBUG=1 for the traceback)")
         return 1
     return 0
+
+
+def _drop_output() -> None:
+    """Leaves Python nothing that it could not write when it ends, which would be an error of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _import(modules: Sequence[str]) -> None:

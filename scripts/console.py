@@ -35,7 +35,7 @@ def in_words(error: Exception) -> str:
     """
     if not isinstance(error, OSError) or not error.errno:  # errors of our own have no number
         return str(error)
-    where = error.filename or "a file"
+    where = error.filename or "the output"
     return f"{where} can't be read or written ({error.strerror}); free some space or choose another place"
 
 
