@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RLLIB := .venv-rllib
 
-.PHONY: demo test slow gpu check rllib clean
+.PHONY: demo test slow gpu check docs rllib clean
 
 demo: $(READY)
 	$(BIN)/gfnet demo
@@ -24,6 +24,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# the site, in build/site; warnings are errors, and nothing is fetched
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # RLlib pins gymnasium to the older end of what we allow: its example, and the environment's tests at that end
 rllib: $(RLLIB)/.ready
