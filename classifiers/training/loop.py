@@ -26,7 +26,6 @@ from torch.nn.parallel import DistributedDataParallel
 from classifiers.data.loader import EpochLoader
 from classifiers.data.source import Batch, ImageSource
 from classifiers.files import write_torch
-from classifiers.training.augmentation import augment
 from classifiers.training.distributed import (
     average_statistics,
     is_first_process,
@@ -222,7 +221,6 @@ class _Steps:
         torch.manual_seed(micro_batch.seed)  # for dropout and the like
         generator = torch.Generator().manual_seed(micro_batch.seed)
         images = micro_batch.batch.images.to(self.device, non_blocking=True)
-        images = augment(images, generator, self.spec.shift_px, self.spec.flip)
         batch = micro_batch.batch._replace(images=images, labels=micro_batch.batch.labels.to(self.device))
         dtype = PRECISIONS[self.spec.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32):
