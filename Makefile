@@ -4,8 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 RLLIB := .venv-rllib
+OLDEST := .venv-oldest
 
-.PHONY: demo test slow gpu check docs rllib clean
+.PHONY: demo test slow gpu check docs rllib oldest tutorials clean
 
 demo: $(READY)
 	$(BIN)/gfnet demo
@@ -35,8 +36,16 @@ rllib: $(RLLIB)/.ready
 	$(RLLIB)/bin/pytest tests/test_env_*.py
 	$(RLLIB)/bin/pytest -m slow -n 0 tests/test_examples_libraries.py
 
+# the oldest versions that pyproject.toml allows; the slow tests do the same
+oldest: $(READY)
+	$(BIN)/python tests/oldest_versions.py $(OLDEST)
+
+# the notebooks' outputs, anew
+tutorials: $(READY)
+	$(BIN)/python benchmarks/tutorials.py
+
 clean:
-	rm -rf $(VENV) $(RLLIB)
+	rm -rf $(VENV) $(RLLIB) $(OLDEST)
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -89,10 +89,11 @@ def _several_sizes(count: int, with_genetic: bool) -> None:
 def _one_evaluation() -> None:
     print("| thresholds of one `gfnet evaluate` | processor seconds |\n|---|---|")
     for sizes in (1, 3):
-        images = [_record(_table_of_several_sizes(count, seed), sizes) for seed, count in enumerate((4_000, 2_000))]
-        reachable = float((images[0].prediction[:, -1] == 0).mean()) - 0.02
+        tables = [_table_of_several_sizes(count, seed) for seed, count in enumerate((4_000, 2_000))]
+        calibration, record = (_record(table, sizes) for table in tables)
+        reachable = float((calibration.prediction[:, -1] == 0).mean()) - 0.02
         started = time.process_time()
-        adaptive_figures(*images, (reachable, reachable), 10 * int(COSTS[-1]))
+        adaptive_figures(calibration, record, (reachable, reachable), 10 * int(COSTS[-1]))
         print(f"| {sizes} patch size{'s' if sizes > 1 else ''} | {time.process_time() - started:.1f} |")
 
 
@@ -149,7 +150,7 @@ def _plain(scores: np.ndarray, is_right: np.ndarray, shares: np.ndarray) -> floa
             if step == steps - 1 or scores[row, step] >= thresholds[step]:
                 right += int(is_right[row, step])
                 break
-    return right / count
+    return float(right / count)
 
 
 def _milliseconds(run: Callable[[], T], rounds: int) -> tuple[float, T]:

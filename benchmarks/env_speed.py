@@ -103,9 +103,10 @@ class _Forwards:
     """The encoders alone, on random pixels: patches of all rows at every step, and glances of new episodes."""
 
     def __init__(self, networks: FrozenClassifier | Encoder, config: RunConfig, num_envs: int) -> None:
-        is_classifier = isinstance(networks, FrozenClassifier)
-        self._local: Encoder = networks.local_encoder if is_classifier else networks
-        self._global: Encoder = networks.global_encoder if is_classifier else networks
+        if isinstance(networks, FrozenClassifier):
+            self._local, self._global = networks.local_encoder, networks.global_encoder
+        else:
+            self._local = self._global = networks
         episode = config.stage2.episode
         samples = episode.reward_samples if episode.reward == "contrastive" else 0
         self._patches = self._pixels((1 + samples) * num_envs, config.classifier.patch_size)

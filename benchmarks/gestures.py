@@ -72,7 +72,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("kinds", nargs="*", choices=KINDS, default=list(KINDS), metavar="KIND", help=", ".join(KINDS))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--set", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config")
+    parser.add_argument(
+        "--set", action="extend", nargs="+", default=[], metavar="KEY=VALUE", help="changes to the config"
+    )
     options = parser.parse_args()
     configs = [load_config("synthetic_gestures", [*options.set, f"seed={seed}"]) for seed in options.seeds]
     rows = [accuracies(config, options.kinds) for config in configs]

@@ -39,7 +39,8 @@ from classifiers.inference.fold_batch_norms import fold_batch_norms
 from classifiers.inference.frozen import frozen
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import Encoder
-from classifiers.networks.glance_focus import GlanceFocusClassifier, Glimpse
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.glimpse import Glimpse
 
 NUM_CLASSES = 1000
 
@@ -245,7 +246,8 @@ def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
 def varied_images(count: int, size: tuple[int, int], num_frames: int | None = None) -> Tensor:
     """(N, 3, H, W) uint8: smooth blotches with noise, so that random networks can tell them apart; likewise clips."""
     if num_frames is not None:
-        return varied_images(count * num_frames, size).unflatten(0, (count, num_frames))
+        clips: Tensor = varied_images(count * num_frames, size).unflatten(0, (count, num_frames))
+        return clips
     generator = torch.Generator().manual_seed(0)
     blotches = torch.rand(count, 3, 6, 6, generator=generator)
     large = nn.functional.interpolate(blotches, size=size, mode="bilinear")

@@ -67,7 +67,7 @@ def main() -> None:
             parser.error(in_words(error))
         print(json_text(row) if options.json else row)
         return
-    rows = [of_config(*case, options.rounds) for case in CASES]
+    rows = [of_config(name, gain, extractor, options.rounds) for name, gain, extractor in CASES]
     if options.json:
         print(json_text(rows))
         return

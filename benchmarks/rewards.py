@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 from pathlib import Path
+from typing import Any
 
 from scripts.cli import main as gfnet
 
@@ -43,13 +44,14 @@ def main() -> None:
     print(text)
 
 
-def _run(reward: str, seed: int, env_steps: int) -> dict:  # type: ignore[type-arg]  # the metrics
+def _run(reward: str, seed: int, env_steps: int) -> dict[str, Any]:  # the metrics
     out = Path("runs") / "rewards" / f"{reward}-{seed}-{env_steps}"
     changes = {"stage2.episode.reward": reward, "seed": seed, "stage2.env_steps": env_steps, "oracle_grid": 2}
     sets = [part for key, value in changes.items() for part in ("--set", f"{key}={value}")]
     if gfnet(["demo", "--out", str(out), *sets]):
         raise SystemExit(1)
-    return json.loads((out / "metrics.json").read_text())
+    metrics: dict[str, Any] = json.loads((out / "metrics.json").read_text())
+    return metrics
 
 
 def _spread(values: list[float]) -> str:

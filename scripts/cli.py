@@ -6,6 +6,7 @@ import argparse
 import importlib
 import importlib.metadata
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -23,6 +24,8 @@ from classifiers.freed_memory import keep_freed_memory
 from scripts.commands import COMMANDS
 from scripts.console import PlainConsole, in_words
 
+_SETTING = re.compile(r"[\w.]+=")
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command.
@@ -33,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 for success, 1 after an error that was printed, 2 for a wrong command line, 130 if interrupted.
     """
-    options = build_parser().parse_args(arguments)
+    options = build_parser().parse_args(_one_setting_each(sys.argv[1:] if arguments is None else arguments))
     keep_freed_memory()
     errors = PlainConsole(stderr=True)
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own error says it
@@ -64,6 +67,17 @@ def _drop_output() -> None:
     except OSError:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
+
+
+def _one_setting_each(arguments: Sequence[str]) -> list[str]:
+    """`--set A=1 B=2` as `--set A=1 --set B=2`; what is no setting, as `demo` in `--set A=1 demo`, is left alone."""
+    spread: list[str] = []
+    for argument in arguments:
+        follows_setting = spread[-2:-1] == ["--set"] or (spread[-1:] and spread[-1].startswith("--set="))
+        if follows_setting and _SETTING.match(argument):
+            spread.append("--set")
+        spread.append(argument)
+    return spread
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -213,9 +227,7 @@ def _add_pages(add: Add) -> None:
     play.add_argument("--port", type=int, default=0, help="of the page on this machine; a free one if left out")
     play.add_argument("--no-browser", dest="browser", action="store_false", help="only print the page's address")
     play.add_argument("--seed", type=int, default=0, help="of the images' order")
-    play.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
-    )
+    _add_settings(play, "a keyword argument of the environment")
 
 
 def _add_tools(add: Add) -> None:
@@ -223,9 +235,7 @@ def _add_tools(add: Add) -> None:
     env.add_argument("id", help="for example GFNet-SyntheticSigns-v0")
     env.add_argument("--num-envs", type=int, default=32, metavar="N")
     env.add_argument("--steps", type=int, default=20, metavar="S", help="vector steps to time")
-    env.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="a keyword argument of the environment"
-    )
+    _add_settings(env, "a keyword argument of the environment")
     cost = add("cost", "count the multiply-adds of a config's networks")
     cost.add_argument("config", help="a YAML file, or the name of a shipped one")
     cost.add_argument("--json", action="store_true", help="print JSON instead of a table")
@@ -274,7 +284,13 @@ def _thresholds(text: str) -> list[float] | list[list[float]]:
 
 
 def _add_changes(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a key of the config")
+    _add_settings(command, "change a key of the config")
+
+
+def _add_settings(command: argparse.ArgumentParser, help: str) -> None:
+    """See `_one_setting_each` for several."""
+    several = f"{help}; several may follow one --set"
+    command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=several)
 
 
 if __name__ == "__main__":

@@ -28,6 +28,7 @@ from agents.evaluation.rollout import final_accuracy
 from agents.runs.folder import RunFolder
 from agents.runs.results import POLICIES
 from scripts.cli import main
+from scripts.commands import COMMANDS
 
 TINY = """
 data: {kind: synthetic_signs, num_train: 40, num_val: 10, num_test: 12, scenes: {height: 96, width: 128}}
@@ -260,6 +261,32 @@ def test_user_errors_are_one_sentence_and_exit_code_1(
 def test_a_wrong_command_line_is_exit_code_2() -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["trane"])
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["cost", "demo", "--set", "seed=1", "--set", "stage2.num_envs=8"],
+        ["cost", "demo", "--set", "seed=1", "stage2.num_envs=8"],
+        ["cost", "--set", "seed=1", "stage2.num_envs=8", "demo"],
+        ["cost", "--set=seed=1", "stage2.num_envs=8", "--json", "demo"],
+        ["cost", "--set", "seed=1", "demo", "--set", "stage2.num_envs=8"],
+    ],
+)
+def test_settings_may_share_one_flag(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setitem(COMMANDS, "cost", lambda options, console: seen.append((options.config, options.set)))
+
+    assert main(arguments) == 0
+
+    assert seen == [("demo", ["seed=1", "stage2.num_envs=8"])]
+
+
+def test_a_wrong_setting_is_refused_beside_others_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["demo", "--out", str(tmp_path / "x"), "--set", "seed=1", "stage2.env_step=5"]) == 1
+    assert "did you mean 'stage2.env_steps'" in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["demo", "--out", str(tmp_path / "x"), "--set", "seed=1", "5"])
 
 
 def test_it_prints_its_version(capsys: pytest.CaptureFixture[str]) -> None:

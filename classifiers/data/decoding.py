@@ -170,8 +170,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     try:
         if image.width * image.height > MAX_PIXELS:
             raise ValueError(f"it has {image.width * image.height:,} pixels, more than {MAX_PIXELS:,}")
-        tiles = getattr(image, "tile", None)  # how the file's pixels are stored, known until they are read
-        raw_mode = tiles[0].args if tiles and image.format == "PNG" else None
+        tiles = getattr(image, "tile", None)  # how the file's pixels are stored, known until they are read; [3]: args
+        raw_mode = tiles[0][3] if tiles and image.format == "PNG" else None
         image.load()
         rgb = _flattened(image, _transparent_value(image, raw_mode))
         turn = _UPRIGHT.get(_orientation(image))

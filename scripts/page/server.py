@@ -53,7 +53,7 @@ class GameServer(ThreadingHTTPServer):
     def page(self) -> str:
         """The page, with the game as it stands."""
         with self._lock:
-            return fill_page("play", "play", self._game.state())
+            return fill_page("play", "play", self._game.state(), asks_server=True)
 
     def move(self, path: str, place: dict[str, Any]) -> dict[str, Any]:
         """Makes a move.

@@ -13,29 +13,36 @@ from scripts.console import printable
 _PLACE = re.compile(r"\{\{ (\w+) \}\}")
 
 
-def fill_page(name: str, title: str, data: Any, **parts: str) -> str:
-    """A page from the template `NAME.html`, with `style.css` and `NAME.js` inside it.
+def fill_page(name: str, title: str, data: Any, *, asks_server: bool = False, **parts: str) -> str:
+    """A page from the template `NAME.html`, with `head.html`, `style.css` and `NAME.js` inside it.
 
     Args:
         name: of the template.
         title: plain text.
         data: what the script reads; see `classifiers.files.json_text`.
+        asks_server: whether its script may send requests to the server that the page comes from.
         **parts: HTML for the template's other places.
 
     Returns:
-        The page. Its content security policy allows no request but to the server that it comes from, if any.
+        The page. Its content security policy allows no other request.
 
     Raises:
         KeyError: if the template has a place that nothing is given for.
     """
     places = {
+        "connect": "connect-src 'self'; " if asks_server else "",
         "title": html.escape(printable(title)),
         "style": _template("style.css"),
         "script": _template(f"{name}.js"),
         "data": script_json(data),
         **parts,
     }
-    return _PLACE.sub(lambda place: places[place[1]], _template(f"{name}.html"))
+    places["head"] = _filled("head.html", places).removesuffix("\n")
+    return _filled(f"{name}.html", places)
+
+
+def _filled(name: str, places: dict[str, str]) -> str:
+    return _PLACE.sub(lambda place: places[place[1]], _template(name))
 
 
 def script_json(data: Any) -> str:

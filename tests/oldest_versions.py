@@ -1,0 +1,99 @@
+"""Tests with the oldest versions of our dependencies that pyproject.toml allows, in a virtual environment of their own.
+
+    python tests/oldest_versions.py FOLDER
+
+The environment in FOLDER has exactly the version that is the lower bound of each dependency; torch, torchvision and
+what is no dependency of ours are those of the environment that runs this, so that gigabytes need not be installed
+again. Old libraries meet newer ones there and call them by names that are deprecated: such warnings are no errors.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import sysconfig
+import tomllib
+import venv
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parent.parent
+REUSED = ("torch", "torchvision")
+"""Dependencies too large to have twice; their bounds are those of the environment in use."""
+
+TESTS = (
+    "tests/test_env_gymnasium.py",  # Gymnasium, timm
+    "tests/test_env_lifecycle.py",
+    "tests/test_env_wrappers.py",
+    "tests/test_env_imagenet.py",  # scikit-image
+    "tests/test_agents_algorithms.py",  # Stable-Baselines3, sb3-contrib
+    "tests/test_agents_weight_files.py",  # safetensors
+    "tests/test_data_decoding.py",  # Pillow
+    "tests/test_scripts_cli.py::test_user_errors_are_one_sentence_and_exit_code_1",  # pydantic, PyYAML
+    "tests/test_scripts_cli.py::test_train_writes_all_that_it_promises",  # TensorBoard, matplotlib
+    "tests/test_scripts_cli.py::test_evaluate_prints_the_table",  # rich
+    "tests/test_scripts_cli.py::test_render_writes_pictures_and_films",
+)
+"""What touches the libraries' interfaces, and a short training of all stages."""
+
+
+def oldest_versions() -> dict[str, str]:
+    """The lower bounds of our dependencies, by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    bounds = {}
+    for requirement in map(Requirement, project["dependencies"]):
+        (bound,) = (part.version for part in requirement.specifier if part.operator == ">=")
+        bounds[requirement.name] = bound
+    return {name: bound for name, bound in bounds.items() if name not in REUSED}
+
+
+def create(folder: Path) -> Path:
+    """Makes the environment.
+
+    Args:
+        folder: its place; what is there is replaced.
+
+    Returns:
+        Its Python.
+
+    Raises:
+        subprocess.CalledProcessError: if pip fails.
+    """
+    venv.create(folder, clear=True, symlinks=True)
+    python = folder / "bin" / "python"
+    # the present environment comes behind the new one's own packages; pip, which it has, leaves it alone
+    (site_packages,) = (folder / "lib").glob("python*/site-packages")
+    paths = sysconfig.get_paths()
+    (site_packages / "present.pth").write_text("\n".join({paths["purelib"], paths["platlib"]}))
+    pins = [f"{name}=={version}" for name, version in oldest_versions().items()]
+    quiet = ("--quiet", "--disable-pip-version-check", "--retries", "1", "--no-compile")
+    subprocess.run([python, "-m", "pip", "install", *quiet, *pins], check=True)
+    return python
+
+
+def run_tests(python: Path) -> None:
+    """Runs the tests with an environment's Python.
+
+    Raises:
+        subprocess.CalledProcessError: if one fails.
+    """
+    # the new environment sees two versions of a library's pytest plugin, so that none is loaded by itself
+    plugins = ("-p", "xdist.plugin", "-p", "pytest_timeout", "-p", "no:cacheprovider")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    timm = "ignore:`torch.jit.interface` is deprecated:FutureWarning"  # until its 1.0.24, said by torch
+    options = ("-q", "-n", "0", *plugins, "-W", "ignore::DeprecationWarning", "-W", timm)
+    subprocess.run([python, "-m", "pytest", *options, *TESTS], cwd=ROOT, env=environment, check=True)
+
+
+def main() -> None:
+    """Makes the environment in the folder that was named, prints what is in it, and runs the tests."""
+    python = create(Path(sys.argv[1]))
+    program = "import sys, importlib.metadata as m; print(*(f'{n}=={m.version(n)}' for n in sys.argv[1:]), sep='\\n')"
+    subprocess.run([python, "-c", program, *oldest_versions()], check=True)
+    run_tests(python)
+
+
+if __name__ == "__main__":
+    main()
