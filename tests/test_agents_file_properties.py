@@ -22,7 +22,7 @@ from agents.runs.log import RunLog
 from agents.runs.metrics_file import read_metrics
 from agents.runs.model_selection import read_facts
 from agents.runs.yaml_text import ConfigError
-from classifiers.checkpoints import load_classifier
+from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.data.source import ArrayImages
 from classifiers.files import write_json
 from classifiers.inference.frozen import FrozenClassifier
@@ -57,7 +57,7 @@ def _same(ours: Any, theirs: Any) -> bool:
     if isinstance(ours, list | tuple):
         return len(ours) == len(theirs) and all(map(_same, ours, theirs))
     if isinstance(ours, torch.Tensor):
-        return ours.dtype == theirs.dtype and torch.equal(ours, theirs)
+        return _same(ours.numpy(), theirs.numpy())
     if isinstance(ours, np.ndarray):
         return ours.dtype == theirs.dtype and np.array_equal(ours, theirs, equal_nan=ours.dtype.kind == "f")
     return bool(ours == theirs)
@@ -84,7 +84,7 @@ def file(
     kind = request.param
     if kind == "classifier":
         path = tmp_path / "classifier.safetensors"
-        shutil.copyfile(run_weights(SHIPPED_RUN), path)
+        save_classifier(path, *load_classifier(run_weights(SHIPPED_RUN)))
         return path, _classifier
     if kind == "policy":
         path = tmp_path / "policy.safetensors"
