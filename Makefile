@@ -55,5 +55,5 @@ $(READY): pyproject.toml
 $(RLLIB)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(RLLIB)
 	$(RLLIB)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rllib,video]' \
-		pytest pytest-timeout pytest-xdist
+		pytest pytest-timeout pytest-xdist hypothesis
 	touch $(RLLIB)/.ready

@@ -8,7 +8,7 @@ import math
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, BinaryIO
@@ -34,10 +34,10 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     Raises:
         OSError: if the disk is full or may not be written; names the file, and nothing is left behind.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    remove_abandoned(path.parent)
+    made = make_folder(path.parent)
     temporary: Path | None = None
     try:
+        remove_abandoned(path.parent)
         file, temporary = _locked_temporary(path.parent)
         with file, _Stream(file) as stream:
             write(stream)
@@ -50,9 +50,36 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     except BaseException as error:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+        remove_empty(made)
         if isinstance(error, OSError) and _is_temporary(error.filename):
             error.filename, error.filename2 = str(path), None  # the name that means something to the user
         raise
+
+
+def make_folder(path: Path) -> list[Path]:
+    """Makes a folder and those above it that are missing.
+
+    Args:
+        path: the folder.
+
+    Returns:
+        Those that were made, the innermost first, for `remove_empty` if nothing comes of it.
+
+    Raises:
+        OSError: if one can't be made.
+    """
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    path.mkdir(parents=True, exist_ok=True)
+    return missing
+
+
+def remove_empty(folders: Sequence[Path]) -> None:
+    """Removes folders, the innermost first, up to the first one that holds something."""
+    for folder in folders:
+        try:
+            folder.rmdir()
+        except OSError:
+            return
 
 
 class _Stream(io.BufferedWriter):

@@ -38,11 +38,11 @@ def as_batch(images: Images, least_side: int = 1, num_frames: int | None = None)
     if isinstance(images, Tensor):
         batch = images
     elif isinstance(images, np.ndarray):
-        batch = torch.from_numpy(images)
+        batch = _as_tensor(images, kind)
         batch = batch.movedim(-1, -3) if images.ndim == dims else batch
     else:
         batch = _stacked(images, kind)
-    if len(batch) == 0:
+    if batch.ndim > 0 and len(batch) == 0:
         raise ValueError(f"{kind} is an empty batch; pass at least one {kind[:-1]}")
     if batch.ndim != dims or batch.shape[-3] != 3 or (num_frames is not None and batch.shape[1] != num_frames):
         raise ValueError(
@@ -59,6 +59,14 @@ def as_batch(images: Images, least_side: int = 1, num_frames: int | None = None)
     if batch.is_floating_point() and not torch.isfinite(batch).all():
         raise ValueError(f"{kind} hold NaN or infinity; pass finite pixels")
     return batch
+
+
+def _as_tensor(array: np.ndarray, kind: str) -> Tensor:
+    """The array itself where PyTorch can use it, else a copy: of views that run backwards, of another byte order."""
+    native = array.dtype.newbyteorder("=")
+    if native not in (np.uint8, np.float32):
+        raise ValueError(f"{kind} are {array.dtype}; pass uint8, or normalised float32")
+    return torch.from_numpy(np.require(array, native, ["C", "W"]))
 
 
 def _stacked(images: Sequence[Any], kind: str) -> Tensor:
@@ -82,7 +90,7 @@ def _single(image: Any, name: str, kind: str) -> Tensor:
         except UnreadableImageError as error:
             raise UnreadableImageError(f"{name} can't be decoded ({error}); leave it out") from error
     if isinstance(image, np.ndarray):
-        image = torch.from_numpy(image)
+        image = _as_tensor(image, kind)
         image = image.movedim(-1, -3) if image.ndim == (4 if kind == "clips" else 3) else image
     if not isinstance(image, Tensor):
         raise ValueError(f"{kind} hold a {type(image).__name__}; pass tensors, arrays or PIL images")

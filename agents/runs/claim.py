@@ -15,7 +15,7 @@ from agents.runs.folder import RunFolder
 from agents.runs.settings import setting
 from agents.runs.stages import STAGES, Stage, changed_setting
 from agents.runs.yaml_text import ConfigError, shortened
-from classifiers.files import remove_abandoned, write_text
+from classifiers.files import make_folder, remove_abandoned, remove_empty, write_text
 from classifiers.training.distributed import is_first_process
 
 if sys.platform == "win32":
@@ -35,7 +35,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes from working on a folder for as long as the block runs.
 
     The operating system frees the lock when its process ends, however it ends; processes that it forked don't keep it.
-    Under `torchrun`, the first process holds it for all. A folder that was made for nothing is removed again.
+    Under `torchrun`, the first process holds it for all. Folders that were made for nothing are removed again.
 
     Args:
         folder: of a run or a study; made if need be.
@@ -47,8 +47,7 @@ def locked(folder: Path) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    was_there = folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    made = make_folder(folder)
     path = folder / LOCK
     handle = _open_locked(path)
     _held.add(handle)
@@ -65,9 +64,7 @@ def locked(folder: Path) -> Iterator[None]:
         else:
             path.unlink(missing_ok=True)
             os.close(handle)
-        if not was_there:
-            with suppress(OSError):  # it holds something, or is gone
-                folder.rmdir()
+        remove_empty(made)
 
 
 def _close_inherited() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 import typing
 from pathlib import Path
@@ -138,7 +139,7 @@ def _take_preprocessing_of_weights(tree: dict[str, Any]) -> None:
     stage I trains the networks on whatever crop there is.
     """
     data, initialization, classifier = (tree.get(group) for group in ("data", "initialization", "classifier"))
-    if not isinstance(data, dict) or data.get("kind") not in COLLECTIONS:
+    if not isinstance(data, dict) or not isinstance(data.get("kind"), str) or data["kind"] not in COLLECTIONS:
         return  # checked later
     if "interpolation" not in settings_of(data["kind"]):
         return
@@ -179,7 +180,7 @@ def parse_config(tree: dict[str, Any]) -> RunConfig:
     _check_keys(tree, RunConfig)
     _check_numbers(tree, RunConfig, "")
     try:
-        return pydantic.TypeAdapter(RunConfig).validate_python(tree)
+        return _run_config().validate_python(tree)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -188,6 +189,12 @@ def parse_config(tree: dict[str, Any]) -> RunConfig:
             message += "; or pass `start: RUN` to take a run's networks"
         got = "" if first["type"] in ("value_error", "missing") else f", got {shortened(repr(first['input']))}"
         raise ConfigError(f"config {where + ': ' if where else ''}{message}{got}") from error
+
+
+@functools.cache
+def _run_config() -> pydantic.TypeAdapter[RunConfig]:
+    """What checks the types of a config; it takes longer to build than to use."""
+    return pydantic.TypeAdapter(RunConfig)
 
 
 def dump_config(config: RunConfig) -> str:
