@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from agents.algorithms.registry import AGENTS
+from agents.runs.config_files import load_config, shipped_configs
 from gfnet_env import TASKS
+from scripts.cli import build_parser
 from website.algorithms import algorithm_pages, leaderboard_row
+from website.animations import PHOTOS, RUNS, save_small
+from website.commands import configs_page, subcommands
 from website.environments import environment_pages
 from website.links import anchors, lead_to_pages, link_targets, repository_path, without_fences
 from website.notebooks import notebook_page
@@ -55,6 +63,30 @@ def test_every_algorithm_has_a_page_with_its_settings() -> None:
         for key, value in recipe.defaults.items():
             assert f"| `{key}` | `{value!r}` |" in pages[f"algorithms/{name}.md"], (name, key)
     assert "| `n_epochs` | `4` | `10` |" in pages["algorithms/ppo_gru.md"]  # SB3's default beside ours
+
+
+def test_an_algorithms_page_says_how_to_run_it() -> None:
+    page = algorithm_pages(ROOT)["algorithms/a2c.md"]
+
+    (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+    for line in commands.splitlines():
+        assert build_parser().parse_args(shlex.split(line)[1:]).out.parts[0] == "runs"
+    assert load_config("demo", ["stage2.agent=a2c"]).stage2.agent == "a2c"
+    names: dict[str, Any] = {}
+    exec(compile(snippet.replace(".learn(768)", ".learn(1)"), "a2c.md", "exec"), names)
+    assert names["agent"].num_timesteps >= 1
+
+
+def test_every_command_and_config_is_shown() -> None:
+    commands, configs = subcommands(), configs_page()
+
+    for name in ("train", "render", "play", "import-checkpoint"):
+        assert f"\n## gfnet {name}\n" in f"\n{commands}" and f"usage: gfnet {name} " in commands
+    for name in (*shipped_configs(), "_imagenet", "ablations/no_glance"):
+        assert f"\n## {name}\n" in configs
+    assert "start: shipped\n" in configs
 
 
 def test_a_row_of_the_leaderboard_is_found_by_its_name() -> None:
@@ -140,8 +172,28 @@ def test_a_notebook_is_shown_with_its_stored_outputs(tmp_path: Path) -> None:
 def test_animations_are_small() -> None:
     animations = sorted((ROOT / "docs" / "environments").glob("*.gif"))
 
-    assert {path.stem for path in animations} <= set(TASKS)
+    assert {path.stem for path in animations} == {*RUNS, PHOTOS} <= set(TASKS)
     assert [path.name for path in animations if path.stat().st_size > 400_000] == []
+
+
+@pytest.mark.parametrize("env_id", RUNS)
+def test_runs_of_animations_are_configs_of_their_ids(env_id: str) -> None:
+    config, *changes = RUNS[env_id]
+
+    data = load_config(config, changes).data
+
+    task = TASKS[env_id](**{"num_clips" if "Gestures" in env_id else "num_scenes": 2})
+    assert data.image_size == task.source.image_size and data.counts["test"] is not None
+
+
+def test_animations_share_one_palette(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 40, 60, 3), dtype=np.uint8)
+
+    save_small(tmp_path / "a.gif", [Image.fromarray(frame) for frame in noise])
+
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.size == (60, 40) and getattr(animation, "n_frames", 1) == 2
+        assert len(animation.convert("RGB").getcolors() or []) <= 64
 
 
 class _Fetched(HTMLParser):

@@ -181,7 +181,7 @@ def _prose(algorithm: Any) -> str:
         text,
         flags=re.MULTILINE,
     )
-    return re.sub(r"(?<![<(\"])(https?://[^\s)]+)", r"<\1>", text)
+    return re.sub(r"(?<!<)(https?://[^\s),]+)", r"<\1>", text)
 
 
 def _settings(name: str, recipe: AgentRecipe) -> str:

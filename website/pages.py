@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from website.algorithms import algorithm_pages, logs, overview
+from website.commands import configs_page, subcommands
 from website.environments import environment_pages
 from website.links import lead_to_pages, link_targets, repository_path
 from website.readme import pages_of_headings, readme_pages
@@ -52,6 +53,8 @@ def generated_pages(pages: dict[str, str]) -> dict[str, str]:
     }
     found |= {page: lead_to_pages(texts[name], page, name, pages) for name, page in TEXTS.items()}
     found["algorithms/index.md"] += "\n" + overview()
+    found["command.md"] += "\n" + subcommands()
+    found["configs.md"] = configs_page()
     found |= {page: text + logs(Path(page).stem) for page, text in algorithm_pages(ROOT).items()}
     found |= environment_pages(ROOT) | reference_pages()
     found |= {page: _shown(path) for path, page in pages.items() if page.startswith("files/")}
