@@ -16,6 +16,9 @@ import nbformat
 import numpy as np
 import pytest
 import yaml
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import PluginCollection
+from mkdocs.structure.files import File, Files
 from PIL import Image
 
 from agents.algorithms.registry import AGENTS
@@ -26,6 +29,7 @@ from website.algorithms import algorithm_pages, leaderboard_row
 from website.animations import PHOTOS, RUNS, save_small
 from website.commands import configs_page, subcommands
 from website.environments import environment_pages
+from website.hooks import on_files
 from website.links import anchors, lead_to_pages, link_targets, repository_path, without_fences
 from website.notebooks import notebook_page
 from website.pages import file_pages
@@ -90,9 +94,13 @@ def test_every_command_and_config_is_shown() -> None:
 
 
 def test_a_row_of_the_leaderboard_is_found_by_its_name() -> None:
-    board = "text\n\n| agent | t=2 |\n|---|---|\n| ppo | 0.9 |\n| ppo_gru | 0.8 |\n"
+    board = "text\n\n| agent | t=2 |\n|---|---|\n| ppo | 0.9 |\n| ppo_gru | 0.8 |\n\n"
+    board += "| agent | t=3 |\n|---|---|\n| ppo_gru | 1 |\n"
 
     assert leaderboard_row("ppo", board) == "| agent | t=2 |\n|---|---|\n| ppo | 0.9 |\n"
+    assert leaderboard_row("ppo_gru", board).endswith(
+        "| ppo_gru | 0.8 |\n\n| agent | t=3 |\n|---|---|\n| ppo_gru | 1 |\n"
+    )
     assert leaderboard_row("sac", board) == ""
 
 
@@ -126,11 +134,13 @@ def test_links_lead_to_pages() -> None:
     }
     text = "[a](../docs/a.md#top) [r](../README.md#results) ![p](https://e.org/p.png) [y](../x/y.py) `[c](z.md)`\n"
 
-    found = lead_to_pages(text + "```\n[a](../docs/a.md)\n```\n", "deep/page.md", "docs/page.md", pages)
+    text += "[../docs/a.md](../docs/a.md#top)\n```\n[../docs/a.md](../docs/a.md)\n```\n"
+
+    found = lead_to_pages(text, "deep/page.md", "docs/page.md", pages, {"docs/a.md": "About a"})
 
     assert found == (
         "[a](../a.md#top) [r](../results.md#results) ![p](https://e.org/p.png) [y](../files/x/y.py.md) `[c](z.md)`\n"
-        "```\n[a](../docs/a.md)\n```\n"
+        "[About a](../a.md#top)\n```\n[../docs/a.md](../docs/a.md)\n```\n"
     )
 
 
@@ -167,6 +177,20 @@ def test_a_notebook_is_shown_with_its_stored_outputs(tmp_path: Path) -> None:
     assert f"]({name})" in markdown and name.startswith("one") and data.startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"bad\.ipynb is no notebook that can be shown"):
         notebook_page(tmp_path / "bad.ipynb")
+
+
+def test_notebooks_below_docs_become_pages(tmp_path: Path) -> None:
+    (tmp_path / "tutorials").mkdir()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# The title")])
+    nbformat.write(notebook, tmp_path / "tutorials" / "one.ipynb")
+    files = Files([File("tutorials/one.ipynb", str(tmp_path), str(tmp_path / "out"), use_directory_urls=False)])
+
+    config = MkDocsConfig()
+    config.plugins = PluginCollection()
+
+    (page,) = on_files(files, config)
+
+    assert page.src_uri == "tutorials/one.md" and page.content_string.startswith("# The title")
 
 
 def test_animations_are_small() -> None:
@@ -230,6 +254,7 @@ def test_the_site_builds_without_warnings_and_fetches_nothing_from_elsewhere(tmp
         fetched = _Fetched()
         fetched.feed(page.read_text(encoding="utf-8"))
         assert fetched.found
+        assert 'class="mermaid"' not in page.read_text(encoding="utf-8")  # which the theme would fetch a program for
         assert [url for url in fetched.found if urlsplit(url).netloc] == [], page
     for style in tmp_path.rglob("*.css"):
         assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", style.read_text(encoding="utf-8")), style

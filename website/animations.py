@@ -45,16 +45,25 @@ RUNS: dict[str, tuple[str, ...]] = {
 PHOTOS = "GFNet-ImageNet-v0"
 """The id whose animation shows a baseline on sample photos."""
 
+STILLS = {
+    "GFNet-ImageFolder-v0": (
+        "![Six frames of a dashcam with numbered patches, most of them on the speed-limit sign](../road_scenes.jpg)\n\n"
+        "*Frames of a dashcam in one folder per speed limit ([how it was trained](../real_photos.md)). Photos: "
+        "[michaelgallacher/speed-limit-sign-detection](https://github.com/michaelgallacher/speed-limit-sign-detection).*\n"
+    )
+}
+"""Pictures of ids whose images are the user's own."""
+
 IMAGES = ("0", "1")
 
 _COLOURS, _MILLISECONDS, _WIDEST = 64, 900, 800
 
 
 def shown(env_id: str) -> str:
-    """An id's animation with its caption, in Markdown; empty if there is none."""
+    """An id's animation or picture with its caption, in Markdown; empty if there is none."""
     name = f"{env_id}.gif"
     if not (FOLDER / name).is_file():
-        return ""
+        return STILLS.get(env_id, "")
     if env_id == PHOTOS:
         what = "Two sample photos of scikit-image (CC0), looked at by the centre-corner baseline"
     else:

@@ -178,7 +178,7 @@ def _facts(env: gymnasium.Env[Any, Any]) -> str:
         ("networks", f"encoder `{spec.encoder}`, head `{spec.head}`"),
         ("multiply-adds of each look", costs),
     ]
-    return "With nothing passed it is:\n\n" + table(rows, ("", "")) + "\n"
+    return "With nothing passed it is:\n\n" + table(rows, ("what", "here")) + "\n"
 
 
 def _chapters(env: gymnasium.Env[Any, Any] | None) -> str:
