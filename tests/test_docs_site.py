@@ -187,6 +187,7 @@ def test_notebooks_below_docs_become_pages(tmp_path: Path) -> None:
 
     config = MkDocsConfig()
     config.plugins = PluginCollection()
+    config.plugins._current_plugin = "hooks"  # as while MkDocs calls it
 
     (page,) = on_files(files, config)
 
