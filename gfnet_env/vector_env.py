@@ -56,6 +56,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
+        self.closed = True  # until it stands: before 1.3, Gymnasium closes on deletion also what was never finished
         if isinstance(num_envs, bool) or not isinstance(num_envs, int | np.integer) or num_envs < 1:
             raise ValueError(f"num_envs={num_envs!r}; pass a whole number, 1 or more")
         check_render_mode(render_mode)
@@ -82,6 +83,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._seeds = [seed for _, seed in seeded]
         self._order = ImageOrder(len(task.source), num_envs)
         self._finished = np.ones(num_envs, dtype=bool)
+        self.closed = False
 
     @property  # type: ignore[override]  # a tuple, as `SyncVectorEnv`'s
     def np_random(self) -> tuple[np.random.Generator, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import importlib.metadata
 import os
 import sys
 import warnings
@@ -20,7 +21,7 @@ from agents.studies.ablation import ABLATIONS, FULL
 from classifiers.data.collection import UNREADABLE
 from classifiers.freed_memory import keep_freed_memory
 from scripts.commands import COMMANDS
-from scripts.console import PlainConsole
+from scripts.console import PlainConsole, in_words
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,16 +40,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _import(options.imports)
         COMMANDS[options.command](options, PlainConsole(quiet=options.quiet))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         errors.print("interrupted; the same command continues where it stopped")
         return 130
-    except OSError as error:
-        where = error.filename or "a file"
-        reason = f"{where} can't be read or written ({error.strerror}); free some space or choose another place"
-        errors.print(f"gfnet: {reason if error.errno else error}")  # errors of our own have no number
-        return 1
-    except (ValueError, ModuleNotFoundError) as error:
-        errors.print(f"gfnet: {error}")
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        _drop_output()
+        if not isinstance(error, BrokenPipeError):  # who reads has enough, as `gfnet ... | head` does
+            errors.print(f"gfnet: {in_words(error)}")
         return 1
     except RuntimeError as error:
         if os.environ.get("GFNET_DEBUG"):
@@ -56,6 +55,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         errors.print(f"gfnet: {error} (set GFNET_DEBUG=1 for the traceback)")
         return 1
     return 0
+
+
+def _drop_output() -> None:
+    """Leaves Python nothing that it could not write when it ends, which would be an error of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _import(modules: Sequence[str]) -> None:
@@ -69,6 +77,7 @@ def _import(modules: Sequence[str]) -> None:
 def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     parser = argparse.ArgumentParser(prog="gfnet", description="Glance and Focus Networks as a Gymnasium environment.")
+    parser.add_argument("--version", action="version", version=f"gfnet {_version()}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="print errors only")
@@ -89,6 +98,14 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pages(add)
     _add_tools(add)
     return parser
+
+
+def _version() -> str:
+    """The installed package's version; of a source tree that is not installed there is none."""
+    try:
+        return importlib.metadata.version("gfnet-gym")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown, gfnet-gym is not installed"
 
 
 Add = Callable[[str, str], argparse.ArgumentParser]

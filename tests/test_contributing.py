@@ -52,6 +52,15 @@ def test_readme_lists_every_extra_and_no_other() -> None:
     assert sorted(listed) == sorted(extras)
 
 
+def test_the_version_is_the_same_everywhere() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    (latest, *_) = re.findall(r"^## (.+)$", changelog, re.MULTILINE)
+
+    assert latest == version
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+
+
 def test_the_ids_are_known_after_register_envs() -> None:
     program = (
         "import gymnasium, gfnet_env\n"

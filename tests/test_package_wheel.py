@@ -18,12 +18,14 @@ from conftest import SMALL_SCENES
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
-EMBEDDED = {
-    "GFNet-SyntheticSigns-v0": "weights",
-    "GFNet-SyntheticSignsHard-v0": "weights_hard",
-    "GFNet-SyntheticGestures-v0": "weights_gestures",
-}
-"""Ids that need no data, and the folder of `gfnet_env` where their networks lie."""
+VERSION = PROJECT["project"]["version"]
+BARE = (
+    "GFNet-SyntheticSigns-v0",
+    "GFNet-SyntheticSignsHard-v0",
+    "GFNet-SyntheticGestures-v0",
+    "GFNet-ImageNet-v0",
+)
+"""Ids that need nothing but the installation: the embedded tasks, and sample photos for a pretrained network."""
 
 _BUILD = """
 import sys
@@ -103,15 +105,16 @@ def _files_of_packages(root: Path) -> set[str]:
     }
 
 
-def _in_wheel(wheel: Path) -> set[str]:
+def _in_wheel(wheel: Path) -> dict[str, int]:
+    """Names and checksums of its files."""
     with zipfile.ZipFile(wheel) as archive:
-        return set(archive.namelist())
+        return {entry.filename: entry.CRC for entry in archive.infolist()}
 
 
 @pytest.mark.slow
 def test_wheel_holds_every_file_of_the_packages_and_nothing_else(built: Path) -> None:
     (wheel,) = built.glob("*.whl")
-    names = _in_wheel(wheel)
+    names = _in_wheel(wheel).keys()
     about = {name for name in names if ".dist-info/" in name}
 
     assert names - about == _files_of_packages(ROOT)
@@ -120,18 +123,44 @@ def test_wheel_holds_every_file_of_the_packages_and_nothing_else(built: Path) ->
         assert f"{package}/py.typed" in names
     with zipfile.ZipFile(wheel) as archive:
         (metadata,) = (archive.read(name).decode() for name in about if name.endswith("/METADATA"))
+    assert f"\nVersion: {VERSION}\n" in metadata
     assert "\nLicense-Expression: MIT\n" in metadata and "\nKeywords: " in metadata
 
 
-@pytest.mark.slow
-def test_source_distribution_builds_the_same_wheel(built: Path, backend: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def unpacked(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source distribution's content."""
+    folder = tmp_path_factory.mktemp("unpacked")
     (sdist,) = built.glob("*.tar.gz")
     with tarfile.open(sdist) as archive:
-        archive.extractall(tmp_path, filter="data")
-    (unpacked,) = tmp_path.iterdir()
-    for name in ("LICENSE", "CITATION.cff", "CONTRIBUTING.md", "CHANGELOG.md", "Makefile", "tests/conftest.py", "docs"):
-        assert (unpacked / name).exists(), name
+        archive.extractall(folder, filter="data")
+    return folder / f"gfnet_gym-{VERSION}"
 
+
+@pytest.mark.slow
+def test_source_distribution_holds_all_that_its_tests_and_documents_need(unpacked: Path) -> None:
+    rooms = (*PACKAGES, "benchmarks", "docs", "examples", "tests", ".ci")
+    files = [path for room in rooms for path in (ROOT / room).rglob("*") if path.is_file()]
+    files += [path for path in ROOT.iterdir() if path.is_file() and path.name != ".git"]
+    names = {str(path.relative_to(ROOT)) for path in files if path.suffix != ".pyc"}
+
+    missing = {name for name in names if not (unpacked / name).is_file()}
+
+    assert not missing and {"LICENSE", "CITATION.cff", "Makefile", "docs/glimpses.png", ".ci/run"} <= names
+
+
+@pytest.mark.slow
+def test_source_distribution_passes_tests_of_its_own(unpacked: Path) -> None:
+    pytest_ = [sys.executable, "-m", "pytest", "-n", "0", "-q", "-p", "no:cacheprovider"]
+    tests = ("tests/test_architecture.py", "tests/test_contributing.py", "tests/test_readme.py")
+
+    printed = _run(*pytest_, *tests, "-k", "not snippets and not commands", cwd=unpacked, PYTHONPATH=str(unpacked))
+
+    assert " passed" in printed and "skipped" not in printed
+
+
+@pytest.mark.slow
+def test_source_distribution_builds_the_same_wheel(unpacked: Path, built: Path, backend: Path, tmp_path: Path) -> None:
     _run(sys.executable, "-c", _BUILD, tmp_path, cwd=unpacked, PYTHONPATH=str(backend))
 
     (ours,), (theirs,) = built.glob("*.whl"), tmp_path.glob("*.whl")
@@ -140,17 +169,15 @@ def test_source_distribution_builds_the_same_wheel(built: Path, backend: Path, t
 
 @pytest.mark.slow
 def test_environments_run_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
-    ids = [env_id for env_id, weights in EMBEDDED.items() if (ROOT / "gfnet_env" / weights).is_dir()]
-
-    printed = _run(installed / "python", "-c", _PLAY, *ids, cwd=tmp_path, GFNET_CACHE=str(tmp_path / "cache"))
+    printed = _run(installed / "python", "-c", _PLAY, *BARE, cwd=tmp_path, GFNET_CACHE=str(tmp_path / "cache"))
 
     played = dict(line.split(maxsplit=1) for line in printed.splitlines())
-    assert "GFNet-SyntheticSigns-v0" in played and list(played) == ids
+    assert tuple(played) == BARE
     assert all(Path(file).is_relative_to(installed.parent) for file in played.values())
 
 
 @pytest.mark.slow
-def test_demo_and_export_run_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
+def test_command_runs_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
     changes = [
         *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
         *("data.num_train=30", "data.num_val=5", "data.num_test=12"),
@@ -159,9 +186,11 @@ def test_demo_and_export_run_from_the_wheel_alone(installed: Path, tmp_path: Pat
     sets = [part for change in changes for part in ("--set", change)]
     gfnet, cache = installed / "gfnet", str(tmp_path / "cache")
 
+    version = _run(gfnet, "--version", cwd=tmp_path)
     printed = _run(gfnet, "demo", *sets, cwd=tmp_path, GFNET_CACHE=cache)
     _run(gfnet, "export", "runs/demo", cwd=tmp_path, GFNET_CACHE=cache)
 
+    assert version == f"gfnet {VERSION}\n"
     assert "12 held-out images" in printed
     assert (tmp_path / "runs" / "demo" / "report.html").is_file()
     assert (tmp_path / "runs" / "demo" / "onnx" / "onnx_runner.py").is_file()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import multiprocessing
 import os
@@ -259,6 +260,13 @@ def test_user_errors_are_one_sentence_and_exit_code_1(
 def test_a_wrong_command_line_is_exit_code_2() -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["trane"])
+
+
+def test_it_prints_its_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+
+    assert capsys.readouterr().out == f"gfnet {importlib.metadata.version('gfnet-gym')}\n"
 
 
 def test_other_images_than_the_run_was_trained_on_are_refused(
