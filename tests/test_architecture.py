@@ -40,7 +40,7 @@ HOMES = {
     "stable_baselines3": {"agents", "website"},
     "sb3_contrib": {"agents"},
     "rich": {"scripts"},
-    "argparse": {"scripts"},
+    "argparse": {"scripts", "website"},
     "matplotlib": {"scripts"},
     "pydantic": {"agents"},
     "yaml": {"agents", "scripts"},

@@ -3,21 +3,33 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 import sys
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import nbformat
+import numpy as np
 import pytest
 import yaml
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.plugins import PluginCollection
+from mkdocs.structure.files import File, Files
+from PIL import Image
 
 from agents.algorithms.registry import AGENTS
+from agents.runs.config_files import load_config, shipped_configs
 from gfnet_env import TASKS
+from scripts.cli import build_parser
 from website.algorithms import algorithm_pages, leaderboard_row
+from website.animations import PHOTOS, RUNS, save_small
+from website.commands import configs_page, subcommands
 from website.environments import environment_pages
+from website.hooks import on_files
 from website.links import anchors, lead_to_pages, link_targets, repository_path, without_fences
 from website.notebooks import notebook_page
 from website.pages import file_pages
@@ -57,10 +69,38 @@ def test_every_algorithm_has_a_page_with_its_settings() -> None:
     assert "| `n_epochs` | `4` | `10` |" in pages["algorithms/ppo_gru.md"]  # SB3's default beside ours
 
 
+def test_an_algorithms_page_says_how_to_run_it() -> None:
+    page = algorithm_pages(ROOT)["algorithms/a2c.md"]
+
+    (commands,) = re.findall(r"```bash\n(.*?)```", page, re.DOTALL)
+    (snippet,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+
+    for line in commands.splitlines():
+        assert build_parser().parse_args(shlex.split(line)[1:]).out.parts[0] == "runs"
+    assert load_config("demo", ["stage2.agent=a2c"]).stage2.agent == "a2c"
+    names: dict[str, Any] = {}
+    exec(compile(snippet.replace(".learn(768)", ".learn(1)"), "a2c.md", "exec"), names)
+    assert names["agent"].num_timesteps >= 1
+
+
+def test_every_command_and_config_is_shown() -> None:
+    commands, configs = subcommands(), configs_page()
+
+    for name in ("train", "render", "play", "import-checkpoint"):
+        assert f"\n## gfnet {name}\n" in f"\n{commands}" and f"usage: gfnet {name} " in commands
+    for name in (*shipped_configs(), "_imagenet", "ablations/no_glance"):
+        assert f"\n## {name}\n" in configs
+    assert "start: shipped\n" in configs
+
+
 def test_a_row_of_the_leaderboard_is_found_by_its_name() -> None:
-    board = "text\n\n| agent | t=2 |\n|---|---|\n| ppo | 0.9 |\n| ppo_gru | 0.8 |\n"
+    board = "text\n\n| agent | t=2 |\n|---|---|\n| ppo | 0.9 |\n| ppo_gru | 0.8 |\n\n"
+    board += "| agent | t=3 |\n|---|---|\n| ppo_gru | 1 |\n"
 
     assert leaderboard_row("ppo", board) == "| agent | t=2 |\n|---|---|\n| ppo | 0.9 |\n"
+    assert leaderboard_row("ppo_gru", board).endswith(
+        "| ppo_gru | 0.8 |\n\n| agent | t=3 |\n|---|---|\n| ppo_gru | 1 |\n"
+    )
     assert leaderboard_row("sac", board) == ""
 
 
@@ -94,11 +134,13 @@ def test_links_lead_to_pages() -> None:
     }
     text = "[a](../docs/a.md#top) [r](../README.md#results) ![p](https://e.org/p.png) [y](../x/y.py) `[c](z.md)`\n"
 
-    found = lead_to_pages(text + "```\n[a](../docs/a.md)\n```\n", "deep/page.md", "docs/page.md", pages)
+    text += "[../docs/a.md](../docs/a.md#top)\n```\n[../docs/a.md](../docs/a.md)\n```\n"
+
+    found = lead_to_pages(text, "deep/page.md", "docs/page.md", pages, {"docs/a.md": "About a"})
 
     assert found == (
         "[a](../a.md#top) [r](../results.md#results) ![p](https://e.org/p.png) [y](../files/x/y.py.md) `[c](z.md)`\n"
-        "```\n[a](../docs/a.md)\n```\n"
+        "[About a](../a.md#top)\n```\n[../docs/a.md](../docs/a.md)\n```\n"
     )
 
 
@@ -137,11 +179,46 @@ def test_a_notebook_is_shown_with_its_stored_outputs(tmp_path: Path) -> None:
         notebook_page(tmp_path / "bad.ipynb")
 
 
+def test_notebooks_below_docs_become_pages(tmp_path: Path) -> None:
+    (tmp_path / "tutorials").mkdir()
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# The title")])
+    nbformat.write(notebook, tmp_path / "tutorials" / "one.ipynb")
+    files = Files([File("tutorials/one.ipynb", str(tmp_path), str(tmp_path / "out"), use_directory_urls=False)])
+
+    config = MkDocsConfig()
+    config.plugins = PluginCollection()
+    config.plugins._current_plugin = "hooks"  # as while MkDocs calls it
+
+    (page,) = on_files(files, config)
+
+    assert page.src_uri == "tutorials/one.md" and page.content_string.startswith("# The title")
+
+
 def test_animations_are_small() -> None:
     animations = sorted((ROOT / "docs" / "environments").glob("*.gif"))
 
-    assert {path.stem for path in animations} <= set(TASKS)
+    assert {path.stem for path in animations} == {*RUNS, PHOTOS} <= set(TASKS)
     assert [path.name for path in animations if path.stat().st_size > 400_000] == []
+
+
+@pytest.mark.parametrize("env_id", RUNS)
+def test_runs_of_animations_are_configs_of_their_ids(env_id: str) -> None:
+    config, *changes = RUNS[env_id]
+
+    data = load_config(config, changes).data
+
+    task = TASKS[env_id](**{"num_clips" if "Gestures" in env_id else "num_scenes": 2})
+    assert data.image_size == task.source.image_size and data.counts["test"] is not None
+
+
+def test_animations_share_one_palette(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (2, 40, 60, 3), dtype=np.uint8)
+
+    save_small(tmp_path / "a.gif", [Image.fromarray(frame) for frame in noise])
+
+    with Image.open(tmp_path / "a.gif") as animation:
+        assert animation.size == (60, 40) and getattr(animation, "n_frames", 1) == 2
+        assert len(animation.convert("RGB").getcolors() or []) <= 64
 
 
 class _Fetched(HTMLParser):
@@ -178,6 +255,7 @@ def test_the_site_builds_without_warnings_and_fetches_nothing_from_elsewhere(tmp
         fetched = _Fetched()
         fetched.feed(page.read_text(encoding="utf-8"))
         assert fetched.found
+        assert 'class="mermaid"' not in page.read_text(encoding="utf-8")  # which the theme would fetch a program for
         assert [url for url in fetched.found if urlsplit(url).netloc] == [], page
     for style in tmp_path.rglob("*.css"):
         assert not re.search(r"(url\(|@import)\s*['\"]?(https?:)?//", style.read_text(encoding="utf-8")), style

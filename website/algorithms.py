@@ -116,10 +116,14 @@ def overview() -> str:
 
 
 def leaderboard_row(name: str, board: str) -> str:
-    """The leaderboard's header and an algorithm's row, as a table; empty if it is not in it."""
-    lines = [line for line in board.splitlines() if line.startswith("|")]
-    rows = [line for line in lines if line.startswith(f"| {name} |")]
-    return "\n".join([*lines[:2], *rows]) + "\n" if rows else ""
+    """An algorithm's row of each table of the leaderboard that has one, under the table's header; empty if none has."""
+    found = []
+    for block in board.split("\n\n"):
+        lines = [line for line in block.splitlines() if line.startswith("|")]
+        rows = [line for line in lines[2:] if line.startswith(f"| {name} |")]
+        if rows:
+            found.append("\n".join([*lines[:2], *rows]) + "\n")
+    return "\n".join(found)
 
 
 def _class(recipe: AgentRecipe) -> type[BaseAlgorithm]:
@@ -181,7 +185,7 @@ def _prose(algorithm: Any) -> str:
         text,
         flags=re.MULTILINE,
     )
-    return re.sub(r"(?<![<(\"])(https?://[^\s)]+)", r"<\1>", text)
+    return re.sub(r"(?<!<)(https?://[^\s),]+)", r"<\1>", text)
 
 
 def _settings(name: str, recipe: AgentRecipe) -> str:

@@ -15,8 +15,9 @@ import gymnasium
 
 from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.spec import ADJUSTABLE, ClassifierSpec
-from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv
+from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv
 from gfnet_env.tasks import Task
+from website.animations import shown
 from website.docstrings import Argument, arguments_of, chapters_of, table, text_of
 
 _FEW = {"num_scenes": 4, "num_clips": 4}  # images: enough to see spaces and sizes
@@ -27,7 +28,7 @@ def environment_pages(root: Path) -> dict[str, str]:
     """The pages of all ids and their overview.
 
     Args:
-        root: the repository, for the changelog and the animations.
+        root: the repository, for the changelog.
 
     Returns:
         Markdown by page; links are those of the site.
@@ -140,24 +141,13 @@ def _rules(level: int) -> str:
 
 
 def _page(env_id: str, env: gymnasium.Env[Any, Any] | None, root: Path) -> str:
-    parts = [f"# {env_id}\n", _summary(env_id) + "\n", _picture(env_id, root)]
+    parts = [f"# {env_id}\n", _summary(env_id) + "\n", shown(env_id)]
     if env is None:
-        parts += ["It needs something from you:\n", *(f"- {sentence}" for sentence in _needs(env_id)), ""]
+        parts += ["It needs something from you:\n", "".join(f"- {sentence}\n" for sentence in _needs(env_id))]
     else:
         parts += [_example(env_id), _facts(env)]
     parts += [_chapters(env), _arguments(env_id), _history(env_id, (root / "CHANGELOG.md").read_text(encoding="utf-8"))]
     return "\n".join(part for part in parts if part)
-
-
-def _picture(env_id: str, root: Path) -> str:
-    name = f"{env_id}.gif"
-    if not (root / "docs" / "environments" / name).is_file():
-        return ""
-    return (
-        f"![Episodes of {env_id}: the glance, then patch by patch, and what the classifier sees]({name})\n\n"
-        "*Episodes of a learned policy, one look after the other: green where the prediction is right. Made by "
-        f"`python -m website.animations {env_id}`.*\n"
-    )
 
 
 def _example(env_id: str) -> str:
@@ -188,7 +178,7 @@ def _facts(env: gymnasium.Env[Any, Any]) -> str:
         ("networks", f"encoder `{spec.encoder}`, head `{spec.head}`"),
         ("multiply-adds of each look", costs),
     ]
-    return "With nothing passed it is:\n\n" + table(rows, ("", "")) + "\n"
+    return "With nothing passed it is:\n\n" + table(rows, ("what", "here")) + "\n"
 
 
 def _chapters(env: gymnasium.Env[Any, Any] | None) -> str:
@@ -206,6 +196,7 @@ def _arguments(env_id: str) -> str:
     task = _task_arguments(TASKS[env_id])
     rules = arguments_of(EpisodeSpec)
     sizes = [argument for argument in arguments_of(ClassifierSpec) if argument.name in ADJUSTABLE]
+    frame = [one for one in arguments_of(GlanceFocusVectorEnv) if one.name not in ("task", "episode")]
     of_networks = [Argument(one.name, one.type, "the networks' own", one.text) for one in sizes]
     return (
         "## Arguments\n\nKeywords of `gym.make` and `gym.make_vec`. Images and networks:\n\n"
@@ -214,6 +205,8 @@ def _arguments(env_id: str) -> str:
         + _argument_table(rules)
         + "\nThe looks:\n\n"
         + _argument_table(of_networks)
+        + "\nGymnasium's own, the first two of `gym.make_vec` alone:\n\n"
+        + _argument_table(frame)
     )
 
 

@@ -11,15 +11,15 @@ from mkdocs.structure.pages import Page
 
 from website.links import lead_to_pages
 from website.notebooks import notebook_page
-from website.pages import file_pages, generated_pages
+from website.pages import file_pages, file_titles, generated_pages
 
-_site: dict[str, dict[str, str]] = {"pages": {}, "generated": {}}
+_site: dict[str, dict[str, str]] = {"pages": {}, "titles": {}, "generated": {}}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Generates the pages, and fills in the navigation."""
-    _site["pages"] = file_pages()
-    _site["generated"] = generated_pages(_site["pages"])
+    _site["pages"], _site["titles"] = file_pages(), file_titles()
+    _site["generated"] = generated_pages(_site["pages"], _site["titles"])
     config.nav = [entry for entry in (_filled(entry) for entry in config.nav or []) if entry is not None]
     return config
 
@@ -59,4 +59,6 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Leads the links of docs/ to pages; those of generated pages do so already."""
     uri = page.file.src_uri
-    return markdown if uri in _site["generated"] else lead_to_pages(markdown, uri, f"docs/{uri}", _site["pages"])
+    if uri in _site["generated"]:
+        return markdown
+    return lead_to_pages(markdown, uri, f"docs/{uri}", _site["pages"], _site["titles"])

@@ -11,6 +11,7 @@ from pymdownx.slugs import slugify
 _FENCE = re.compile(r"^( *)(```+|~~~+).*?^\1\2 *$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<=\]\()[^()\s]+(?=\))")
 _HEADING = re.compile(r"^(#{1,6}) (.+)$", re.MULTILINE)
+_NAMED = re.compile(r"\[([^\[\]]+)\]\(\1(#[^()\s]*)?\)")
 _ELSEWHERE = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _SLUG = slugify(case="lower")
 
@@ -67,8 +68,10 @@ def repository_path(target: str, folder: str) -> tuple[str, str]:
     return (posixpath.normpath(posixpath.join(folder, path)) if path else ""), anchor
 
 
-def lead_to_pages(markdown: str, page: str, source: str, pages: Mapping[str, str]) -> str:
+def lead_to_pages(markdown: str, page: str, source: str, pages: Mapping[str, str], titles: Mapping[str, str]) -> str:
     """Turns links between files of the repository into links between pages.
+
+    A link whose text is the file's name gets the page's title for a text.
 
     Args:
         markdown: of a file of the repository, or a part of it.
@@ -76,10 +79,16 @@ def lead_to_pages(markdown: str, page: str, source: str, pages: Mapping[str, str
         source: that file, such as `"docs/data.md"`.
         pages: the pages of files (`"README.md"`) and, where a file is spread over pages, of its headings
             (`"README.md#results"`); all relative to the site's root.
+        titles: of files.
 
     Returns:
         The text; links to what has no page are as they were, so that a strict build fails on them.
     """
+    named = markdown
+    for link in reversed(list(_NAMED.finditer(without_fences(markdown)))):
+        title = titles.get(repository_path(link[1], posixpath.dirname(source))[0])
+        if title is not None:
+            named = named[: link.start(1)] + title + named[link.end(1) :]
 
     def change(target: str) -> str:
         path, anchor = repository_path(target, posixpath.dirname(source))
@@ -89,4 +98,4 @@ def lead_to_pages(markdown: str, page: str, source: str, pages: Mapping[str, str
             return target
         return posixpath.relpath(found, posixpath.dirname(page) or ".") + (f"#{anchor}" if anchor else "")
 
-    return map_links(markdown, change)
+    return map_links(named, change)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from website.algorithms import algorithm_pages, logs, overview
+from website.commands import configs_page, subcommands
 from website.environments import environment_pages
-from website.links import lead_to_pages, link_targets, repository_path
+from website.links import headings, lead_to_pages, link_targets, repository_path
 from website.readme import pages_of_headings, readme_pages
 from website.reference import reference_pages
 
@@ -37,21 +38,32 @@ def file_pages() -> dict[str, str]:
     return pages
 
 
-def generated_pages(pages: dict[str, str]) -> dict[str, str]:
+def file_titles() -> dict[str, str]:
+    """The title of each Markdown file that is a page."""
+    paths = [ROOT / name for name in TEXTS] + sorted((ROOT / "docs").rglob("*.md"))
+    firsts = {path: headings(path.read_text(encoding="utf-8"))[:1] for path in paths}
+    return {path.relative_to(ROOT).as_posix(): text for path, found in firsts.items() for _, text, _ in found}
+
+
+def generated_pages(pages: dict[str, str], titles: dict[str, str]) -> dict[str, str]:
     """Every page that is not a file in docs/.
 
     Args:
         pages: `file_pages()`.
+        titles: `file_titles()`.
 
     Returns:
         Markdown by page; links are those of the site.
     """
     texts = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("README.md", *TEXTS)}
     found = {
-        page: lead_to_pages(text, page, "README.md", pages) for page, text in readme_pages(texts["README.md"]).items()
+        page: lead_to_pages(text, page, "README.md", pages, titles)
+        for page, text in readme_pages(texts["README.md"]).items()
     }
-    found |= {page: lead_to_pages(texts[name], page, name, pages) for name, page in TEXTS.items()}
+    found |= {page: lead_to_pages(texts[name], page, name, pages, titles) for name, page in TEXTS.items()}
     found["algorithms/index.md"] += "\n" + overview()
+    found["command.md"] += "\n" + subcommands()
+    found["configs.md"] = configs_page()
     found |= {page: text + logs(Path(page).stem) for page, text in algorithm_pages(ROOT).items()}
     found |= environment_pages(ROOT) | reference_pages()
     found |= {page: _shown(path) for path, page in pages.items() if page.startswith("files/")}

@@ -1,0 +1,142 @@
+"""The guides are true: their snippets run, and their commands are commands."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SMALL_SCENES
+from PIL import Image
+
+from agents.algorithms.registry import AGENTS
+from agents.runs.config_files import load_config, shipped_configs
+from classifiers.networks.encoders import ENCODERS
+from scripts.cli import build_parser, main
+
+ROOT = Path(__file__).parent.parent
+DOCS = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+
+
+def _snippets(page: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", DOCS[page], re.DOTALL)
+
+
+def _commands(text: str) -> list[list[str]]:
+    """The lines of shell blocks, continued ones joined, as words."""
+    blocks = re.findall(r"```bash\n(.*?)```", text, re.DOTALL)
+    return [shlex.split(line) for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("page", [page for page, text in DOCS.items() if _commands(text)])
+def test_commands_are_commands(page: str) -> None:
+    for program, *words in _commands(DOCS[page]):
+        if program == "gfnet":
+            options = build_parser().parse_args(words)
+            if options.command in ("train", "cost", "sizes"):
+                assert options.config in shipped_configs(), words
+        elif program == "python" and words[0] != "-m" and not words[0].startswith("runs/"):
+            assert (ROOT / words[0]).is_file(), words
+        else:
+            assert program in ("python", "pip", "make", "torchrun", "OMP_NUM_THREADS=1"), program
+
+
+def test_an_encoder_of_ones_own_works_as_the_guide_says(capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = _snippets("own_encoder")
+    try:
+        exec(compile(snippet, "own_encoder.md", "exec"), {})
+        config = load_config("synthetic_signs", ["classifier.encoder=depthwise"])
+    finally:
+        ENCODERS.pop("depthwise", None)
+
+    assert "torch.Size([2, 128, 3, 3]) torch.Size([2, 10])" in capsys.readouterr().out
+    assert config.classifier is not None and config.classifier.encoder == "depthwise"
+
+
+@pytest.mark.slow
+def test_algorithms_and_policies_of_ones_own_work_as_the_guide_says(capsys: pytest.CaptureFixture[str]) -> None:
+    names: dict[str, Any] = {"__name__": "mine"}
+    try:
+        for snippet in _snippets("own_algorithm"):
+            exec(compile(snippet, "own_algorithm.md", "exec"), names)
+        agent = names["agent"]
+    finally:
+        AGENTS.pop("patient_ppo", None)
+
+    assert agent.num_timesteps == 768 and agent.policy.optimizer.param_groups[0]["lr"] < 2e-3
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in printed[-3:]] == ["BrightestPlace", "RandomPolicy", "CentreCornerPolicy"]
+
+
+def _paper_rows() -> list[list[str]]:
+    """The cells of the rows of the paper's tables and figures."""
+    lines = [line for line in DOCS["paper"].splitlines() if re.match(r"\| \d", line)]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_table_and_figure_of_the_paper_is_listed() -> None:
+    tables, figures = (text.split("\n## ")[0] for text in DOCS["paper"].split("\n## Tables")[1].split("\n## Figures"))
+    for text, last in ((tables, 9), (figures, 18)):
+        listed = {
+            int(number)
+            for row in re.findall(r"^\| ([\d, a-f-]+) \|", text, re.MULTILINE)
+            for number in re.findall(r"\d+", row)
+        }
+        assert listed == set(range(1, last + 1))
+
+
+@pytest.mark.parametrize("row", _paper_rows(), ids=lambda row: f"{row[0]} {row[1]}")
+def test_our_figures_stand_where_the_table_says(row: list[str]) -> None:
+    _, _, command, ours, _ = row
+    linked = "".join(
+        (ROOT / "docs" / target.split("#")[0]).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)]+)\)", ours)
+    )
+    cell = re.sub(r"\]\([^)]+\)|`[^`]*`", "", ours)
+    figures = re.findall(r"\d+\.\d+(?: ± \d\.\d+)?", cell)
+    assert [figure for figure in figures if figure not in linked] == []
+    for program, *words in (shlex.split(part) for part in re.findall(r"`([^`]+)`", command)):
+        if program == "gfnet":
+            build_parser().parse_args(words)
+        else:
+            assert program == "python" and (ROOT / words[0]).is_file()
+
+
+@pytest.fixture
+def run(demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """`runs/demo` in the current folder, and an image."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(demo_run, "runs/demo")
+    Image.new("RGB", (SMALL_SCENES.width, SMALL_SCENES.height), (90, 120, 90)).save("IMAGE.png")
+    return Path("runs/demo")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["budgets", "export"])
+def test_guides_to_a_run_work(
+    page: str, run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if page == "export":
+        pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    for program, *words in _commands(DOCS[page]):
+        words = [word.replace("PICTURES", "IMAGE.png") for word in words]
+        if program == "gfnet":
+            assert main([*words, "--quiet"]) == 0
+        else:
+            command = [sys.executable, *(word.replace("IMAGE", "IMAGE.png") for word in words)]
+            assert '"class"' in subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    capsys.readouterr()
+    for snippet in _snippets(page):
+        exec(compile(snippet, f"{page}.md", "exec"), {})
+
+    printed = capsys.readouterr().out.splitlines()
+    if page == "budgets":
+        assert [line.split(":")[0] for line in printed] == ["8 M", "11 M", "20 M"]
+    else:
+        assert re.fullmatch(r"\S+ 0\.\d+ [1-4] \d+", printed[-1])
