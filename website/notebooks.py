@@ -25,7 +25,7 @@ def notebook_page(path: Path) -> tuple[str, dict[str, bytes]]:
     """
     resources: dict[str, Any] = {"output_files_dir": "", "unique_key": path.stem}
     try:
-        notebook = nbformat.read(path, as_version=4)  # type: ignore[no-untyped-call]  # likewise
+        notebook = nbformat.read(path, as_version=4)
         notebook.metadata.setdefault("language_info", {"name": "python"})
         markdown, resources = _EXPORTER.from_notebook_node(notebook, resources=resources)
     except Exception as error:  # whatever nbformat raises, with pages of schema
