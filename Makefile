@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 RLLIB := .venv-rllib
 OLDEST := .venv-oldest
 
-.PHONY: demo test slow gpu check rllib oldest tutorials clean
+.PHONY: demo test slow gpu check docs rllib oldest tutorials clean
 
 demo: $(READY)
 	$(BIN)/gfnet demo
@@ -25,6 +25,10 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# the site, in build/site; warnings are errors, and nothing is fetched
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # RLlib pins gymnasium to the older end of what we allow: its example, and the environment's tests at that end
 rllib: $(RLLIB)/.ready

@@ -28,6 +28,7 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.onnx_export import export_full_resolution, export_onnx
 from agents.recognition.onnx_runner import OnnxRecognizer
 from agents.recognition.recognizer import Recognizer
+from agents.runs.claim import locked
 from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import blank_agent, load_run
@@ -38,6 +39,7 @@ from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
+from scripts.console import in_words
 
 CASES = (
     ("mobilenetv3_large_100_128", 1.3, None),
@@ -59,9 +61,10 @@ def main() -> None:
     if options.run is not None:
         try:
             row = of_run(options.run, options.rounds)
-        except (FileNotFoundError, ValueError) as error:
-            parser.error(str(error))
-        write_json(RunFolder(options.run).latency, row)
+            with locked(options.run):
+                write_json(RunFolder(options.run).latency, row)
+        except (OSError, ValueError) as error:
+            parser.error(in_words(error))
         print(json_text(row) if options.json else row)
         return
     rows = [of_config(name, gain, extractor, options.rounds) for name, gain, extractor in CASES]

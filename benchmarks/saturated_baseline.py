@@ -19,6 +19,7 @@ import torch
 
 from agents.evaluation.budgets import adaptive_figures
 from agents.evaluation.rollout import full_resolution_accuracy
+from agents.runs.claim import locked
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_run_config
 from agents.runs.fingerprint import load_run_record
@@ -31,7 +32,7 @@ from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.stages import train_full_resolution
-from scripts.console import PlainConsole
+from scripts.console import PlainConsole, in_words
 from scripts.progress import TerminalReporter
 
 
@@ -48,11 +49,14 @@ def main() -> None:
     own, epochs = config.initialization.full_resolution.epochs, local_epochs(config)
     print(f"epochs of the training images: {own} in the run's baseline, {epochs} in f_L")
     rows = [{"epochs": own, "accuracy": metrics["full_resolution_accuracy"], "match": metrics["adaptive"]["match"]}]
-    with TerminalReporter(PlainConsole(stderr=True), quiet=False) as reporter:
-        images = RunImages(config, reporter)
-        for times in options.times:
-            rows.append(saturated(config, options.run, images, max(1, round(times * epochs)), metrics, reporter))
-    write_json(options.run / "saturated" / "results.json", {"local_epochs": epochs, "rows": rows})
+    try:
+        with locked(options.run), TerminalReporter(PlainConsole(stderr=True), quiet=False) as reporter:
+            images = RunImages(config, reporter)
+            for times in options.times:
+                rows.append(saturated(config, options.run, images, max(1, round(times * epochs)), metrics, reporter))
+            write_json(options.run / "saturated" / "results.json", {"local_epochs": epochs, "rows": rows})
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"{in_words(error)}\n")
     print("| epochs | full resolution | recogniser, as accurate in calibration | multiply-adds |\n|---|---|---|---|")
     for row in rows:
         match = row["match"]
@@ -83,7 +87,6 @@ def saturated(
         if not spec.epochs:  # pretrained: it is fine-tuned as f_G is
             spec = initialization.low_resolution
         checkpoint = path.with_suffix(".training.pt")
-        path.parent.mkdir(parents=True, exist_ok=True)
         train_full_resolution(
             network,
             images.training(config.seed),
@@ -93,7 +96,7 @@ def saturated(
             on_progress=reporter.track(f"full-resolution network, {epochs} epochs"),
         )
         save_full_resolution(path, network, config.classifier.encoder)
-        checkpoint.unlink()
+        checkpoint.unlink(missing_ok=True)
     network = load_full_resolution(path).to(device)
     test, there = images("test"), images.calibration("test")
     accuracies = (

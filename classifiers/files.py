@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -10,7 +11,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import IO, Any, BinaryIO
 
 import torch
 
@@ -31,25 +32,38 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         write: writes the content to the stream that it is given.
 
     Raises:
-        OSError: if the disk is full or may not be written; nothing is left behind.
+        OSError: if the disk is full or may not be written; names the file, and nothing is left behind.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     remove_abandoned(path.parent)
-    stream, temporary = _locked_temporary(path.parent)
+    temporary: Path | None = None
     try:
-        with stream:
+        file, temporary = _locked_temporary(path.parent)
+        with file, _Stream(file) as stream:
             write(stream)
             stream.flush()
-            os.fsync(stream.fileno())
+            os.fsync(file.fileno())
             temporary.chmod(0o644)
             if sys.platform == "win32":  # an open file can't be renamed there
-                stream.close()
+                file.close()
             temporary.replace(path)
     except BaseException as error:
-        temporary.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
-            error.filename = str(path)  # the name that means something to the user
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and _is_temporary(error.filename):
+            error.filename, error.filename2 = str(path), None  # the name that means something to the user
         raise
+
+
+class _Stream(io.BufferedWriter):
+    """A stream without a file's number: Pillow would write there by itself, and a full disk be "encoder error -2"."""
+
+    def fileno(self) -> int:
+        raise io.UnsupportedOperation("fileno")
+
+
+def _is_temporary(name: Any) -> bool:
+    return name is None or (os.path.basename(name).startswith(_PREFIX) and str(name).endswith(_SUFFIX))
 
 
 def remove_abandoned(folder: Path, *, recursive: bool = False) -> None:
@@ -68,16 +82,16 @@ def remove_abandoned(folder: Path, *, recursive: bool = False) -> None:
             continue  # already gone, or not ours to remove
 
 
-def _locked_temporary(folder: Path) -> tuple[BinaryIO, Path]:
+def _locked_temporary(folder: Path) -> tuple[io.FileIO, Path]:
     while True:
         handle, name = tempfile.mkstemp(_SUFFIX, _PREFIX, folder)
-        stream = os.fdopen(handle, "wb")
+        stream = io.FileIO(handle, "wb")
         if not _lock(stream, wait=True) or os.path.exists(name):
             return stream, Path(name)
         stream.close()  # removed by another process before the lock was ours
 
 
-def _lock(stream: BinaryIO, *, wait: bool = False) -> bool:
+def _lock(stream: IO[bytes] | io.FileIO, *, wait: bool = False) -> bool:
     """Locks an open file until it is closed; false if another process holds it, or there are no locks here."""
     if sys.platform == "win32":
         return False  # nothing is ever taken for abandoned there

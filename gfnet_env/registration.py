@@ -41,8 +41,8 @@ def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> G
     Args:
         env_id: a key of `TASKS`.
         render_mode: None or `"rgb_array"`.
-        **kwargs: fields of `EpisodeSpec`, arguments of the task, and `patch_size` or `patch_sizes`, `glance_size` and
-            `num_glimpses` of the classifier (see `GlanceFocusClassifier.with_spec`).
+        **kwargs: fields of `EpisodeSpec`, arguments of the task, and `patch_size` or `patch_sizes`, `glance_size`,
+            `num_glimpses` and `feature_stride` of the classifier (see `GlanceFocusClassifier.with_spec`).
 
     Returns:
         The environment.

@@ -22,7 +22,7 @@ from agents.studies.ablation import ABLATIONS, FULL
 from classifiers.data.collection import UNREADABLE
 from classifiers.freed_memory import keep_freed_memory
 from scripts.commands import COMMANDS
-from scripts.console import PlainConsole
+from scripts.console import PlainConsole, in_words
 
 _SETTING = re.compile(r"[\w.]+=")
 
@@ -43,16 +43,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         _import(options.imports)
         COMMANDS[options.command](options, PlainConsole(quiet=options.quiet))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         errors.print("interrupted; the same command continues where it stopped")
         return 130
-    except OSError as error:
-        where = error.filename or "a file"
-        reason = f"{where} can't be read or written ({error.strerror}); free some space or choose another place"
-        errors.print(f"gfnet: {reason if error.errno else error}")  # errors of our own have no number
-        return 1
-    except (ValueError, ModuleNotFoundError) as error:
-        errors.print(f"gfnet: {error}")
+    except (OSError, ValueError, ModuleNotFoundError) as error:
+        _drop_output()
+        if not isinstance(error, BrokenPipeError):  # who reads has enough, as `gfnet ... | head` does
+            errors.print(f"gfnet: {in_words(error)}")
         return 1
     except RuntimeError as error:
         if os.environ.get("GFNET_DEBUG"):
@@ -71,6 +69,15 @@ def _one_setting_each(arguments: Sequence[str]) -> list[str]:
             spread.append("--set")
         spread.append(argument)
     return spread
+
+
+def _drop_output() -> None:
+    """Leaves Python nothing that it could not write when it ends, which would be an error of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _import(modules: Sequence[str]) -> None:

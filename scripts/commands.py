@@ -7,7 +7,7 @@ import dataclasses
 import time
 import webbrowser
 from collections.abc import Callable, Sequence
-from contextlib import closing, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
         raise ValueError(f"--budget with --split {options.split}; leave one of them out: budgets are judged on test")
     config = _run_config(options)
     chosen_policies(config, options.policies)
-    with locked(options.run) if is_kept else nullcontext():
+    with _writing(RunFolder(options.run).metrics, options.run) if is_kept else nullcontext():
         before = known_metrics(options.run) if is_kept else {}
         run, files = load_networks(config, options.run), RunFolder(options.run)
         with TerminalReporter(console, quiet=options.quiet) as reporter:
@@ -108,15 +108,16 @@ def render(options: argparse.Namespace, console: Console) -> None:
     out: Path = options.out or options.run / "glimpses.png"
     if out.suffix not in (".png", ".gif"):
         raise ValueError(f"--out {out} ends in {out.suffix or 'nothing'}; pass a .png or .gif file")
-    run = load_networks(_run_config(options), options.run)
-    source = open_images(run.config, options.split)
-    check_classes(run.class_names, source, str(options.run))
-    indices = options.images or easy_and_hard(load_run_record(run.config, options.run, "learned"), 6)
-    episodes = [list(episode_frames(run, source, index)) for index in indices]
-    if out.suffix == ".gif":
-        save_gif(out, [frame for frames in episodes for frame in frames])
-    else:
-        save_png(out, contact_sheet([frames[-1] for frames in episodes], columns=min(3, len(episodes))))
+    config = _run_config(options)
+    with _writing(out, options.run):
+        run, source = load_networks(config, options.run), open_images(config, options.split)
+        check_classes(run.class_names, source, str(options.run))
+        indices = options.images or easy_and_hard(load_run_record(config, options.run, "learned"), 6)
+        episodes = [list(episode_frames(run, source, index)) for index in indices]
+        if out.suffix == ".gif":
+            save_gif(out, [frame for frames in episodes for frame in frames])
+        else:
+            save_png(out, contact_sheet([frames[-1] for frames in episodes], columns=min(3, len(episodes))))
     console.print(f"{len(episodes)} episodes in {out}")
 
 
@@ -297,7 +298,9 @@ def _some(paths: set[Path]) -> str:
 def export(options: argparse.Namespace, console: Console) -> None:
     """Writes a run as ONNX graphs, with the program that runs them."""
     out: Path = options.out or options.run / options.format
-    for path in export_onnx(_recognizer(options), out):
+    with _writing(out, options.run):
+        written = export_onnx(_recognizer(options), out)
+    for path in written:
         console.print(str(path))
 
 
@@ -339,6 +342,11 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "predict": predict,
 }
 """The subcommands by name."""
+
+
+def _writing(out: Path, run: Path) -> AbstractContextManager[None]:
+    """Locks a run if what is to be written lies in its folder: a run that is being trained is not what it will be."""
+    return locked(run) if out.resolve().is_relative_to(run.resolve()) and run.is_dir() else nullcontext()
 
 
 def _run_config(options: argparse.Namespace) -> RunConfig:

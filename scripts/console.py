@@ -24,6 +24,21 @@ class PlainConsole(Console):
         return super().render_str(printable(text), **options)
 
 
+def in_words(error: Exception) -> str:
+    """What went wrong, for people, in one sentence: errors of the operating system get one around their few words.
+
+    Args:
+        error: the exception.
+
+    Returns:
+        The sentence.
+    """
+    if not isinstance(error, OSError) or not error.errno:  # errors of our own have no number
+        return str(error)
+    where = error.filename or "the output"
+    return f"{where} can't be read or written ({error.strerror}); free some space or choose another place"
+
+
 def printable(text: str) -> str:
     r"""A text with escapes (`\x1b`, `\udcff`) for what a terminal can't show or would obey; newlines stay."""
     return "".join(

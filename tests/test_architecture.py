@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-PACKAGES = ("classifiers", "gfnet_env", "agents", "scripts")
+PACKAGES = ("classifiers", "gfnet_env", "agents", "scripts", "website")
 """A package may import those before it."""
 
 LAYERS: dict[str, tuple[set[str], ...]] = {
@@ -36,14 +36,17 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
 """Folders and modules of a package, lowest layer first. One may import those of lower layers, and none of its own."""
 
 HOMES = {
-    "gymnasium": {"gfnet_env", "agents", "scripts"},
-    "stable_baselines3": {"agents"},
+    "gymnasium": {"gfnet_env", "agents", "scripts", "website"},
+    "stable_baselines3": {"agents", "website"},
     "sb3_contrib": {"agents"},
     "rich": {"scripts"},
     "argparse": {"scripts"},
     "matplotlib": {"scripts"},
     "pydantic": {"agents"},
     "yaml": {"agents", "scripts"},
+    "mkdocs": {"website"},
+    "griffe": {"website"},
+    "nbconvert": {"website"},
 }
 PATHS = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import gymnasium
 import pytest
 import torch
 from conftest import random_classifier
@@ -71,3 +72,27 @@ def test_a_classifier_with_finer_maps_is_frozen_saved_and_observed(scenes: Array
     observation, _ = env.reset(seed=0)
     assert observation["features"].shape == (32, 16, 16)
     assert env.step(env.action_space.sample())[0]["features"].shape == (32, 16, 16)
+
+
+@pytest.mark.parametrize("shares_encoder", [False, True])
+def test_trained_networks_can_give_finer_maps(shares_encoder: bool, scenes: ArrayImages) -> None:
+    spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=2, shares_encoder=shares_encoder)
+    classifier = random_classifier(spec)
+    twin = classifier.with_spec(feature_stride=4)
+
+    assert classifier.feature_shape() == (96, 6, 6) and twin.feature_shape() == (32, 12, 12)
+    assert all(a is b for a, b in zip(classifier.parameters(), twin.parameters(), strict=True)), "weights were copied"
+    assert (twin.global_encoder is twin.local_encoder) == shares_encoder
+    before, after = (networks.glance(scenes.images[:4]) for networks in (classifier, twin))
+    assert torch.equal(before.logits, after.logits) and before.features.shape[1:] == (96, 6, 6)
+    fast = frozen(classifier).with_spec(feature_stride=4).glance(scenes.images[:4])
+    assert torch.allclose(after.features, fast.features, atol=1e-4)
+    with pytest.raises(ValueError, match="feature_stride=8, but these networks give feature maps of stride 4 already"):
+        twin.with_spec(feature_stride=8)
+
+
+def test_an_environment_takes_finer_maps() -> None:
+    env = gymnasium.make("GFNet-SyntheticSigns-v0", num_scenes=5, feature_stride=4)
+    assert env.observation_space["features"].shape == (32, 12, 12)
+    observation, _ = env.reset(seed=0)
+    assert env.observation_space.contains(observation)

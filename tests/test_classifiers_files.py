@@ -6,7 +6,6 @@ import json
 import math
 import multiprocessing
 import os
-import resource
 import signal
 import time
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO
 
 import pytest
 import torch
+from full_disk import file_size_limit
 
 from classifiers.files import (
     json_text,
@@ -95,18 +95,9 @@ def test_abandoned_files_are_found_at_any_depth(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("numbers", [10, 100_000])
-def test_a_full_disk_inside_torch_save_is_told_as_such(
-    numbers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
-    try:
-        with pytest.raises(OSError, match="File too large") as caught:
-            write_torch(tmp_path / "training.pt", {"weights": torch.zeros(numbers)})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, before)
+def test_a_full_disk_inside_torch_save_is_told_as_such(numbers: int, tmp_path: Path) -> None:
+    with file_size_limit(100), pytest.raises(OSError, match="File too large") as caught:
+        write_torch(tmp_path / "training.pt", {"weights": torch.zeros(numbers)})
     assert caught.value.filename == str(tmp_path / "training.pt")
     assert not list(tmp_path.iterdir())
     write_torch(tmp_path / "training.pt", {"weights": torch.ones(numbers)})

@@ -68,20 +68,53 @@ def test_resize_of_pixels_is_that_of_floats_whatever_their_layout(mode: str) -> 
 def test_augment_shifts_and_flips_each_image_on_its_own() -> None:
     images = torch.randint(0, 256, (16, 3, 12, 20), dtype=torch.uint8)
 
-    changed = augment(images, torch.Generator().manual_seed(0), shift_px=3, flip=True)
+    changed = augment(images, torch.Generator().manual_seed(0), shift_px=3, flip=True).images
 
     assert changed.shape == images.shape and changed.dtype == torch.uint8
     assert not torch.equal(changed, images)
-    assert torch.equal(changed, augment(images, torch.Generator().manual_seed(0), shift_px=3, flip=True))
-    assert torch.equal(images, augment(images, torch.Generator().manual_seed(0), shift_px=0, flip=False))
+    assert torch.equal(changed, augment(images, torch.Generator().manual_seed(0), shift_px=3, flip=True).images)
+    assert torch.equal(images, augment(images, torch.Generator().manual_seed(0)).images)
 
 
 def test_augment_flip_mirrors_about_half() -> None:
     images = torch.randint(0, 256, (200, 3, 4, 6), dtype=torch.uint8)
 
-    changed = augment(images, torch.Generator().manual_seed(0), shift_px=0, flip=True)
+    changed = augment(images, torch.Generator().manual_seed(0), flip=True).images
 
     mirrored = (changed == images.flip(3)).flatten(1).all(1)
     same = (changed == images).flatten(1).all(1)
     assert (mirrored ^ same).all()
     assert 60 < mirrored.sum() < 140
+
+
+@pytest.mark.parametrize("frames", [None, 2])
+def test_augment_says_where_places_went(frames: int | None) -> None:
+    places = torch.randint(24, 40, (32, 2), generator=torch.Generator().manual_seed(0))
+    images = torch.zeros(32, 3, 64, 72, dtype=torch.uint8)
+    for image, (row, col) in zip(images, places.tolist(), strict=True):
+        image[:, row - 2 : row + 3, col - 2 : col + 3] = 255
+    images = images if frames is None else images.unsqueeze(1).repeat(1, frames, 1, 1, 1)
+
+    changed, moves = augment(
+        images, torch.Generator().manual_seed(0), shift_px=6, flip=True, zoom=1.4, rotation=30, color_jitter=0.2
+    )
+
+    assert changed.shape == images.shape and changed.dtype == torch.uint8
+    weights = changed.flatten(1, -3).double().mean(1)  # (B, H, W): bright where the square is now
+    rows, cols = torch.arange(64) + 0.5, torch.arange(72) + 0.5  # centres of pixels
+    total = weights.sum((1, 2))
+    found = torch.stack([(weights.sum(2) * rows).sum(1) / total, (weights.sum(1) * cols).sum(1) / total], 1)
+    expected = torch.einsum("bij,bj->bi", moves, torch.cat([places + 0.5, torch.ones(32, 1)], 1))
+    assert (found - expected).abs().max() < 0.2
+    areas = total / (255 * 25)  # brightness changes too
+    assert areas.min() < 0.8 and areas.max() > 1.2, "nothing was zoomed"
+
+
+def test_augment_changes_colours_alone() -> None:
+    images = torch.randint(60, 180, (20, 3, 12, 20), dtype=torch.uint8)
+    changed, moves = augment(images, torch.Generator().manual_seed(0), color_jitter=0.4)
+
+    assert torch.equal(moves, torch.eye(2, 3).repeat(20, 1, 1))
+    assert not torch.equal(changed, images)
+    brightness = changed.float().mean((1, 2, 3)) / images.float().mean((1, 2, 3))
+    assert 0.55 < brightness.min() < 0.9 and 1.1 < brightness.max() < 1.45

@@ -18,9 +18,10 @@ from classifiers.networks.geometry import cut
 from classifiers.networks.glance_focus import SequenceLogits
 from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
+from classifiers.training.augmentation import augment
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.losses import sequence_loss
-from classifiers.training.object_guide import ObjectGuide, SeenObjects, imagenet_label
+from classifiers.training.object_guide import KnownImages, ObjectGuide, SeenObjects, imagenet_label
 from classifiers.training.stages import train_sequences
 
 _CUP = "n07920052"  # espresso
@@ -83,6 +84,23 @@ def test_a_share_of_stage_one_lies_near_the_object(guide: ObjectGuide, cups: Arr
     assert near(1.0) == 1
     assert near(0.0) < 0.2
     assert 0.4 < near(0.5) < 0.7
+
+
+def test_places_follow_what_augmentation_does(guide: ObjectGuide, cups: ArrayImages) -> None:
+    spec = ClassifierSpec(encoder="small_resnet", patch_size=_SIDE, num_glimpses=2, hidden_size=8)
+    images, moves = augment(
+        cups.images, torch.Generator().manual_seed(3), shift_px=40, flip=True, zoom=1.2, rotation=10
+    )
+    view = View.first(random_classifier(spec, num_classes=4).glance(images), images, 2)
+    known = KnownImages(cups.images, moves)
+    places, _ = guide.random_policy(spec, 1.0, torch.Generator().manual_seed(0), known)(view, None)
+
+    assert (moves[:, 1, 1] < 0).any() and (moves[:, 1, 1] > 0).any(), "some are mirrored, some are not"
+    room = torch.tensor([288, 320]) - _SIDE
+    centres = torch.tensor([[row + _SIDE / 2, col + _SIDE / 2, 1] for row, col in _corners()])
+    centres = torch.einsum("bij,bj->bi", moves, centres)
+    expected = (centres - _SIDE / 2).clamp(torch.zeros(2), room.float())
+    assert (places * room - expected).abs().max() <= _SIDE / 4 + 32, "one cell of the maps, and a quarter of a patch"
 
 
 def test_what_an_input_shows_is_followed_along_an_episode(guide: ObjectGuide, cups: ArrayImages) -> None:

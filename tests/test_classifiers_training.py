@@ -198,6 +198,9 @@ def test_torchvision_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.Monk
         ({"epochs": 1, "optimizer": "adam"}, "optimizer='adam' is unknown; did you mean 'adamw'"),
         ({"epochs": 1, "warmup": 1.0}, "warmup=1.0"),
         ({"epochs": 1, "shift_px": -1}, "shift_px=-1"),
+        ({"epochs": 1, "zoom": 0.5}, "zoom=0.5; pass the largest factor, 1 \\(none\\) or more"),
+        ({"epochs": 1, "rotation": 200.0}, "rotation=200.0; pass degrees"),
+        ({"epochs": 1, "color_jitter": 1.0}, "color_jitter=1.0; pass a fraction"),
     ],
 )
 def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
@@ -234,7 +237,7 @@ def test_mixed_precision_and_workers_learn_the_same_task(scenes: ArrayImages) ->
 
 def test_shifts_larger_than_the_image_are_an_error(scenes: ArrayImages) -> None:
     with pytest.raises(ValueError, match="shift_px=96 exceeds the 96x128 images; pass fewer pixels than their sides"):
-        augment(scenes.images[:2], torch.Generator(), shift_px=96, flip=False)
+        augment(scenes.images[:2], torch.Generator(), shift_px=96)
 
 
 @pytest.mark.parametrize("frozen", [("global_encoder", "local_encoder"), ("head",)])

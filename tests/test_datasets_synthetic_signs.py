@@ -149,15 +149,6 @@ def test_other_specs_have_other_shards(cache: Path) -> None:
     assert np.array_equal(source.images[0].permute(1, 2, 0).numpy(), draw_scene(other, "train", 0).image)
 
 
-def test_a_cache_that_can_not_be_written_is_done_without(tmp_path: Path) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
-
-    source = load_scenes(TINY, "val", SHARD_SIZE, cache_dir=blocked)
-
-    assert len(source) == SHARD_SIZE
-
-
 DRAWN = {(1, "11.3.0"): "aac63b58683e4f00"}
 """Hashes of some scenes, by the version of the drawings and Pillow's."""
 

@@ -106,7 +106,9 @@ def test_all_frames_of_a_clip_are_augmented_alike() -> None:
     frame = torch.randint(0, 256, (5, 1, 3, 24, 30), dtype=torch.uint8)
     images, clips = frame[:, 0], frame.expand(5, 4, 3, 24, 30)
 
-    changed, of_images = (augment(x, torch.Generator().manual_seed(3), shift_px=5, flip=True) for x in (clips, images))
+    changed, of_images = (
+        augment(x, torch.Generator().manual_seed(3), shift_px=5, flip=True).images for x in (clips, images)
+    )
 
     assert changed.shape == clips.shape and not torch.equal(changed, clips)
     assert all(torch.equal(changed[:, index], of_images) for index in range(4))

@@ -28,11 +28,7 @@ class PPOGRU(PPO):
 
     A rollout that begins in the middle of an episode starts from the state that the last rollout ended with, where
     gradients stop. With `n_steps` a multiple of the episode's focus steps T - 1, this happens only once an episode of
-    that environment has ended early (`exit_confidence`, `stop_action`).
-
-    Args:
-        *args: as SB3's PPO.
-        **kwargs: as SB3's PPO.
+    that environment has ended early (`exit_confidence`, `stop_action`). Its arguments are those of SB3's PPO.
 
     Attributes:
         state: (n_envs, units) the GRU's state in each environment, after its last action.

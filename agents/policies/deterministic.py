@@ -20,7 +20,7 @@ from agents.policies.off_policy import FlatGlimpseExtractor
 from classifiers.networks.costs import count_multiply_adds
 from classifiers.networks.glimpse import View
 from gfnet_env.actions import grid_actions, location_of
-from gfnet_env.observation import observe
+from gfnet_env.observation import SIZE_KEYS, observe
 
 
 class DeterministicPolicy:
@@ -36,7 +36,8 @@ class DeterministicPolicy:
         observes: names of the parts of a flattened observation, in order; None asks the agent.
 
     Raises:
-        ValueError: if the observations are flat and the agent does not know their parts.
+        ValueError: if the observations are flat and the agent does not know their parts; in a call, if patches have
+            another number of sizes than in the policy's training, or an observation another shape.
     """
 
     def __init__(self, agent: BaseAlgorithm | BasePolicy, observes: tuple[str, ...] | None = None) -> None:
@@ -45,6 +46,7 @@ class DeterministicPolicy:
         self.network = network
         self.observes = _observed_keys(agent, network) if observes is None else observes
         self._normalizer = agent.get_vec_normalize_env() if isinstance(agent, BaseAlgorithm) else None
+        self._num_sizes = _trained_sizes(agent, network, self.observes)
 
     @cached_property
     def multiply_adds(self) -> int:
@@ -62,9 +64,19 @@ class DeterministicPolicy:
     def __call__(self, view: View, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """See `LookPolicy.__call__`; the state is (B, ...), or None for a policy without memory."""
         self.network.set_training_mode(False)  # it may be trained between two calls
+        self._check_sizes(1 if view.next_size is None else view.next_size.shape[1])
         with torch.autocast(view.step.device.type, enabled=False):  # bfloat16 would round locations to two pixels
             location, state = self.decide(observe(view, self.observes), state)
         return location.clone(), state
+
+    def _check_sizes(self, found: int) -> None:
+        trained = self._num_sizes
+        if trained is not None and trained != found:
+            then, now = (f"{each} sizes" if each > 1 else "one size" for each in (trained, found))
+            raise ValueError(
+                f"the policy was trained with patches of {then}, not of {now}; use it with the patch sizes that it was "
+                "trained with, or train another one"
+            )
 
     def decide(self, observation: Mapping[str, Tensor], state: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """One decision from an observation; see `__call__`.
@@ -108,6 +120,21 @@ def _observed_keys(agent: BaseAlgorithm | BasePolicy, network: BasePolicy) -> tu
             "('features', 'hidden')"
         )
     return tuple(sorted(env.get_attr("dynamics")[0].observes))  # the order of `FlattenObservation`
+
+
+def _trained_sizes(agent: BaseAlgorithm | BasePolicy, network: BasePolicy, observes: tuple[str, ...]) -> int | None:
+    """How many sizes of patches a policy knows: those that it reads, else those of its environment; None if unknown."""
+    parts = network.observation_space
+    for module in network.modules():
+        parts = module.parts if isinstance(module, FlatGlimpseExtractor) else parts
+    read = [key for key in SIZE_KEYS if key in observes]
+    if read and isinstance(parts, spaces.Dict):
+        return math.prod(parts[read[0]].shape or ())
+    env = agent.get_env() if isinstance(agent, BaseAlgorithm) else None
+    try:
+        return len(env.get_attr("dynamics")[0].patch_sizes) if env is not None else None if read else 1
+    except AttributeError:  # an environment of somebody else
+        return None
 
 
 def _normalised(normalizer: VecNormalize, seen: dict[str, Tensor] | Tensor) -> dict[str, Tensor] | Tensor:

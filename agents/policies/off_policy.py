@@ -35,6 +35,7 @@ class FlatGlimpseExtractor(BaseFeaturesExtractor):
         self.extractor = extractor
         self.num_steps = extractor.num_steps
         self.keys = tuple(parts)
+        self.parts = parts
         self._shapes = {key: part.shape or () for key, part in parts.items()}  # a Dict space is sorted by key
 
     def forward(self, flat: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import errno
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agents.runs.config import RunConfig
@@ -26,6 +26,7 @@ else:
 LOCK = ".lock"
 """Name of the file that is locked while a process works on a folder."""
 
+_held: set[int] = set()  # open handles of locks
 _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
@@ -33,8 +34,8 @@ _NO_LOCKS_HERE = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes from working on a folder for as long as the block runs.
 
-    The operating system frees the lock when its process ends, however it ends. Under `torchrun`, the first process
-    holds it for all. A folder that was made for nothing is removed again.
+    The operating system frees the lock when its process ends, however it ends; processes that it forked don't keep it.
+    Under `torchrun`, the first process holds it for all. A folder that was made for nothing is removed again.
 
     Args:
         folder: of a run or a study; made if need be.
@@ -50,19 +51,33 @@ def locked(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     handle = _open_locked(path)
+    _held.add(handle)
     try:
-        os.ftruncate(handle, 0)
-        os.write(handle, str(os.getpid()).encode())
+        with suppress(OSError):  # a full disk: who holds the lock is then unknown, but it holds
+            os.ftruncate(handle, 0)
+            os.write(handle, str(os.getpid()).encode())
         yield
     finally:
+        _held.discard(handle)
         if sys.platform == "win32":  # an open file can't be removed there
             os.close(handle)
             path.unlink(missing_ok=True)
         else:
             path.unlink(missing_ok=True)
             os.close(handle)
-        if not was_there and not any(folder.iterdir()):
-            folder.rmdir()
+        if not was_there:
+            with suppress(OSError):  # it holds something, or is gone
+                folder.rmdir()
+
+
+def _close_inherited() -> None:
+    """A forked process shares its parent's locks until it closes them, and may outlive it."""
+    while _held:
+        os.close(_held.pop())
+
+
+if sys.platform != "win32":
+    os.register_at_fork(after_in_child=_close_inherited)
 
 
 def _open_locked(path: Path) -> int:

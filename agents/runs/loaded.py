@@ -101,10 +101,11 @@ def load_configured(path: Path, spec: ClassifierSpec) -> tuple[GlanceFocusClassi
         patch_sizes=spec.patch_sizes,
         glance_size=None if is_same_glance else spec.glance_side,
         num_glimpses=spec.num_glimpses,
+        feature_stride=spec.feature_stride,
     )
     for field in dataclasses.fields(ClassifierSpec):
         asked, found = getattr(spec, field.name), getattr(twin.spec, field.name)
-        if field.name not in ADJUSTABLE and asked != found:
+        if field.name not in set(ADJUSTABLE) - {"feature_stride"} and asked != found:  # None keeps a stride
             raise ValueError(
                 f"classifier.{field.name}={asked!r}, but {path} has {found!r}; pass that, or train new networks"
             )

@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from torch.utils.tensorboard import SummaryWriter
-
+from agents.runs.event_file import EventFile
 from classifiers.files import json_text, write_text
 
 _SECONDS = "seconds:"  # entries with this prefix hold the time that a stage has taken
@@ -29,8 +28,8 @@ class RunLog:
     """
 
     def __init__(self, path: Path, tensorboard: Path) -> None:
-        self._path, self._tensorboard = path, tensorboard
-        self._writer: SummaryWriter | None = None
+        self._path = path
+        self._events = EventFile(tensorboard)
         self._stage: str | None = None
         self._since = time.monotonic()
         self._lines = {(line["stage"], line["step"]): line for line in _read(path)}
@@ -39,10 +38,8 @@ class RunLog:
         """Adds figures to those of a step, leaving out NaN and infinity; the next `write` saves them."""
         figures = {name: value for name, value in figures.items() if math.isfinite(value)}
         self._lines.setdefault((stage, step), {"stage": stage, "step": step}).update(figures)
-        if self._writer is None:
-            self._writer = SummaryWriter(str(self._tensorboard))
         for name, value in figures.items():
-            self._writer.add_scalar(f"{stage}/{name}", value, step)
+            self._events.add(f"{stage}/{name}", value, step)
 
     def begin(self, stage: str | None) -> None:
         """Counts the time from here on towards a stage; None: only towards the run."""
@@ -55,11 +52,18 @@ class RunLog:
         return float(self._lines[_SECONDS + "total", 0]["seconds"])
 
     def write(self) -> None:
-        """Writes all lines atomically."""
+        """Writes all lines atomically.
+
+        Raises:
+            OSError: if they can't be written.
+        """
         self._count()
         write_text(self._path, "".join(json_text(line) + "\n" for line in self._lines.values()))
-        if self._writer is not None:
-            self._writer.flush()
+        self._events.flush()
+
+    def close(self) -> None:
+        """Closes what is open; what the last `write` did not save is lost."""
+        self._events.close()
 
     def _count(self) -> None:
         now = time.monotonic()

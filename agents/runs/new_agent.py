@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.algorithms.make_agent import make_agent
@@ -29,7 +27,7 @@ def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Sp
     return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 
-def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, tensorboard: Path | None = None) -> BaseAlgorithm:
+def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int) -> BaseAlgorithm:
     """Builds an untrained agent for stage II, its learning rate decaying linearly if it has one.
 
     Raises:
@@ -49,7 +47,6 @@ def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, tensorboar
             policy_kwargs=spec.policy_options,
             seed=seed,
             device=str(env.task.classifier.device),
-            tensorboard_log=None if tensorboard is None else str(tensorboard),
             **options,
         )
     except Exception as error:  # whatever an option breaks inside somebody else's algorithm

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from agents.algorithms.stage2 import train_agent, whole_rollouts
@@ -19,6 +21,7 @@ from agents.policies.weights import load_policy, save_policy
 from agents.runs.compiling import compiles_stage2
 from agents.runs.config import RunConfig
 from agents.runs.dry_run import check_stage2, check_weights
+from agents.runs.event_file import EventFile
 from agents.runs.folder import RunFolder, start_folder
 from agents.runs.images import RunImages, check_classes
 from agents.runs.loaded import LoadedRun, load_configured
@@ -84,6 +87,12 @@ class Pipeline:
             NotANumberError: if a loss stops being a number.
             OSError: if the folder can't be written.
         """
+        try:
+            return self._run(policies)
+        finally:
+            self.log.close()
+
+    def _run(self, policies: Collection[str] | None) -> dict[str, Any]:
         config = self.config
         self._check()
         network = self.full_resolution()
@@ -208,16 +217,16 @@ class Pipeline:
         spec, path = self.config.stage2, files.policy
         if spec.agent in FIXED_POLICIES:
             return FIXED_POLICIES[spec.agent](self.config.seed)
-        env = policy_env(classifier, self.images.training(self.config.seed), spec)
-        agent = new_agent(env, spec, self.config.seed, self.files.path / "tensorboard")
-        self.env_steps = whole_rollouts(agent, spec.env_steps)
-        if not path.is_file() and is_first_process():
-            if self.config.start_stage == 3 and files is self.rounds[0]:
-                assert self.config.start is not None
-                load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
-                save_policy(path, agent)
-            else:
-                self._train_policy(agent, path, classifier)
+        with closing(policy_env(classifier, self.images.training(self.config.seed), spec)) as env:
+            agent = new_agent(env, spec, self.config.seed)
+            self.env_steps = whole_rollouts(agent, spec.env_steps)
+            if not path.is_file() and is_first_process():
+                if self.config.start_stage == 3 and files is self.rounds[0]:
+                    assert self.config.start is not None
+                    load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
+                    save_policy(path, agent)
+                else:
+                    self._train_policy(agent, path, classifier)
         wait_for_all()
         return DeterministicPolicy(load_policy(path, agent))
 
@@ -241,15 +250,17 @@ class Pipeline:
                 best.evaluate_if_due(done, total)
 
         checkpoint = path.parent / "training.pt"
-        train_agent(
-            agent,
-            spec.env_steps,
-            seed=self.config.seed,
-            action_std_schedule=spec.action_std_schedule,
-            checkpoint=checkpoint,
-            on_rollout=on_rollout,
-            on_checkpoint=self.log.write,
-        )
+        with closing(Logger(None, [EventFile(self.files.path / "tensorboard" / stage)])) as logger:
+            agent.set_logger(logger)
+            train_agent(
+                agent,
+                spec.env_steps,
+                seed=self.config.seed,
+                action_std_schedule=spec.action_std_schedule,
+                checkpoint=checkpoint,
+                on_rollout=on_rollout,
+                on_checkpoint=self.log.write,
+            )
         self.log.write()
         if best is not None:
             best.restore()

@@ -11,6 +11,7 @@ import dataclasses
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from agents.runs.metrics_file import read_metrics
 from agents.runs.pipeline import Pipeline
 from agents.runs.reporter import Reporter
 from agents.runs.stages import STAGES, Stage, changed_setting
-from classifiers.files import write_json, write_text
+from classifiers.files import write_atomically, write_json, write_text
 from classifiers.training.loop import NotANumberError
 
 _FOLDER = CONFIGS / "ablations"
@@ -168,8 +169,8 @@ def share_stages(finished: RunConfig, theirs: RunFolder, config: RunConfig, ours
         for path in stage.files_in(theirs.path):
             target = ours.path / path.relative_to(theirs.path)
             if not target.exists():
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
+                with path.open("rb") as original:
+                    write_atomically(target, partial(shutil.copyfileobj, original))
 
 
 def _row(name: str, accuracies: list[list[float]], seeds: int) -> AblationRow:

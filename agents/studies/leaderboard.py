@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,8 @@ class _Study:
             return pydantic.TypeAdapter(Result).validate_json(path.read_bytes())
         config = load_config("demo", [*changes, f"stage2.agent={name}", f"seed={seed}"], may_be_unused=True)
         spec, steps = config.stage2, self.config.stage2.env_steps
-        agent = new_agent(policy_env(self.classifier, self.images("train"), spec), spec, seed)
+        env = policy_env(self.classifier, self.images("train"), spec)
+        agent = new_agent(env, spec, seed)
         assert isinstance(agent, BaseAlgorithm)
         advance, baseline = self.reporter.track(f"{name}, seed {seed}"), self.baseline("val", 2)
         curve_points: list[tuple[int, float]] = []
@@ -222,7 +224,8 @@ class _Study:
                 not_training += time.monotonic() - started
 
         started = time.monotonic()
-        train_agent(agent, steps, seed=seed, action_std_schedule=spec.action_std_schedule, on_rollout=on_rollout)
+        with closing(env):
+            train_agent(agent, steps, seed=seed, action_std_schedule=spec.action_std_schedule, on_rollout=on_rollout)
         seconds = time.monotonic() - started - not_training
         record = evaluate(self.classifier, self.images("test"), DeterministicPolicy(agent))
         found_first = pointing_game(record)

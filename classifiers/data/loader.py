@@ -20,8 +20,8 @@ class EpochLoader:
 
     Args:
         source: the images.
-        num_workers: processes that fetch in advance, at most one per core; they start with the first epoch and live as
-            long as the loader. 0 fetches each batch when it is needed.
+        num_workers: processes that fetch in advance, at most one per core; they start with the first epoch and end with
+            `close`, or with the loader. 0 fetches each batch when it is needed.
         device: where the batches will go; batches for a GPU are in pinned memory.
     """
 
@@ -57,6 +57,10 @@ class EpochLoader:
             return (images.fetch(indices) for indices in plan)
         self._plan.epoch, self._plan.batches = epoch, plan
         return self._workers
+
+    def close(self) -> None:
+        """Ends the workers, once nobody iterates over an epoch; no epoch can be fetched afterwards."""
+        self._workers = ()
 
 
 def _cores() -> int:

@@ -47,6 +47,14 @@ class FrozenClassifier(GlanceFocusClassifier):
         """See `GlanceFocusClassifier.focus`."""
         return super().focus(patches, hidden, step)
 
+    def _give_finer_maps(self, before: int | None) -> None:
+        if self.is_compiled:
+            raise ValueError(
+                f"feature_stride={self.spec.feature_stride}, but these networks are compiled; change it before "
+                "`frozen(..., compile=True)`"
+            )
+        super()._give_finer_maps(before)
+
     def train(self, mode: bool = True) -> FrozenClassifier:
         """Has no effect: the classifier stays in evaluation mode."""
         super().train(False)

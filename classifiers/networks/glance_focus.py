@@ -107,8 +107,9 @@ class GlanceFocusClassifier(nn.Module):
         patch_sizes: Sequence[int] | None = None,
         glance_size: int | None = None,
         num_glimpses: int | None = None,
+        feature_stride: int | None = None,
     ) -> Self:
-        """The same networks with other sizes or another sequence length; the weights are shared, not copied.
+        """The same networks with other sizes, feature maps or sequence length; the weights are shared, not copied.
 
         Accuracy drops at sizes that the networks were not trained on; stage III adapts them.
 
@@ -118,14 +119,21 @@ class GlanceFocusClassifier(nn.Module):
             glance_size: side of the glance in pixels; None keeps it: equal to the patches' if none was set and they
                 have one size.
             num_glimpses: longest sequence T, the glance included; None keeps it.
+            feature_stride: pixels between neighbouring positions of the feature maps, see `ClassifierSpec`; None keeps
+                them.
 
         Returns:
             The twin; the classifier itself if nothing changes.
 
         Raises:
-            ValueError: if a number is out of range, the sizes do not ascend, or the head can't take so many glimpses.
+            ValueError: if a number is out of range, the sizes do not ascend, the head can't take so many glimpses, or
+                the encoders have no feature maps of that stride, or give those of another one already.
         """
-        given: dict[str, Any] = {"glance_size": glance_size, "num_glimpses": num_glimpses}
+        given: dict[str, Any] = {
+            "glance_size": glance_size,
+            "num_glimpses": num_glimpses,
+            "feature_stride": feature_stride,
+        }
         changes = {key: value for key, value in given.items() if value is not None}
         if patch_size is not None or patch_sizes is not None:
             changes |= {"patch_size": patch_size, "patch_sizes": patch_sizes}
@@ -142,8 +150,25 @@ class GlanceFocusClassifier(nn.Module):
             )
         twin = copy.copy(self)
         twin.spec = spec
+        if spec.feature_stride != self.spec.feature_stride:
+            twin._give_finer_maps(self.spec.feature_stride)
         twin._feature_shape = twin._measure()
         return twin
+
+    def _give_finer_maps(self, before: int | None) -> None:
+        """Replaces the encoders by twins with the same weights that give the feature maps of `spec.feature_stride`."""
+        stride = self.spec.feature_stride
+        assert stride is not None
+        if before is not None:
+            raise ValueError(
+                f"feature_stride={stride}, but these networks give feature maps of stride {before} already; pass that, "
+                "or build them without"
+            )
+        memo: dict[int, Any] = {id(tensor): tensor for tensor in (*self.parameters(), *self.buffers())}
+        encoders = {name: copy.deepcopy(getattr(self, name), memo) for name in ("global_encoder", "local_encoder")}
+        self._modules = {**self._modules, **encoders}  # the other twin keeps its own
+        for encoder in set(encoders.values()):
+            encoder.use_feature_stride(stride, self.spec.encoder)
 
     def first_location(self, count: int, generator: torch.Generator | None = None) -> Tensor | None:
         """Where the first step looks, if it sees a patch instead of the whole image (`spec.first_look`).

@@ -19,7 +19,7 @@ GLANCE_LOGITS = ("head", "encoder")
 FIRST_LOOKS = ("glance", "centre", "random")
 """What the first step may look at."""
 
-ADJUSTABLE = ("patch_size", "patch_sizes", "glance_size", "num_glimpses")
+ADJUSTABLE = ("patch_size", "patch_sizes", "glance_size", "num_glimpses", "feature_stride")
 """Fields of `ClassifierSpec` that trained networks can have otherwise than they were trained with."""
 
 _DEFAULT_SIDE = 96

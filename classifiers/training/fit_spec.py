@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,9 @@ class FitSpec:
         warmup: fraction of all steps over which the learning rates rise linearly, in [0, 1).
         shift_px: largest random shift in each direction, in pixels; borders are filled by reflection.
         flip: whether images are flipped left to right at random.
+        zoom: largest factor by which images are enlarged or reduced at random, 1 or more.
+        rotation: largest random rotation either way, in degrees in [0, 180].
+        color_jitter: largest random relative change of brightness, contrast and saturation, in [0, 1).
         micro_batch_size: most images in one forward pass; gradients are accumulated over a step's micro-batches. None
             takes the whole batch, divided evenly among the processes.
         precision: `"float32"`, or `"bfloat16"` for mixed precision.
@@ -63,6 +67,9 @@ class FitSpec:
     warmup: float = 0.0
     shift_px: int = 0
     flip: bool = False
+    zoom: float = 1.0
+    rotation: float = 0.0
+    color_jitter: float = 0.0
     micro_batch_size: int | None = None
     precision: str = "float32"
     freeze_statistics: bool = False
@@ -79,5 +86,15 @@ class FitSpec:
         check_least(self, 0, "epochs", "shift_px", "num_workers")
         check_least(self, 0, "lr", "head_lr", "global_lr", "weight_decay", "regularization")
         check_fraction(self, "object_share")
-        if not 0 <= self.warmup < 1:
-            raise ValueError(f"warmup={self.warmup}; pass a fraction of all steps in [0, 1)")
+        for name in ("warmup", "color_jitter"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}; pass a fraction in [0, 1)")
+        if not 1 <= self.zoom < math.inf:
+            raise ValueError(f"zoom={self.zoom}; pass the largest factor, 1 (none) or more")
+        if not 0 <= self.rotation <= 180:
+            raise ValueError(f"rotation={self.rotation}; pass degrees in [0, 180]")
+
+    @property
+    def augmentation(self) -> dict[str, Any]:
+        """The arguments of `classifiers.training.augmentation.augment`."""
+        return {name: getattr(self, name) for name in ("shift_px", "flip", "zoom", "rotation", "color_jitter")}

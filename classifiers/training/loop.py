@@ -12,8 +12,8 @@ micro-batches.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +26,6 @@ from torch.nn.parallel import DistributedDataParallel
 from classifiers.data.loader import EpochLoader
 from classifiers.data.source import Batch, ImageSource
 from classifiers.files import write_torch
-from classifiers.training.augmentation import augment
 from classifiers.training.distributed import (
     average_statistics,
     is_first_process,
@@ -94,36 +93,36 @@ def fit(
     for parameter in trainable:
         parameter.requires_grad_(False)  # saves their backward passes
     if done < spec.epochs:
-        steps = _Steps(model, optimizer, loss_of, source, spec, seed)
-        total = spec.epochs * steps.per_epoch
-        for epoch in range(done, spec.epochs):
-            model.train()
-            if spec.freeze_statistics:
-                freeze_statistics(model)
-            for part in frozen:
-                part.eval()
-            losses: list[float] = []
-            first = epoch * steps.per_epoch
-            for index, micro_batches in enumerate(steps.epoch(epoch)):
-                for group, lr in zip(optimizer.param_groups, initial_lrs, strict=True):
-                    group["lr"] = lr * _schedule((first + index) / total, spec.warmup)
-                loss = steps.step(micro_batches)
-                if not math.isfinite(loss):
-                    raise NotANumberError(
-                        f"the loss became {loss} in epoch {epoch + 1}, step {index + 1}; the state after epoch {epoch} "
-                        "is kept, pass a lower learning rate"
-                    )
-                losses.append(loss)
-                if on_progress is not None and is_first_process():
-                    on_progress(first + index + 1, total, {"loss": loss})
-            average_statistics(model)
-            if is_first_process():
-                if on_epoch is not None:
-                    on_epoch(epoch + 1, {"loss": sum(losses) / len(losses)})
-                if checkpoint is not None:
-                    state = {"epoch": epoch + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                    write_torch(checkpoint, state)
-            wait_for_all()
+        with closing(_Steps(model, optimizer, loss_of, source, spec, seed)) as steps:
+            total = spec.epochs * steps.per_epoch
+            for epoch in range(done, spec.epochs):
+                model.train()
+                if spec.freeze_statistics:
+                    freeze_statistics(model)
+                for part in frozen:
+                    part.eval()
+                losses: list[float] = []
+                first = epoch * steps.per_epoch
+                for index, micro_batches in enumerate(steps.epoch(epoch)):
+                    for group, lr in zip(optimizer.param_groups, initial_lrs, strict=True):
+                        group["lr"] = lr * _schedule((first + index) / total, spec.warmup)
+                    loss = steps.step(micro_batches)
+                    if not math.isfinite(loss):
+                        raise NotANumberError(
+                            f"the loss became {loss} in epoch {epoch + 1}, step {index + 1}; the state after epoch "
+                            f"{epoch} is kept, pass a lower learning rate"
+                        )
+                    losses.append(loss)
+                    if on_progress is not None and is_first_process():
+                        on_progress(first + index + 1, total, {"loss": loss})
+                average_statistics(model)
+                if is_first_process():
+                    if on_epoch is not None:
+                        on_epoch(epoch + 1, {"loss": sum(losses) / len(losses)})
+                    if checkpoint is not None:
+                        state = {"epoch": epoch + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
+                        write_torch(checkpoint, state)
+                wait_for_all()
     for parameter in trainable:
         parameter.requires_grad_(True)
     model.eval()
@@ -152,6 +151,7 @@ class _Steps:
         self.model = wrap(model)
         self.optimizer, self.loss_of, self.spec, self.seed = optimizer, loss_of, spec, seed
         self.device = next(model.parameters()).device
+        self.running: Generator[list[_MicroBatch], None, None] | None = None  # the epoch
         micro_batch_size = spec.micro_batch_size or math.ceil(spec.batch_size / process_count())
         self.micro_batches = math.ceil(spec.batch_size / micro_batch_size)
         if self.micro_batches % process_count():
@@ -172,8 +172,18 @@ class _Steps:
         whole, rest = divmod(self.num_images, spec.batch_size)
         self.per_epoch = whole + (rest >= self.micro_batches)  # steps; a last one of fewer images is dropped
 
+    def close(self) -> None:
+        """Ends the processes that load images, also in the middle of an epoch."""
+        if self.running is not None:
+            self.running.close()
+        self.loader.close()
+
     def epoch(self, epoch: int) -> Iterator[list[_MicroBatch]]:
         """The micro-batches of this process, for every step of an epoch."""
+        self.running = self._epoch(epoch)
+        return self.running
+
+    def _epoch(self, epoch: int) -> Generator[list[_MicroBatch], None, None]:
         order = torch.randperm(self.num_images, generator=torch.Generator().manual_seed(_seed(self.seed, epoch)))
         steps = order.split(self.spec.batch_size)[: self.per_epoch]
         own = range(process_index(), self.micro_batches, process_count())
@@ -211,7 +221,6 @@ class _Steps:
         torch.manual_seed(micro_batch.seed)  # for dropout and the like
         generator = torch.Generator().manual_seed(micro_batch.seed)
         images = micro_batch.batch.images.to(self.device, non_blocking=True)
-        images = augment(images, generator, self.spec.shift_px, self.spec.flip)
         batch = micro_batch.batch._replace(images=images, labels=micro_batch.batch.labels.to(self.device))
         dtype = PRECISIONS[self.spec.precision]
         with torch.autocast(self.device.type, dtype=dtype, enabled=dtype is not torch.float32):

@@ -9,6 +9,7 @@ prediction from it should be believed. No boxes are needed. Not in the paper.
 from __future__ import annotations
 
 import hashlib
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +22,18 @@ from classifiers.networks.imagenet_classes import imagenet_ids
 from classifiers.networks.spec import ClassifierSpec
 
 _JITTER = 0.25  # largest distance of a patch from where the class is strongest, as a fraction of its side
+
+
+class KnownImages(NamedTuple):
+    """A batch as it was before it was augmented, in which objects need not be searched for anew in every epoch.
+
+    Attributes:
+        images: (B, 3, H, W) uint8.
+        moves: (B, 2, 3), see `classifiers.training.augmentation.Augmented`.
+    """
+
+    images: Tensor
+    moves: Tensor
 
 
 class ObjectGuide(nn.Module):
@@ -81,13 +94,16 @@ class ObjectGuide(nn.Module):
         logits: Tensor = self.encoder.classifier(self.encoder.encode_pixels(inputs).pooled)
         return logits.softmax(dim=1)[:, self.label]
 
-    def random_policy(self, spec: ClassifierSpec, share: float, generator: torch.Generator) -> Policy:
+    def random_policy(
+        self, spec: ClassifierSpec, share: float, generator: torch.Generator, known: KnownImages | None = None
+    ) -> Policy:
         """Stage I's random locations, some of them near the object.
 
         Args:
             spec: sizes of the patches.
             share: fraction of patches that lie near the object, at most a quarter of their side away in each direction.
             generator: where the random numbers come from, on the CPU.
+            known: what was augmented to the images of the episode; None if nothing was.
 
         Returns:
             A policy without memory.
@@ -97,13 +113,24 @@ class ObjectGuide(nn.Module):
             assert view.images is not None
             count, side = len(view.step), patch_side(spec, view)
             room = torch.tensor(view.images.shape[-2:]) - side
-            near = self.locate(view.images, side)
+            if known is None:
+                near = self.locate(view.images, side)
+            else:
+                near = _moved(self.locate(known.images, side), known.moves, room, side)
             near = near + (2 * torch.rand(count, 2, generator=generator) - 1) * _JITTER * side / room.clamp(min=1)
             anywhere = torch.rand(count, 2, generator=generator)
             is_near = torch.rand(count, 1, generator=generator) < share
             return torch.where(is_near, near.clamp(0, 1), anywhere).to(view.locations.device), state
 
         return locate
+
+
+def _moved(locations: Tensor, moves: Tensor, room: Tensor, side: int) -> Tensor:
+    """Where patches lie that follow their centres, (B, 2); outside [0, 1] if a centre has left the image."""
+    centres = locations * room + side / 2
+    centres = torch.einsum("bij,bj->bi", moves[:, :, :2], centres) + moves[:, :, 2]
+    moved: Tensor = (centres - side / 2) / room.clamp(min=1)
+    return moved
 
 
 class SeenObjects:

@@ -12,10 +12,11 @@ from classifiers.data.source import Batch, ImageSource
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.glimpse import Policy, View
+from classifiers.training.augmentation import augment
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.loop import fit
 from classifiers.training.losses import sequence_loss
-from classifiers.training.object_guide import ObjectGuide, SeenObjects
+from classifiers.training.object_guide import KnownImages, ObjectGuide, SeenObjects
 
 
 def train_full_resolution(
@@ -38,7 +39,8 @@ def train_full_resolution(
     groups = [{"params": list(network.parameters()), "lr": spec.lr}]
 
     def loss_of(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
-        return functional.cross_entropy(model(batch.images), batch.labels)
+        images = augment(batch.images, generator, **spec.augmentation).images
+        return functional.cross_entropy(model(images), batch.labels)
 
     fit(network, groups, loss_of, source, spec, **loop)
     return network
@@ -84,12 +86,14 @@ def train_sequences(
     trained = [group for group in groups if group["lr"] > 0 and group["params"]]
 
     def loss_of(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
+        images, moves = augment(batch.images, generator, **spec.augmentation)
         if guide is None:
-            predictions = model(batch.images, policy or random_policy(generator), generator)
+            predictions = model(images, policy or random_policy(generator), generator)
             return sequence_loss(predictions, batch.labels, spec.regularization)
-        places = policy or guide.random_policy(classifier.spec, spec.object_share, generator)
+        known = KnownImages(batch.images, moves)
+        places = policy or guide.random_policy(classifier.spec, spec.object_share, generator, known)
         followed = SeenObjects(guide, classifier.spec, places)
-        predictions = model(batch.images, followed, generator)
+        predictions = model(images, followed, generator)
         return sequence_loss(predictions, batch.labels, spec.regularization, followed.probabilities())
 
     fit(classifier, trained, loss_of, source, spec, frozen=[getattr(classifier, part) for part in frozen], **loop)

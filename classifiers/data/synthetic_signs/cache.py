@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import warnings
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict
@@ -30,6 +31,8 @@ SHARD_SIZE = 500
 
 _Arrays = dict[str, np.ndarray]
 
+_not_kept: set[Path] = set()  # folders that could not be written
+
 
 def load_scenes(
     spec: SceneSpec,
@@ -41,7 +44,7 @@ def load_scenes(
 ) -> ArrayImages:
     """The first scenes of a split; those that are not in the cache are drawn.
 
-    If the cache folder can't be written, the scenes are drawn into memory only.
+    If the cache folder can't be written, the scenes are drawn into memory only, and a warning says so once.
 
     Args:
         spec: what the scenes look like.
@@ -108,8 +111,14 @@ def _checksum(shard: _Arrays) -> str:
 def _try_to_keep(path: Path, shard: _Arrays) -> None:
     try:
         write_atomically(path, lambda stream: stream.write(save(shard, {"crc32": _checksum(shard)})))
-    except OSError:
-        return  # a cache that can't be kept costs time, nothing else
+    except OSError as error:  # a cache that can't be kept costs time, nothing else
+        if path.parent not in _not_kept:
+            _not_kept.add(path.parent)
+            warnings.warn(
+                f"{error.filename} can't be written ({error.strerror}), so scenes are drawn anew each time; set "
+                "GFNET_CACHE to a folder that can be written",
+                stacklevel=2,
+            )
 
 
 def _read(path: Path, spec: SceneSpec) -> _Arrays | None:

@@ -1,0 +1,301 @@
+"""No thread, process or open file is left behind: after `close`, after an error in the middle, or without `close`."""
+
+from __future__ import annotations
+
+import gc
+import multiprocessing
+import os
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+import torch
+from conftest import random_classifier
+from torch import Tensor
+
+from agents.policies.baselines import CentreCornerPolicy
+from agents.recognition.recognizer import Recognizer
+from classifiers.data.clips.videos import read_frames
+from classifiers.data.decoding import UnreadableImageError
+from classifiers.data.folder import FolderImages, in_memory
+from classifiers.data.loader import EpochLoader
+from classifiers.data.source import ArrayImages, Batch
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
+from classifiers.networks.spec import ClassifierSpec
+from classifiers.training.fit_spec import FitSpec
+from classifiers.training.stages import train_full_resolution
+from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
+from scripts.cli import main
+from scripts.page.game import Game
+from scripts.page.server import GameServer
+
+multiprocessing.get_context("forkserver").set_forkserver_preload(["classifiers.training.stages"])  # imported once
+
+FOLDER = "GFNet-ImageFolder-v0"
+EMBEDDED: dict[str, dict[str, Any]] = {
+    "GFNet-SyntheticSigns-v0": {"num_scenes": 6},
+    "GFNet-SyntheticSignsHard-v0": {"num_scenes": 6},
+    "GFNet-SyntheticGestures-v0": {"num_clips": 6},
+    "GFNet-ImageNet-v0": {},
+}
+
+
+_OF_TQDM = "tqdm_monitor"  # which starts one for the whole process when torch.fx first interprets a network
+
+
+def _descendants() -> Iterator[str]:
+    """What processes of ours, at any depth, are called."""
+    parents, names = {}, {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            name, _, rest = (folder / "stat").read_text().rpartition(")")
+            state, parent = rest.split()[:2]
+        except (OSError, ValueError):
+            continue  # no process, or gone
+        if state not in "ZX":
+            parents[int(folder.name)], names[int(folder.name)] = int(parent), name
+    for process, name in names.items():
+        ancestor = parents.get(process)
+        while ancestor and ancestor != os.getpid():
+            ancestor = parents.get(ancestor)
+        if ancestor:
+            yield f"process {name}"
+
+
+def _open_files() -> Iterator[str]:
+    for handle in os.listdir("/proc/self/fd"):
+        try:
+            yield f"file {os.readlink(f'/proc/self/fd/{handle}')}"
+        except FileNotFoundError:
+            continue  # the listing's own
+
+
+def _alive() -> Counter[str]:
+    threads = (f"thread {thread.name} {thread.ident}" for thread in threading.enumerate() if thread.name != _OF_TQDM)
+    return Counter([*threads, *_descendants(), *_open_files()])
+
+
+@contextmanager
+def nothing_left(*kinds: str) -> Iterator[None]:
+    """Fails if the block leaves something behind, of these kinds or any, that does not end within seconds."""
+    gc.collect()
+    before = _alive()
+    yield
+    until = time.monotonic() + 20
+    while (left := _left(before, kinds)) and time.monotonic() < until:
+        gc.collect()
+        time.sleep(0.02)
+    assert left == []
+
+
+def _left(before: Counter[str], kinds: tuple[str, ...]) -> list[str]:
+    return sorted(name for name in _alive() - before if name.startswith(kinds or ""))
+
+
+def test_what_is_left_is_found(tmp_path: Path) -> None:
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait, name="mine")
+    before = _alive()
+    thread.start()
+    with (tmp_path / "file").open("w"):
+        left = _left(before, ())
+    stop.set()
+    thread.join()
+    assert left == [f"file {tmp_path / 'file'}", f"thread mine {thread.ident}"]
+
+
+# --- environments ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:these are .* sample photos:UserWarning")
+@pytest.mark.parametrize("env_id", EMBEDDED)
+def test_environments_of_embedded_data(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GFNET_IMAGENET", raising=False)
+    with nothing_left():
+        env = gymnasium.make(env_id, render_mode="rgb_array", **EMBEDDED[env_id])
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+        env.render()
+        task: Task = env.unwrapped.task  # type: ignore[attr-defined]  # ours
+        envs = GlanceFocusVectorEnv(task, EpisodeSpec(), num_envs=2)
+        envs.reset(seed=0)
+        envs.step(envs.action_space.sample())
+        env.close()
+        envs.close()
+
+
+@pytest.fixture
+def options(picture_tree: Path) -> dict[str, Any]:
+    spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
+    classifier = random_classifier(spec, 2)
+    return {"root": picture_tree, "image_size": (96, 128), "classifier": classifier, "decode_threads": 3}
+
+
+def _closed(env: Any) -> None:
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+    env.close()
+
+
+def _dropped(env: Any) -> None:
+    env.reset(seed=0)
+    env.step(env.action_space.sample())
+
+
+def _wrong_action(env: Any) -> None:
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match="outside"):
+        env.unwrapped.step(np.full(env.action_space.shape, np.nan))
+    env.close()
+
+
+@pytest.mark.parametrize("use", [_closed, _dropped, _wrong_action])
+@pytest.mark.parametrize("is_vector", [False, True])
+def test_environments_of_files(use: Callable[[Any], None], is_vector: bool, options: dict[str, Any]) -> None:
+    with nothing_left():
+        env: Any = gymnasium.make_vec(FOLDER, num_envs=2, **options) if is_vector else gymnasium.make(FOLDER, **options)
+        use(env)
+        del env
+
+
+def test_an_environment_that_meets_a_broken_file(options: dict[str, Any], picture_tree: Path) -> None:
+    for path in (picture_tree / "train").rglob("*.jpg"):
+        path.write_bytes(path.read_bytes()[:400])  # the header is whole
+    with nothing_left():
+        env = gymnasium.make_vec(FOLDER, num_envs=2, **options)
+        with pytest.raises(UnreadableImageError):
+            env.reset(seed=0)
+        env.close()
+
+
+# --- data ------------------------------------------------------------------------------------------------------------
+
+
+class Broken(ArrayImages):
+    """Images of which the last can't be fetched."""
+
+    def fetch(self, indices: Tensor) -> Batch:
+        if len(self) - 1 in indices.tolist():
+            raise UnreadableImageError("the last one is broken")
+        return super().fetch(indices)
+
+
+@pytest.mark.slow
+def test_loaders_with_processes() -> None:
+    """Workers come from a server of Python's, which stays, and read images that it shares: both are begun before."""
+    images = torch.randint(0, 256, (32, 3, 32, 32), dtype=torch.uint8)
+    source = ArrayImages(images, torch.arange(32) % 2, torch.zeros(32, 4, dtype=torch.int64), ("a", "b"))
+    plan = list(torch.arange(32).split(4))
+    first = EpochLoader(source, 1, torch.device("cpu"))
+    assert len(list(first.batches(0, plan))) == 8
+    first.close()
+    spec = FitSpec(epochs=2, batch_size=8, optimizer="sgd", lr=0.1, weight_decay=0.0, num_workers=1)
+    network = FullResolutionNetwork(build_encoder("small_resnet", 2, None))
+
+    with nothing_left():
+        loader = EpochLoader(source, 1, torch.device("cpu"))
+        assert len(list(loader.batches(0, plan))) == 8
+        batches = iter(loader.batches(1, plan))
+        next(batches)
+        del batches
+        loader.close()
+    with nothing_left():
+        dropped = EpochLoader(source, 1, torch.device("cpu"))
+        next(iter(dropped.batches(0, plan)))
+        del dropped
+
+    def fail(done: int, total: int, figures: dict[str, float]) -> None:
+        if done == 3:
+            raise RuntimeError("in the middle")
+
+    with nothing_left("process", "thread"), pytest.raises(RuntimeError, match="in the middle") as error:
+        train_full_resolution(network, source, spec, seed=0, on_progress=fail)
+    assert error.traceback  # its frames are still alive, and hold a batch
+    del error
+    with nothing_left(), pytest.raises(UnreadableImageError, match="the last one is broken"):
+        train_full_resolution(network, Broken(**vars(source)), spec, seed=0)
+
+
+def test_folders_with_a_broken_file(picture_tree: Path) -> None:
+    files = FolderImages.open(picture_tree / "train", (96, 128))
+    files.files[5].write_bytes(b"no picture")
+    files.files[6].write_bytes(files.files[6].read_bytes()[:400])
+    with nothing_left():
+        with pytest.raises(UnreadableImageError):
+            in_memory(files)
+        with pytest.raises(UnreadableImageError):
+            files.fetch(torch.arange(len(files)))
+        assert len(files.without_unreadable()) == len(files) - 2
+
+
+def test_videos_that_are_none(tmp_path: Path) -> None:
+    pytest.importorskip("imageio_ffmpeg")
+    (tmp_path / "video.mp4").write_bytes(b"no video")
+    with nothing_left(), pytest.raises(UnreadableImageError):
+        read_frames(tmp_path / "video.mp4", [0, 1])
+
+
+# --- recognition, runs and pages -------------------------------------------------------------------------------------
+
+
+def test_recognisers(classifier: FrozenClassifier, picture_tree: Path) -> None:
+    files = sorted(picture_tree.rglob("*.jpg"))
+    with nothing_left():
+        recognizer = Recognizer(classifier, CentreCornerPolicy(), image_size=(96, 128), batch_size=5)
+        recognizer.use(thresholds=[0.1, 0.2, 0.3])
+        assert len(recognizer.predict_files(files).label) == len(files)
+        files[-1].write_bytes(files[-1].read_bytes()[:400])
+        with pytest.raises(UnreadableImageError):
+            recognizer.predict_files(files)
+        skipped: list[Path] = []
+        recognizer.predict_files(files, lambda path, error: skipped.append(path))
+        assert skipped == [files[-1]]
+        with pytest.raises(ValueError, match="smaller than"):
+            recognizer.predict(np.zeros((2, 8, 8, 3), np.uint8))
+        del recognizer
+
+
+FEW = [
+    *("data.scenes.height=96", "data.scenes.width=128", "data.num_train=12", "data.num_val=6", "data.num_test=6"),
+    *("stage2.num_envs=2", "stage2.env_steps=12", "oracle_grid=2", "fixed_place_grid=2"),
+]
+SETS = [part for change in FEW for part in ("--set", change)]
+
+
+@pytest.mark.slow
+def test_runs_that_are_whole_and_runs_that_fail(
+    demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Matplotlib keeps the fonts open that it has drawn with: `demo_run` has drawn the same plots."""
+    with nothing_left():
+        assert main(["demo", "--out", str(tmp_path / "run"), "--quiet", *SETS]) == 0
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device", "a file")
+
+    monkeypatch.setattr("agents.runs.pipeline.save_policy", fail)
+    with nothing_left():
+        assert main(["demo", "--out", str(tmp_path / "failed"), "--quiet", *SETS]) == 1
+
+
+def test_a_game(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    with nothing_left():
+        game = Game(Task(scenes, frozen(classifier)), CentreCornerPolicy(), "centre", 0)
+        with GameServer(game) as server:
+            serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            serving.start()
+            with urllib.request.urlopen(server.url, timeout=60) as page:
+                assert b"<html" in page.read().lower()
+            server.shutdown()
+            serving.join()
+        game.close()
