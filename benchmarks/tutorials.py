@@ -14,10 +14,12 @@ import os
 import resource
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 
+_FORMAT: Any = nbformat  # which has no types
 FOLDER = Path(__file__).parent.parent / "docs" / "tutorials"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.ipynb")))
 _PROLOGUE = """
@@ -41,8 +43,8 @@ def execute(name: str, out: Path) -> float:
     Raises:
         nbclient.exceptions.CellExecutionError: if a cell fails.
     """
-    notebook = nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
-    notebook.cells.insert(0, nbformat.v4.new_code_cell(_PROLOGUE))
+    notebook = _FORMAT.read(FOLDER / f"{name}.ipynb", as_version=4)
+    notebook.cells.insert(0, _FORMAT.v4.new_code_cell(_PROLOGUE))
     before = _processor_seconds()
     with tempfile.TemporaryDirectory() as folder:
         NotebookClient(
@@ -60,7 +62,7 @@ def execute(name: str, out: Path) -> float:
     notebook.metadata.pop("widgets", None)
     notebook.metadata.language_info = {"name": "python"}
     out.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, out / f"{name}.ipynb")
+    _FORMAT.write(notebook, out / f"{name}.ipynb")
     return _processor_seconds() - before
 
 
