@@ -58,4 +58,6 @@ def test_the_best_is_kept_whenever_it_was(
 
     assert trained.accuracy() == kept
     assert trained.asked == 4 + 1 + 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best.json", "best.safetensors"]
+    best.remove()  # once the policy is kept elsewhere
     assert not list(tmp_path.iterdir())

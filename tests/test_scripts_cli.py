@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import multiprocessing
 import os
-import random
 import re
 import shutil
 import signal
@@ -345,44 +343,6 @@ def test_a_read_only_place_is_one_sentence(finished: Path, capsys: pytest.Captur
     assert main(["train", str(finished.parent / "tiny.yaml"), "--out", "/proc/run", "--quiet"]) == 1
 
     assert capsys.readouterr().err.startswith("gfnet: /proc/run")
-
-
-def _gfnet(*arguments: str) -> Any:
-    """Starts the command in a process of its own, from a server that has imported all of it before."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["scripts.cli", "agents.runs.pipeline"])
-    process = context.Process(target=_run_and_exit, args=arguments)
-    process.start()
-    return process
-
-
-def _run_and_exit(*arguments: str) -> None:
-    sys.exit(main(list(arguments)))
-
-
-@pytest.mark.slow
-def test_killed_at_random_points_the_run_ends_the_same(finished: Path, tmp_path: Path) -> None:
-    def arguments(run: str) -> list[str]:
-        return ["train", str(finished.parent / "tiny.yaml"), "--out", str(tmp_path / run), "--quiet"]
-
-    started = time.monotonic()
-    undisturbed = _gfnet(*arguments("whole"))
-    undisturbed.join()
-    seconds = time.monotonic() - started
-    dice = random.Random(0)
-    kills = 0
-    for share in [dice.uniform(0.05, 0.6) for _ in range(6)]:
-        process = _gfnet(*arguments("run"))
-        process.join(share * seconds)
-        kills += process.is_alive()
-        process.kill()
-        process.join()
-    last = _gfnet(*arguments("run"))
-    last.join()
-
-    assert undisturbed.exitcode == last.exitcode == 0
-    assert kills >= 2
-    assert _figures(tmp_path / "run") == _figures(tmp_path / "whole")
 
 
 @pytest.mark.slow

@@ -115,7 +115,7 @@ def test_killed_at_50_random_moments_a_run_ends_the_same(tmp_path: Path) -> None
 
     run = tmp_path / "0"
     while True:
-        longest = 10 * LONGEST if (run / "metrics.json").is_file() else LONGEST  # the report is written at once
+        longest = 30 * LONGEST if (run / "metrics.json").is_file() else LONGEST  # the report is written at once
         limit = dice.uniform(0.0, longest) if kills.total() < KILLS else None
         code = _run(run, limit, from_start=dice.random() < 0.2)
         if code == -signal.SIGKILL:

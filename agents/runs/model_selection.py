@@ -49,7 +49,7 @@ class BestPolicy:
         write_json(self._facts, {"asked": due, "accuracy": self._best})
 
     def restore(self) -> float:
-        """Loads the best weights, the last ones included, into the agent and removes the files.
+        """Loads the best weights, the last ones included, into the agent.
 
         Returns:
             Their accuracy.
@@ -57,9 +57,12 @@ class BestPolicy:
         last = self._accuracy()
         if self._best > last:
             load_policy(self._weights, self._agent)
+        return max(self._best, last)
+
+    def remove(self) -> None:
+        """Removes the files, once the policy that was chosen is kept: a process killed before that needs them again."""
         for path in (self._facts, self._weights):
             path.unlink(missing_ok=True)
-        return max(self._best, last)
 
 
 def read_facts(path: Path) -> tuple[int, float]:

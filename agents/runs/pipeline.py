@@ -267,6 +267,8 @@ class Pipeline:
         self._warn_of_collapse(validation)
         save_policy(path, agent)
         checkpoint.unlink(missing_ok=True)
+        if best is not None:
+            best.remove()
 
     def _warn_of_collapse(self, validation: Validation) -> None:
         """Says so before stage III trains the networks where a collapsed policy looks."""
