@@ -23,7 +23,7 @@ def test_every_dependency_has_a_lower_bound_to_test() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # it installs from a package index
+@pytest.mark.timeout(1800)  # it installs from a package index
 def test_the_oldest_versions_work(tmp_path: Path) -> None:
     program = [sys.executable, str(ROOT / "tests" / "oldest_versions.py"), str(tmp_path / "oldest")]
 
