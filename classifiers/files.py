@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import math
@@ -151,12 +152,34 @@ def write_json(path: Path, content: Any) -> None:
     write_text(path, json_text(content, indent=2) + "\n")
 
 
+DIGEST_MARK = b"GFNet-SHA256"
+"""What comes before the digest of a file by `write_torch`."""
+
+
+class _HashedStream:
+    """A stream that knows the digest of what went through it."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self.digest = stream, hashlib.sha256()
+        self.flush = stream.flush
+
+    def write(self, data: bytes) -> int:
+        """Passes bytes on."""
+        self.digest.update(data)
+        return self._stream.write(data)
+
+
 def write_torch(path: Path, state: Mapping[str, Any]) -> None:
-    """Writes tensors and plain values with `torch.save` atomically; see `write_atomically`."""
+    """Writes tensors and plain values with `torch.save` atomically; see `write_atomically`.
+
+    `DIGEST_MARK` and the SHA-256 of all before it come last, where `torch.load` does not look.
+    """
 
     def write(stream: BinaryIO) -> None:
+        hashed = _HashedStream(stream)
         try:
-            torch.save(state, stream)
+            torch.save(state, hashed)  # type: ignore[arg-type]  # it only writes and flushes
+            stream.write(DIGEST_MARK + hashed.digest.digest())
         except RuntimeError as error:
             if isinstance(error.__context__, OSError):  # a full disk, behind PyTorch's words for its zip writer
                 raise error.__context__ from None

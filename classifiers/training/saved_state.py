@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import zipfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +13,10 @@ from typing import Any
 import torch
 
 from classifiers.checks import first_line
+from classifiers.files import DIGEST_MARK
 from classifiers.tensor_files import CheckpointError
+
+_CHUNK = 1 << 20  # bytes read at a time
 
 
 def load_state(path: Path, keys: Sequence[str], device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -32,14 +37,32 @@ def load_state(path: Path, keys: Sequence[str], device: torch.device | str = "cp
     with path.open("rb"):
         pass  # says in the system's own words why a file may not be read
     with usable_state(path):
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()  # PyTorch reads the checksums and does not compare them
-        if damaged is not None:
-            raise ValueError(f"the content of {damaged} does not match its checksum")
+        _check_digest(path)
         state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
         for key in keys:
             state[key]
         return state
+
+
+def _check_digest(path: Path) -> None:
+    """Raises ValueError if a file is not as it was written. Older files hold checksums of their parts alone."""
+    length = hashlib.sha256().digest_size
+    with path.open("rb") as stream:
+        end = max(0, stream.seek(0, os.SEEK_END) - len(DIGEST_MARK) - length)
+        stream.seek(end)
+        mark, expected = stream.read(len(DIGEST_MARK)), stream.read()
+        if mark == DIGEST_MARK:
+            stream.seek(0)
+            found = hashlib.sha256()
+            for start in range(0, end, _CHUNK):
+                found.update(stream.read(min(_CHUNK, end - start)))
+            if found.digest() != expected:
+                raise ValueError("its content does not match its hash")
+            return
+    with zipfile.ZipFile(path) as archive:
+        damaged = archive.testzip()  # PyTorch reads the checksums and does not compare them
+    if damaged is not None:
+        raise ValueError(f"the content of {damaged} does not match its checksum")
 
 
 @contextmanager
