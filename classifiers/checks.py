@@ -7,6 +7,8 @@ import math
 from collections.abc import Collection, Iterable
 from typing import Any
 
+_LONGEST = 60  # characters of a value in a message
+
 
 def check_least(settings: Any, least: float, *names: str) -> None:
     """Checks that attributes that are given are finite and not too small.
@@ -75,3 +77,10 @@ def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
 def first_line(error: BaseException) -> str:
     """The first line of an error's message, or its class if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+def shortened(text: str) -> str:
+    """The text on one line, with its middle left out if it is long."""
+    text = " ".join(text.split())
+    half = _LONGEST // 2
+    return text if len(text) <= _LONGEST else f"{text[: half - 2]} ... {text[-half + 3 :]}"

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from classifiers.checks import shortened
+
 
 class Decisions(NamedTuple):
     """What the agent decided in each row.
@@ -106,9 +108,13 @@ def grid_actions(side: int) -> np.ndarray:
 def _checked(actions: np.ndarray, names: tuple[str, ...], count: int | None = None) -> np.ndarray:
     form = f"one ({', '.join(names)}) for each environment" + ("" if count is None else f", {count} in all")
     try:
-        values = np.asarray(actions, dtype=np.float32)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"actions {actions!r} are not an array of numbers; pass {form}") from error
+        given = np.asarray(actions)
+        if np.iscomplexobj(given):
+            raise TypeError("complex numbers")
+        values = given.astype(np.float32, copy=False)
+    except (TypeError, ValueError, OverflowError) as error:
+        shown = shortened(repr(actions))
+        raise ValueError(f"actions {shown} are not an array of real numbers; pass {form}") from error
     if values.ndim != 2 or values.shape[1] != len(names) or (count is not None and len(values) != count):
         raise ValueError(f"actions of shape {values.shape}; pass {form}")
     inside = (np.abs(values) <= 1.0).all(axis=1)  # false for NaN too

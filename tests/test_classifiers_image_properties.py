@@ -40,7 +40,7 @@ def _picture(mode: str, width: int, height: int, seed: int) -> Image.Image:
     return image.convert("L").convert("LA") if mode == "LA" else image.convert(mode)
 
 
-@examples(60, 1500)
+@examples(60, 600)
 def test_any_picture_becomes_the_size_that_was_asked_for(count: int) -> None:
     @holds(
         count,
@@ -62,7 +62,7 @@ def test_any_picture_becomes_the_size_that_was_asked_for(count: int) -> None:
         assert -1e-6 <= left < right <= width + 1e-6 and -1e-6 <= top < bottom <= height + 1e-6
 
 
-@examples(60, 1000)
+@examples(60, 500)
 def test_any_file_is_decoded_or_one_sentence(count: int, tmp_path: Path) -> None:
     """Whole and damaged files of every kind."""
     path = tmp_path / "picture"
@@ -79,10 +79,12 @@ def test_any_file_is_decoded_or_one_sentence(count: int, tmp_path: Path) -> None
     )
     def check(mode: str, kind: str, width: int, height: int, cut_at: float, flips: list[tuple[float, int]]) -> None:
         buffer = io.BytesIO()
-        try:
-            _picture(mode, width, height, 0).save(buffer, kind)
-        except (OSError, ValueError):
-            return  # no such file exists
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow 13 won't write some of them
+            try:
+                _picture(mode, width, height, 0).save(buffer, kind)
+            except (OSError, ValueError):
+                return  # no such file exists
         content = bytearray(buffer.getvalue())
         for place, change in flips:
             content[int(place * len(content))] ^= change
@@ -101,7 +103,7 @@ def test_any_file_is_decoded_or_one_sentence(count: int, tmp_path: Path) -> None
     assert {mode for is_damaged, mode in refused if not is_damaged} <= {"I", "F"}  # whose pixels mean nothing known
 
 
-@examples(60, 1000)
+@examples(60, 500)
 def test_any_array_is_a_batch_or_one_sentence(count: int) -> None:
     @holds(
         count,
@@ -127,7 +129,7 @@ def test_any_array_is_a_batch_or_one_sentence(count: int) -> None:
 UNIT = st.floats(0.0, 1.0, width=32)
 
 
-@examples(100, 1500)
+@examples(100, 600)
 def test_a_patch_lies_inside_and_holds_those_pixels(count: int) -> None:
     @holds(
         count,
@@ -154,7 +156,7 @@ def test_a_patch_lies_inside_and_holds_those_pixels(count: int) -> None:
         assert torch.equal(crop(images[:1], corners, side, torch.zeros(len(places), dtype=torch.int64))[0], patches[0])
 
 
-@examples(60, 800)
+@examples(60, 400)
 def test_whatever_a_network_says_the_patch_lies_inside(count: int) -> None:
     """NaN and infinity included."""
 
@@ -164,7 +166,7 @@ def test_whatever_a_network_says_the_patch_lies_inside(count: int) -> None:
         assert 0 <= top <= size[0] - 8 and 0 <= left <= size[1] - 8
 
 
-@examples(30, 500)
+@examples(30, 200)
 @pytest.mark.parametrize("mode", RESIZE_MODES)
 def test_resizing_is_interpolation_with_aligned_corners(mode: str, count: int) -> None:
     @holds(

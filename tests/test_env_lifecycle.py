@@ -133,8 +133,8 @@ def test_a_number_of_environments_that_is_none_is_refused(
         (np.zeros((1, 2)), r"actions of shape \(1, 2\); pass one \(row, col\) for each environment, 2 in all"),
         (np.zeros((3, 2)), r"actions of shape \(3, 2\); pass one \(row, col\) for each environment, 2 in all"),
         (np.zeros(2), r"actions of shape \(2,\); pass one \(row, col\)"),
-        ([["a", "b"], ["c", "d"]], r"are not an array of numbers; pass one \(row, col\)"),
-        (None, r"actions of shape \(\); pass one \(row, col\)|not an array of numbers"),
+        ([["a", "b"], ["c", "d"]], r"are not an array of real numbers; pass one \(row, col\)"),
+        (None, r"actions of shape \(\); pass one \(row, col\)|not an array of real numbers"),
         (np.full((2, 2), np.nan), r"is outside Box"),
     ],
 )

@@ -15,7 +15,8 @@ from agents.policies.actor_critic import GlimpsePolicy
 from agents.policies.extractor import GlimpseExtractor
 from agents.policies.gru import GlimpseGRUPolicy
 from agents.runs.config import Stage2Spec
-from agents.runs.yaml_text import ConfigError, shortened
+from agents.runs.yaml_text import ConfigError
+from classifiers.checks import shortened
 
 _LEAST: dict[str, float] = {
     **dict.fromkeys(("rollout", "batches"), 1),

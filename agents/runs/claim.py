@@ -14,7 +14,8 @@ from agents.runs.config_files import dump_config, load_run_config
 from agents.runs.folder import RunFolder
 from agents.runs.settings import setting
 from agents.runs.stages import STAGES, Stage, changed_setting
-from agents.runs.yaml_text import ConfigError, shortened
+from agents.runs.yaml_text import ConfigError
+from classifiers.checks import shortened
 from classifiers.files import make_folder, remove_abandoned, remove_empty, write_text
 from classifiers.training.distributed import is_first_process
 

@@ -15,9 +15,9 @@ import yaml
 from agents.runs.config import RunConfig
 from agents.runs.folder import RunFolder, start_folder
 from agents.runs.unused_settings import check_unused
-from agents.runs.yaml_text import ConfigError, parse_setting, parse_yaml, shortened, with_short_values
+from agents.runs.yaml_text import ConfigError, parse_setting, parse_yaml, with_short_values
 from classifiers.checkpoints import load_classifier
-from classifiers.checks import did_you_mean
+from classifiers.checks import did_you_mean, shortened
 from classifiers.data.registry import COLLECTIONS, settings_of
 from classifiers.networks.encoders import weights_preprocessing
 from classifiers.networks.spec import ADJUSTABLE

@@ -22,8 +22,8 @@ from agents.runs.folder import start_folder
 from agents.runs.loaded import black_image, load_configured
 from agents.runs.new_agent import new_agent, policy_env
 from agents.runs.settings import setting
-from agents.runs.yaml_text import ConfigError, shortened
-from classifiers.checks import first_line
+from agents.runs.yaml_text import ConfigError
+from classifiers.checks import first_line, shortened
 from classifiers.data.source import nameless_classes
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen

@@ -30,7 +30,8 @@ from agents.runs.images import RunImages, check_classes
 from agents.runs.loaded import LoadedRun
 from agents.runs.log import curve
 from agents.runs.reporter import Reporter
-from agents.runs.yaml_text import ConfigError, shortened
+from agents.runs.yaml_text import ConfigError
+from classifiers.checks import shortened
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import encoder_cost

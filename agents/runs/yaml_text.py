@@ -7,7 +7,7 @@ from typing import Any
 
 import yaml
 
-_LONGEST = 60  # characters of a value in a message
+from classifiers.checks import shortened
 
 
 class ConfigError(ValueError):
@@ -74,13 +74,6 @@ def parse_setting(text: str) -> tuple[str, Any]:
         return key, parse_yaml(value, "")
     except ConfigError as error:
         raise ConfigError(f"--set {shortened(repr(text))}: the value is not YAML; put it in quotes?") from error
-
-
-def shortened(text: str) -> str:
-    """The text on one line, with its middle left out if it is long."""
-    text = " ".join(text.split())
-    half = _LONGEST // 2
-    return text if len(text) <= _LONGEST else f"{text[: half - 2]} ... {text[-half + 3 :]}"
 
 
 def with_short_values(message: str) -> str:
