@@ -31,6 +31,8 @@ from classifiers.training.saved_state import load_state
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 from gfnet_env.tasks import SHIPPED_RUN, run_weights
 
+pytestmark = pytest.mark.slow  # a trained run is needed
+
 DAMAGE = {
     "flips": st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=3),
     "at_ends": st.lists(st.tuples(st.integers(-3000, 3000), st.integers(1, 255)), max_size=2),

@@ -36,6 +36,8 @@ from scripts.cli import main
 from scripts.episodes import save_gif, save_png
 from scripts.plots import save_figure
 
+pytestmark = pytest.mark.slow  # a trained run is needed
+
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["scripts.cli", "agents.runs.pipeline"])
 
@@ -168,7 +170,6 @@ def picture(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_full_disk_is_one_sentence_and_leaves_all_as_it_was(
     command: str, run: Path, published: Path, picture: Path
@@ -185,7 +186,6 @@ def test_a_full_disk_is_one_sentence_and_leaves_all_as_it_was(
     assert not (run.parent / "out").exists()
 
 
-@pytest.mark.slow
 def test_a_disk_that_fills_up_during_a_run_costs_nothing_that_was_done(tmp_path: Path) -> None:
     """Each attempt has more space, so that each fails at another file, until the run is whole."""
     few = [*SETS, "--set", "stage2.policy_options={extractor: {conv_channels: 2, units: 8}}"]
@@ -304,7 +304,6 @@ def _printed_to(output: Any, *arguments: str) -> subprocess.CompletedProcess[str
     )
 
 
-@pytest.mark.slow
 def test_an_output_that_is_full_is_one_sentence() -> None:
     with open("/dev/full", "w") as full:
         done = _printed_to(full, "cost", "demo", "--json")
@@ -314,7 +313,6 @@ def test_an_output_that_is_full_is_one_sentence() -> None:
     assert done.stderr == f"gfnet: {reason}; free some space or choose another place\n"
 
 
-@pytest.mark.slow
 def test_an_output_that_nobody_reads_is_no_error_in_words() -> None:
     reader, writer = os.pipe()
     os.close(reader)
