@@ -14,7 +14,7 @@ _PLACE = re.compile(r"\{\{ (\w+) \}\}")
 
 
 def fill_page(name: str, title: str, data: Any, *, asks_server: bool = False, **parts: str) -> str:
-    """A page from the template `NAME.html`, with `head.html`, `style.css` and `NAME.js` inside it.
+    """A page from the template `NAME.html`, with `head.html`, `foot.html`, `style.css` and `NAME.js` inside.
 
     Args:
         name: of the template.
@@ -37,7 +37,8 @@ def fill_page(name: str, title: str, data: Any, *, asks_server: bool = False, **
         "data": script_json(data),
         **parts,
     }
-    places["head"] = _filled("head.html", places).removesuffix("\n")
+    for shared in ("head", "foot"):
+        places[shared] = _filled(f"{shared}.html", places).removesuffix("\n")
     return _filled(f"{name}.html", places)
 
 
