@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from full_disk import file_size_limit
 from PIL import Image
 from stable_baselines3 import PPO
@@ -49,6 +50,7 @@ SETS = [part for change in FEW for part in ("--set", change)]
 
 
 def _work(results: Connection, size: int, arguments: tuple[str, ...]) -> None:
+    torch.set_num_threads(1)  # as the tests themselves: sums over several threads differ in the last bit
     errors = io.StringIO()
     with file_size_limit(size), redirect_stdout(io.StringIO()), redirect_stderr(errors):
         code = main(arguments)

@@ -20,7 +20,7 @@ import agents.algorithms.stage2
 from scripts.cli import main
 
 KILLS = 50
-LONGEST = 0.2  # seconds of processor time from a process's first checkpoint to its end
+MOST_WRITES = 6  # that a process lives to see: counted, so that slow machines get as far as fast ones
 TINY = [
     *("data.num_train=24", "data.num_val=6", "data.num_test=6", "data.scenes.height=48", "data.scenes.width=64"),
     *("data.scenes.min_sign_px=16", "data.scenes.max_sign_px=24", "classifier.patch_size=24"),
@@ -55,24 +55,24 @@ def _written(folder: Path) -> int:
     return max(times, default=0)
 
 
-def _run(folder: Path, limit: float | None = None, *, from_start: bool = True) -> int | None:
-    """Trains in a process of its own, killed after so much processor time from its start or its first checkpoint on."""
+def _run(folder: Path, writes: int | None = None, seconds: float = 0.0) -> int | None:
+    """Trains in a process of its own, killed so much processor time after so many writes; None lets it end."""
     process = CONTEXT.Process(target=_train, args=(str(folder),))
-    before = _written(folder)
+    last = _written(folder / "[!.]*")
     process.start()
     assert process.pid is not None
-    since = _seconds(process.pid) if from_start else None
-    while process.is_alive() and limit is not None:
+    since = _seconds(process.pid)
+    while process.is_alive() and writes is not None:
         try:
-            now = _seconds(process.pid)
-            if since is None and _written(folder / "[!.]*") > before:
-                since = now
+            now, written = _seconds(process.pid), _written(folder / "[!.]*")
         except FileNotFoundError:
             continue  # it has ended, or a file was renamed
-        if since is not None and now - since >= limit:
+        if writes > 0 and written > last:
+            writes, last, since = writes - 1, written, now
+        if writes == 0 and now - since >= seconds:
             process.kill()
             break
-        time.sleep(0.005)
+        time.sleep(0.002)
     process.join()
     return process.exitcode
 
@@ -115,9 +115,11 @@ def test_killed_at_50_random_moments_a_run_ends_the_same(tmp_path: Path) -> None
 
     run = tmp_path / "0"
     while True:
-        longest = 30 * LONGEST if (run / "metrics.json").is_file() else LONGEST  # the report is written at once
-        limit = dice.uniform(0.0, longest) if kills.total() < KILLS else None
-        code = _run(run, limit, from_start=dice.random() < 0.2)
+        is_last = kills.total() == KILLS
+        writes, seconds = dice.randint(0, MOST_WRITES), dice.uniform(0.0, 0.1)
+        if (run / "metrics.json").is_file():  # only the report is left, which is written at once
+            writes, seconds = 0, dice.uniform(0.0, 6.0)
+        code = _run(run, None if is_last else writes, seconds)
         if code == -signal.SIGKILL:
             kills[_stage(run)] += 1
             continue
@@ -126,7 +128,7 @@ def test_killed_at_50_random_moments_a_run_ends_the_same(tmp_path: Path) -> None
         found = {path.relative_to(run) for path in run.rglob("*") if path.is_file()}
         assert not [path for path in found ^ names if "tfevents" not in path.name]
         finished += 1
-        if limit is None:
+        if is_last:
             break
         run = tmp_path / str(finished)
 
