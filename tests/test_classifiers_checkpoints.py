@@ -22,6 +22,7 @@ from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.tensor_files import CheckpointError
+from gfnet_env.tasks import SHIPPED_RUN
 
 SPEC = ClassifierSpec(encoder="small_resnet", head="cascade", patch_size=48, num_glimpses=3)
 
@@ -132,6 +133,16 @@ def test_changed_content_is_noticed(save: Save, load: Load, entry: str, tmp_path
     path.write_bytes(whole.replace(b"small_resnet", b"smaLl_resnet", 1))  # of the header
     with pytest.raises(CheckpointError, match="does not match its hash; restore it from a copy, or delete it"):
         load(path)
+
+
+def test_files_of_the_package_have_a_hash() -> None:
+    shipped = sorted(SHIPPED_RUN.parent.rglob("*.safetensors"))
+
+    assert len(shipped) == 6
+    for path in shipped:
+        with safe_open(path, "pt") as file:
+            (facts,) = file.metadata().values()
+        assert len(json.loads(facts)["sha256"]) == 64, path
 
 
 @NETWORKS
