@@ -1,11 +1,12 @@
 """How far a run's savings hold against a full-resolution network that was trained as long as f_L, and longer.
 
-f_L starts from the full-resolution network, the run's baseline, and is then shown the training images again in stages I
-and III. Here the baseline is trained from its start for as many epochs as f_L had in all, and for multiples of that.
-Thresholds are then found anew for its accuracy on the calibration images. Can be interrupted: each network is kept in
-RUN/saturated/ and continues after its last epoch.
+f_L starts from the full-resolution network, the run's baseline, or from pretrained weights, and is shown the training
+images again in stages I and III. Here the baseline is trained from its start for as many epochs as f_L had in all, and
+for multiples of that. Thresholds are then found anew for its accuracy on the calibration images. With
+--augmented it is shown the images as stage I shows them to f_L: shifted, flipped, zoomed, rotated, in other colours.
+Can be interrupted: each network is kept in RUN/saturated/ and continues after its last epoch.
 
-python benchmarks/saturated_baseline.py RUN [--times 1 3]
+python benchmarks/saturated_baseline.py RUN [--times 1 3] [--augmented]
 """
 
 from __future__ import annotations
@@ -35,11 +36,14 @@ from classifiers.training.stages import train_full_resolution
 from scripts.console import PlainConsole, in_words
 from scripts.progress import TerminalReporter
 
+AUGMENTATION = ("shift_px", "flip", "zoom", "rotation", "color_jitter")
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="the folder of a finished run with an initialisation of its own")
     parser.add_argument("--times", type=float, nargs="+", default=[1.0, 3.0], help="multiples of f_L's epochs")
+    parser.add_argument("--augmented", action="store_true", help="with the augmentation of stage I")
     options = parser.parse_args()
     config, metrics = load_run_config(options.run), read_metrics(options.run)
     if config.initialization is None or config.stage1 is None:
@@ -53,8 +57,12 @@ def main() -> None:
         with locked(options.run), TerminalReporter(PlainConsole(stderr=True), quiet=False) as reporter:
             images = RunImages(config, reporter)
             for times in options.times:
-                rows.append(saturated(config, options.run, images, max(1, round(times * epochs)), metrics, reporter))
-            write_json(options.run / "saturated" / "results.json", {"local_epochs": epochs, "rows": rows})
+                spec = baseline_spec(config, max(1, round(times * epochs)), is_augmented=options.augmented)
+                name = f"full_resolution_{spec.epochs}" + ("_augmented" if options.augmented else "")
+                path = options.run / "saturated" / f"{name}.safetensors"
+                rows.append(saturated(config, options.run, path, images, spec, metrics, reporter))
+            results = {"local_epochs": epochs, "augmented": options.augmented, "rows": rows}
+            write_json(options.run / "saturated" / "results.json", results)
     except (OSError, ValueError) as error:
         parser.exit(1, f"{in_words(error)}\n")
     print("| epochs | full resolution | recogniser, as accurate in calibration | multiply-adds |\n|---|---|---|---|")
@@ -67,15 +75,33 @@ def main() -> None:
 def local_epochs(config: RunConfig) -> int:
     """How often f_L was shown every training image, from the baseline's training to the last stage III."""
     assert config.initialization is not None and config.stage1 is not None
-    trained = [config.initialization.full_resolution, config.stage1, *[config.stage3] * config.rounds]
+    trained = [config.stage1, *[config.stage3] * config.rounds]
+    if config.initialization.networks_from != "weights":
+        trained.append(config.initialization.full_resolution)
     return sum(spec.epochs for spec in trained if spec.lr > 0)
 
 
+def baseline_spec(config: RunConfig, epochs: int, *, is_augmented: bool) -> FitSpec:
+    """How the baseline is trained: as the run did, or as f_G if the run took it pretrained, but for so many epochs."""
+    assert config.initialization is not None and config.stage1 is not None
+    full, low = config.initialization.full_resolution, config.initialization.low_resolution
+    spec = low if not full.epochs and low.epochs else full
+    if is_augmented:
+        shown = {name: getattr(config.stage1, name) for name in AUGMENTATION}
+        spec = dataclasses.replace(spec, **shown)
+    return dataclasses.replace(spec, epochs=epochs)
+
+
 def saturated(
-    config: RunConfig, run: Path, images: RunImages, epochs: int, metrics: dict[str, Any], reporter: TerminalReporter
+    config: RunConfig,
+    run: Path,
+    path: Path,
+    images: RunImages,
+    spec: FitSpec,
+    metrics: dict[str, Any],
+    reporter: TerminalReporter,
 ) -> dict[str, Any]:
-    """The baseline after so many epochs, and the thresholds that are as accurate."""
-    path = run / "saturated" / f"full_resolution_{epochs}.safetensors"
+    """The baseline trained so, and the thresholds that are as accurate."""
     initialization, device = config.initialization, torch.device(config.device)
     assert initialization is not None
     if not path.is_file():
@@ -83,17 +109,14 @@ def saturated(
         names = images("train").class_names
         encoder = build_encoder(config.classifier.encoder, len(names), initialization.weights, names)
         network = FullResolutionNetwork(encoder, resize_mode=config.classifier.resize_mode).to(device)
-        spec: FitSpec = initialization.full_resolution
-        if not spec.epochs:  # pretrained: it is fine-tuned as f_G is
-            spec = initialization.low_resolution
         checkpoint = path.with_suffix(".training.pt")
         train_full_resolution(
             network,
             images.training(config.seed),
-            dataclasses.replace(spec, epochs=epochs),
+            spec,
             seed=config.seed,
             checkpoint=checkpoint,
-            on_progress=reporter.track(f"full-resolution network, {epochs} epochs"),
+            on_progress=reporter.track(f"full-resolution network, {spec.epochs} epochs"),
         )
         save_full_resolution(path, network, config.classifier.encoder)
         checkpoint.unlink(missing_ok=True)
@@ -106,7 +129,7 @@ def saturated(
     calibration, record = (load_run_record(config, run, name) for name in ("calibration", "learned"))
     cost = metrics["multiply_adds"]["full_resolution"]
     return {
-        "epochs": epochs,
+        "epochs": spec.epochs,
         "accuracy": accuracies[1],
         "match": adaptive_figures(calibration, record, accuracies, cost)["match"],
     }
