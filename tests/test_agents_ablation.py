@@ -117,6 +117,7 @@ def _ablate(out: Path, *names: str) -> int:
 NAMES = ("full", "two_stages", "random_policy_no_glance", "single_encoder", "centre_corner_policy")
 
 
+@pytest.mark.slow
 def test_table_over_seeds_and_shared_stages(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _ablate(tmp_path, *NAMES) == 0
 

@@ -131,6 +131,7 @@ def _benchmark(name: str, *arguments: str) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_one_process_at_a_time_and_a_killed_one_holds_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

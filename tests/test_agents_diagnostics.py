@@ -221,6 +221,7 @@ def test_a_policy_that_nobody_trained_is_not_warned_of(tmp_path: Path, capsys: p
     assert "collapsed" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_killed_training_keeps_what_was_seen_after_its_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

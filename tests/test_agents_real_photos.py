@@ -78,6 +78,7 @@ def test_config_runs_through_every_stage(
     assert {"stage1", "stage2", "stage3"} <= stages
 
 
+@pytest.mark.slow
 def test_networks_from_weights_know_nothing_of_new_classes_yet(tmp_path: Path) -> None:
     """f_L and f_G keep the pretrained layers; where the classes are others, they predict all of them alike."""
     tree = _tree(tmp_path / "tree", ("20", "35"))

@@ -82,6 +82,7 @@ def test_points_and_seconds_last_beyond_a_killed_process(tmp_path: Path, monkeyp
     assert lines["seconds:stage2"]["seconds"] == 5 + 4 and "NaN" not in path.read_text()
 
 
+@pytest.mark.slow
 def test_the_log_is_written_with_every_checkpoint(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

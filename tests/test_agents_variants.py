@@ -194,6 +194,7 @@ def test_runs_do_not_learn_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture
     assert capsys.readouterr().err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_runs_that_are_older_than_a_setting_go_on(tmp_path: Path) -> None:
     out = tmp_path / "run"
     assert _train(out) == 0

@@ -55,6 +55,7 @@ def train_both(folder: Path) -> dict[str, Tensor]:
     return {f"{name}.{key}": value for name, module in both.items() for key, value in module.state_dict().items()}
 
 
+@pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()

@@ -208,6 +208,7 @@ def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> No
         FitSpec(**arguments)
 
 
+@pytest.mark.slow
 def test_mixed_precision_and_workers_learn_the_same_task(scenes: ArrayImages) -> None:
     losses: dict[str, list[float]] = {"float32": [], "bfloat16": []}
     for precision, curve in losses.items():

@@ -63,7 +63,9 @@ def test_prefix_may_be_missing_and_other_lengths_load(tsm_file: Path, tmp_path: 
     assert one.shape == (1, 174) and torch.equal(one, other)
 
 
-@pytest.mark.parametrize(("name", "every"), [("resnet18", 1), ("resnet34", 1), ("resnet101", 2)])
+@pytest.mark.parametrize(
+    ("name", "every"), [("resnet18", 1), ("resnet34", 1), pytest.param("resnet101", 2, marks=pytest.mark.slow)]
+)
 def test_depth_classes_and_shifts_are_read_from_the_file(name: str, every: int, tmp_path: Path) -> None:
     torch.manual_seed(0)
     plain = torchvision.models.get_model(name, num_classes=11).eval()

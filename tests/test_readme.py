@@ -65,6 +65,7 @@ def test_snippets_run(snippet: str, wordnet_tree: Path, tmp_path: Path, monkeypa
         del AGENTS[name]
 
 
+@pytest.mark.slow
 def test_commands_run_in_the_readmes_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_tree: Path, imagenet_tree: Path, published: Path
 ) -> None:

@@ -131,6 +131,7 @@ def test_render_writes_pictures_and_films(finished: Path, tmp_path: Path) -> Non
         assert six.width > picture.width
 
 
+@pytest.mark.slow
 def test_a_second_round_is_a_run_started_from_the_first(finished: Path, tiny: Path, tmp_path: Path) -> None:
     both, second = tmp_path / "both", tmp_path / "second"
     for stage in ("initialization", "stage1"):
