@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 import nbformat
 import numpy as np
 import pytest
+import torch
 import yaml
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import PluginCollection
@@ -23,10 +24,13 @@ from PIL import Image
 
 from agents.algorithms.registry import AGENTS
 from agents.runs.config_files import load_config, shipped_configs
+from agents.runs.images import open_images
+from classifiers.data.synthetic_gestures.clips import GestureSpec
+from classifiers.data.synthetic_gestures.source import GestureClips
 from gfnet_env import TASKS
 from scripts.cli import build_parser
 from website.algorithms import algorithm_pages, leaderboard_row
-from website.animations import PHOTOS, RUNS, save_small
+from website.animations import PHOTOS, PICTURES, RECORDED, RUNS, run_of, save_small
 from website.commands import configs_page, subcommands
 from website.environments import environment_pages
 from website.hooks import on_files
@@ -197,18 +201,42 @@ def test_notebooks_below_docs_become_pages(tmp_path: Path) -> None:
 def test_animations_are_small() -> None:
     animations = sorted((ROOT / "docs" / "environments").glob("*.gif"))
 
-    assert {path.stem for path in animations} == {*RUNS, PHOTOS} <= set(TASKS)
+    assert {path.stem for path in animations} == {*RUNS, *RECORDED, PHOTOS} == set(TASKS)
     assert [path.name for path in animations if path.stat().st_size > 400_000] == []
 
 
-@pytest.mark.parametrize("env_id", RUNS)
-def test_runs_of_animations_are_configs_of_their_ids(env_id: str) -> None:
-    config, *changes = RUNS[env_id]
+@pytest.mark.parametrize("env_id", sorted(set(RUNS) - {PICTURES}))
+def test_runs_of_animations_are_configs_of_their_ids(env_id: str, tmp_path: Path) -> None:
+    config, *changes = run_of(env_id, tmp_path)
 
     data = load_config(config, changes).data
 
     task = TASKS[env_id](**{"num_clips" if "Gestures" in env_id else "num_scenes": 2})
     assert data.image_size == task.source.image_size and data.counts["test"] is not None
+
+
+@pytest.mark.parametrize("env_id", RECORDED)
+def test_animations_of_recorded_clips_read_drawn_gestures_from_files(
+    env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    count = 30  # each class is among them
+    monkeypatch.setattr("website.animations._CLIPS", {"train": count, "val": count})
+
+    config, *changes = run_of(env_id, tmp_path)
+
+    opened = open_images(load_config(config, changes), "test")
+    read, drawn = (data.fetch(torch.arange(count)) for data in (opened, GestureClips(GestureSpec(), "val", count)))
+    assert opened.num_frames == 8
+    first, second = (data.labels.argsort(stable=True) for data in (read, drawn))
+    assert torch.equal(read.labels[first], drawn.labels[second])
+    difference = (read.images[first].int() - drawn.images[second].int()).abs().float()
+    assert difference.mean(dim=(1, 2, 3, 4)).max() < 2  # JPEG of the best quality, or no loss
+
+
+def test_the_animation_of_photos_needs_them(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="pass --root TREE"):
+        run_of(PICTURES, tmp_path)
+    assert "data.root=TREE" in run_of(PICTURES, tmp_path, Path("TREE"))
 
 
 def test_animations_share_one_palette(tmp_path: Path) -> None:
