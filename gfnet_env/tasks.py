@@ -12,7 +12,7 @@ from classifiers.data.collection import FileCollection
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.prefetch import Prefetcher
 from classifiers.data.registry import ImageFolder, SyntheticSigns
-from classifiers.data.source import ImageSource
+from classifiers.data.source import ImageSource, are_same_classes, nameless_classes
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
 from classifiers.data.torchvision_sets import TorchvisionImages
@@ -86,7 +86,8 @@ def resolve_classifier(
 
     Args:
         classifier: the networks, or where to find them.
-        class_names: names of the K classes, for a pretrained network.
+        class_names: names of the K classes, by label: what a pretrained network's rows are chosen by, and what a file's
+            classes are compared with, unless either are plain numbers.
         weights: a pretrained network's, see `classifiers.build_encoder`; None takes the library's own.
 
     Returns:
@@ -94,7 +95,8 @@ def resolve_classifier(
 
     Raises:
         FileNotFoundError: if there is nothing at that path.
-        ValueError: if the file is no classifier, the encoder is unknown, or its weights don't fit it or the classes.
+        ValueError: if the file is no classifier or one of other classes, the encoder is unknown, or its weights don't
+            fit it or the classes.
         ConnectionError: if the library's weights can't be downloaded.
     """
     if isinstance(classifier, str) and classifier.startswith(_AVERAGE):
@@ -107,7 +109,17 @@ def resolve_classifier(
     if isinstance(classifier, GlanceFocusClassifier):
         return classifier.eval()
     path = Path(classifier)
-    return load_classifier(run_weights(path) if path.is_dir() else path)[0]
+    networks, known = load_classifier(run_weights(path) if path.is_dir() else path)
+    here = tuple(class_names)
+    is_same = are_same_classes(known, here) or here == nameless_classes(len(here))
+    if len(known) == len(here) and not is_same:
+        first = next(label for label, (one, other) in enumerate(zip(known, here, strict=True)) if one != other)
+        raise ValueError(
+            f"class {first} is {known[first]!r} to {path} and {here[first]!r} to the data set; pass a classifier that "
+            "was trained on these classes, or, if they are the same by other names, classifier="
+            "classifiers.load_classifier(FILE)[0]"
+        )
+    return networks
 
 
 def run_weights(run: Path) -> Path:

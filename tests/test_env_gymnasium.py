@@ -315,6 +315,24 @@ def test_imagenet_runs_on_a_pretrained_network(
     assert envs.unwrapped.dynamics.num_glimpses == 5  # type: ignore[attr-defined]  # ours
 
 
+def test_a_file_knows_its_classes(picture_tree: Path, tmp_path: Path) -> None:
+    names = tuple(sorted(path.name for path in (picture_tree / "train").iterdir()))
+    spec = ClassifierSpec(encoder="small_resnet", patch_size=24, num_glimpses=2, hidden_size=8)
+    networks = random_classifier(spec, len(names))
+    for name, known in {"same": names, "other": names[::-1], "numbers": ("0", "1")}.items():
+        save_classifier(tmp_path / f"{name}.safetensors", networks, known)
+
+    def make(classifier: Any) -> gymnasium.Env[Any, Any]:
+        return gymnasium.make("GFNet-ImageFolder-v0", root=picture_tree, classifier=classifier, image_size=48)
+
+    for accepted in (tmp_path / "same.safetensors", tmp_path / "numbers.safetensors", networks):
+        make(accepted).close()
+    with pytest.raises(
+        ValueError, match=f"class 0 is '{names[1]}' to .*other.safetensors and '{names[0]}' to the data"
+    ):
+        make(tmp_path / "other.safetensors")
+
+
 def test_what_is_missing_is_said(picture_tree: Path, tmp_path: Path, classifier: FrozenClassifier) -> None:
     folder = "GFNet-ImageFolder-v0"
     with pytest.raises(ValueError, match=r"pass either root='TREE' .*, or torchvision= the name of a data"):
