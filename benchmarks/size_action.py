@@ -1,6 +1,6 @@
 """An agent that chooses sizes and when to stop against thresholds, at equal budgets, on a run of several sizes.
 
-    python benchmarks/size_action.py RUN [--prices 0.02 0.1 0.3] [--env-steps 24000] [--seed 0]
+    python benchmarks/size_action.py RUN [--prices 0.02 0.1 0.3] [--env-steps 100000] [--seed 0]
 
 For each price, a new PPO agent is trained on the run's frozen networks with `size_action`, `stop_action` and
 `step_cost="multiply_adds"`. What it spends on the test images is then the budget of the run's own thresholds, which are
@@ -45,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path)
     parser.add_argument("--prices", type=float, nargs="+", default=[0.02, 0.1, 0.3])
-    parser.add_argument("--env-steps", type=int, default=24_000)
+    parser.add_argument("--env-steps", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     torch.set_num_threads(1)
