@@ -91,10 +91,11 @@ def shown(env_id: str) -> str:
         return ""
     what = f"`gfnet render` on the first {len(IMAGES)} held-out images of a short training of the policy"
     what = _OWN.get(env_id, what)
+    command = f"python -m website.animations {env_id}" + (" --root TREE" if env_id == PICTURES else "")
     return (
         f"![Episodes of {env_id}: the glance, then patch by patch, and what the classifier sees]({name})\n\n"
         f"*{what}: green boxes where the prediction is right, with the confidence in the true label. Made by "
-        f"`python -m website.animations {env_id}`.*\n"
+        f"`{command}`.*\n"
     )
 
 
