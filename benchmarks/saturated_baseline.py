@@ -53,16 +53,15 @@ def main() -> None:
     own, epochs = config.initialization.full_resolution.epochs, local_epochs(config)
     print(f"epochs of the training images: {own} in the run's baseline, {epochs} in f_L")
     rows = [{"epochs": own, "accuracy": metrics["full_resolution_accuracy"], "match": metrics["adaptive"]["match"]}]
+    kind = "_augmented" if options.augmented else ""
     try:
         with locked(options.run), TerminalReporter(PlainConsole(stderr=True), quiet=False) as reporter:
             images = RunImages(config, reporter)
             for times in options.times:
                 spec = baseline_spec(config, max(1, round(times * epochs)), is_augmented=options.augmented)
-                name = f"full_resolution_{spec.epochs}" + ("_augmented" if options.augmented else "")
-                path = options.run / "saturated" / f"{name}.safetensors"
+                path = options.run / "saturated" / f"full_resolution_{spec.epochs}{kind}.safetensors"
                 rows.append(saturated(config, options.run, path, images, spec, metrics, reporter))
-            results = {"local_epochs": epochs, "augmented": options.augmented, "rows": rows}
-            write_json(options.run / "saturated" / "results.json", results)
+            write_json(options.run / "saturated" / f"results{kind}.json", {"local_epochs": epochs, "rows": rows})
     except (OSError, ValueError) as error:
         parser.exit(1, f"{in_words(error)}\n")
     print("| epochs | full resolution | recogniser, as accurate in calibration | multiply-adds |\n|---|---|---|---|")

@@ -39,6 +39,7 @@ GESTURES = (
     *("synthetic_gestures", "start=gfnet_env/weights_gestures", "stage2.env_steps=24000"),
     *("data.num_train=1000", "data.num_val=100", "data.num_test=60", *FEW),
 )
+"""The run of the drawn gestures."""
 
 RUNS: dict[str, tuple[str, ...]] = {
     "GFNet-SyntheticSigns-v0": ("demo",),
@@ -59,7 +60,7 @@ RECORDED = {
 }
 """Ids of recorded clips and their `data.kind`. Their runs are that of the drawn gestures, on files."""
 
-_CLIPS = {"train": 400, "val": 60}
+_CLIPS = {"train": 400, "val": 60}  # gestures that are written as files, by split
 
 PHOTOS = "GFNet-ImageNet-v0"
 """The id whose animation shows a baseline on sample photos."""
@@ -89,8 +90,8 @@ def shown(env_id: str) -> str:
     name = f"{env_id}.gif"
     if not (FOLDER / name).is_file():
         return ""
-    what = f"`gfnet render` on the first {len(IMAGES)} held-out images of a short training of the policy"
-    what = _OWN.get(env_id, what)
+    short = f"`gfnet render` on the first {len(IMAGES)} held-out images of a short training of the policy"
+    what = _OWN.get(env_id, short)
     command = f"python -m website.animations {env_id}" + (" --root TREE" if env_id == PICTURES else "")
     return (
         f"![Episodes of {env_id}: the glance, then patch by patch, and what the classifier sees]({name})\n\n"

@@ -22,7 +22,9 @@ LAYOUTS: dict[str, Layout | None] = {
 
 
 def write_recordings(folder: Path, kind: str, counts: dict[str, int]) -> None:
-    """Writes the first drawn gestures of each split, without loss; files that are there are overwritten.
+    """Writes the first drawn gestures of each split, 8 frames of 96x96 pixels; files that are there are overwritten.
+
+    Frames are JPEG of the best quality, videos FFV1, which loses nothing.
 
     Args:
         folder: of the data set.
@@ -31,6 +33,7 @@ def write_recordings(folder: Path, kind: str, counts: dict[str, int]) -> None:
 
     Raises:
         KeyError: if the kind is unknown.
+        OSError: if a file can't be written.
         ValueError: if there is no FFmpeg, for videos.
     """
     layout = LAYOUTS[kind]
