@@ -2,11 +2,12 @@
 
 f_L starts from the full-resolution network, the run's baseline, or from pretrained weights, and is shown the training
 images again in stages I and III. Here the baseline is trained from its start for as many epochs as f_L had in all, and
-for multiples of that. Thresholds are then found anew for its accuracy on the calibration images. With
---augmented it is shown the images as stage I shows them to f_L: shifted, flipped, zoomed, rotated, in other colours.
+on from there to multiples of that, each with a learning rate schedule of its own (warm restarts). Thresholds are then
+found anew for its accuracy on the calibration images. With --augmented it is shown the images as stage I shows them to
+f_L: shifted, flipped, zoomed, rotated, in other colours. --precision bfloat16 is faster on processors that have it.
 Can be interrupted: each network is kept in RUN/saturated/ and continues after its last epoch.
 
-python benchmarks/saturated_baseline.py RUN [--times 1 3] [--augmented]
+python benchmarks/saturated_baseline.py RUN [--times 1 3] [--augmented] [--precision bfloat16]
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from classifiers.checkpoints import load_full_resolution, save_full_resolution
 from classifiers.files import write_json
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.training.fit_spec import FitSpec
+from classifiers.training.fit_spec import PRECISIONS, FitSpec
 from classifiers.training.stages import train_full_resolution
 from scripts.console import PlainConsole, in_words
 from scripts.progress import TerminalReporter
@@ -44,6 +45,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="the folder of a finished run with an initialisation of its own")
     parser.add_argument("--times", type=float, nargs="+", default=[1.0, 3.0], help="multiples of f_L's epochs")
     parser.add_argument("--augmented", action="store_true", help="with the augmentation of stage I")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the baseline's training; by default, the run's")
     options = parser.parse_args()
     config, metrics = load_run_config(options.run), read_metrics(options.run)
     if config.initialization is None or config.stage1 is None:
@@ -57,10 +59,14 @@ def main() -> None:
     try:
         with locked(options.run), TerminalReporter(PlainConsole(stderr=True), quiet=False) as reporter:
             images = RunImages(config, reporter)
-            for times in options.times:
-                spec = baseline_spec(config, max(1, round(times * epochs)), is_augmented=options.augmented)
-                path = options.run / "saturated" / f"full_resolution_{spec.epochs}{kind}.safetensors"
-                rows.append(saturated(config, options.run, path, images, spec, metrics, reporter))
+            spec, start = baseline_spec(config, options.precision, is_augmented=options.augmented), None
+            for length in sorted({max(1, round(times * epochs)) for times in options.times}):
+                path = options.run / "saturated" / f"full_resolution_{length}{kind}.safetensors"
+                trained = rows[-1]["epochs"] if start else 0
+                longer = dataclasses.replace(spec, epochs=length - trained)
+                train_baseline(config, path, start, images, longer, reporter)
+                rows.append({"epochs": length, **figures(config, options.run, path, images, metrics)})
+                start = path
             write_json(options.run / "saturated" / f"results{kind}.json", {"local_epochs": epochs, "rows": rows})
     except (OSError, ValueError) as error:
         parser.exit(1, f"{in_words(error)}\n")
@@ -80,46 +86,46 @@ def local_epochs(config: RunConfig) -> int:
     return sum(spec.epochs for spec in trained if spec.lr > 0)
 
 
-def baseline_spec(config: RunConfig, epochs: int, *, is_augmented: bool) -> FitSpec:
-    """How the baseline is trained: as the run did, or as f_G if the run took it pretrained, but for so many epochs."""
+def baseline_spec(config: RunConfig, precision: str | None, *, is_augmented: bool) -> FitSpec:
+    """How the baseline is trained: as the run did, or as f_G if the run took it pretrained."""
     assert config.initialization is not None and config.stage1 is not None
     full, low = config.initialization.full_resolution, config.initialization.low_resolution
     spec = low if not full.epochs and low.epochs else full
-    if is_augmented:
-        shown = {name: getattr(config.stage1, name) for name in AUGMENTATION}
-        spec = dataclasses.replace(spec, **shown)
-    return dataclasses.replace(spec, epochs=epochs)
+    shown = {name: getattr(config.stage1, name) for name in AUGMENTATION} if is_augmented else {}
+    return dataclasses.replace(spec, precision=precision or spec.precision, **shown)
 
 
-def saturated(
-    config: RunConfig,
-    run: Path,
-    path: Path,
-    images: RunImages,
-    spec: FitSpec,
-    metrics: dict[str, Any],
-    reporter: TerminalReporter,
-) -> dict[str, Any]:
-    """The baseline trained so, and the thresholds that are as accurate."""
-    initialization, device = config.initialization, torch.device(config.device)
+def train_baseline(
+    config: RunConfig, path: Path, start: Path | None, images: RunImages, spec: FitSpec, reporter: TerminalReporter
+) -> None:
+    """Trains the network of the file `start`, or one from the run's own start, and writes it, unless it is there."""
+    if path.is_file():
+        return
+    initialization, names = config.initialization, images("train").class_names
     assert initialization is not None
-    if not path.is_file():
-        torch.manual_seed(config.seed)
-        names = images("train").class_names
+    torch.manual_seed(config.seed)
+    if start is None:
         encoder = build_encoder(config.classifier.encoder, len(names), initialization.weights, names)
-        network = FullResolutionNetwork(encoder, resize_mode=config.classifier.resize_mode).to(device)
-        checkpoint = path.with_suffix(".training.pt")
-        train_full_resolution(
-            network,
-            images.training(config.seed),
-            spec,
-            seed=config.seed,
-            checkpoint=checkpoint,
-            on_progress=reporter.track(f"full-resolution network, {spec.epochs} epochs"),
-        )
-        save_full_resolution(path, network, config.classifier.encoder)
-        checkpoint.unlink(missing_ok=True)
-    network = load_full_resolution(path).to(device)
+        network = FullResolutionNetwork(encoder, resize_mode=config.classifier.resize_mode)
+    else:
+        network = load_full_resolution(start)
+    network.to(torch.device(config.device)).to(memory_format=torch.channels_last)
+    checkpoint = path.with_suffix(".training.pt")
+    train_full_resolution(
+        network,
+        images.training(config.seed),
+        spec,
+        seed=config.seed,
+        checkpoint=checkpoint,
+        on_progress=reporter.track(f"{path.stem}, {spec.epochs} epochs"),
+    )
+    save_full_resolution(path, network, config.classifier.encoder)
+    checkpoint.unlink(missing_ok=True)
+
+
+def figures(config: RunConfig, run: Path, path: Path, images: RunImages, metrics: dict[str, Any]) -> dict[str, Any]:
+    """The baseline's accuracy, and what the recogniser takes for the same."""
+    network = load_full_resolution(path).to(config.device)
     test, there = images("test"), images.calibration("test")
     accuracies = (
         full_resolution_accuracy(network, there, max_images=CALIBRATION_IMAGES),
@@ -127,11 +133,8 @@ def saturated(
     )
     calibration, record = (load_run_record(config, run, name) for name in ("calibration", "learned"))
     cost = metrics["multiply_adds"]["full_resolution"]
-    return {
-        "epochs": spec.epochs,
-        "accuracy": accuracies[1],
-        "match": adaptive_figures(calibration, record, accuracies, cost)["match"],
-    }
+    match = adaptive_figures(calibration, record, accuracies, cost)["match"]
+    return {"accuracy": accuracies[1], "match": match}
 
 
 if __name__ == "__main__":

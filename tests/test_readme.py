@@ -124,7 +124,7 @@ BENCHMARKS = {
     "data_speed.py": ("--config", "synthetic_signs", "--num-envs", "4", "--rounds", "1", "--rewards", "increment"),
     "env_speed.py": ("small_resnet", "--num-envs", "4", "--rounds", "1", "--compile", "no"),
     "latency.py": ("RUN", "--rounds", "1"),
-    "saturated_baseline.py": ("RUN", "--times", "0.5", "--augmented"),
+    "saturated_baseline.py": ("RUN", "--times", "0.5", "1", "--augmented", "--precision", "bfloat16"),
     "inference.py": ("RUN", "--budget", "12e6", "--images", "12", "--batch-sizes", "4", "--rounds", "1"),
 }
 
