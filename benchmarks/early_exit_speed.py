@@ -72,7 +72,7 @@ def _several_sizes(count: int, with_genetic: bool) -> None:
     bound = AccuracyBound(table)
     limits = [bound.at(budget) for budget in budgets]
     of_bound = time.process_time() - started
-    shares = [found.accuracy / limit for found, limit in zip(front, limits, strict=True)]
+    shares = [found.credit / limit for found, limit in zip(front, limits, strict=True)]
     print(f"\n| {count:,} images, 40 histories, 40 budgets | processor seconds | share of the bound: mean, least |")
     print("|---|---|---|")
     print(f"| coordinate ascent | {seconds:.1f} | {np.mean(shares):.3f}, {np.min(shares):.3f} |")
@@ -82,7 +82,7 @@ def _several_sizes(count: int, with_genetic: bool) -> None:
         accuracy = table.figures(genetic_thresholds(table, budgets[place])).accuracy
         print(
             f"| genetic algorithm, {budgets[place] / 1e9:.2f} G: {accuracy:.4f}; coordinate ascent: "
-            f"{front[place].accuracy:.4f} | {time.process_time() - started:.1f} | {accuracy / limits[place]:.3f} |"
+            f"{front[place].credit:.4f} | {time.process_time() - started:.1f} | {accuracy / limits[place]:.3f} |"
         )
 
 

@@ -22,7 +22,7 @@ def _record(table: HistoryTable) -> EvaluationRecord:
         prediction=np.where(table.is_right, 0, 1),
         confidence=table.scores,
         entropy=1 - table.scores,
-        label_probability=table.scores,
+        label_probability=table.is_right.astype(np.float32),
         location=np.zeros((count, nodes - 1, 2), np.float32),
         multiply_adds=table.multiply_adds,
         patch_sizes=tuple(range(8, 8 + table.num_sizes)),
@@ -30,11 +30,11 @@ def _record(table: HistoryTable) -> EvaluationRecord:
     )
 
 
-@pytest.mark.parametrize(("sizes", "searches"), [(1, 1), (3, 3)])
+@pytest.mark.parametrize(("sizes", "searches"), [(1, 2), (3, 4)])
 def test_the_figures_of_a_run_search_each_table_once(
     sizes: int, searches: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One search of the confidences serves the curve, the fixed lengths and the match, which only add to it."""
+    """One search of the confidences serves the curve and the fixed lengths; the match counts right images alone."""
     table = random_table(60, 3, sizes)
     record = _record(table)
     alone = [each["early_exits"] for each in fixed_lengths(record, record)]

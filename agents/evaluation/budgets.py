@@ -6,6 +6,7 @@ number of multiply-adds per image.
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -124,15 +125,17 @@ def history_table(record: EvaluationRecord, criterion: str = "confidence", seed:
         seed: of the criterion `"random"`.
 
     Returns:
-        The table.
+        The table. Half of an image's credit is for being right, half is the probability of its label, which says how
+            nearly it was right or wrong: thresholds that are found so are more accurate on other images
+            (docs/stopping.md).
 
     Raises:
         ValueError: if there is no such criterion, or a score is not a number.
     """
     scores = exit_scores(criterion, record.confidence, record.entropy, seed)
-    return HistoryTable(
-        scores, record.prediction == record.label[:, None], record.multiply_adds, len(record.patch_sizes)
-    )
+    is_right = record.prediction == record.label[:, None]
+    credit = (is_right + record.label_probability.astype(np.float64)) / 2
+    return HistoryTable(scores, is_right, record.multiply_adds, len(record.patch_sizes), credit)
 
 
 def apply_exit_rule(record: EvaluationRecord, rule: ExitRule, *, seed: int = 1) -> ExitFigures:
@@ -224,20 +227,19 @@ def fixed_lengths(
     return found
 
 
-def cheapest_rule(
-    calibration: EvaluationRecord, accuracy: float, search: CoordinateAscent | None = None
-) -> ExitRule | None:
+def cheapest_rule(calibration: EvaluationRecord, accuracy: float, num_kicks: int | None = None) -> ExitRule | None:
     """The cheapest confidence thresholds that reach an accuracy.
 
     Args:
         calibration: the record that they are fitted on.
         accuracy: to reach on that record, in [0, 1].
-        search: on the calibration's table of confidences; None begins a new one.
+        num_kicks: see `CoordinateAscent`.
 
     Returns:
         The rule; None if no thresholds reach it.
     """
-    solution = (search or CoordinateAscent(history_table(calibration))).cheapest(accuracy)
+    right_images_alone = dataclasses.replace(history_table(calibration), credit=None)
+    solution = CoordinateAscent(right_images_alone, num_kicks).cheapest(accuracy)
     return None if solution is None else ExitRule.of("confidence", solution.thresholds)
 
 
@@ -257,7 +259,7 @@ def adaptive_figures(
 
     Returns:
         `curves`: a `BudgetCurve` for each criterion, by name, with the geometric distribution of exits, and
-        `coordinate_ascent`, for the confidence with the most accurate thresholds. With several patch sizes there is no
+        `coordinate_ascent`, for the confidence with the thresholds that it finds. With several patch sizes there is no
         such distribution, and the criteria's curves are of the most accurate thresholds. `patch_sizes`: the K sides of
         patches, ascending, which each curve's `size_shares` are of. `fixed_lengths`: what the function of this name
         makes. `match`: the cheapest rule
@@ -270,8 +272,10 @@ def adaptive_figures(
         rules: dict[str, tuple[str, str, CoordinateAscent | None]]
         rules = {criterion: ("geometric", criterion, None) for criterion in CRITERIA}
         rules["coordinate_ascent"] = ("coordinate_ascent", "confidence", search)
+        num_kicks = None
     else:  # without kicks, which take longer than everything else here
-        searches = {name: CoordinateAscent(history_table(calibration, name), num_kicks=0) for name in CRITERIA}
+        num_kicks = 0
+        searches = {name: CoordinateAscent(history_table(calibration, name), num_kicks) for name in CRITERIA}
         search = searches["confidence"]
         rules = {name: ("coordinate_ascent", name, each) for name, each in searches.items()}
     curves = {
@@ -280,7 +284,7 @@ def adaptive_figures(
     }
     match = None
     if full_resolution is not None and full_resolution_cost is not None:
-        rule = cheapest_rule(calibration, full_resolution[0], search)
+        rule = cheapest_rule(calibration, full_resolution[0], num_kicks)
         if rule is not None:
             figures = apply_exit_rule(record, rule)
             match = {

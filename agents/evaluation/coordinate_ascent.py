@@ -1,9 +1,9 @@
-"""The most accurate thresholds for a budget (Eq. (7)), for one patch size or several, by exact coordinate ascent.
+"""Thresholds with the most credit for a budget (Eq. (7)), for one patch size or several, by exact coordinate ascent.
 
 Not in the paper, which takes a geometric distribution of exits for one size and a genetic algorithm for several. The
 search is deterministic and has two parts:
 
-1. A price of multiply-adds in right images takes the place of the budget. All thresholds of a step then have a joint
+1. A price of multiply-adds in credit takes the place of the budget. All thresholds of a step then have a joint
    optimum given those of the other steps, and the steps take turns. Each price is the slope between two solutions next
    to each other, and is solved from both, so that the solutions spread over the convex hull of what is possible.
 2. For a budget, single thresholds move to their best values until no move helps, from the solutions around the budget
@@ -35,12 +35,12 @@ class Solution(NamedTuple):
 
     Attributes:
         thresholds: (T - 1, K).
-        accuracy: in [0, 1].
+        credit: average credit of an image, in [0, 1]; the accuracy where the table counts right images alone.
         cost: average multiply-adds per image.
     """
 
     thresholds: np.ndarray
-    accuracy: float
+    credit: float
     cost: float
 
 
@@ -71,13 +71,13 @@ class CoordinateAscent:
         self._solve_prices()
 
     def within(self, budget: float) -> Solution:
-        """The most accurate thresholds for a budget.
+        """The thresholds with the most credit for a budget.
 
         Args:
             budget: average multiply-adds per image.
 
         Returns:
-            The best solution found; never less accurate than an earlier one for a smaller budget.
+            The best solution found; never with less credit than an earlier one for a smaller budget.
 
         Raises:
             ValueError: if the budget is out of range.
@@ -95,25 +95,25 @@ class CoordinateAscent:
             found.append(self._ascend(*start, ScoreIntervals.within, limit))
         return max((solution for solution in found if solution.cost <= allowed), key=_worth)
 
-    def cheapest(self, accuracy: float) -> Solution | None:
-        """The cheapest thresholds that reach an accuracy.
+    def cheapest(self, credit: float) -> Solution | None:
+        """The cheapest thresholds that reach an average credit.
 
         Args:
-            accuracy: in [0, 1].
+            credit: in [0, 1].
 
         Returns:
             The cheapest solution found; None if no thresholds reach it.
         """
         low = float(self._table.multiply_adds[0])
         for _ in range(_NUM_BISECTIONS):
-            enough = [solution for solution in self._found if solution.accuracy >= accuracy]
+            enough = [solution for solution in self._found if solution.credit >= credit]
             if not enough:
                 return None
             high = min(solution.cost for solution in enough)
             middle = (low + high) / 2
-            if self.within(middle).accuracy < accuracy:
+            if self.within(middle).credit < credit:
                 low = middle
-        return min((solution for solution in self._found if solution.accuracy >= accuracy), key=lambda each: each.cost)
+        return min((solution for solution in self._found if solution.credit >= credit), key=lambda each: each.cost)
 
     def _add_geometric(self, budget: float) -> None:
         """The paper's thresholds for the budget with each of the sizes alone."""
@@ -159,14 +159,13 @@ class CoordinateAscent:
         return self._add(thresholds)
 
     def _add(self, thresholds: np.ndarray) -> Solution:
-        figures = self._table.figures(thresholds)
-        self._found.append(Solution(thresholds, figures.accuracy, figures.cost))
+        self._found.append(Solution(thresholds, *self._table.credit_and_cost(thresholds)))
         return self._found[-1]
 
     def _intervals(self, thresholds: np.ndarray, step: int) -> ScoreIntervals:
         """What each choice at a step would give, for the images that reach it."""
         table, sizes = self._table, self._table.num_sizes
-        right, width = table.is_right.ravel(), table.is_right.shape[1]
+        credit, width = table.credits.ravel(), table.credits.shape[1]
         nodes = table.walk(self._rows, np.zeros_like(self._rows), thresholds[:step])
         is_gone = nodes < sum(sizes**length for length in range(step))
         rows, here = self._rows[~is_gone], nodes[~is_gone]
@@ -175,18 +174,18 @@ class CoordinateAscent:
         ends = np.concatenate([ends, here[None]])
         return ScoreIntervals(
             table.scores[rows, here],
-            right.take(rows * width + ends),
+            credit.take(rows * width + ends),
             table.multiply_adds.take(ends),
-            float(table.is_right[self._rows[is_gone], nodes[is_gone]].sum()),
+            float(table.credits[self._rows[is_gone], nodes[is_gone]].sum()),
             float(table.multiply_adds[nodes[is_gone]].sum()),
         )
 
 
 def _hull(solutions: list[Solution]) -> list[Solution]:
-    """The corners of the upper convex hull of cost and accuracy, up to the most accurate."""
+    """The corners of the upper convex hull of cost and credit, up to the most credit."""
     hull: list[Solution] = []
-    for point in sorted(solutions, key=lambda each: (each.cost, -each.accuracy)):
-        if hull and point.accuracy <= hull[-1].accuracy:
+    for point in sorted(solutions, key=lambda each: (each.cost, -each.credit)):
+        if hull and point.credit <= hull[-1].credit:
             continue
         while len(hull) > 1 and _slope(hull[-2], hull[-1]) <= _slope(hull[-2], point):
             hull.pop()
@@ -195,8 +194,8 @@ def _hull(solutions: list[Solution]) -> list[Solution]:
 
 
 def _slope(low: Solution, high: Solution) -> float:
-    return (high.accuracy - low.accuracy) / (high.cost - low.cost)
+    return (high.credit - low.credit) / (high.cost - low.cost)
 
 
 def _worth(solution: Solution) -> tuple[float, float]:
-    return solution.accuracy, -solution.cost
+    return solution.credit, -solution.cost

@@ -17,7 +17,7 @@ from agents.evaluation.threshold_search import BUDGET_TOLERANCE, check_budget
 def genetic_thresholds(
     table: HistoryTable, budget: float, *, population: int = 100, generations: int = 100, seed: int = 0
 ) -> np.ndarray:
-    """The most accurate thresholds within a budget that the genetic algorithm finds.
+    """The thresholds with the most credit within a budget that the genetic algorithm finds.
 
     Args:
         table: of the calibration images.
@@ -52,9 +52,9 @@ def genetic_thresholds(
 
     class Thresholds(Problem):  # type: ignore[misc]  # pymoo has no types
         def _evaluate(self, genes: np.ndarray, out: dict[str, Any], *args: Any, **kwargs: Any) -> None:
-            figures = [table.figures(thresholds_of(individual)) for individual in genes]
-            out["F"] = np.array([-figure.accuracy for figure in figures])[:, None]
-            out["G"] = np.array([figure.cost / budget - 1.0 - BUDGET_TOLERANCE for figure in figures])[:, None]
+            found = np.array([table.credit_and_cost(thresholds_of(individual)) for individual in genes])
+            out["F"] = -found[:, :1]
+            out["G"] = found[:, 1:] / budget - 1.0 - BUDGET_TOLERANCE
 
     first = np.random.default_rng(seed).random((population, steps * sizes))
     first[0] = 0.0  # everybody exits at the glance: within every budget

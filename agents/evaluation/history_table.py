@@ -2,6 +2,9 @@
 
 Each image is run once per node of the tree of `classifiers.networks.size_histories`, so that any thresholds can be
 judged without the networks. With a single patch size the nodes are the steps.
+
+Thresholds are searched for on one table and judged on another, of other images. Which of the last few hundred images
+are right is chance, and a search that counts right images alone fits that chance; so the searches count `credit`.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ import numpy as np
 from agents.evaluation.stopping import ExitFigures, next_sizes
 from classifiers.networks.size_histories import count_steps, size_histories
 
+_CREDIT_UNITS = 2.0**20  # rounded to these, sums are the same in any order: no search goes round in circles
+
 
 @dataclass(frozen=True)
 class HistoryTable:
@@ -23,6 +28,8 @@ class HistoryTable:
         is_right: (N, nodes) bool, whether the prediction is right.
         multiply_adds: (nodes,) what an image costs that exits there, all looks and decisions before counted.
         num_sizes: K patch sizes, from the smallest to the largest.
+        credit: (N, nodes) what an image counts in a search for thresholds if it exits there, in [0, 1]; None counts the
+            right images.
 
     Raises:
         ValueError: if the shapes do not fit, or a score is not a number.
@@ -32,14 +39,17 @@ class HistoryTable:
     is_right: np.ndarray
     multiply_adds: np.ndarray
     num_sizes: int = 1
+    credit: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         count_steps(len(self.multiply_adds), self.num_sizes)
         expected = (len(self.scores), len(self.multiply_adds))
-        for name in ("scores", "is_right"):
-            shape = getattr(self, name).shape
+        for name, values in (("scores", self.scores), ("is_right", self.is_right), ("credit", self.credits)):
+            shape = values.shape
             if shape != expected or not expected[0]:
                 raise ValueError(f"{name} has shape {shape}; pass one or more images and {expected[1]} nodes")
+        if self.credit is not None:
+            object.__setattr__(self, "credit", np.round(self.credit * _CREDIT_UNITS) / _CREDIT_UNITS)
         if np.isnan(self.scores).any():
             raise ValueError("scores hold NaN; the networks' predictions are not finite for some images")
 
@@ -47,6 +57,11 @@ class HistoryTable:
     def num_steps(self) -> int:
         """T, the glance included."""
         return count_steps(len(self.multiply_adds), self.num_sizes)
+
+    @property
+    def credits(self) -> np.ndarray:
+        """(N, nodes) what each image counts at each node, right images alone if there is no `credit`."""
+        return self.is_right if self.credit is None else self.credit
 
     def scores_by_step(self) -> list[np.ndarray]:
         """The scores of the nodes of each step, T arrays (N, K^(t - 1))."""
@@ -94,6 +109,19 @@ class HistoryTable:
             waiting = waiting[goes_on]
             ends[waiting] = at[goes_on] * self.num_sizes + 1 + chosen[goes_on]
         return ends
+
+    def credit_and_cost(self, thresholds: np.ndarray) -> tuple[float, float]:
+        """What a search for thresholds goes by.
+
+        Args:
+            thresholds: see `exits`.
+
+        Returns:
+            The average credit of an image, in [0, 1], and its average cost.
+        """
+        ends = self.exits(thresholds)
+        credit = self.credits[np.arange(len(ends)), ends].mean()
+        return float(credit), float(self.multiply_adds[ends].mean())
 
     def figures(self, thresholds: np.ndarray) -> ExitFigures:
         """Accuracy and cost of thresholds.

@@ -1,7 +1,7 @@
 """One step's thresholds with those of all other steps fixed: exact optima by sorted scans.
 
 Thresholds change a result only where they pass an observed score. So the images that reach a step are sorted by their
-scores, and cumulative sums of what each choice would give (exit, or go on with a patch of size k) yield the accuracy
+scores, and cumulative sums of what each choice would give (exit, or go on with a patch of size k) yield the credit
 and the cost of every value of a threshold at once.
 """
 
@@ -24,18 +24,19 @@ class ScoreIntervals:
 
     Args:
         scores: (M,) of the images that reach the step.
-        right: (K + 1, M) whether the final prediction is right if the next patch has size k, or, last, if it exits.
+        credit: (K + 1, M) what the image counts in the end if the next patch has size k, or, last, if it exits: 1 for a
+            right prediction and 0 for a wrong one, or between.
         cost: (K + 1, M) the multiply-adds that the image costs then.
-        right_before: number of images that exited before and are right.
+        credit_before: what those that exited before count together.
         cost_before: what those that exited before cost together.
     """
 
     def __init__(
         self,
         scores: np.ndarray,
-        right: np.ndarray,
+        credit: np.ndarray,
         cost: np.ndarray,
-        right_before: float = 0.0,
+        credit_before: float = 0.0,
         cost_before: float = 0.0,
     ) -> None:
         order = np.argsort(scores)  # cuts lie between different scores: the order of equal ones does not matter
@@ -44,34 +45,34 @@ class ScoreIntervals:
         self._highest = ranked[ends]  # score below each cut but the first; a cut lies between two different scores
         inner = between(self._highest[:-1], ranked[ends[:-1] + 1])
         self._thresholds = np.concatenate([[-np.inf], inner, [np.inf] * (len(ends) > 0)])
-        self._right, self._cost = (_cumulative(values[:, order], ends) for values in (right, cost))
-        self._right_before, self._cost_before = right_before, cost_before
-        self._exit = len(right) - 1
+        self._credit, self._cost = (_cumulative(values[:, order], ends) for values in (credit, cost))
+        self._credit_before, self._cost_before = credit_before, cost_before
+        self._exit = len(credit) - 1
 
     def at_price(self, price: float, thresholds: np.ndarray) -> np.ndarray:
-        """The best thresholds if every multiply-add costs a fraction of a right image: all K of them at once.
+        """The best thresholds if every multiply-add costs a fraction of an image's credit: all K of them at once.
 
         A dynamic programme over sets of sizes: the best way to divide the scores below a cut among the sizes of a set
         ends with the interval of one of them, and the others divide what is below.
 
         Args:
-            price: right images that one multiply-add is worth, 0 or more.
+            price: credit that one multiply-add is worth, 0 or more.
             thresholds: (K,) to keep unless others are better.
 
         Returns:
             (K,) thresholds; -inf for sizes that are not used.
         """
         segments = self._best_segments(price)
-        (right, cost), (right_now, cost_now) = (self._totals(at) for at in (segments, self._as_segments(thresholds)))
-        gained = (right - right_now) - price * (cost - cost_now)
+        (credit, cost), (credit_now, cost_now) = (self._totals(at) for at in (segments, self._as_segments(thresholds)))
+        gained = (credit - credit_now) - price * (cost - cost_now)
         return self._as_thresholds(segments) if gained > _LEAST_GAIN else thresholds
 
     def totals_at_price(self, price: float) -> tuple[float, float]:
-        """Right images and cost, of all images together, with the best thresholds at a price; see `at_price`."""
+        """Credit and cost, of all images together, with the best thresholds at a price; see `at_price`."""
         return self._totals(self._best_segments(price))
 
     def _best_segments(self, price: float) -> Segments:
-        value = self._right - price * self._cost
+        value = self._credit - price * self._cost
         nothing = np.full(value.shape[1], -np.inf)
         nothing[0] = 0.0
         best: dict[tuple[int, ...], np.ndarray] = {(): nothing}
@@ -94,7 +95,7 @@ class ScoreIntervals:
     def within(self, limit: float, thresholds: np.ndarray) -> np.ndarray:
         """Coordinate ascent: moves one threshold after another to its best value until none improves the result.
 
-        Better is, in this order: to cost no more than the limit; more right images, or less cost as long as the limit
+        Better is, in this order: to cost no more than the limit; more credit, or less cost as long as the limit
         is exceeded; less cost.
 
         Args:
@@ -116,18 +117,18 @@ class ScoreIntervals:
     def _scan(self, size: int, segments: Segments, limit: float) -> Segments:
         """The best interval for a size: all cuts at which it may end, those of the other sizes fixed."""
         others = [segment for segment in segments if segment[0] != size]
-        right, cost = self._totals(others)
-        gain, price = self._right[size], self._cost[size]
-        rights, costs = np.full(len(gain), right), np.full(len(price), cost)
+        credit, cost = self._totals(others)
+        gain, price = self._credit[size], self._cost[size]
+        counts, costs = np.full(len(gain), credit), np.full(len(price), cost)
         start = 0
         for owner, end in [*others, (self._exit, len(gain) - 1)]:
             here = slice(start + 1, end + 1)
-            rights[here] += (gain[here] - gain[start]) - (self._right[owner, here] - self._right[owner, start])
+            counts[here] += (gain[here] - gain[start]) - (self._credit[owner, here] - self._credit[owner, start])
             costs[here] += (price[here] - price[start]) - (self._cost[owner, here] - self._cost[owner, start])
             start = end
         fits = np.flatnonzero(costs <= limit)
         if len(fits):
-            most = fits[rights[fits] == rights[fits].max()]
+            most = fits[counts[fits] == counts[fits].max()]
             cut = int(most[np.argmin(costs[most])])
         else:
             cut = int(np.argmin(costs))
@@ -135,17 +136,17 @@ class ScoreIntervals:
         return sorted([*moved, (size, cut)] if cut else others, key=lambda segment: segment[1])
 
     def _worth(self, segments: Segments, limit: float) -> tuple[bool, float, float]:
-        right, cost = self._totals(segments)
-        return (True, right, -cost) if cost <= limit else (False, -cost, right)
+        credit, cost = self._totals(segments)
+        return (True, credit, -cost) if cost <= limit else (False, -cost, credit)
 
     def _totals(self, segments: Segments) -> tuple[float, float]:
-        """Right images and cost of all images together."""
-        right, cost, start = self._right_before, self._cost_before, 0
-        for size, end in [*segments, (self._exit, self._right.shape[1] - 1)]:
-            right += self._right[size, end] - self._right[size, start]
+        """Credit and cost of all images together."""
+        credit, cost, start = self._credit_before, self._cost_before, 0
+        for size, end in [*segments, (self._exit, self._credit.shape[1] - 1)]:
+            credit += self._credit[size, end] - self._credit[size, start]
             cost += self._cost[size, end] - self._cost[size, start]
             start = end
-        return right, cost
+        return credit, cost
 
     def _as_segments(self, thresholds: np.ndarray) -> Segments:
         cuts = np.searchsorted(self._highest, thresholds, side="right")
