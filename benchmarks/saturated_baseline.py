@@ -5,7 +5,8 @@ images again in stages I and III. Here the baseline is trained from its start fo
 on from there to multiples of that, each with a learning rate schedule of its own (warm restarts). Thresholds are then
 found anew for its accuracy on the calibration images. With --augmented it is shown the images as stage I shows them to
 f_L: shifted, flipped, zoomed, rotated, in other colours. --precision bfloat16 is faster on processors that have it.
-Can be interrupted: each network is kept in RUN/saturated/ and continues after its last epoch.
+Can be interrupted: each network is kept in RUN/saturated/ and continues after its last epoch. One that is finished is
+taken as it is, whatever its precision; its name says which lengths it went through, such as 20-60 epochs.
 
 python benchmarks/saturated_baseline.py RUN [--times 1 3] [--augmented] [--precision bfloat16]
 """
@@ -59,13 +60,15 @@ def main() -> None:
     try:
         with locked(options.run), TerminalReporter(PlainConsole(stderr=True), quiet=False) as reporter:
             images = RunImages(config, reporter)
-            spec, start = baseline_spec(config, options.precision, is_augmented=options.augmented), None
+            spec = baseline_spec(config, options.precision, is_augmented=options.augmented)
+            lengths, start = list[int](), None
             for length in sorted({max(1, round(times * epochs)) for times in options.times}):
-                path = options.run / "saturated" / f"full_resolution_{length}{kind}.safetensors"
-                trained = rows[-1]["epochs"] if start else 0
-                longer = dataclasses.replace(spec, epochs=length - trained)
-                train_baseline(config, path, start, images, longer, reporter)
-                rows.append({"epochs": length, **figures(config, options.run, path, images, metrics)})
+                further = dataclasses.replace(spec, epochs=length - sum(lengths[-1:]))
+                lengths.append(length)
+                name = f"full_resolution_{'-'.join(map(str, lengths))}{kind}.safetensors"
+                path = options.run / "saturated" / name
+                train_baseline(config, path, start, images, further, reporter)
+                rows.append({"epochs": length, **baseline_figures(config, options.run, path, images, metrics)})
                 start = path
             write_json(options.run / "saturated" / f"results{kind}.json", {"local_epochs": epochs, "rows": rows})
     except (OSError, ValueError) as error:
@@ -123,7 +126,9 @@ def train_baseline(
     checkpoint.unlink(missing_ok=True)
 
 
-def figures(config: RunConfig, run: Path, path: Path, images: RunImages, metrics: dict[str, Any]) -> dict[str, Any]:
+def baseline_figures(
+    config: RunConfig, run: Path, path: Path, images: RunImages, metrics: dict[str, Any]
+) -> dict[str, Any]:
     """The baseline's accuracy, and what the recogniser takes for the same."""
     network = load_full_resolution(path).to(config.device)
     test, there = images("test"), images.calibration("test")

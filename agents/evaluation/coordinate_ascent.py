@@ -71,7 +71,7 @@ class CoordinateAscent:
         self._solve_prices()
 
     def within(self, budget: float) -> Solution:
-        """The thresholds with the most credit for a budget.
+        """The thresholds with the most credit for a budget (`HistoryTable.credit`).
 
         Args:
             budget: average multiply-adds per image.

@@ -4,7 +4,8 @@ Each image is run once per node of the tree of `classifiers.networks.size_histor
 judged without the networks. With a single patch size the nodes are the steps.
 
 Thresholds are searched for on one table and judged on another, of other images. Which of the last few hundred images
-are right is chance, and a search that counts right images alone fits that chance; so the searches count `credit`.
+are right is chance, and a search that counts right images alone fits that chance; so the searches go by `credit`, which
+`agents.evaluation.budgets.history_table` chooses.
 """
 
 from __future__ import annotations
