@@ -20,7 +20,7 @@ from agents.runs.config_files import shipped_configs
 from agents.runs.results import POLICIES
 from agents.studies.ablation import ABLATIONS, FULL
 from classifiers.data.collection import UNREADABLE
-from classifiers.freed_memory import keep_freed_memory
+from classifiers.devices import tune_malloc
 from scripts.commands import COMMANDS
 from scripts.console import PlainConsole, in_words
 
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code: 0 for success, 1 after an error that was printed, 2 for a wrong command line, 130 if interrupted.
     """
     options = build_parser().parse_args(_one_setting_each(sys.argv[1:] if arguments is None else arguments))
-    keep_freed_memory()
+    tune_malloc()
     errors = PlainConsole(stderr=True)
     warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own error says it
     try:

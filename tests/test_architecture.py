@@ -19,7 +19,7 @@ PACKAGES = ("classifiers", "gfnet_env", "agents", "scripts", "website")
 
 LAYERS: dict[str, tuple[set[str], ...]] = {
     "classifiers": (
-        {"files", "devices", "checks", "freed_memory"},
+        {"files", "devices", "checks"},
         {"tensor_files"},
         {"networks", "data"},
         {"inference", "training"},
