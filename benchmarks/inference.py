@@ -218,7 +218,7 @@ def papers_sides(case: Case, count: int, device: torch.device) -> Sides:
     some = images[:256].cpu()  # for the thresholds
     nothing = torch.zeros(len(some), 5, dtype=torch.int64)
     source = ArrayImages(some, nothing[:, 0], nothing[:, 1:], nameless_classes(NUM_CLASSES))
-    twin, policy = frozen(classifier, compile=True, small_maps=device.type == "cpu"), DeterministicPolicy(agent)
+    twin, policy = frozen(classifier, compile=True), DeterministicPolicy(agent)
     calibration = evaluate(twin, source, policy, batch_size=32)
     ours = Recognizer(twin, policy, calibration=calibration)
     ours.use(budget=case.budget)

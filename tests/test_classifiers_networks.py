@@ -8,7 +8,6 @@ from conftest import random_classifier
 from torch import nn
 
 from classifiers.inference.frozen import FrozenClassifier, frozen
-from classifiers.inference.small_maps import BatchedConv2d
 from classifiers.networks.costs import encoder_cost, glimpse_costs
 from classifiers.networks.encoders import ENCODERS, build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
@@ -158,30 +157,15 @@ def test_frozen_twin_can_not_be_trained(classifier: FrozenClassifier) -> None:
     assert frozen(classifier) is classifier
 
 
-def test_passes_are_added_to_a_frozen_twin() -> None:
-    original = random_classifier(ClassifierSpec(encoder="resnet18", patch_size=48, num_glimpses=3, hidden_size=8))
-    plain = frozen(original)
-    images = torch.randint(0, 256, (3, 3, 64, 80), dtype=torch.uint8)
-
-    twin = frozen(plain, small_maps=True)
-
-    assert twin is not plain and frozen(twin) is twin and frozen(twin, small_maps=True) is twin
-    assert any(isinstance(module, BatchedConv2d) for module in twin.modules())
-    assert not any(isinstance(module, BatchedConv2d) for module in plain.modules())
-    assert torch.allclose(twin.glance(images).logits, plain.glance(images).logits, atol=1e-4)
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("small_maps", [False, True])
-def test_compiled_twin_agrees(small_maps: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_twin_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))  # independent of what the user's own cache holds
     spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
     original = random_classifier(spec)
     images = torch.randint(0, 256, (131, 3, 64, 80), dtype=torch.uint8)
 
-    twin = frozen(frozen(original, small_maps=small_maps), compile=True)
+    twin = frozen(frozen(original), compile=True)
 
-    assert twin.has_small_maps is small_maps
     for count in (1, 4, 32, 67, 131):  # alone, padded, one micro-batch, several, several of two sizes
         expected = frozen(original).glance(images[:count])
         for ours, theirs in zip(twin.glance(images[:count]), expected, strict=True):

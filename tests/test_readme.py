@@ -119,7 +119,6 @@ BENCHMARKS = {
     "pictures_tree.py": ("TREE", "--train", "20", "--val", "20"),
     "scene_drawing.py": (),
     "frozen_speed.py": ("--rounds", "1"),
-    "small_maps.py": ("small_resnet", "--rounds", "1"),
     "early_exit_speed.py": (),
     "data_speed.py": ("--config", "synthetic_signs", "--num-envs", "4", "--rounds", "1", "--rewards", "increment"),
     "env_speed.py": ("small_resnet", "--num-envs", "4", "--rounds", "1", "--compile", "no"),

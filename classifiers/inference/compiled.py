@@ -36,11 +36,11 @@ class CompiledEncoder(Encoder):
         self._compiled = torch.compile(self._encode, dynamic=False)
 
     def forward(self, images: Tensor) -> Encoding:
-        """See `Encoder.forward`."""
+        """As `Encoder.forward`, in micro-batches."""
         return self._in_micro_batches(images, are_pixels=False)
 
     def encode_pixels(self, pixels: Tensor) -> Encoding:
-        """See `Encoder.encode_pixels`; normalisation is fused into the compiled graph."""
+        """As `Encoder.encode_pixels`; normalisation is fused into the compiled graph."""
         return self._in_micro_batches(pixels, are_pixels=True)
 
     def _encode(self, images: Tensor, are_pixels: bool) -> Encoding:
