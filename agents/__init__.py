@@ -8,9 +8,11 @@ from agents.evaluation.budgets import fit_exit_rule
 from agents.evaluation.diagnostics import Diagnostics, diagnose
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import evaluate
+from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.baselines import CentreCornerPolicy, OraclePolicy, RandomPolicy
 from agents.policies.deterministic import DeterministicPolicy
-from agents.policies.protocol import LookPolicy
+from agents.policies.extractor import GlimpseExtractor
+from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config import RunConfig
@@ -26,8 +28,10 @@ __all__ = [
     "DeterministicPolicy",
     "Diagnostics",
     "EvaluationRecord",
+    "GlimpseActorCriticPolicy",
+    "GlimpseExtractor",
     "LoadedRun",
-    "LookPolicy",
+    "LocationPolicy",
     "OraclePolicy",
     "Pipeline",
     "RandomPolicy",

@@ -32,7 +32,7 @@ from ray.rllib.core.rl_module.apis import ValueFunctionAPI
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from agents.policies.extractor import GlimpseExtractor
+from agents import GlimpseExtractor
 
 ENV_ID = "gfnet_env:GFNet-SyntheticSigns-v0"
 FOCUS_STEPS = 3

@@ -25,7 +25,7 @@ from torchrl.modules import ProbabilisticActor, TanhNormal, ValueOperator
 from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
-from agents.policies.extractor import GlimpseExtractor
+from agents import GlimpseExtractor
 
 FOCUS_STEPS = 3
 NUM_ENVS = 256

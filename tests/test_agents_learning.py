@@ -21,7 +21,7 @@ from agents.algorithms.sb3_vec_env import SB3VecEnv
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.metrics import pointing_game
 from agents.evaluation.rollout import evaluate
-from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.gru import GlimpseGRUPolicy
 from agents.policies.weights import load_policy, save_policy
@@ -101,7 +101,7 @@ def test_cut_off_training_ends_with_the_same_policy(
 def test_first_policy_looks_at_the_centre(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     agent = make_agent("ppo", _env(classifier, scenes), seed=0)
     policy = agent.policy
-    assert isinstance(policy, GlimpsePolicy)
+    assert isinstance(policy, GlimpseActorCriticPolicy)
 
     observation = agent.get_env().reset()  # type: ignore[union-attr]  # it has one
     observation = {key: value[0] for key, value in observation.items()}  # type: ignore[union-attr]  # Dict observations
@@ -114,7 +114,7 @@ def test_first_policy_looks_at_the_centre(classifier: FrozenClassifier, scenes: 
 
 def test_standard_deviation_can_be_lowered(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     agent = make_agent("ppo", _env(classifier, scenes), seed=0, n_steps=3, batch_size=24, policy_kwargs=SMALL_UNITS)
-    assert isinstance(agent.policy, GlimpsePolicy)
+    assert isinstance(agent.policy, GlimpseActorCriticPolicy)
 
     train_agent(agent, 24 * 4, seed=0, action_std_schedule=(0.2, 0.05))
 
@@ -124,7 +124,7 @@ def test_standard_deviation_can_be_lowered(classifier: FrozenClassifier, scenes:
 
 def test_squashed_mean_never_leaves_the_space(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     agent = make_agent("ppo", _env(classifier, scenes), seed=0)
-    assert isinstance(agent.policy, GlimpsePolicy)
+    assert isinstance(agent.policy, GlimpseActorCriticPolicy)
     shapes = {key: space.shape or () for key, space in agent.policy.observation_space.items()}  # type: ignore[attr-defined]  # a Dict space
     observation = {key: 1e4 * torch.randn(5, *shape) for key, shape in shapes.items()}
 

@@ -14,7 +14,7 @@ from conftest import with_rules
 from agents.algorithms.make_agent import make_agent
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.rollout import evaluate
-from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.baselines import OraclePolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
@@ -71,7 +71,7 @@ def test_agents_learn_and_are_kept(
     load_policy(tmp_path / "policy.safetensors", other)
 
     found = [DeterministicPolicy(each) for each in (agent, other)]
-    assert "last_size" in found[0].observes or "observe" in rules
+    assert "last_size" in found[0].observation_keys or "observe" in rules
     env.reset(seed=1)
     places = [policy(env.dynamics.view(), None)[0] for policy in found]
     assert torch.equal(*places) and places[0].shape == (4, 2)
@@ -83,7 +83,7 @@ def test_an_agent_and_its_policy_see_the_same_size(
 ) -> None:
     env = _env(classifier, scenes, num_envs=24)
     agent = make_agent(name, env, seed=0, policy_kwargs=SMALL_UNITS)
-    assert isinstance(agent.policy, GlimpsePolicy)
+    assert isinstance(agent.policy, GlimpseActorCriticPolicy)
     torch.nn.init.normal_(agent.policy.action_net[0].weight, std=2.0)  # type: ignore[index]  # linear, then tanh
     observation, _ = env.reset(options={"index": np.arange(24), "patch_sizes": 32})
     networks = env.dynamics.classifier

@@ -17,7 +17,7 @@ from conftest import SMALL_SCENES, random_classifier, with_rules
 from agents.algorithms.make_agent import make_agent
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.rollout import evaluate
-from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.baselines import OraclePolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
@@ -79,7 +79,7 @@ def test_locations_are_the_actions_first_two_components(
     env = _env(classifier, scenes, num_envs=24, **rules)
     networks = env.dynamics.classifier
     agent = make_agent(name, env, seed=0, policy_kwargs=SMALL_UNITS)
-    assert isinstance(agent.policy, GlimpsePolicy)
+    assert isinstance(agent.policy, GlimpseActorCriticPolicy)
     torch.nn.init.normal_(agent.policy.action_net[0].weight, std=0.5)  # type: ignore[index]  # linear, then tanh
     observation, _ = env.reset(options={"index": np.arange(24)})
     view = View.first(networks.glance(scenes.images), scenes.images, 4)
@@ -125,7 +125,7 @@ def test_agents_learn_when_to_stop(name: str, colour_classifier: MakeClassifier)
 def test_new_policies_look_rather_than_stop(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     env = _env(classifier, scenes, num_envs=24, stop_action=True)
     agent = make_agent("ppo", env, seed=0, policy_kwargs=SMALL_UNITS)
-    assert isinstance(agent.policy, GlimpsePolicy)
+    assert isinstance(agent.policy, GlimpseActorCriticPolicy)
     observation, _ = env.reset(seed=0)
 
     stops = np.concatenate([agent.predict(observation)[0][:, 2] > 0 for _ in range(40)])

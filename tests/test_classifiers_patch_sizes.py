@@ -148,7 +148,7 @@ def test_resizing_before_pi_is_the_papers_resizing_after_its_convolution() -> No
     space = observation_space((96, 6, 6), 8, 3, 3, ("features", "last_size", "next_size"))
     assert isinstance(space, spaces.Dict)
     pi = GlimpseExtractor(space, **PROPOSAL_NETWORKS["conv1x1_32"])
-    convolution = pi.narrow[0]  # type: ignore[index]  # convolution, then ReLU
+    convolution = pi.reduce[0]  # type: ignore[index]  # convolution, then ReLU
     small = torch.randn(4, 96, 3, 3)
 
     first, after = (

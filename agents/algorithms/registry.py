@@ -22,7 +22,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from agents.algorithms.ars import GlimpseARSPolicy, VectorARS
 from agents.algorithms.ppo_gru import PPOGRU
-from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.gru import GlimpseGRUPolicy
 from agents.policies.off_policy import (
     GlimpseCrossQPolicy,
@@ -97,12 +97,12 @@ def _replay(algorithm: Any, policy: Any, form: str = "plain", /, **defaults: Any
 
 
 AGENTS: dict[str, AgentRecipe] = {
-    "ppo": AgentRecipe(PPO, GlimpsePolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
+    "ppo": AgentRecipe(PPO, GlimpseActorCriticPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
     "ppo_gru": AgentRecipe(PPOGRU, GlimpseGRUPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
     "recurrent_ppo": AgentRecipe(RecurrentPPO, GlimpseLSTMPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
     "a2c": AgentRecipe(
         A2C,
-        GlimpsePolicy,
+        GlimpseActorCriticPolicy,
         {**_RETURNS, "learning_rate": 3e-3, "vf_coef": 0.5, "ent_coef": 0.0, "normalize_advantage": True},
         _GAUSSIAN,
         rollout=192,
@@ -110,7 +110,7 @@ AGENTS: dict[str, AgentRecipe] = {
     ),
     "trpo": AgentRecipe(
         TRPO,
-        GlimpsePolicy,
+        GlimpseActorCriticPolicy,
         # The curvature is estimated from only hundreds of steps: with little damping, noise dominates the update.
         {
             **_RETURNS,

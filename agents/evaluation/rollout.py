@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.evaluation.record import EvaluationRecord
-from agents.policies.protocol import LookPolicy
+from agents.policies.protocol import LocationPolicy
 from classifiers.data.source import Batch, ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import glimpse_costs
@@ -24,7 +24,7 @@ from classifiers.networks.size_histories import size_histories
 def evaluate(
     classifier: FrozenClassifier,
     source: ImageSource,
-    policy: LookPolicy,
+    policy: LocationPolicy,
     *,
     num_steps: int | None = None,
     max_images: int | None = None,
@@ -90,7 +90,7 @@ def cumulative_multiply_adds(
 
 @torch.inference_mode()
 def final_accuracy(
-    classifier: FrozenClassifier, source: ImageSource, policy: LookPolicy, *, max_images: int, batch_size: int = 250
+    classifier: FrozenClassifier, source: ImageSource, policy: LocationPolicy, *, max_images: int, batch_size: int = 250
 ) -> float:
     """Accuracy of a policy after all T steps, at patches of random sizes where there are several.
 
@@ -116,7 +116,7 @@ def final_accuracy(
 def _rollout(
     classifier: FrozenClassifier,
     batch: Batch,
-    policy: LookPolicy,
+    policy: LocationPolicy,
     num_steps: int | None,
     generator: torch.Generator,
 ) -> dict[str, np.ndarray]:

@@ -11,50 +11,67 @@ from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
 from agents.policies.extractor import GlimpseExtractor, Observation, extractor_arguments
-from agents.policies.initial_looks import start_at_initial_looks
 
-_SLOPE_ENDS, _PULL = 1.5, 0.1  # |pre-activation| from which on tanh is flat (0.905), and the penalty's coefficient
+_SLOPE_ENDS = 1.5  # |pre-activation| from which on tanh is flat (0.905)
+_SATURATION_PENALTY = 0.1
+_R2_STEPS = (0.7548776662466927, 0.5698402909980532)  # 1 / g and 1 / g^2, where g^3 = g + 1
+_R2_REACH = 0.6  # largest |action| of an untrained policy: tanh still has a slope there
 _FIRST_STOP_MEAN, _DECISION_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
 _UNNAMED = ("row", "col", "stop")  # of action spaces that a wrapper has replaced
 
 
-class _Pull(torch.autograd.Function):
-    """The identity, whose gradient has that of a penalty added: half the squared excess, averaged over the batch."""
+class PenalizedTanh(nn.Module):
+    """tanh with a penalty on saturated inputs: half their squared excess over 1.5, averaged over the batch.
 
-    @staticmethod
-    def forward(ctx: Any, preactivation: Tensor, pull: float) -> Tensor:
-        """(B, A), unchanged."""
-        ctx.save_for_backward(preactivation)
-        ctx.pull = pull
-        return preactivation.view_as(preactivation)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        """(B, A), with the penalty's part."""
-        z: Tensor = ctx.saved_tensors[0].detach()
-        excess = z - z.clamp(-_SLOPE_ENDS, _SLOPE_ENDS)
-        return gradient + (ctx.pull / len(z)) * excess, None
-
-
-class PulledTanh(nn.Module):
-    """tanh that pulls its input back to where it has a slope while it is trained.
-
-    A mean in the flat part of tanh has next to no gradient, so that a policy whose mean gets there, in a corner of the
-    image, stays there. Works with any algorithm, as no loss has to know of it. Not in the paper.
+    A mean in the flat part of tanh has next to no gradient, so a policy whose mean gets there, in a corner of the
+    image, stays there. The penalty is added to the gradient in training, so any algorithm can use it. Not in the paper.
 
     Args:
-        pull: coefficient of the penalty, 0 or more.
+        saturation_penalty: coefficient of the penalty, 0 or more.
     """
 
-    def __init__(self, pull: float = _PULL) -> None:
+    def __init__(self, saturation_penalty: float = _SATURATION_PENALTY) -> None:
         super().__init__()
-        self.pull = pull
+        self.saturation_penalty = saturation_penalty
 
     def forward(self, preactivation: Tensor) -> Tensor:
         """(B, A) -> (B, A) in [-1, 1]."""
-        if self.training and torch.is_grad_enabled():
-            preactivation = _Pull.apply(preactivation, self.pull)
+        if self.training and preactivation.requires_grad:
+            z = preactivation.detach()
+            penalty_gradient = (self.saturation_penalty / len(z)) * (z - z.clamp(-_SLOPE_ENDS, _SLOPE_ENDS))
+            preactivation = preactivation.view_as(preactivation)
+            preactivation.register_hook(lambda gradient: gradient + penalty_gradient)
         return torch.tanh(preactivation)
+
+
+def initial_actions(count: int) -> Tensor:
+    """Where an untrained policy looks: the centre, then places spread over the image.
+
+    The first points of the additive recurrence R2 (Roberts, 2018): each falls where the earlier ones left room.
+
+    Args:
+        count: how many, T - 1.
+
+    Returns:
+        (count, 2) actions (row, col) in [-0.6, 0.6].
+    """
+    points = (0.5 + torch.arange(count)[:, None] * torch.tensor(_R2_STEPS)) % 1.0
+    return (2.0 * points - 1.0) * _R2_REACH
+
+
+def start_at_initial_actions(last: nn.Linear, num_steps: int) -> None:
+    """Sets the last layer of an actor so that its mean, squashed by tanh, is `initial_actions` at each step.
+
+    Args:
+        last: its first two outputs are the location. Its last `num_steps` inputs are the one-hot of the number of
+            glimpses, whose weights are thus a bias for every step; with `num_steps` 0, every glimpse is at the centre.
+        num_steps: T, or 0 if the one-hot is not among the inputs.
+    """
+    with torch.no_grad():
+        last.bias[:2] = 0.0
+        if num_steps:
+            last.weight[:2, -num_steps:] = 0.0
+            last.weight[:2, -num_steps:-1] = torch.atanh(initial_actions(num_steps - 1)).T  # none after T glimpses
 
 
 class SquashedMeanGaussian(ActorCriticPolicy):
@@ -66,7 +83,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
 
     Args:
         std: standard deviation of the location in the paper's [0, 1] units; A.2 takes 0.1.
-        pull: how strongly `PulledTanh` pulls the mean back in training; 0 for not at all, as in the paper.
+        saturation_penalty: of `PenalizedTanh`; 0 for none, as in the paper.
         extractor: arguments of `GlimpseExtractor`, or a key of `PROPOSAL_NETWORKS`.
         *args: of the base class.
         **kwargs: of the base class.
@@ -81,7 +98,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         self,
         *args: Any,
         std: float = 0.1,
-        pull: float = _PULL,
+        saturation_penalty: float = _SATURATION_PENALTY,
         extractor: dict[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -93,7 +110,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         if kwargs.get("optimizer_class", torch.optim.Adam) is torch.optim.Adam:
             # SB3's epsilon; fused, because A.1's pi has 46 million weights
             ours["optimizer_kwargs"] = {"eps": 1e-5, "fused": True, **(kwargs.get("optimizer_kwargs") or {})}
-        self._pull = pull  # before `_build`
+        self._saturation_penalty = saturation_penalty  # before `_build`
         super().__init__(*args, **{**kwargs, **ours})
         self.set_std(std)
 
@@ -102,12 +119,12 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         assert isinstance(self.action_net, nn.Linear)
         nn.init.zeros_(self.action_net.bias)
         num_steps = getattr(self.features_extractor, "num_steps", 0) if self._keeps_step_bias else 0
-        start_at_initial_looks(self.action_net, num_steps)
+        start_at_initial_actions(self.action_net, num_steps)
         names = getattr(self.action_space, "names", _UNNAMED)
         for bias, name in zip(self.action_net.bias, names, strict=False):
             if name == "stop":
                 nn.init.constant_(bias, math.atanh(_FIRST_STOP_MEAN))
-        self.action_net = nn.Sequential(self.action_net, PulledTanh(self._pull))
+        self.action_net = nn.Sequential(self.action_net, PenalizedTanh(self._saturation_penalty))
         log_std = self.log_std.detach().clone()
         del self.log_std
         self.register_buffer("log_std", log_std)  # not a parameter: TRPO differentiates all parameters
@@ -118,12 +135,11 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         self.log_std[2:] = math.log(_DECISION_STD)
 
 
-class GlimpsePolicy(SquashedMeanGaussian, MultiInputActorCriticPolicy):
-    """`SquashedMeanGaussian` without memory: it decides from the present observation alone.
+class GlimpseActorCriticPolicy(SquashedMeanGaussian, MultiInputActorCriticPolicy):
+    """The patch proposal network without memory: it decides from the present observation alone.
 
-    Args:
-        *args: see `SquashedMeanGaussian`.
-        **kwargs: likewise.
+    A Gaussian with squashed mean and fixed standard deviation, see `SquashedMeanGaussian` for the arguments `std`,
+    `saturation_penalty` and `extractor`.
     """
 
     def _build(self, lr_schedule: Schedule) -> None:

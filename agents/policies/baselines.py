@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from agents.policies.protocol import LookPolicy
+from agents.policies.protocol import LocationPolicy
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.glimpse import View
 from classifiers.networks.readout import read_out
@@ -23,7 +23,7 @@ _Encodings = dict[int, tuple[Tensor, Tensor]]  # by size: pooled (B, G, F) and l
 class BaselinePolicy:
     """A policy that observes nothing and costs nothing."""
 
-    observes: tuple[str, ...] = ()
+    observation_keys: tuple[str, ...] = ()
     multiply_adds: int = 0
 
 
@@ -38,7 +38,7 @@ class RandomPolicy(BaselinePolicy):
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
-        """See `LookPolicy.__call__`."""
+        """See `LocationPolicy.__call__`."""
         return torch.rand(len(view.step), 2, generator=self._generator).to(view.step.device), state
 
 
@@ -49,7 +49,7 @@ class CentreCornerPolicy(BaselinePolicy):
     """
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
-        """See `LookPolicy.__call__`."""
+        """See `LocationPolicy.__call__`."""
         places = CENTRE_CORNERS.to(view.step.device)
         visited = view.step - 1
         if view.first_location is not None:
@@ -68,7 +68,7 @@ class FixedPlacesPolicy(BaselinePolicy):
         self.places = places
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
-        """See `LookPolicy.__call__`."""
+        """See `LocationPolicy.__call__`."""
         return self.places.to(view.step.device)[(view.step - 1) % len(self.places)], state
 
 
@@ -88,7 +88,7 @@ class OraclePolicy(BaselinePolicy):
         self._places = grid_locations(grid)
 
     def __call__(self, view: View, state: _Encodings | None) -> tuple[Tensor, _Encodings]:
-        """See `LookPolicy.__call__`.
+        """See `LocationPolicy.__call__`.
 
         Raises:
             ValueError: if images or labels are unknown.
@@ -106,7 +106,7 @@ class OraclePolicy(BaselinePolicy):
         return self._places[chances.argmax(dim=1).cpu()].to(chances.device), state
 
 
-FIXED_POLICIES: dict[str, Callable[[int], LookPolicy]] = {
+FIXED_POLICIES: dict[str, Callable[[int], LocationPolicy]] = {
     "random": RandomPolicy,
     "centre_corner": lambda seed: CentreCornerPolicy(),
 }

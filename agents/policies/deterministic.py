@@ -15,7 +15,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 from torch import Tensor
 
-from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.off_policy import FlatGlimpseExtractor
 from classifiers.networks.costs import count_multiply_adds
 from classifiers.networks.glimpse import View
@@ -24,7 +24,7 @@ from gfnet_env.observation import SIZE_KEYS, observe
 
 
 class DeterministicPolicy:
-    """An SB3 agent as a `LookPolicy`: the mean action, never a sample.
+    """An SB3 agent as a `LocationPolicy`: the mean action, never a sample.
 
     It decides where to look, not whether, nor at which size: what an agent decides beyond the place
     (`EpisodeSpec.stop_action`, `size_action`) is ignored, and every image gets all its looks, including those that the
@@ -33,20 +33,20 @@ class DeterministicPolicy:
     Args:
         agent: an SB3 algorithm on one of our environments, or its policy. Its observations may be flattened or
             normalised by a `VecNormalize`, and its actions may be on a grid.
-        observes: names of the parts of a flattened observation, in order; None asks the agent.
+        observation_keys: names of the parts of a flattened observation, in order; None asks the agent.
 
     Raises:
         ValueError: if the observations are flat and the agent does not know their parts; in a call, if patches have
             another number of sizes than in the policy's training, or an observation another shape.
     """
 
-    def __init__(self, agent: BaseAlgorithm | BasePolicy, observes: tuple[str, ...] | None = None) -> None:
+    def __init__(self, agent: BaseAlgorithm | BasePolicy, observation_keys: tuple[str, ...] | None = None) -> None:
         network = agent.policy if isinstance(agent, BaseAlgorithm) else agent
         assert isinstance(network, BasePolicy)
         self.network = network
-        self.observes = _observed_keys(agent, network) if observes is None else observes
+        self.observation_keys = _observed_keys(agent, network) if observation_keys is None else observation_keys
         self._normalizer = agent.get_vec_normalize_env() if isinstance(agent, BaseAlgorithm) else None
-        self._num_sizes = _trained_sizes(agent, network, self.observes)
+        self._num_sizes = _trained_sizes(agent, network, self.observation_keys)
 
     @cached_property
     def multiply_adds(self) -> int:
@@ -62,11 +62,11 @@ class DeterministicPolicy:
 
     @torch.inference_mode()
     def __call__(self, view: View, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """See `LookPolicy.__call__`; the state is (B, ...), or None for a policy without memory."""
+        """See `LocationPolicy.__call__`; the state is (B, ...), or None for a policy without memory."""
         self.network.set_training_mode(False)  # it may be trained between two calls
         self._check_sizes(1 if view.next_size is None else view.next_size.shape[1])
         with torch.autocast(view.step.device.type, enabled=False):  # bfloat16 would round locations to two pixels
-            location, state = self.decide(observe(view, self.observes), state)
+            location, state = self.decide(observe(view, self.observation_keys), state)
         return location.clone(), state
 
     def _check_sizes(self, found: int) -> None:
@@ -91,7 +91,7 @@ class DeterministicPolicy:
         Raises:
             ValueError: if an observation has another shape than in the policy's training.
         """
-        seen: Any = {key: observation[key] for key in self.observes}
+        seen: Any = {key: observation[key] for key in self.observation_keys}
         if isinstance(self.network.observation_space, spaces.Dict):
             for key, part in self.network.observation_space.items():
                 if seen[key].shape[1:] != part.shape:
@@ -116,18 +116,20 @@ def _observed_keys(agent: BaseAlgorithm | BasePolicy, network: BasePolicy) -> tu
     env = agent.get_env() if isinstance(agent, BaseAlgorithm) else None
     if env is None:
         raise ValueError(
-            "the policy's observations are flat, so their parts are unknown; pass observes=, for example "
+            "the policy's observations are flat, so their parts are unknown; pass observation_keys=, for example "
             "('features', 'hidden')"
         )
     return tuple(sorted(env.get_attr("dynamics")[0].observes))  # the order of `FlattenObservation`
 
 
-def _trained_sizes(agent: BaseAlgorithm | BasePolicy, network: BasePolicy, observes: tuple[str, ...]) -> int | None:
+def _trained_sizes(
+    agent: BaseAlgorithm | BasePolicy, network: BasePolicy, observation_keys: tuple[str, ...]
+) -> int | None:
     """How many sizes of patches a policy knows: those that it reads, else those of its environment; None if unknown."""
     parts = network.observation_space
     for module in network.modules():
         parts = module.parts if isinstance(module, FlatGlimpseExtractor) else parts
-    read = [key for key in SIZE_KEYS if key in observes]
+    read = [key for key in SIZE_KEYS if key in observation_keys]
     if read and isinstance(parts, spaces.Dict):
         return math.prod(parts[read[0]].shape or ())
     env = agent.get_env() if isinstance(agent, BaseAlgorithm) else None
@@ -145,7 +147,7 @@ def _normalised(normalizer: VecNormalize, seen: dict[str, Tensor] | Tensor) -> d
 
 
 def _decide(network: BasePolicy, seen: Any, state: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    if isinstance(network, GlimpsePolicy):
+    if isinstance(network, GlimpseActorCriticPolicy):
         action, state = network.mean_action(seen, state)
     elif isinstance(network, RecurrentActorCriticPolicy):
         action, state = _lstm_action(network, seen, state)

@@ -23,13 +23,37 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from agents.policies.spatial_soft_argmax import SpatialSoftArgmax
 from classifiers.networks.wide_linear import WideLinear
 from gfnet_env.observation import OBSERVATION_KEYS, SIZE_KEYS
 
 Observation = dict[str, Tensor]
 
 _MAPS = ("features", "glance")
+
+
+class SpatialSoftArgmax(nn.Module):
+    """The centres of mass of a few learned attention maps (Levine et al., 2016).
+
+    Args:
+        channels: channels C of the feature maps.
+        height: their height h.
+        width: their width w.
+        count: number K of attention maps.
+    """
+
+    places: Tensor
+
+    def __init__(self, channels: int, height: int, width: int, count: int) -> None:
+        super().__init__()
+        self.score = nn.Conv2d(channels, count, 1)
+        rows, columns = torch.linspace(-1.0, 1.0, height), torch.linspace(-1.0, 1.0, width)
+        self.register_buffer("places", torch.cartesian_prod(rows, columns), persistent=False)  # (h * w, 2)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 2 K), each (row, col) in [-1, 1]."""
+        weights = self.score(maps).flatten(2).softmax(dim=2)  # (B, K, h * w)
+        centres: Tensor = weights @ self.places  # (B, K, 2)
+        return centres.flatten(1)
 
 
 class GlimpseExtractor(BaseFeaturesExtractor):
@@ -40,7 +64,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         conv_channels: channels after the convolution; 0 for no convolution (A.1: ResNets and DenseNets).
         units: length of the vector.
         conv_kernel: side of the convolution's kernel, odd.
-        first_units: units of an additional first fully-connected layer; 0 for none.
+        fc1_units: units of an additional first fully-connected layer; 0 for none.
         reads: keys of the observation to read, where the environment has them; None reads all. The paper's pi reads the
             feature maps and, where patches have several sizes, one-hots of the last and the next one (Section 4.2).
         attention_maps: attention maps over each feature map, whose centres of mass (row, col) are appended to the
@@ -64,7 +88,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         conv_channels: int = 32,
         units: int = 256,
         conv_kernel: int = 1,
-        first_units: int = 0,
+        fc1_units: int = 0,
         reads: Sequence[str] | None = None,
         attention_maps: int = 0,
         normalize: bool = True,
@@ -87,7 +111,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
             if "hidden" in self.vectors:
                 self.norms["hidden"] = nn.LayerNorm(_shape(observation_space["hidden"]))
         self.attention: SpatialSoftArgmax | None = None
-        self.narrow: nn.Module = nn.Identity()
+        self.reduce: nn.Module = nn.Identity()
         size = sum(math.prod(_shape(observation_space[key])) for key in self.vectors)
         if self.maps:
             channels, height, width = _shape(observation_space[self.maps[0]])
@@ -95,20 +119,20 @@ class GlimpseExtractor(BaseFeaturesExtractor):
                 self.attention = SpatialSoftArgmax(channels, height, width, attention_maps)
             if conv_channels:
                 convolution = nn.Conv2d(channels, conv_channels, conv_kernel, padding=conv_kernel // 2, bias=False)
-                self.narrow = nn.Sequential(convolution, nn.ReLU())
+                self.reduce = nn.Sequential(convolution, nn.ReLU())
                 channels = conv_channels
             size += len(self.maps) * channels * height * width
-        self.first: nn.Module = nn.Identity()
-        if first_units:
-            self.first = nn.Sequential(WideLinear(size, first_units), nn.ReLU())
-            size = first_units
+        self.fc1: nn.Module = nn.Identity()
+        if fc1_units:
+            self.fc1 = nn.Sequential(WideLinear(size, fc1_units), nn.ReLU())
+            size = fc1_units
         self.fully_connected = nn.Linear(size, units)
 
     def forward(self, observations: Observation) -> Tensor:
         """Dict of float32 tensors, B observations -> (B, features_dim)."""
         maps, vectors = self._normalised(observations, self.maps), self._normalised(observations, self.vectors)
-        seen = [self.narrow(one).flatten(1) for one in maps] + [one.flatten(1) for one in vectors]
-        read = [torch.relu(self.fully_connected(self.first(torch.cat(seen, dim=1))))]
+        seen = [self.reduce(one).flatten(1) for one in maps] + [one.flatten(1) for one in vectors]
+        read = [torch.relu(self.fully_connected(self.fc1(torch.cat(seen, dim=1))))]
         if self.attention is not None:
             read += [self.attention(one) for one in maps]
         if self.num_steps:
@@ -122,9 +146,9 @@ class GlimpseExtractor(BaseFeaturesExtractor):
 _PAPER: dict[str, Any] = {"reads": ("features", *SIZE_KEYS), "normalize": False, "step_bias": False}
 
 PROPOSAL_NETWORKS: dict[str, dict[str, Any]] = {
-    "fc_1024": {"conv_channels": 0, "first_units": 2048, "units": 1024, **_PAPER},
-    "fc_512": {"conv_channels": 0, "first_units": 2048, "units": 512, **_PAPER},
-    "fc_256": {"conv_channels": 0, "first_units": 2048, "units": 256, **_PAPER},
+    "fc_1024": {"conv_channels": 0, "fc1_units": 2048, "units": 1024, **_PAPER},
+    "fc_512": {"conv_channels": 0, "fc1_units": 2048, "units": 512, **_PAPER},
+    "fc_256": {"conv_channels": 0, "fc1_units": 2048, "units": 256, **_PAPER},
     "conv3x3_32": {"conv_channels": 32, "conv_kernel": 3, "units": 256, **_PAPER},
     "conv1x1_64": {"conv_channels": 64, "units": 256, **_PAPER},
     "conv1x1_32": {"conv_channels": 32, "units": 256, **_PAPER},

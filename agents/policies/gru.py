@@ -6,19 +6,15 @@ import torch
 from stable_baselines3.common.distributions import Distribution
 from torch import Tensor, nn
 
-from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.extractor import Observation
 
 
-class GlimpseGRUPolicy(GlimpsePolicy):
-    """The paper's own pi: as `GlimpsePolicy`, with a GRU between features and outputs.
+class GlimpseGRUPolicy(GlimpseActorCriticPolicy):
+    """The paper's own pi: as `GlimpseActorCriticPolicy`, with a GRU between features and outputs.
 
     The one-hot of the step, where the extractor appends it to its vector, stands beside the GRU's memory at the end of
     the state, so that the last layer has a bias for every step.
-
-    Args:
-        *args: of the base class.
-        **kwargs: of the base class.
     """
 
     gru: nn.GRUCell
@@ -54,7 +50,7 @@ class GlimpseGRUPolicy(GlimpsePolicy):
         return torch.cat([memory, vectors[:, units:]], dim=1)
 
     def mean_action(self, observations: Observation, state: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
-        """See `GlimpsePolicy.mean_action`."""
+        """The deterministic action and the new state, (B, units + T); a state of None is that before the glance."""
         if state is None:
             state = self.initial_state(len(next(iter(observations.values()))))
         state = self.recur(observations, state, state.new_zeros(len(state)))

@@ -15,9 +15,8 @@ from stable_baselines3.sac.policies import MultiInputPolicy as SACPolicy
 from stable_baselines3.td3.policies import MultiInputPolicy as TD3Policy
 from torch import Tensor, nn
 
-from agents.policies.actor_critic import SquashedMeanGaussian
+from agents.policies.actor_critic import SquashedMeanGaussian, start_at_initial_actions
 from agents.policies.extractor import GlimpseExtractor
-from agents.policies.initial_looks import start_at_initial_looks
 
 
 class FlatGlimpseExtractor(BaseFeaturesExtractor):
@@ -47,7 +46,7 @@ class FlatGlimpseExtractor(BaseFeaturesExtractor):
         return vector
 
 
-class _StartsAtInitialLooks:
+class _StartsAtInitialActions:
     """Makes an untrained actor look where tanh has a slope: where it saturates, the actor would hardly learn."""
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
@@ -58,32 +57,30 @@ class _StartsAtInitialLooks:
         with torch.no_grad():
             last.weight.mul_(0.01)
             last.bias.zero_()
-        start_at_initial_looks(last, getattr(actor.features_extractor, "num_steps", 0) if reads_features else 0)
+        start_at_initial_actions(last, getattr(actor.features_extractor, "num_steps", 0) if reads_features else 0)
         return actor
 
 
-class GlimpseSACPolicy(_StartsAtInitialLooks, SACPolicy):
+class GlimpseSACPolicy(_StartsAtInitialActions, SACPolicy):
     """The policy of SAC."""
 
 
-class GlimpseTD3Policy(_StartsAtInitialLooks, TD3Policy):
+class GlimpseTD3Policy(_StartsAtInitialActions, TD3Policy):
     """The policy of TD3 and DDPG."""
 
 
-class GlimpseTQCPolicy(_StartsAtInitialLooks, TQCPolicy):
+class GlimpseTQCPolicy(_StartsAtInitialActions, TQCPolicy):
     """The policy of TQC."""
 
 
-class GlimpseCrossQPolicy(_StartsAtInitialLooks, CrossQPolicy):
+class GlimpseCrossQPolicy(_StartsAtInitialActions, CrossQPolicy):
     """The policy of CrossQ, for flat observations."""
 
 
 class GlimpseLSTMPolicy(SquashedMeanGaussian, RecurrentMultiInputActorCriticPolicy):
     """As `GlimpseGRUPolicy`, with the LSTM of sb3-contrib's RecurrentPPO.
 
-    Args:
-        *args: see `SquashedMeanGaussian`.
-        **kwargs: likewise.
+    Its arguments are those of `SquashedMeanGaussian`.
     """
 
     _keeps_step_bias = False

@@ -9,14 +9,14 @@ from torch import Tensor
 from classifiers.networks.glimpse import View
 
 
-class LookPolicy(Protocol):
+class LocationPolicy(Protocol):
     """Where to look next, without exploration noise: a `classifiers.networks.glimpse.Policy` with a known cost.
 
     Attributes:
-        observes: keys of `gfnet_env.observation.OBSERVATION_KEYS` that it reads.
+        observation_keys: keys of `gfnet_env.observation.OBSERVATION_KEYS` that it reads.
     """
 
-    observes: tuple[str, ...]
+    observation_keys: tuple[str, ...]
 
     @property
     def multiply_adds(self) -> int:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from agents.evaluation.stopping import ExitRule
-from agents.policies.protocol import LookPolicy
+from agents.policies.protocol import LocationPolicy
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.glimpse import Glimpse, View
 from classifiers.networks.readout import read_out
@@ -30,7 +30,7 @@ class Episodes:
         sides: (N, T - 1) int64, their sides in pixels; 0 after the last one.
     """
 
-    def __init__(self, classifier: FrozenClassifier, policy: LookPolicy, rule: ExitRule, images: Tensor) -> None:
+    def __init__(self, classifier: FrozenClassifier, policy: LocationPolicy, rule: ExitRule, images: Tensor) -> None:
         self._classifier, self._policy, self._images = classifier, policy, images
         self._first = classifier.first_location(len(images), torch.Generator().manual_seed(0))
         self._sizes, last = classifier.spec.patch_sizes, classifier.spec.num_glimpses
@@ -43,7 +43,7 @@ class Episodes:
         self.sides = torch.zeros(count, last - 1, dtype=torch.int64, device=device)
         self._hidden = torch.zeros(count, classifier.hidden_size, device=device)
         self._states: Tensor | None = None  # (N, ...) of the policy if it has a memory, which starts at zero
-        self._queues = [_Queue(device, "glance" in policy.observes) for _ in self._sizes]
+        self._queues = [_Queue(device, "glance" in policy.observation_keys) for _ in self._sizes]
         self._is_entropy = rule.criterion == "entropy"
         thresholds = torch.from_numpy(rule.array(last, len(self._sizes)))
         at_the_end = torch.full((1, len(self._sizes)), -torch.inf, dtype=torch.float64)

@@ -69,7 +69,7 @@ class _Policy(nn.Module):
         self.policy = policy
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        keys = self.policy.observes
+        keys = self.policy.observation_keys
         state = inputs[len(keys)] if len(inputs) > len(keys) else None
         location, state = self.policy.decide(dict(zip(keys, inputs, strict=False)), state)
         return (location,) if state is None else (location, state)
@@ -103,7 +103,7 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
     outputs = ("features", "hidden_out", "logits")
     view = View.first(glimpse, image, num_glimpses, num_sizes=len(sides))
     # copies: the exporter would make one input of two that are the same tensor
-    inputs = {name: part.clone() for name, part in observe(view, policy.observes).items()}
+    inputs = {name: part.clone() for name, part in observe(view, policy.observation_keys).items()}
     with torch.no_grad():
         state = policy.decide(inputs, None)[1]
     if state is not None:
@@ -180,7 +180,7 @@ def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
             "the run's first look is at a random place, which a graph can't draw; export a run with first_look: glance "
             "or centre"
         )
-    return DeterministicPolicy(copy.deepcopy(recognizer.policy.network).cpu(), recognizer.policy.observes)
+    return DeterministicPolicy(copy.deepcopy(recognizer.policy.network).cpu(), recognizer.policy.observation_keys)
 
 
 def export_full_resolution(network: FullResolutionNetwork, image_size: tuple[int, int], path: Path) -> Path:

@@ -13,7 +13,7 @@ from agents.evaluation.budgets import fit_exit_rule
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.evaluation.stopping import ExitRule
-from agents.policies.protocol import LookPolicy
+from agents.policies.protocol import LocationPolicy
 from agents.recognition.episodes import Episodes
 from agents.recognition.images import Images, as_batch
 from agents.runs.fingerprint import load_run_record
@@ -76,7 +76,7 @@ class Recognizer:
     def __init__(
         self,
         classifier: FrozenClassifier,
-        policy: LookPolicy,
+        policy: LocationPolicy,
         *,
         class_names: tuple[str, ...] = (),
         image_size: tuple[int, int] | None = None,

@@ -11,7 +11,7 @@ from typing import Any
 import pydantic
 
 from agents.algorithms.registry import AGENTS
-from agents.policies.actor_critic import GlimpsePolicy
+from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.extractor import GlimpseExtractor
 from agents.policies.gru import GlimpseGRUPolicy
 from agents.runs.config import Stage2Spec
@@ -22,7 +22,7 @@ _LEAST: dict[str, float] = {
     **dict.fromkeys(("rollout", "batches"), 1),
     **dict.fromkeys(("n_steps", "n_epochs", "batch_size", "buffer_size", "n_delta", "n_top", "n_eval_episodes"), 1),
     **dict.fromkeys(("target_update_interval", "policy_delay", "sub_sampling_factor", "units", "conv_kernel"), 1),
-    **dict.fromkeys(("learning_starts", "vf_coef", "conv_channels", "first_units", "attention_maps"), 0),
+    **dict.fromkeys(("learning_starts", "vf_coef", "conv_channels", "fc1_units", "attention_maps"), 0),
     "std": 1e-6,
 }
 _SHARES = ("gamma", "gae_lambda", "tau", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps")
@@ -37,7 +37,7 @@ def check_options(spec: Stage2Spec) -> None:
     recipe = AGENTS[spec.agent]
     for name in filter(spec.options.__contains__, _SET_BY_RUN):
         raise ConfigError(f"config stage2.options.{name} is set by the run itself; leave it out")
-    if recipe.policy in (GlimpsePolicy, GlimpseGRUPolicy):
+    if recipe.policy in (GlimpseActorCriticPolicy, GlimpseGRUPolicy):
         for name in filter(spec.policy_options.__contains__, _FIXED_BY_POLICY):
             raise ConfigError(f"config stage2.policy_options.{name} changes nothing; pass `extractor` instead")
     _check_arguments("stage2.options", recipe.algorithm, spec.options)

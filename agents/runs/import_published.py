@@ -99,7 +99,7 @@ def load_published_policy(policy: GlimpseGRUPolicy, weights: dict[str, Tensor], 
         CheckpointError: if a weight is missing, has no place or another shape.
     """
     has_convolution = any(name.startswith("state_encoder.3.") for name in weights)
-    first = "narrow.0" if has_convolution else "first.0"
+    first = "reduce.0" if has_convolution else "fc1.0"
     rules = (
         (r"^state_encoder\.0\.", f"extractor.{first}."),
         (r"^state_encoder\.[23]\.", "extractor.fully_connected."),

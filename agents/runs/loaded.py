@@ -13,7 +13,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
-from agents.policies.protocol import LookPolicy
+from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import load_policy
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_run_config
@@ -41,7 +41,7 @@ class LoadedRun:
 
     config: RunConfig
     classifier: FrozenClassifier
-    policy: LookPolicy
+    policy: LocationPolicy
     full_resolution: FullResolutionNetwork | None
     class_names: tuple[str, ...]
 
@@ -114,7 +114,7 @@ def load_configured(path: Path, spec: ClassifierSpec) -> tuple[GlanceFocusClassi
 
 def run_policy(
     config: RunConfig, classifier: FrozenClassifier, names: tuple[str, ...], weights: Path | None
-) -> LookPolicy:
+) -> LocationPolicy:
     """The policy that a config describes, learned or fixed.
 
     Args:

@@ -16,7 +16,7 @@ from agents.algorithms.stage2 import train_agent, whole_rollouts
 from agents.algorithms.training_state import STATE_KEYS
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
-from agents.policies.protocol import LookPolicy
+from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.runs.compiling import compiles_stage2
 from agents.runs.config import RunConfig
@@ -212,7 +212,7 @@ class Pipeline:
         encoder = build_encoder(spec.encoder, len(imagenet_ids()), spec.weights, may_replace_classifier=False)
         return ObjectGuide(encoder, imagenet_label(spec.imagenet_class)).to(self.device)
 
-    def stage2(self, classifier: FrozenClassifier, files: RunFolder) -> LookPolicy:
+    def stage2(self, classifier: FrozenClassifier, files: RunFolder) -> LocationPolicy:
         """The policy of a round, trained on the frozen classifier."""
         spec, path = self.config.stage2, files.policy
         if spec.agent in FIXED_POLICIES:
@@ -280,7 +280,7 @@ class Pipeline:
             self.reporter.note(found.explanation)
 
     def stage3(
-        self, classifier: GlanceFocusClassifier, policy: LookPolicy | None, files: RunFolder
+        self, classifier: GlanceFocusClassifier, policy: LocationPolicy | None, files: RunFolder
     ) -> GlanceFocusClassifier:
         """f_G, f_L and f_C, fine-tuned with a round's policy's patches; as they were if there is no stage III."""
         path = files.classifier(3)

@@ -22,7 +22,7 @@ from agents.policies.baselines import (
     OraclePolicy,
     RandomPolicy,
 )
-from agents.policies.protocol import LookPolicy
+from agents.policies.protocol import LocationPolicy
 from agents.runs.config import RunConfig
 from agents.runs.fingerprint import networks_fingerprint
 from agents.runs.folder import RunFolder
@@ -207,7 +207,7 @@ def compare_policies(
     Returns:
         A record for each name.
     """
-    policies: dict[str, Callable[[], LookPolicy]] = {
+    policies: dict[str, Callable[[], LocationPolicy]] = {
         "random": lambda: RandomPolicy(run.config.seed),
         "centre_corner": CentreCornerPolicy,
         "learned": lambda: run.policy,
@@ -222,7 +222,7 @@ def _evaluate(
     run: LoadedRun,
     source: ImageSource,
     title: str,
-    policy: LookPolicy,
+    policy: LocationPolicy,
     reporter: Reporter,
     max_images: int | None = None,
 ) -> EvaluationRecord:

@@ -25,7 +25,7 @@ from agents.evaluation.rollout import evaluate
 from agents.evaluation.statistics import bootstrap_interval, interquartile_mean
 from agents.policies.baselines import OraclePolicy, RandomPolicy
 from agents.policies.deterministic import DeterministicPolicy
-from agents.policies.protocol import LookPolicy
+from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import save_policy
 from agents.runs.claim import claimed
 from agents.runs.config import RunConfig
@@ -192,7 +192,7 @@ class _Study:
         """The baselines on a split, computed once."""
         path = self.folder / f"baseline_{split}.json"
         if not path.is_file():
-            policies: dict[str, LookPolicy] = {
+            policies: dict[str, LocationPolicy] = {
                 "random": RandomPolicy(0),
                 "oracle": OraclePolicy(self.classifier, self.config.oracle_grid),
             }
@@ -242,7 +242,7 @@ class _Study:
         write_json(path, asdict(result))
         return result
 
-    def _accuracy(self, policy: LookPolicy, split: str, steps: int) -> list[float]:
+    def _accuracy(self, policy: LocationPolicy, split: str, steps: int) -> list[float]:
         return accuracy_by_step(evaluate(self.classifier, self.images(split), policy, num_steps=steps))
 
 

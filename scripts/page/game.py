@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from agents.policies.protocol import LookPolicy
+from agents.policies.protocol import LocationPolicy
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
 from scripts.console import printable
@@ -35,7 +35,7 @@ class Game:
         opponent: as given.
     """
 
-    def __init__(self, task: Task, policy: LookPolicy, opponent: str, seed: int = 0) -> None:
+    def __init__(self, task: Task, policy: LocationPolicy, opponent: str, seed: int = 0) -> None:
         self._policy = policy
         self.opponent = opponent
         self._person, self._machine = (GlanceFocusEnv(task, _RULES) for _ in range(2))
