@@ -18,7 +18,6 @@ from agents.algorithms.registry import AGENTS
 from agents.evaluation.budgets import METHODS, present_method
 from agents.runs.config_files import shipped_configs
 from agents.runs.results import POLICIES
-from agents.studies.ablation import ABLATIONS, FULL
 from classifiers.data.collection import UNREADABLE
 from classifiers.devices import tune_malloc
 from scripts.commands import COMMANDS
@@ -137,32 +136,12 @@ def _add_training(add: Add) -> None:
     published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
     published.add_argument("--out", type=Path, required=True, help="the run's folder")
 
-    _add_studies(add)
-
-
-def _add_studies(add: Add) -> None:
-    ablate = add("ablate", "Tables 2, 5 and 8, on the embedded task or any other")
-    ablate.add_argument("names", nargs="*", metavar="NAME", help=f"which; all if left out: {', '.join(ABLATIONS)}")
-    ablate.add_argument(
-        "--config", default=FULL, help="YAML file or name of a config to change, instead of the embedded task's"
-    )
-    ablate.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
-    ablate.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
-    _add_changes(ablate)
-
     benchmark = add("benchmark", "a leaderboard of algorithms on the embedded task")
     benchmark.add_argument("names", nargs="*", metavar="AGENT", help=f"which; all if left out: {', '.join(AGENTS)}")
     benchmark.add_argument("--out", type=Path, required=True, help="folder of the results, the table and the curves")
     benchmark.add_argument("--steps", type=int, default=50_000, metavar="S", help="environment steps of each training")
     benchmark.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
     _add_changes(benchmark)
-
-    sizes = add("sizes", "Table 3: patches of several sizes against each size alone, at equal budgets")
-    sizes.add_argument("config", help="a YAML file with patch_sizes, or the name of a shipped one")
-    sizes.add_argument("--out", type=Path, required=True, help="folder of the runs and the table")
-    sizes.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
-    sizes.add_argument("--no-genetic", action="store_true", help="leave out the genetic algorithm, which needs pymoo")
-    _add_changes(sizes)
 
 
 def _add_use_of_runs(add: Add) -> None:

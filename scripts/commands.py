@@ -32,10 +32,7 @@ from agents.runs.pipeline import Pipeline
 from agents.runs.results import chosen_policies, evaluate_run
 from agents.runs.unused_settings import check_evaluation_changes
 from agents.runs.yaml_text import parse_setting
-from agents.studies.ablation import ABLATIONS, markdown_table, run_ablations
-from agents.studies.leaderboard import leaderboard_curves, run_leaderboard
-from agents.studies.leaderboard import markdown_table as leaderboard_table
-from agents.studies.patch_sizes import compare_sizes, sizes_table
+from agents.studies.leaderboard import leaderboard_curves, markdown_table, run_leaderboard
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.files import json_text, write_json
 from classifiers.training.distributed import is_first_process, process_group
@@ -215,21 +212,6 @@ def import_published(options: argparse.Namespace, console: Console) -> None:
     console.print(f"{spec.encoder}, patches of {spec.patch_size}, T={spec.num_glimpses}: a run in {options.out}")
 
 
-def ablate(options: argparse.Namespace, console: Console) -> None:
-    """Trains ablations of the embedded task over several seeds and prints their table."""
-    with TerminalReporter(console, quiet=options.quiet) as reporter:
-        rows = run_ablations(
-            options.names or list(ABLATIONS),
-            options.out,
-            seeds=options.seeds,
-            changes=options.set,
-            reporter=reporter,
-            base=options.config,
-        )
-    console.print(markdown_table(rows), soft_wrap=True)
-    console.print(f"Look at {options.out / 'ablations.md'}")
-
-
 def benchmark(options: argparse.Namespace, console: Console) -> None:
     """Trains algorithms on the embedded task over several seeds and prints their leaderboard."""
     with TerminalReporter(console, quiet=options.quiet) as reporter:
@@ -242,23 +224,8 @@ def benchmark(options: argparse.Namespace, console: Console) -> None:
             reporter=reporter,
         )
     save_figure(options.out / "leaderboard.png", leaderboard_plot(leaderboard_curves(board)))
-    console.print(leaderboard_table(board), soft_wrap=True)
+    console.print(markdown_table(board), soft_wrap=True)
     console.print(f"Look at {options.out / 'leaderboard.md'} and {options.out / 'leaderboard.png'}")
-
-
-def sizes(options: argparse.Namespace, console: Console) -> None:
-    """Trains patches of several sizes and of each size alone over several seeds and prints Table 3."""
-    with TerminalReporter(console, quiet=options.quiet) as reporter:
-        table = compare_sizes(
-            options.config,
-            options.out,
-            seeds=options.seeds,
-            changes=options.set,
-            reporter=reporter,
-            genetic=not options.no_genetic,
-        )
-    console.print(sizes_table(table), soft_wrap=True)
-    console.print(f"Look at {options.out / 'sizes.md'}")
 
 
 def predict(options: argparse.Namespace, console: Console) -> None:
@@ -334,9 +301,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "env": env,
     "export": export,
     "cost": cost,
-    "ablate": ablate,
     "benchmark": benchmark,
-    "sizes": sizes,
     "import-checkpoint": import_published,
     "plot": plot,
     "predict": predict,

@@ -143,9 +143,7 @@ def test_one_process_at_a_time_and_a_killed_one_holds_nothing(
     for command in (
         ["demo", *out],
         ["train", "synthetic_signs", *out],
-        ["ablate", "full", *out],
         ["benchmark", "ppo", *out],
-        ["sizes", "ms_synthetic_signs", *out],
         ["import-checkpoint", str(tmp_path / "file"), *out],
     ):
         assert main(command) == 1

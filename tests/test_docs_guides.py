@@ -38,7 +38,7 @@ def test_commands_are_commands(page: str) -> None:
     for program, *words in _commands(DOCS[page]):
         if program == "gfnet":
             options = build_parser().parse_args(words)
-            if options.command in ("train", "cost", "sizes"):
+            if options.command in ("train", "cost"):
                 assert options.config in shipped_configs(), words
         elif program == "python" and words[0] != "-m" and not words[0].startswith("runs/"):
             assert (ROOT / words[0]).is_file(), words

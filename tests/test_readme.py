@@ -79,9 +79,6 @@ def test_commands_run_in_the_readmes_order(
         sets = [part for change in SHRUNK.get(config, []) for part in ("--set", change)]
         if arguments[0] == "benchmark":
             sets = ["--steps", "48", "--seeds", "1", *(part for change in SHRUNK["demo"] for part in ("--set", change))]
-        elif arguments[0] == "ablate":
-            changes = SHRUNK["synthetic_signs"]
-            sets = ["--seeds", "1", *(part for change in changes for part in ("--set", change))]
         places = {
             "TREE": str(picture_tree),
             "FILE.pth.tar": str(published),

@@ -152,9 +152,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "predict": ("predict", "RUN", "PICTURE", "--pictures", "RUN/pictures"),
     "export": ("export", "RUN"),
     "import": ("import-checkpoint", "PUBLISHED", "--out", "OUT"),
-    "ablate": ("ablate", "full", "--seeds", "1", "--out", "OUT", "--quiet"),
     "benchmark": ("benchmark", "ppo", "--seeds", "1", "--steps", "12", "--out", "OUT", "--quiet"),
-    "sizes": ("sizes", "ms_synthetic_signs", "--seeds", "1", "--no-genetic", "--out", "OUT", "--quiet"),
     "demo": ("demo", "--out", "OUT", "--quiet"),
 }
 
@@ -162,7 +160,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 def _arguments(command: str, run: Path, published: Path, picture: Path) -> list[str]:
     places = {"RUN": str(run), "OUT": str(run.parent / "out"), "PUBLISHED": str(published), "PICTURE": str(picture)}
     words = [re.sub("RUN|OUT|PUBLISHED|PICTURE", lambda found: places[found[0]], word) for word in COMMANDS[command]]
-    return words + (SETS if command in ("ablate", "demo", "benchmark", "sizes") else [])
+    return words + (SETS if command in ("demo", "benchmark") else [])
 
 
 @pytest.fixture
@@ -270,7 +268,7 @@ def test_a_folder_in_the_place_of_a_file(
     assert not list(run.rglob(".gfnet-*"))
 
 
-@pytest.mark.parametrize("command", ["demo", "ablate", "benchmark", "sizes", "import"])
+@pytest.mark.parametrize("command", ["demo", "benchmark", "import"])
 def test_a_file_in_the_place_of_a_folder(
     command: str, run: Path, published: Path, picture: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
