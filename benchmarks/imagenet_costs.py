@@ -27,7 +27,7 @@ from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.training.losses import sequence_loss
 from classifiers.training.stages import random_policy
-from gfnet_env.sample_photos import SamplePhotos
+from gfnet_env.tasks import SamplePhotos
 
 CLASSES, FILES_PER_CLASS = 1000, 200
 

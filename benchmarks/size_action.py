@@ -88,8 +88,8 @@ def reached(agent: BaseAlgorithm, env: GlanceFocusVectorEnv, run: agents.LoadedR
     while going.any():
         actions, _ = agent.predict(observation, deterministic=True)
         rows = np.flatnonzero(going)
-        chosen = dynamics.decisions(actions).of(rows)
-        _, over = dynamics.advance(rows, chosen, [env.np_random[row] for row in rows])
+        chosen = dynamics.decisions(actions).select(rows)
+        _, over = dynamics.step(rows, chosen, [env.np_random[row] for row in rows])
         observation, info = dynamics.observation(), dynamics.info()
         decisions[rows] += 1
         looked = rows[~info["stopped"][rows]]

@@ -1,16 +1,15 @@
-"""Where to look next, as a reinforcement-learning environment.
-
-`import gfnet_env` registers the ids of `gfnet_env.TASKS` with Gymnasium.
-"""
+"""A Gymnasium environment for learning where to look. `import gfnet_env` registers its ids."""
 
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
-from gfnet_env.imagenet import imagenet_task
-from gfnet_env.registration import TASKS, make_env, make_vector_env, register_all
+from gfnet_env.registration import TASKS, register_task
 from gfnet_env.tasks import (
     Task,
     image_folder_task,
+    imagenet_task,
+    recorded_clips_task,
+    synthetic_gestures_task,
     synthetic_signs_hard_task,
     synthetic_signs_task,
 )
@@ -28,11 +27,9 @@ __all__ = [
     "VectorGridAction",
     "image_folder_task",
     "imagenet_task",
-    "make_env",
-    "make_vector_env",
-    "register_all",
+    "recorded_clips_task",
+    "register_task",
+    "synthetic_gestures_task",
     "synthetic_signs_hard_task",
     "synthetic_signs_task",
 ]
-
-register_all()

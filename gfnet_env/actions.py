@@ -1,4 +1,4 @@
-"""Conversions between the environment's actions and the paper's locations and decisions to stop."""
+"""The action space, and what an action says: where to look, whether to stop, which patch size to take."""
 
 from __future__ import annotations
 
@@ -6,17 +6,28 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from torch import Tensor
 
-from classifiers.checks import shortened
+
+class ActionBox(spaces.Box):
+    """A box [-1, 1]^A whose components have names.
+
+    Args:
+        names: of the A components, (row, col) of the next patch first.
+    """
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        super().__init__(-1.0, 1.0, (len(names),), np.float32)
+        self.names = names
 
 
 class Decisions(NamedTuple):
     """What the agent decided in each row.
 
     Attributes:
-        location: (B, 2) float32 in [0, 1], (row, col) of the next patch; without meaning where the agent stops.
-        stops: (B,) bool, whether the episode ends without another look.
+        location: (B, 2) float32 in [0, 1], (row, col) of the next patch; not used where the agent stops.
+        stops: (B,) bool, whether the episode ends without another glimpse.
         size: (B,) int64, index of the patch's size; None where the agent does not choose it.
     """
 
@@ -24,13 +35,13 @@ class Decisions(NamedTuple):
     stops: np.ndarray
     size: np.ndarray | None
 
-    def of(self, rows: np.ndarray) -> Decisions:
+    def select(self, rows: np.ndarray) -> Decisions:
         """The decisions of some rows, (R,) int64."""
         return Decisions(self.location[rows], self.stops[rows], None if self.size is None else self.size[rows])
 
 
 def to_decisions(actions: np.ndarray, count: int, names: tuple[str, ...], num_sizes: int = 1) -> Decisions:
-    """Reads actions: an episode stops where `stop` is above 0, and K equal parts of [-1, 1] are the values of `size`.
+    """Reads actions: an episode stops where `stop` is above 0; `size` divides [-1, 1] into K equal parts.
 
     Args:
         actions: (B, A) float in [-1, 1].
@@ -39,43 +50,38 @@ def to_decisions(actions: np.ndarray, count: int, names: tuple[str, ...], num_si
         num_sizes: K patch sizes.
 
     Returns:
-        What each row does.
+        The decision of each row.
 
     Raises:
-        ValueError: if the actions are not numbers of this shape, or one is NaN or outside the space.
+        ValueError: if the actions have another shape, or one is NaN or outside the space.
     """
-    values = _checked(actions, names, count)
+    values = np.asarray(actions, dtype=np.float32)
+    if values.shape != (count, len(names)):
+        raise ValueError(
+            f"actions of shape {values.shape}; pass one ({', '.join(names)}) for each environment, {count} in all"
+        )
+    inside = (np.abs(values) <= 1.0).all(axis=1)  # false for NaN too
+    if not inside.all():
+        raise ValueError(
+            f"action {values[~inside][0].tolist()} is outside Box(-1, 1, ({len(names)},)); clip actions, or wrap the "
+            "environment in gymnasium.wrappers.ClipAction"
+        )
     column = dict(zip(names, values.T, strict=True))
-    stops = column["stop"] > 0.0 if "stop" in column else np.zeros(len(values), dtype=bool)
+    stops = column["stop"] > 0.0 if "stop" in column else np.zeros(count, dtype=bool)
     size = None
     if "size" in column:
         size = np.minimum((column["size"] + 1.0) / 2.0 * num_sizes, num_sizes - 1).astype(np.int64)
-    return Decisions(to_location(values[:, :2]), stops, size)
+    return Decisions(to_location(torch.from_numpy(values)), stops, size)
 
 
-def to_location(actions: np.ndarray) -> Tensor:
-    """The location l = (a + 1) / 2 in [0, 1]^2 of an action a in [-1, 1]^2 (Section 3.2).
-
-    Args:
-        actions: (B, 2) float in [-1, 1], (row, col).
-
-    Returns:
-        (B, 2) float32 in [0, 1].
-
-    Raises:
-        ValueError: if the shape is wrong, or an action is NaN or outside the space.
-    """
-    return location_of(torch.from_numpy(_checked(actions, ("row", "col"))))
-
-
-def location_of(action: Tensor) -> Tensor:
-    """`to_location` for the output of a network: actions are clipped to the space instead of checked.
+def to_location(action: Tensor) -> Tensor:
+    """The location l = (a + 1) / 2 of an action a, clipped to the image (Section 3.2).
 
     Args:
-        action: (B, 2) float, (row, col), or with further components behind.
+        action: (B, A) float, (row, col) in [-1, 1] first.
 
     Returns:
-        (B, 2) in [0, 1].
+        (B, 2) in [0, 1], (row, col).
     """
     return ((action[:, :2] + 1.0) / 2.0).clamp(0.0, 1.0)
 
@@ -93,7 +99,7 @@ def to_action(location: Tensor) -> np.ndarray:
 
 
 def grid_actions(side: int) -> np.ndarray:
-    """The locations of a square grid over the image, borders included, in reading order.
+    """The places of a square grid over the image, borders included, in reading order.
 
     Args:
         side: places along each axis, 2 or more.
@@ -103,24 +109,3 @@ def grid_actions(side: int) -> np.ndarray:
     """
     axis = np.linspace(-1.0, 1.0, side, dtype=np.float32)
     return np.stack(np.meshgrid(axis, axis, indexing="ij"), axis=-1).reshape(-1, 2)
-
-
-def _checked(actions: np.ndarray, names: tuple[str, ...], count: int | None = None) -> np.ndarray:
-    form = f"one ({', '.join(names)}) for each environment" + ("" if count is None else f", {count} in all")
-    try:
-        given = np.asarray(actions)
-        if np.iscomplexobj(given):
-            raise TypeError("complex numbers")
-        values = given.astype(np.float32, copy=False)
-    except (TypeError, ValueError, OverflowError) as error:
-        shown = shortened(repr(actions))
-        raise ValueError(f"actions {shown} are not an array of real numbers; pass {form}") from error
-    if values.ndim != 2 or values.shape[1] != len(names) or (count is not None and len(values) != count):
-        raise ValueError(f"actions of shape {values.shape}; pass {form}")
-    inside = (np.abs(values) <= 1.0).all(axis=1)  # false for NaN too
-    if not inside.all():
-        raise ValueError(
-            f"action {values[~inside][0].tolist()} is outside Box(-1, 1, ({len(names)},)); clip actions, or wrap the "
-            "environment in gymnasium.wrappers.ClipAction"
-        )
-    return values

@@ -18,11 +18,10 @@ from classifiers.networks.readout import read_out
 from gfnet_env.actions import Decisions, to_decisions
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.glance_cache import GlanceCache
-from gfnet_env.observation import observe, observed_keys
-from gfnet_env.patch_sizes import chosen_sizes, drawn_sizes
+from gfnet_env.observation import observation_keys, observe
 from gfnet_env.rewards import contrastive_reward, increment_reward
-from gfnet_env.saved_rows import of_shape
-from gfnet_env.trace import Trace
+from gfnet_env.sampling import parse_patch_sizes_option, sample_sizes
+from gfnet_env.trace import Trace, check_shape
 
 _SAVED = ("features", "hidden", "glance", "locations")  # of the episodes' tensors; images are fetched again
 
@@ -45,7 +44,7 @@ class GlanceFocusDynamics:
         sizes = range(len(classifier.spec.patch_sizes))
         if spec.size_action and len(sizes) == 1:
             raise ValueError("size_action, but all patches have one size; pass patch_sizes, for example (32, 48, 64)")
-        self.observes = observed_keys(spec.observe, len(sizes), size_action=spec.size_action)
+        self.observation_keys = observation_keys(spec.observe, len(sizes), size_action=spec.size_action)
         self.costs = np.array([glimpse_costs(classifier, size) for size in sizes]).T  # (T, K) multiply-adds
         self.device = classifier.device
         blank = classifier.local_encoder.blank(source.image_size).to(torch.uint8)  # an image, or a clip
@@ -70,19 +69,19 @@ class GlanceFocusDynamics:
         return self.classifier.spec.patch_sizes
 
     @torch.inference_mode()
-    def begin(
+    def reset(
         self,
         rows: np.ndarray,
         indices: np.ndarray,
         rngs: Sequence[np.random.Generator],
         sizes: np.ndarray | None = None,
     ) -> None:
-        """Starts an episode in some rows: fetches their images and takes the first look at them.
+        """Starts an episode in some rows: fetches their images and takes the first glimpse.
 
         Args:
             rows: (R,) int64, which rows.
             indices: (R,) int64, which images of the source.
-            rngs: R generators, one for each of these rows, for a first look at a random place and the patches' sizes.
+            rngs: R generators, one for each of these rows; they draw a random first location and the patches' sizes.
             sizes: (R, T - 1) int64, indices of the patches' sizes; None draws them.
         """
         batch = self.source.fetch(torch.from_numpy(indices))
@@ -100,34 +99,32 @@ class GlanceFocusDynamics:
         self.glance = _with_rows(self.glance, rows, glimpse.features.clone())  # features are written to
         self.locations = _with_rows(self.locations, rows, torch.zeros_like(self.locations[: len(rows)]))
         if sizes is None and not self.spec.size_action:
-            sizes = drawn_sizes(rngs, len(self.patch_sizes), self.num_glimpses - 1)
+            sizes = sample_sizes(rngs, len(self.patch_sizes), self.num_glimpses - 1)
         trace.size[rows] = 0 if sizes is None else sizes
         self._record(rows, glimpse, location, self.classifier.spec.glance_side)
 
     def _first_location(self, rngs: Sequence[np.random.Generator]) -> Tensor | None:
-        """See `GlanceFocusClassifier.first_location`; every row draws from its own generator."""
         if self.classifier.spec.first_look == "random":
             return torch.from_numpy(np.stack([rng.random(2, dtype=np.float32) for rng in rngs])).to(self.device)
         return self.classifier.first_location(len(rngs))
 
     def decisions(self, actions: np.ndarray) -> Decisions:
-        """Reads the actions of all rows; see `gfnet_env.actions.to_decisions`, also for the errors."""
+        """Reads the actions of all rows, (B, A); raises a `ValueError` if they don't fit the action space."""
         return to_decisions(actions, self.batch_size, self.spec.action_names, len(self.patch_sizes))
 
-    def chosen_sizes(self, sides: Any) -> np.ndarray:
-        """Reads the reset option `patch_sizes`; see `gfnet_env.patch_sizes.chosen_sizes`, also for the errors."""
+    def parse_patch_sizes_option(self, sides: Any) -> np.ndarray:
+        """Reads the reset option `patch_sizes`: (B, T - 1) int64 indices of sizes, or a `ValueError`."""
         if self.spec.size_action:
             raise ValueError("patch_sizes with size_action; leave the option out: the agent chooses the sizes")
-        return chosen_sizes(sides, self.batch_size, self.num_glimpses - 1, self.patch_sizes)
+        return parse_patch_sizes_option(sides, self.batch_size, self.num_glimpses - 1, self.patch_sizes)
 
     @torch.inference_mode()
-    def advance(
+    def step(
         self, rows: np.ndarray, decisions: Decisions, rngs: Sequence[np.random.Generator]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Looks at one patch in some rows, or ends their episodes.
+        """Takes a focus step in some rows, or ends their episodes.
 
-        Stopping costs and earns nothing: no patch is encoded, the prediction stays, and the reward is 0. For increments
-        that is Eq. (4), p_t - p_t; Eq. (8) compares a look with a random one, and none is taken.
+        Stopping costs and earns nothing: no patch is encoded, the prediction stays, and the reward is 0.
 
         Args:
             rows: (R,) int64, which rows.
@@ -199,7 +196,7 @@ class GlanceFocusDynamics:
         """
         self.trace.load_state_dict(state["trace"])
         for name in _SAVED:
-            setattr(self, name, of_shape(state[name], getattr(self, name).shape).to(self.device, copy=True))
+            setattr(self, name, check_shape(state[name], getattr(self, name).shape).to(self.device, copy=True))
         self.images = self.source.fetch(torch.from_numpy(self.trace.index.copy())).images.to(self.device)
 
     def view(self) -> View:
@@ -229,7 +226,7 @@ class GlanceFocusDynamics:
         Returns:
             What `gfnet_env.observation.observe` returns for the rules' keys, as arrays.
         """
-        return {key: value.cpu().numpy().copy() for key, value in observe(self.view(), self.observes).items()}
+        return {key: value.cpu().numpy().copy() for key, value in observe(self.view(), self.observation_keys).items()}
 
     def info(self) -> dict[str, np.ndarray]:
         """All rows' labels, predictions and costs after their last step.

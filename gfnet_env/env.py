@@ -8,11 +8,12 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from gfnet_env.actions import ActionBox
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.episode import EpisodeSpec
-from gfnet_env.image_order import ImageOrder, chosen_images
+from gfnet_env.observation import observation_space
 from gfnet_env.rendering import check_render_mode, render_rows
-from gfnet_env.spaces import ActionBox, observation_space
+from gfnet_env.sampling import ImageOrder, parse_index_option
 from gfnet_env.tasks import Task
 
 _ROW = np.array([0])
@@ -98,15 +99,10 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.task = task
         self.render_mode = render_mode
         self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, batch_size=1)
-        networks = self.dynamics.classifier
         self.action_space = ActionBox(episode.action_names)
-        self.observation_space: spaces.Dict = observation_space(  # type: ignore[assignment]  # Dict samples a plain dict
-            networks.feature_shape(),
-            networks.hidden_size,
-            networks.spec.num_glimpses,
-            len(networks.spec.patch_sizes),
-            self.dynamics.observes,
-        )
+        self.observation_space: spaces.Dict = observation_space(
+            self.dynamics.classifier, self.dynamics.observation_keys
+        )  # type: ignore[assignment]  # Dict samples a plain dict
         self._order = ImageOrder(len(task.source), 1)
         self._crop_rng: np.random.Generator | None = None  # of the reward's random patches
         self._finished = True
@@ -134,14 +130,14 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         unknown = options.keys() - {"index", "patch_sizes"}
         if unknown:
             raise ValueError(f"reset options {sorted(unknown)} are unknown; pass 'index' or 'patch_sizes'")
-        chosen = chosen_images(options["index"], 1, len(self.task.source)) if "index" in options else None
-        sizes = self.dynamics.chosen_sizes(options["patch_sizes"]) if "patch_sizes" in options else None
+        chosen = parse_index_option(options["index"], 1, len(self.task.source)) if "index" in options else None
+        sizes = self.dynamics.parse_patch_sizes_option(options["patch_sizes"]) if "patch_sizes" in options else None
         super().reset(seed=seed)
         if seed is not None or self._crop_rng is None:
             self._crop_rng = self.np_random.spawn(1)[0]
-            self._order.forget(0)
-        indices = self._order.take(_ROW, [self.np_random]) if chosen is None else chosen
-        self.dynamics.begin(_ROW, indices, [self.np_random], sizes)
+            self._order.invalidate(0)
+        indices = self._order.next_indices(_ROW, [self.np_random]) if chosen is None else chosen
+        self.dynamics.reset(_ROW, indices, [self.np_random], sizes)
         self.task.source.expect(self._order.upcoming)
         self._finished = False
         return self._observation(), self._info()
@@ -163,7 +159,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if self._finished or self._crop_rng is None:
             raise RuntimeError("step() was called on a finished episode; call reset() first")
         decisions = self.dynamics.decisions(np.asarray(action)[None])
-        reward, terminated = self.dynamics.advance(_ROW, decisions, [self._crop_rng])
+        reward, terminated = self.dynamics.step(_ROW, decisions, [self._crop_rng])
         self._finished = bool(terminated[0])
         return self._observation(), float(reward[0]), self._finished, False, self._info()
 

@@ -10,29 +10,41 @@ from typing import Any
 import gymnasium
 
 from classifiers.networks.spec import ADJUSTABLE
-from gfnet_env.clip_tasks import CLIP_COLLECTIONS, recorded_clips_task, synthetic_gestures_task
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
-from gfnet_env.imagenet import imagenet_task
 from gfnet_env.tasks import (
+    CLIP_COLLECTIONS,
     Task,
     image_folder_task,
+    imagenet_task,
+    recorded_clips_task,
+    synthetic_gestures_task,
     synthetic_signs_hard_task,
     synthetic_signs_task,
 )
 from gfnet_env.vector_env import GlanceFocusVectorEnv
 
-TASKS: dict[str, Callable[..., Task]] = {
-    "GFNet-SyntheticSigns-v0": synthetic_signs_task,
-    "GFNet-SyntheticSignsHard-v0": synthetic_signs_hard_task,
-    "GFNet-ImageFolder-v0": image_folder_task,
-    "GFNet-ImageNet-v0": imagenet_task,
-    "GFNet-SyntheticGestures-v0": synthetic_gestures_task,
-    **{env_id: functools.partial(recorded_clips_task, kind) for env_id, kind in CLIP_COLLECTIONS.items()},
-}
-"""What makes each id's images and classifier; `gym.make` takes its keyword arguments, too."""
+TASKS: dict[str, Callable[..., Task]] = {}
+"""The task function of each registered id."""
 
 _EPISODE_KEYS = tuple(field.name for field in dataclasses.fields(EpisodeSpec))
+
+
+def register_task(env_id: str, make_task: Callable[..., Task]) -> None:
+    """Registers a task with Gymnasium, so that `gymnasium.make` and `make_vec` know its id.
+
+    Args:
+        env_id: for example `"Squares-v0"`.
+        make_task: returns images and their classifier. Its keyword arguments are arguments of `gymnasium.make`, beside
+            those of `make_env`.
+    """
+    TASKS[env_id] = make_task
+    gymnasium.register(
+        env_id,
+        entry_point="gfnet_env.registration:make_env",
+        vector_entry_point="gfnet_env.registration:make_vector_env",
+        kwargs={"env_id": env_id},
+    )
 
 
 def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> GlanceFocusEnv:
@@ -67,12 +79,13 @@ def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
     return Task(task.source, task.classifier.with_spec(**sizes)), episode
 
 
-def register_all() -> None:
-    """Registers every id of `TASKS` with Gymnasium; done by `import gfnet_env`."""
-    for env_id in TASKS:
-        gymnasium.register(
-            env_id,
-            entry_point="gfnet_env.registration:make_env",
-            vector_entry_point="gfnet_env.registration:make_vector_env",
-            kwargs={"env_id": env_id},
-        )
+_BUILT_IN: dict[str, Callable[..., Task]] = {
+    "GFNet-SyntheticSigns-v0": synthetic_signs_task,
+    "GFNet-SyntheticSignsHard-v0": synthetic_signs_hard_task,
+    "GFNet-ImageFolder-v0": image_folder_task,
+    "GFNet-ImageNet-v0": imagenet_task,
+    "GFNet-SyntheticGestures-v0": synthetic_gestures_task,
+    **{env_id: functools.partial(recorded_clips_task, kind) for env_id, kind in CLIP_COLLECTIONS.items()},
+}
+for _env_id, _make_task in _BUILT_IN.items():
+    register_task(_env_id, _make_task)

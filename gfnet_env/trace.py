@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gfnet_env.saved_rows import of_shape
-
 
 @dataclass
 class Trace:
-    """What happened in each row's current episode, by step; entries from `steps` on have no meaning.
+    """Each row's current episode, step by step; entries from `steps` on are not used.
 
     Attributes:
         index: (B,) int64, which image of the source.
@@ -28,7 +27,7 @@ class Trace:
         label_probability: (B, T) float32, the true label's.
         multiply_adds: (B,) int64, spent so far, policy and reward samples not counted.
         stopped: (B,) bool, whether the agent ended the episode.
-        size: (B, T - 1) int64, index of each patch's size; of those to come, too, unless the agent chooses them.
+        size: (B, T - 1) int64, index of each patch's size; drawn in advance unless the agent chooses them.
     """
 
     index: np.ndarray
@@ -47,7 +46,7 @@ class Trace:
 
     @classmethod
     def empty(cls, batch_size: int, num_glimpses: int) -> Trace:
-        """Room for `batch_size` episodes of up to `num_glimpses` steps."""
+        """Room for B episodes of up to T steps."""
         by_row, by_step = (batch_size,), (batch_size, num_glimpses)
         return cls(
             index=np.zeros(by_row, np.int64),
@@ -70,7 +69,16 @@ class Trace:
         return {name: torch.from_numpy(values.copy()) for name, values in vars(self).items()}
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        """Takes over what `state_dict` returned for as many rows and steps."""
-        one_size = torch.zeros(self.size.shape, dtype=torch.int64)  # states of earlier versions don't mention it
+        """Restores what `state_dict` returned, for the same number of rows and steps."""
         for name, values in vars(self).items():
-            values[...] = of_shape({"size": one_size, **state}[name], values.shape).numpy()
+            values[...] = check_shape(state[name], values.shape).numpy()
+
+
+def check_shape(saved: Tensor, shape: Sequence[int]) -> Tensor:
+    """A tensor of a saved state, or a `ValueError` if its shape is not the environment's."""
+    if tuple(saved.shape) != tuple(shape):
+        raise ValueError(
+            f"a saved tensor has shape {tuple(saved.shape)}, this environment needs {tuple(shape)}; load the state "
+            "into an environment with the same num_envs, rules and networks"
+        )
+    return saved

@@ -11,13 +11,14 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
+from gfnet_env.actions import ActionBox
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.episode import EpisodeSpec
-from gfnet_env.image_order import ImageOrder, chosen_images
+from gfnet_env.observation import observation_space
 from gfnet_env.rendering import check_render_mode, render_rows
-from gfnet_env.saved_rows import generator_states, load_generator_states, of_shape
-from gfnet_env.spaces import ActionBox, observation_space
+from gfnet_env.sampling import ImageOrder, parse_index_option
 from gfnet_env.tasks import Task
+from gfnet_env.trace import check_shape
 
 Observation = dict[str, np.ndarray]
 
@@ -66,15 +67,8 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.render_mode = render_mode
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.metadata = {**self.metadata, "autoreset_mode": self.autoreset_mode}
-        networks = self.dynamics.classifier
         self.single_action_space = ActionBox(episode.action_names)
-        self.single_observation_space = observation_space(
-            networks.feature_shape(),
-            networks.hidden_size,
-            networks.spec.num_glimpses,
-            len(networks.spec.patch_sizes),
-            self.dynamics.observes,
-        )
+        self.single_observation_space = observation_space(self.dynamics.classifier, self.dynamics.observation_keys)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         seeded = [seeding.np_random() for _ in range(num_envs)]
@@ -125,9 +119,9 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         mask, seeds = self._reset_mask(options), _row_seeds(seed, self.num_envs)
         chosen = sizes = None
         if options is not None and "index" in options:
-            chosen = chosen_images(options["index"], self.num_envs, len(self.task.source))
+            chosen = parse_index_option(options["index"], self.num_envs, len(self.task.source))
         if options is not None and "patch_sizes" in options:
-            sizes = self.dynamics.chosen_sizes(options["patch_sizes"])
+            sizes = self.dynamics.parse_patch_sizes_option(options["patch_sizes"])
         rows = np.flatnonzero(mask)
         for row in rows.tolist():
             if (row_seed := seeds[row]) is not None:
@@ -164,7 +158,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         going = np.flatnonzero(~waiting)
         if len(going):
             rngs = [self._crop_rngs[row] for row in going]
-            reward[going], terminated[going] = self.dynamics.advance(going, decisions.of(going), rngs)
+            reward[going], terminated[going] = self.dynamics.step(going, decisions.select(going), rngs)
         self._finished = terminated.copy()
         if waiting.any():
             self._begin(np.flatnonzero(waiting))
@@ -184,8 +178,8 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             included, only their indices; so the source must return the same image for an index every time.
         """
         return {
-            "generators": generator_states(self._rngs),
-            "crop_generators": generator_states(self._crop_rngs),
+            "generators": _generator_states(self._rngs),
+            "crop_generators": _generator_states(self._crop_rngs),
             "order": self._order.state_dict(),
             "finished": torch.from_numpy(self._finished.copy()),
             "episodes": self.dynamics.state_dict(),
@@ -202,10 +196,10 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         Raises:
             ValueError: if it belongs to an environment with other rules, networks or number of rows.
         """
-        load_generator_states(self._rngs, state["generators"])
-        load_generator_states(self._crop_rngs, state["crop_generators"])
+        _load_generator_states(self._rngs, state["generators"])
+        _load_generator_states(self._crop_rngs, state["crop_generators"])
         self._order.load_state_dict(state["order"])
-        self._finished = of_shape(state["finished"], self._finished.shape).numpy().copy()
+        self._finished = check_shape(state["finished"], self._finished.shape).numpy().copy()
         self.dynamics.load_state_dict(state["episodes"])
         self.task.source.expect(self._order.upcoming)
 
@@ -226,12 +220,12 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     def _use(self, row: int, rng: np.random.Generator, seed: int) -> None:
         """Gives a row a new generator."""
         self._rngs[row], self._crop_rngs[row], self._seeds[row] = rng, rng.spawn(1)[0], seed
-        self._order.forget(row)
+        self._order.invalidate(row)
 
     def _begin(self, rows: np.ndarray, indices: np.ndarray | None = None, sizes: np.ndarray | None = None) -> None:
         """Starts episodes in some rows, on given images with patches of given sizes, or on random ones."""
         rngs = [self._rngs[row] for row in rows]
-        self.dynamics.begin(rows, self._order.take(rows, rngs) if indices is None else indices, rngs, sizes)
+        self.dynamics.reset(rows, self._order.next_indices(rows, rngs) if indices is None else indices, rngs, sizes)
         self.task.source.expect(self._order.upcoming)
 
     def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
@@ -291,3 +285,12 @@ def _row_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[i
     if len(seed) != num_envs:
         raise ValueError(f"{len(seed)} seeds for {num_envs} environments; pass one for each, or one number")
     return list(seed)
+
+
+def _generator_states(rngs: Sequence[np.random.Generator]) -> list[dict[str, Any]]:
+    return [dict(rng.bit_generator.state) for rng in rngs]
+
+
+def _load_generator_states(rngs: Sequence[np.random.Generator], states: Sequence[dict[str, Any]]) -> None:
+    for rng, state in zip(rngs, states, strict=True):
+        rng.bit_generator.state = state

@@ -97,7 +97,7 @@ def test_saved_and_loaded_it_looks_at_the_same_places(
         found, _ = DeterministicPolicy(loaded)(view)
         assert torch.allclose(found, location, atol=1e-6)
     if isinstance(agent.action_space, spaces.Box):
-        assert torch.allclose(location, to_location(np.clip(expected, -1.0, 1.0)), atol=1e-5)
+        assert torch.allclose(location, to_location(torch.from_numpy(expected)), atol=1e-5)
     assert (state is not None) == (name in ("ppo_gru", "recurrent_ppo"))
     assert DeterministicPolicy(agent).multiply_adds > 10_000
 
@@ -193,8 +193,10 @@ def test_observations_normalised_by_sb3_are_normalised_in_evaluation(
 
     expected = agent.predict(venv.normalize_obs(raw), deterministic=True)[0]  # type: ignore[arg-type]  # Dict observations
     assert isinstance(observation, dict)
-    assert torch.allclose(location, to_location(expected), atol=1e-6)
-    assert not torch.allclose(location, to_location(agent.predict(raw, deterministic=True)[0]), atol=1e-4)
+    assert torch.allclose(location, to_location(torch.from_numpy(expected)), atol=1e-6)
+    assert not torch.allclose(
+        location, to_location(torch.from_numpy(agent.predict(raw, deterministic=True)[0])), atol=1e-4
+    )
 
 
 def test_flat_observations_may_be_normalised_too(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
@@ -209,7 +211,7 @@ def test_flat_observations_may_be_normalised_too(classifier: FrozenClassifier, s
     location, _ = DeterministicPolicy(agent)(view)
 
     expected = agent.predict(venv.normalize_obs(raw), deterministic=True)[0]  # type: ignore[arg-type]  # flat observations
-    assert torch.allclose(location, to_location(expected), atol=1e-6)
+    assert torch.allclose(location, to_location(torch.from_numpy(expected)), atol=1e-6)
 
 
 def test_weights_alone_are_not_written_of_agents_that_need_more(

@@ -29,7 +29,7 @@ from classifiers.inference.frozen import FrozenClassifier
 from classifiers.tensor_files import CheckpointError, read_pickle
 from classifiers.training.saved_state import load_state
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
-from gfnet_env.tasks import SHIPPED_RUN, run_weights
+from gfnet_env.tasks import PRETRAINED_RUN, run_weights
 
 pytestmark = pytest.mark.slow  # a trained run is needed
 
@@ -86,7 +86,7 @@ def file(
     kind = request.param
     if kind == "classifier":
         path = tmp_path / "classifier.safetensors"
-        save_classifier(path, *load_classifier(run_weights(SHIPPED_RUN)))
+        save_classifier(path, *load_classifier(run_weights(PRETRAINED_RUN)))
         return path, _classifier
     if kind == "policy":
         path = tmp_path / "policy.safetensors"

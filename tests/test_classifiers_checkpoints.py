@@ -22,7 +22,7 @@ from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.tensor_files import CheckpointError
-from gfnet_env.tasks import SHIPPED_RUN
+from gfnet_env.tasks import PRETRAINED_RUN
 
 SPEC = ClassifierSpec(encoder="small_resnet", head="cascade", patch_size=48, num_glimpses=3)
 
@@ -136,7 +136,7 @@ def test_changed_content_is_noticed(save: Save, load: Load, entry: str, tmp_path
 
 
 def test_files_of_the_package_have_a_hash() -> None:
-    shipped = sorted(SHIPPED_RUN.parent.rglob("*.safetensors"))
+    shipped = sorted(PRETRAINED_RUN.parent.rglob("*.safetensors"))
 
     assert len(shipped) == 6
     for path in shipped:

@@ -20,7 +20,7 @@ from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.stages import random_policy, train_sequences
-from gfnet_env.spaces import observation_space
+from gfnet_env.observation import observation_space
 
 SIZES = (24, 32, 48)
 
@@ -145,7 +145,8 @@ def test_stages_one_and_three_train_at_several_sizes(policy: Any, scenes: ArrayI
 
 def test_resizing_before_pi_is_the_papers_resizing_after_its_convolution() -> None:
     """Bilinear resizing and a 1x1 convolution without bias commute, so the environment may resize first (4.2)."""
-    space = observation_space((96, 6, 6), 8, 3, 3, ("features", "last_size", "next_size"))
+    classifier = frozen(GlanceFocusClassifier(_spec(), 10))
+    space = observation_space(classifier, ("features", "last_size", "next_size"))
     assert isinstance(space, spaces.Dict)
     pi = GlimpseExtractor(space, **PROPOSAL_NETWORKS["conv1x1_32"])
     convolution = pi.reduce[0]  # type: ignore[index]  # convolution, then ReLU

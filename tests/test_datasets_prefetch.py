@@ -17,7 +17,7 @@ from classifiers.data.prefetch import Prefetcher
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
-from gfnet_env.image_order import ImageOrder
+from gfnet_env.sampling import ImageOrder
 
 MakeClassifier = Callable[..., FrozenClassifier]
 
@@ -119,15 +119,15 @@ def test_order_is_drawn_one_episode_ahead() -> None:
     order, rngs = ImageOrder(1000, 2), [np.random.default_rng(s) for s in (0, 1)]
     rows = np.array([0, 1])
 
-    first = order.take(rows, rngs)
+    first = order.next_indices(rows, rngs)
     upcoming = order.upcoming.copy()
-    second = order.take(rows, rngs)
+    second = order.next_indices(rows, rngs)
 
     assert second.tolist() == upcoming.tolist() and first.tolist() != second.tolist()
     assert first.tolist() == [int(np.random.default_rng(s).integers(1000)) for s in (0, 1)]
-    order.forget(0)
+    order.invalidate(0)
     assert len(order.upcoming) == 1
-    again = order.take(np.array([0]), [np.random.default_rng(0)])
+    again = order.next_indices(np.array([0]), [np.random.default_rng(0)])
     assert again[0] == first[0]
 
 

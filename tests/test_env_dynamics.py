@@ -14,7 +14,6 @@ from red_corner import GREY, MEAN, RED, red_probability
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
-from gfnet_env.actions import to_action, to_location
 from gfnet_env.glance_cache import GlanceCache
 from gfnet_env.rewards import contrastive_reward, increment_reward
 
@@ -169,27 +168,6 @@ def test_multiply_adds_add_up(classifier: FrozenClassifier, scenes: ArrayImages)
 
     assert info["multiply_adds"] == costs[:3].sum()
     assert costs[0] > 6_000_000
-
-
-def test_actions_and_locations_are_inverse() -> None:
-    actions = np.random.default_rng(0).uniform(-1, 1, (50, 2)).astype(np.float32)
-
-    assert to_location(np.array([[0.0, 0.0], [-1.0, 1.0]])).tolist() == [[0.5, 0.5], [0.0, 1.0]]
-    assert np.allclose(to_action(to_location(actions)), actions, atol=1e-6)
-
-
-@pytest.mark.parametrize("bad", [[np.nan, 0.0], [0.0, 1.5], [-np.inf, 0.0]])
-def test_actions_outside_the_space_are_refused(
-    classifier: FrozenClassifier, scenes: ArrayImages, bad: list[float]
-) -> None:
-    env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec())
-    env.reset(seed=0)
-
-    with pytest.raises(ValueError, match=r"is outside Box\(-1, 1, \(2,\)\); clip actions"):
-        env.step(np.array(bad, np.float32))
-    with pytest.raises(ValueError, match="actions of shape"):
-        env.step(np.zeros(3, np.float32))
-    env.step(np.zeros(2, np.float32))  # the episode goes on
 
 
 def test_rescaled_actions_are_the_papers_locations(classifier: FrozenClassifier, scenes: ArrayImages) -> None:

@@ -12,9 +12,8 @@ from gymnasium.utils.env_checker import check_env
 from classifiers.checkpoints import load_classifier, load_full_resolution
 from classifiers.data.synthetic_gestures.clips import CLASS_NAMES, GestureSpec, draw_gesture
 from classifiers.networks.costs import encoder_cost
-from gfnet_env.clip_tasks import SHIPPED_GESTURES_RUN, synthetic_gestures_task
 from gfnet_env.env import GlanceFocusEnv
-from gfnet_env.tasks import run_weights
+from gfnet_env.tasks import PRETRAINED_GESTURES_RUN, run_weights, synthetic_gestures_task
 
 ID = "gfnet_env:GFNet-SyntheticGestures-v0"
 
@@ -35,11 +34,11 @@ def test_it_works_bare_and_passes_gymnasiums_checks() -> None:
 
 
 def test_shipped_networks_are_small_and_know_the_classes() -> None:
-    classifier, names = load_classifier(run_weights(SHIPPED_GESTURES_RUN))
-    baseline = load_full_resolution(SHIPPED_GESTURES_RUN / "initialization" / "full_resolution.safetensors")
+    classifier, names = load_classifier(run_weights(PRETRAINED_GESTURES_RUN))
+    baseline = load_full_resolution(PRETRAINED_GESTURES_RUN / "initialization" / "full_resolution.safetensors")
 
     assert names == CLASS_NAMES and classifier.spec.num_frames == 8
-    assert sum(file.stat().st_size for file in SHIPPED_GESTURES_RUN.rglob("*") if file.is_file()) < 3 << 20
+    assert sum(file.stat().st_size for file in PRETRAINED_GESTURES_RUN.rglob("*") if file.is_file()) < 3 << 20
     frame = encoder_cost(baseline.encoder, (96, 96), with_classifier=True)
     assert encoder_cost(classifier.global_encoder, (24, 24), with_classifier=True) < 0.1 * frame
 

@@ -87,7 +87,7 @@ def test_options_pick_the_image() -> None:
 
     for index in (0, 7, 19):
         assert env.reset(options={"index": index})[1]["index"] == index
-    with pytest.raises(ValueError, match="index=20 is outside the 20 images; pass a whole number from 0 to 19"):
+    with pytest.raises(ValueError, match="index=20; pass a whole number from 0 to 19"):
         env.reset(options={"index": 20})
     with pytest.raises(ValueError, match=r"reset options \['idx'\] are unknown; pass 'index'"):
         env.reset(options={"idx": 3})
@@ -98,7 +98,7 @@ def test_vector_options_pick_the_images() -> None:
 
     assert envs.reset(options={"index": [4, 0, 9]})[1]["index"].tolist() == [4, 0, 9]
     assert envs.reset(options={"index": 2})[1]["index"].tolist() == [2, 2, 2]
-    with pytest.raises(ValueError, match="outside the 20 images"):
+    with pytest.raises(ValueError, match="index="):
         envs.reset(options={"index": [0, 1, -1]})
 
 

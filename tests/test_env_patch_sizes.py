@@ -147,18 +147,6 @@ def test_an_environment_continues_with_its_sizes(several: FrozenClassifier, scen
         assert np.array_equal(told["patch_size"], also["patch_size"])
 
 
-def test_states_of_earlier_versions_load(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    first, second = (GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(), num_envs=2) for _ in range(2))
-    first.reset(seed=0)
-    state = first.state_dict()
-    del state["episodes"]["trace"]["size"]
-
-    second.load_state_dict(state)
-
-    one, other = (env.step(np.zeros((2, 2), np.float32))[0] for env in (first, second))
-    assert all(np.array_equal(one[key], other[key]) for key in one)
-
-
 @expected_checker_warnings
 @pytest.mark.parametrize("size_action", [False, True])
 def test_checkers_are_content(several: FrozenClassifier, scenes: ArrayImages, size_action: bool) -> None:
@@ -226,18 +214,9 @@ def test_smaller_patches_cost_less(several: FrozenClassifier, scenes: ArrayImage
 # --- errors ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    ("sides", "message"),
-    [
-        (40, r"patch_sizes=40 are not the environment's; pass one of 24, 32, 48, or 3 of them, one for each patch"),
-        ([24, 32], r"patch_sizes have shape \(2,\); pass one of"),
-        ("large", "patch_sizes='large' are not the environment's"),
-    ],
-)
-def test_wrong_sizes_of_an_episode_are_refused(
-    several: FrozenClassifier, scenes: ArrayImages, sides: Any, message: str
-) -> None:
-    with pytest.raises(ValueError, match=message):
+@pytest.mark.parametrize("sides", [40, [24, 32], "large"])
+def test_wrong_sizes_of_an_episode_are_refused(several: FrozenClassifier, scenes: ArrayImages, sides: Any) -> None:
+    with pytest.raises(ValueError, match=r"patch_sizes=.*; pass one of 24, 32, 48, or 3 of them"):
         _env(several, scenes).reset(options={"patch_sizes": sides})
     vector = GlanceFocusVectorEnv(Task(scenes, several), EpisodeSpec(), num_envs=2)
     with pytest.raises(ValueError, match=r"or an array of \(2, 3\)"):

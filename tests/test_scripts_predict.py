@@ -20,7 +20,7 @@ from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.data.source import ArrayImages
 from classifiers.files import write_text
 from classifiers.inference.frozen import frozen
-from gfnet_env.tasks import SHIPPED_RUN, run_weights
+from gfnet_env.tasks import PRETRAINED_RUN, run_weights
 from scripts.cli import main
 from scripts.console import PlainConsole, printable
 from scripts.plots import save_plots
@@ -36,7 +36,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = load_config(
         "demo", [f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"]
     )
-    classifier, names = load_classifier(run_weights(SHIPPED_RUN))
+    classifier, names = load_classifier(run_weights(PRETRAINED_RUN))
     assert len(names) == len(CLASSES)
     save_classifier(files.classifier(3), classifier, CLASSES)
     agent = blank_agent(config, frozen(classifier), CLASSES)

@@ -24,8 +24,7 @@ from classifiers.checks import check_known
 from classifiers.files import write_atomically
 from gfnet_env import GlanceFocusEnv
 from gfnet_env.actions import to_action
-from gfnet_env.clip_tasks import SHIPPED_GESTURES_RUN
-from gfnet_env.tasks import run_weights
+from gfnet_env.tasks import PRETRAINED_GESTURES_RUN, run_weights
 from scripts.cli import main as gfnet
 from website.recordings import write_recordings
 
@@ -132,7 +131,7 @@ def run_of(env_id: str, runs: Path, root: Path | None = None) -> tuple[str, ...]
 
 def _renamed(start: Path, class_names: list[str]) -> Path:
     """The networks of the drawn gestures, their classes named as a tree's folders."""
-    shutil.copytree(SHIPPED_GESTURES_RUN, start, dirs_exist_ok=True)
+    shutil.copytree(PRETRAINED_GESTURES_RUN, start, dirs_exist_ok=True)
     classifier, _ = load_classifier(run_weights(start))
     save_classifier(run_weights(start), classifier, tuple(class_names))
     return start

@@ -19,7 +19,7 @@ from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.off_policy import FlatGlimpseExtractor
 from classifiers.networks.costs import count_multiply_adds
 from classifiers.networks.glimpse import View
-from gfnet_env.actions import grid_actions, location_of
+from gfnet_env.actions import grid_actions, to_location
 from gfnet_env.observation import SIZE_KEYS, observe
 
 
@@ -119,7 +119,7 @@ def _observed_keys(agent: BaseAlgorithm | BasePolicy, network: BasePolicy) -> tu
             "the policy's observations are flat, so their parts are unknown; pass observation_keys=, for example "
             "('features', 'hidden')"
         )
-    return tuple(sorted(env.get_attr("dynamics")[0].observes))  # the order of `FlattenObservation`
+    return tuple(sorted(env.get_attr("dynamics")[0].observation_keys))  # the order of `FlattenObservation`
 
 
 def _trained_sizes(
@@ -156,7 +156,7 @@ def _decide(network: BasePolicy, seen: Any, state: Tensor | None) -> tuple[Tenso
     if isinstance(network.action_space, spaces.Discrete):
         places = grid_actions(math.isqrt(int(network.action_space.n)))
         action = torch.from_numpy(places).to(action.device)[action.long()]
-    return location_of(action), state
+    return to_location(action), state
 
 
 def _lstm_action(

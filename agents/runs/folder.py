@@ -18,7 +18,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from agents.runs.config import RunConfig
-from gfnet_env.tasks import SHIPPED_RUN, run_weights
+from gfnet_env.tasks import PRETRAINED_RUN, run_weights
 
 
 class RunFolder:
@@ -65,7 +65,7 @@ class RunFolder:
 
 def start_folder(start: str) -> Path:
     """The run whose networks `RunConfig.start` names."""
-    return SHIPPED_RUN if start == "shipped" else Path(start)
+    return PRETRAINED_RUN if start == "shipped" else Path(start)
 
 
 def classifier_file(config: RunConfig, folder: Path) -> Path:
