@@ -8,11 +8,8 @@ import importlib.metadata
 import os
 import re
 import sys
-import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-
-from PIL import Image
 
 from agents.algorithms.registry import AGENTS
 from agents.evaluation.budgets import METHODS, present_method
@@ -38,7 +35,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = build_parser().parse_args(_one_setting_each(sys.argv[1:] if arguments is None else arguments))
     tune_malloc()
     errors = PlainConsole(stderr=True)
-    warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)  # our own error says it
     try:
         _import(options.imports)
         COMMANDS[options.command](options, PlainConsole(quiet=options.quiet))
