@@ -21,9 +21,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from agents.algorithms.make_agent import as_sb3, make_agent
 from agents.algorithms.registry import AGENTS, AgentRecipe
 from agents.algorithms.sb3_vec_env import SB3VecEnv
-from agents.algorithms.stage2 import set_std, train_agent
+from agents.algorithms.stage2 import train_agent
 from agents.evaluation.rollout import evaluate
 from agents.policies.deterministic import DeterministicPolicy
+from agents.policies.exploration import set_std
 from agents.policies.weights import load_policy, save_policy
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier

@@ -21,6 +21,7 @@ from agents.algorithms.ars import GlimpseARSPolicy
 from agents.algorithms.registry import AGENTS, AgentRecipe
 from agents.algorithms.sb3_vec_env import FlatVecEnv, SB3VecEnv
 from agents.policies.actor_critic import SquashedMeanGaussian
+from agents.policies.exploration import in_action_units
 from agents.policies.extractor import GlimpseExtractor, extractor_arguments
 from agents.policies.off_policy import FlatGlimpseExtractor
 from classifiers.checks import check_known, did_you_mean
@@ -72,7 +73,9 @@ def make_agent(
         options.setdefault("gradient_steps", max(1, round(recipe.updates_per_step * num_envs)))
     if recipe.noise:
         size = wrapped.action_space.shape
-        options.setdefault("action_noise", NormalActionNoise(np.zeros(size), np.full(size, 2.0 * recipe.noise)))
+        options.setdefault(
+            "action_noise", NormalActionNoise(np.zeros(size), np.full(size, in_action_units(recipe.noise)))
+        )
     return recipe.algorithm(
         recipe.policy, wrapped, policy_kwargs=_policy_kwargs(recipe, policy_kwargs or {}, parts), **options
     )

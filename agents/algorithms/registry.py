@@ -23,6 +23,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.algorithms.ars import GlimpseARSPolicy, VectorARS
 from agents.algorithms.ppo_gru import PPOGRU
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
+from agents.policies.exploration import DEFAULT_STD
 from agents.policies.gru import GlimpseGRUPolicy
 from agents.policies.off_policy import (
     GlimpseCrossQPolicy,
@@ -68,11 +69,11 @@ class AgentRecipe:
 
 
 _EXTRACTOR = {"attention_maps": 8}  # `PROPOSAL_NETWORKS` has the paper's own
-_GAUSSIAN = {"std": 0.15, "extractor": _EXTRACTOR}
+_GAUSSIAN = {"extractor": _EXTRACTOR}
 
 # A.2: gamma 0.7, clipping 0.2, c1 0.5, c2 0.01 (without effect, as the std is fixed), Monte-Carlo returns.
 # Differs from the paper: four epochs of three batches instead of one of one, learning rate 2e-3 instead of 3e-4,
-# std 0.15 instead of 0.1, advantages normalised instead of returns: each learns faster on the embedded task. The
+# std 0.15 instead of 0.1, advantages normalised instead of returns: each learns faster on the built-in task. The
 # log-probability is that of the action before it is clipped to the space (SB3); the authors' code uses the clipped one.
 _RETURNS = {"gamma": 0.7, "gae_lambda": 1.0}
 _PPO = {**_RETURNS, "n_epochs": 4, "learning_rate": 2e-3, "clip_range": 0.2, "vf_coef": 0.5, "ent_coef": 0.0}
@@ -126,8 +127,8 @@ AGENTS: dict[str, AgentRecipe] = {
     ),
     "sac": _replay(SAC, GlimpseSACPolicy, tau=0.02, **_ENTROPY),
     # With a higher learning rate, a deterministic actor saturates its tanh, where there is no gradient.
-    "td3": replace(_replay(TD3, GlimpseTD3Policy, tau=0.02, learning_rate=3e-4), noise=0.15),
-    "ddpg": replace(_replay(DDPG, GlimpseTD3Policy, tau=0.02, learning_rate=3e-4), noise=0.15),
+    "td3": replace(_replay(TD3, GlimpseTD3Policy, tau=0.02, learning_rate=3e-4), noise=DEFAULT_STD),
+    "ddpg": replace(_replay(DDPG, GlimpseTD3Policy, tau=0.02, learning_rate=3e-4), noise=DEFAULT_STD),
     "tqc": _replay(TQC, GlimpseTQCPolicy, tau=0.02, **_ENTROPY),
     "crossq": _replay(CrossQ, GlimpseCrossQPolicy, "flat", learning_rate=3e-3, **_ENTROPY),
     "dqn": AgentRecipe(

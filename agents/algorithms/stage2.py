@@ -19,15 +19,15 @@ import numpy as np
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import explained_variance, set_random_seed
 
 from agents.algorithms.training_state import load_training_state, save_training_state
+from agents.policies.exploration import ActionStdSchedule
 from classifiers.training.loop import NotANumberError
 
 OnRollout = Callable[[int, int, dict[str, float]], None]
-"""Called after every rollout, or every so many steps, with (steps so far, steps in all, figures).
+"""Called after every rollout, or every 768 steps, with (steps so far, steps in all, figures).
 
 The figures are means over the episodes that ended lately, in the rollout if there is one, left out if none did:
 `"reward"`, the return, and `"looks"`, the number of actions; and for algorithms that learn on policy
@@ -55,9 +55,8 @@ def train_agent(
         agent: a new agent in a `GlanceFocusVectorEnv`, as `agents.make_agent` builds it.
         env_steps: focus steps to learn from; rounded up to whole rollouts.
         seed: decides everything random.
-        action_std_schedule: standard deviation of the actions around their mean at the start and at the end, in the
-            paper's [0, 1] units; it decays geometrically. It applies to policies whose standard deviation is fixed and
-            to algorithms with action noise; None leaves it unchanged.
+        action_std_schedule: first and last standard deviation of the actions, in the paper's [0, 1] units, see
+            `ActionStdSchedule`; None leaves it unchanged.
         checkpoint: file that holds the training's state between rollouts, written every few seconds. On-policy
             algorithms only; the others ignore it and start again.
         on_rollout: called with the progress.
@@ -69,18 +68,20 @@ def train_agent(
         OSError: if the checkpoint can't be written.
     """
     env_steps = whole_rollouts(agent, env_steps)
-    callback: BaseCallback
+    _seed_everything(agent, seed)
+    reports: type[_Reports] = _StepReports
+    callbacks: list[BaseCallback] = []
     if isinstance(agent, OnPolicyAlgorithm):
+        reports = _RolloutReports
+        callbacks.append(_RepeatableRollouts(seed, checkpoint, on_checkpoint))
         if checkpoint is not None and checkpoint.exists():
             load_training_state(checkpoint, agent)
-        else:
-            _seed_everything(agent, seed)
-        callback = _Rollouts(seed, env_steps, action_std_schedule, checkpoint, on_rollout, on_checkpoint)
-        if agent.num_timesteps < env_steps:
-            agent.learn(env_steps - agent.num_timesteps, callback=callback, reset_num_timesteps=False)
-    else:
-        _seed_everything(agent, seed)
-        agent.learn(env_steps, callback=_Steps(env_steps, action_std_schedule, on_rollout))
+    if action_std_schedule is not None:
+        callbacks.append(ActionStdSchedule(*action_std_schedule, env_steps))
+    if on_rollout is not None:
+        callbacks.append(reports(on_rollout, env_steps))
+    if agent.num_timesteps < env_steps:
+        agent.learn(env_steps - agent.num_timesteps, callback=callbacks, reset_num_timesteps=False)
     _check_finite(agent)
 
 
@@ -88,36 +89,6 @@ def whole_rollouts(agent: BaseAlgorithm, env_steps: int) -> int:
     """`env_steps`, rounded up to whole rollouts of the agent."""
     rollout = agent.n_steps * agent.n_envs if isinstance(agent, OnPolicyAlgorithm) else agent.n_envs
     return -(-env_steps // rollout) * rollout
-
-
-def geometric_decay(schedule: tuple[float, float], progress: float) -> float:
-    """The value of a schedule that falls geometrically from its first to its last number.
-
-    Args:
-        schedule: the first and the last value, above 0.
-        progress: in [0, 1].
-
-    Returns:
-        first^(1 - progress) last^progress.
-    """
-    first, last = schedule
-    return float(first * (last / first) ** progress)
-
-
-def set_std(agent: BaseAlgorithm, std: float) -> None:
-    """Sets the standard deviation of an agent's actions around their mean, if it is one that can be set.
-
-    Args:
-        agent: the agent.
-        std: of the location, in the paper's [0, 1] units.
-    """
-    setter = getattr(agent.policy, "set_std", None)
-    if setter is not None:
-        setter(std)
-    noise = getattr(agent, "action_noise", None)
-    for single in noise.noises if isinstance(noise, VectorizedActionNoise) else [noise]:
-        if isinstance(single, NormalActionNoise):
-            single._sigma = np.full_like(single._sigma, 2.0 * std)  # actions span twice the locations' range
 
 
 def _seed_everything(agent: BaseAlgorithm, seed: int) -> None:
@@ -137,60 +108,11 @@ def _check_finite(agent: BaseAlgorithm) -> None:
         )
 
 
-class _Schedule(BaseCallback):
-    """Lowers the standard deviation of the actions and reports progress."""
+class _RepeatableRollouts(BaseCallback):
+    """Makes each rollout depend only on the seed and the state before it, and writes that state to a checkpoint."""
 
-    def __init__(self, total: int, stds: tuple[float, float] | None, on_rollout: OnRollout | None) -> None:
+    def __init__(self, seed: int, checkpoint: Path | None, on_checkpoint: Callable[[], None] | None) -> None:
         super().__init__()
-        self._total, self._stds, self._on_rollout = total, stds, on_rollout
-
-    def _set_std(self) -> None:
-        if self._stds is not None:
-            progress = min(1.0, self.model.num_timesteps / self._total)
-            set_std(self.model, geometric_decay(self._stds, progress))
-
-    def _report(self, episodes: Collection[dict[str, Any]], **others: float) -> None:
-        """Reports the means over episodes, as SB3's monitor describes them, and other figures."""
-        if self._on_rollout is not None:
-            keys = {"reward": "r", "looks": "l"} if episodes else {}
-            means = {name: sum(float(each[key]) for each in episodes) / len(episodes) for name, key in keys.items()}
-            self._on_rollout(min(self.model.num_timesteps, self._total), self._total, {**means, **others})
-
-
-class _Steps(_Schedule):
-    """For algorithms that don't learn from rollouts: reports the last episodes that SB3 keeps."""
-
-    _reported = 0
-
-    def _on_step(self) -> bool:
-        self._set_std()
-        if self.model.num_timesteps - self._reported >= _STEPS_BETWEEN_REPORTS:
-            self._report_episodes()
-        return True
-
-    def _on_training_end(self) -> None:
-        if self.model.num_timesteps > self._reported:
-            self._report_episodes()
-
-    def _report_episodes(self) -> None:
-        self._reported = self.model.num_timesteps
-        self._report(self.model.ep_info_buffer or ())
-
-
-class _Rollouts(_Schedule):
-    """For algorithms that learn from rollouts: makes each repeatable, and writes checkpoints between them."""
-
-    def __init__(
-        self,
-        seed: int,
-        total: int,
-        stds: tuple[float, float] | None,
-        checkpoint: Path | None,
-        on_rollout: OnRollout | None,
-        on_checkpoint: Callable[[], None] | None,
-    ) -> None:
-        super().__init__(total, stds, on_rollout)
-        self._episodes: list[dict[str, Any]] = []  # that ended in this rollout
         self._seed, self._checkpoint, self._on_checkpoint = seed, checkpoint, on_checkpoint
         self._save_at = time.monotonic() + _SECONDS_BETWEEN_CHECKPOINTS
 
@@ -199,17 +121,9 @@ class _Rollouts(_Schedule):
         if self._checkpoint is not None and time.monotonic() > self._save_at:
             self._save(self._checkpoint)
         set_random_seed(int(np.random.SeedSequence([self._seed, self.model.num_timesteps]).generate_state(1)[0]))
-        self._set_std()
-        self._episodes.clear()
 
     def _on_step(self) -> bool:
-        self._episodes.extend(info["episode"] for info in self.locals["infos"] if "episode" in info)
         return True
-
-    def _on_rollout_end(self) -> None:
-        agent: Any = self.model
-        values, returns = (part.flatten() for part in (agent.rollout_buffer.values, agent.rollout_buffer.returns))
-        self._report(self._episodes, explained_variance=float(explained_variance(values, returns)))
 
     def _save(self, checkpoint: Path) -> None:
         agent: Any = self.model
@@ -219,3 +133,51 @@ class _Rollouts(_Schedule):
         save_training_state(checkpoint, agent)
         now = time.monotonic()
         self._save_at = now + max(_SECONDS_BETWEEN_CHECKPOINTS, (now - started) / _LARGEST_FRACTION)
+
+
+class _Reports(BaseCallback):
+    """Reports the means over episodes, as SB3's monitor describes them."""
+
+    def __init__(self, on_rollout: OnRollout, total: int) -> None:
+        super().__init__()
+        self._on_rollout, self._total = on_rollout, total
+
+    def _report(self, episodes: Collection[dict[str, Any]], **others: float) -> None:
+        keys = {"reward": "r", "looks": "l"} if episodes else {}
+        means = {name: sum(float(each[key]) for each in episodes) / len(episodes) for name, key in keys.items()}
+        self._on_rollout(min(self.model.num_timesteps, self._total), self._total, {**means, **others})
+
+
+class _RolloutReports(_Reports):
+    """Reports the episodes that ended in each rollout."""
+
+    def _on_rollout_start(self) -> None:
+        self._episodes: list[dict[str, Any]] = []
+
+    def _on_step(self) -> bool:
+        self._episodes += [info["episode"] for info in self.locals["infos"] if "episode" in info]
+        return True
+
+    def _on_rollout_end(self) -> None:
+        buffer = self.model.rollout_buffer  # type: ignore[attr-defined]  # on-policy
+        variance = explained_variance(buffer.values.flatten(), buffer.returns.flatten())
+        self._report(self._episodes, explained_variance=float(variance))
+
+
+class _StepReports(_Reports):
+    """For algorithms that don't learn from rollouts: reports the last episodes that SB3 keeps."""
+
+    _reported = 0
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps - self._reported >= _STEPS_BETWEEN_REPORTS:
+            self._report_episodes()
+        return True
+
+    def _on_training_end(self) -> None:
+        if self.num_timesteps > self._reported:
+            self._report_episodes()
+
+    def _report_episodes(self) -> None:
+        self._reported = self.num_timesteps
+        self._report(self.model.ep_info_buffer or ())

@@ -10,6 +10,7 @@ from stable_baselines3.common.policies import ActorCriticPolicy, MultiInputActor
 from stable_baselines3.common.type_aliases import Schedule
 from torch import Tensor, nn
 
+from agents.policies.exploration import DEFAULT_STD, in_action_units
 from agents.policies.extractor import GlimpseExtractor, Observation, extractor_arguments
 
 _SLOPE_ENDS = 1.5  # |pre-activation| from which on tanh is flat (0.905)
@@ -97,7 +98,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
     def __init__(
         self,
         *args: Any,
-        std: float = 0.1,
+        std: float = DEFAULT_STD,
         saturation_penalty: float = _SATURATION_PENALTY,
         extractor: dict[str, Any] | str | None = None,
         **kwargs: Any,
@@ -131,7 +132,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
 
     def set_std(self, std: float) -> None:
         """Sets the location's standard deviation, in the paper's [0, 1] units."""
-        self.log_std[:2] = math.log(2.0 * std)  # actions span twice the locations' range
+        self.log_std[:2] = math.log(in_action_units(std))
         self.log_std[2:] = math.log(_DECISION_STD)
 
 
