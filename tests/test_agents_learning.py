@@ -17,7 +17,6 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from agents.algorithms.make_agent import as_sb3, make_agent
 from agents.algorithms.ppo_gru import PPOGRU
 from agents.algorithms.registry import AGENTS
-from agents.algorithms.sb3_vec_env import SB3VecEnv
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.metrics import pointing_game
 from agents.evaluation.rollout import evaluate
@@ -142,34 +141,6 @@ def test_plain_sb3_needs_no_import_of_ours_but_the_environment(algorithm: Any) -
 
     action, _ = agent.predict(env.reset(seed=0)[0], deterministic=True)
     assert action in env.action_space
-
-
-def test_sb3_adapter_hands_over_terminal_observations(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    env = SB3VecEnv(_env(classifier, scenes, num_envs=3))
-    env.seed(0)
-    first = env.reset()
-    assert isinstance(first, dict) and first["features"].shape[0] == 3
-    assert [info["label"] for info in env.reset_infos] == env.env.dynamics.trace.label.tolist()
-    for _ in range(3):
-        observation, reward, done, infos = env.step(np.zeros((3, 2), np.float32))
-
-    assert done.all() and reward.dtype == np.float32
-    assert isinstance(observation, dict)
-    for row, info in enumerate(infos):
-        assert info["TimeLimit.truncated"] is False
-        assert not np.array_equal(info["terminal_observation"]["features"], observation["features"][row])
-        assert info["top_left_px"].min() >= 0  # the finished episode's, not the new one's
-    assert env.get_attr("num_envs") == [3, 3, 3]
-    assert env.env_is_wrapped(gymnasium.Wrapper) == [False] * 3
-
-
-def test_sb3_adapter_wants_same_step(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    env = GlanceFocusVectorEnv(Task(scenes, classifier), EpisodeSpec(), num_envs=2)
-
-    with pytest.raises(
-        ValueError, match="autoreset_mode is NEXT_STEP; make the environment with autoreset_mode='SAME_STEP'"
-    ):
-        SB3VecEnv(env)
 
 
 def test_sb3_tools_work_on_our_environment(classifier: FrozenClassifier, scenes: ArrayImages) -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
 from gymnasium.spaces.utils import flatten_space
-from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
+
+_BY_ROW = ("np_random", "np_random_seed")  # attributes that hold a value for each row
 
 
 class SB3VecEnv(VecEnv):
     """SB3's `VecEnv` around any Gymnasium `VectorEnv` in SAME_STEP mode.
 
-    On the last step of an episode, `infos[i]["terminal_observation"]` is the last observation before the reset, and the
-    other entries of `infos[i]` belong to the finished episode.
+    It behaves as SB3's `DummyVecEnv` of as many single environments, except where the rows share one attribute: methods
+    are called once for all rows and can't be called, and attributes can't be set, for some rows alone.
 
     Args:
         env: the environment.
@@ -34,15 +36,28 @@ class SB3VecEnv(VecEnv):
                 "with autoreset_mode='SAME_STEP'"
             )
         self.env = env
-        self.render_mode = env.render_mode
+        self._shared_options: dict[str, Any] | None = None
         super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self.metadata = env.metadata
+
+    def set_options(self, options: list[dict[str, Any]] | dict[str, Any] | None = None) -> None:
+        """Sets the options of the next reset: a dict goes to the vector environment as it is, a list has one a row."""
+        super().set_options(options)
+        self._shared_options = options if isinstance(options, dict) else None
 
     def reset(self) -> VecEnvObs:
         """Starts new episodes in all rows."""
-        seeds = list(self._seeds) if any(seed is not None for seed in self._seeds) else None
-        observation, info = self.env.reset(seed=seeds)  # type: ignore[arg-type]  # narrower than Gymnasium's vector environments take
-        self.reset_infos = _rows(info, self.num_envs)
+        seeds: Any = self._seeds if any(seed is not None for seed in self._seeds) else None
+        if self._shared_options or not any(self._options):
+            observation, info = self.env.reset(seed=seeds, options=self._shared_options)
+            self.reset_infos = _rows(info, self.num_envs)
+        else:
+            for row, options in enumerate(self._options):
+                mask = np.arange(self.num_envs) == row
+                observation, info = self.env.reset(seed=seeds, options={**options, "reset_mask": mask})
+                self.reset_infos[row] = _rows(info, self.num_envs)[row]
         self._reset_seeds()
+        self.set_options()
         return cast(VecEnvObs, observation)
 
     def step_async(self, actions: np.ndarray) -> None:
@@ -50,14 +65,20 @@ class SB3VecEnv(VecEnv):
         self._actions = actions
 
     def step_wait(self) -> VecEnvStepReturn:
-        """Steps every row; finished ones start new episodes."""
+        """Steps every row; finished ones start new episodes.
+
+        Returns:
+            observation, reward (B,) float32, done (B,) bool and B infos. Where an episode is over, the info is that of
+            its last step, with its last observation as `terminal_observation`; that of the new one is in `reset_infos`.
+        """
         observation, reward, terminated, truncated, info = self.env.step(self._actions)
         done = terminated | truncated
-        rows: list[dict[str, Any]] = _rows(info, self.num_envs)
-        if done.any():
-            final_rows = _rows(info["final_info"], self.num_envs)
-            for index in np.flatnonzero(done).tolist():
-                rows[index] = {**final_rows[index], "terminal_observation": info["final_obs"][index]}
+        rows = _rows(info, self.num_envs)
+        for index in np.flatnonzero(done).tolist():
+            new = self.reset_infos[index] = rows[index]
+            rows[index] = {**new.pop("final_info"), "terminal_observation": new.pop("final_obs")}
+            if "episode" in new:  # from Gymnasium's `RecordEpisodeStatistics`
+                rows[index]["episode"] = new.pop("episode")
         for row, was_cut_off in zip(rows, (truncated & ~terminated).tolist(), strict=True):
             row["TimeLimit.truncated"] = was_cut_off
         return observation, reward.astype(np.float32), done, rows
@@ -71,23 +92,48 @@ class SB3VecEnv(VecEnv):
         return self.env.render() or [None] * self.num_envs  # type: ignore[return-value]  # Gymnasium leaves the type open
 
     def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
-        """The environment's attribute, once for each row."""
-        owner = self.env if hasattr(self.env, attr_name) else self.env.unwrapped
-        return [getattr(owner, attr_name) for _ in self._get_indices(indices)]
+        """The attribute of each row: its own space, generator or seed; all others are the rows' in common."""
+        if attr_name in ("observation_space", "action_space"):
+            attr_name = f"single_{attr_name}"
+        value = getattr(self._owner(attr_name), attr_name)
+        return [value[row] if attr_name in _BY_ROW else value for row in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
-        """Sets an attribute of the environment; the rows share it."""
-        setattr(self.env, attr_name, value)
+        """Sets an attribute of the environment, for all rows.
+
+        Raises:
+            ValueError: if `indices` leaves rows out.
+        """
+        self._check_all_rows(indices)
+        setattr(self._owner(attr_name), attr_name, value)
 
     def env_method(self, method_name: str, *args: Any, indices: VecEnvIndices = None, **kwargs: Any) -> list[Any]:
-        """Calls a method of the environment once; every row gets its result."""
-        owner = self.env if hasattr(self.env, method_name) else self.env.unwrapped
-        result = getattr(owner, method_name)(*args, **kwargs)
-        return [result for _ in self._get_indices(indices)]
+        """Calls a method of the environment once, for all rows; every row gets its result.
+
+        Raises:
+            ValueError: if `indices` leaves rows out.
+        """
+        self._check_all_rows(indices)
+        return [getattr(self._owner(method_name), method_name)(*args, **kwargs)] * self.num_envs
 
     def env_is_wrapped(self, wrapper_class: type[Any], indices: VecEnvIndices = None) -> list[bool]:
-        """Always false: the rows have no wrappers of their own."""
-        return [False for _ in self._get_indices(indices)]
+        """Whether the vector environment is wrapped in a class, the same for each row."""
+        return [any(isinstance(layer, wrapper_class) for layer in self._layers()) for _ in self._get_indices(indices)]
+
+    def _layers(self) -> Iterator[VectorEnv[Any, Any, Any]]:
+        """The environment's wrappers, from the outside, and the environment itself."""
+        layer = self.env
+        yield layer
+        while isinstance(layer, VectorWrapper):
+            layer = layer.env
+            yield layer
+
+    def _owner(self, name: str) -> VectorEnv[Any, Any, Any]:
+        return next((layer for layer in self._layers() if hasattr(layer, name)), self.env.unwrapped)
+
+    def _check_all_rows(self, indices: VecEnvIndices) -> None:
+        if set(self._get_indices(indices)) != set(range(self.num_envs)):
+            raise ValueError(f"indices={indices!r}, but all {self.num_envs} rows share one environment; leave it out")
 
 
 class FlatVecEnv(VecEnvWrapper):
@@ -112,7 +158,7 @@ class FlatVecEnv(VecEnvWrapper):
         return _flat(self.venv.reset())
 
     def step_wait(self) -> VecEnvStepReturn:
-        """See `SB3VecEnv.step_wait`; observations are (B, n) float32."""
+        """As `SB3VecEnv.step_wait`, with observations (B, n) float32."""
         observation, reward, done, infos = self.venv.step_wait()
         for info in infos:
             if "terminal_observation" in info:
@@ -127,8 +173,14 @@ def _flat(observation: Any) -> np.ndarray:
 
 
 def _rows(info: dict[str, Any], num_envs: int) -> list[dict[str, Any]]:
-    """Gymnasium's dict of arrays as SB3's list of dicts."""
-    keys = [
-        key for key in info if not key.startswith("_") and f"_{key}" in info and key not in ("final_obs", "final_info")
-    ]
-    return [{key: info[key][row] for key in keys if info[f"_{key}"][row]} for row in range(num_envs)]
+    """Gymnasium's dict of arrays as SB3's list of dicts; `_key` says for which rows `key` holds."""
+    rows: list[dict[str, Any]] = [{} for _ in range(num_envs)]
+    for key, values in info.items():
+        if key.startswith("_"):
+            continue
+        if isinstance(values, dict):
+            values = _rows(values, num_envs)
+        holds = info.get(f"_{key}")
+        for row in range(num_envs) if holds is None else np.flatnonzero(holds).tolist():
+            rows[row][key] = values[row]
+    return rows
