@@ -28,7 +28,7 @@ check: $(READY)
 
 # the site, in build/site; warnings are errors, and nothing is fetched
 docs: $(READY)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/python -m mkdocs build --strict
 
 # RLlib pins gymnasium to the older end of what we allow: its example, and the environment's tests at that end
 rllib: $(RLLIB)/.ready

@@ -37,16 +37,14 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
 
 HOMES = {
     "gymnasium": {"gfnet_env", "agents", "scripts", "website"},
-    "stable_baselines3": {"agents", "website"},
+    "stable_baselines3": {"agents"},
     "sb3_contrib": {"agents"},
     "rich": {"scripts"},
     "argparse": {"scripts", "website"},
     "matplotlib": {"scripts"},
     "pydantic": {"classifiers", "gfnet_env", "agents"},
     "yaml": {"agents", "scripts"},
-    "mkdocs": {"website"},
-    "griffe": {"website"},
-    "nbconvert": {"website"},
+    "mkdocs_gen_files": {"website"},
 }
 PATHS = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 

@@ -1,4 +1,4 @@
-"""The README is true: its snippets and its commands run, on small data where they would take long."""
+"""README and the pages behind it are true: snippets and commands run, on small data where they would take long."""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from scripts.cli import main
 from scripts.page.server import GameServer
 
 ROOT = Path(__file__).parent.parent
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+PAGES = ("docs/command.md", "docs/early_exit.md", "docs/networks.md", "docs/results.md", "README.md")
+TEXT = "\n".join((ROOT / page).read_text(encoding="utf-8") for page in PAGES)
 SNIPPETS = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
-LINES = [line for block in re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
+_BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+LINES = list(dict.fromkeys(line for block in _BLOCKS for line in block.splitlines()))
 
 _SCENES = [
     f"data.scenes.height={SMALL_SCENES.height}",
@@ -161,6 +163,6 @@ def test_torchrun_shares_the_training(tmp_path: Path) -> None:
 
 
 def test_what_it_names_exists() -> None:
-    for path in re.findall(r"\]\((docs/[^)]+)\)", TEXT):
+    for path in re.findall(r"\]\((docs/[^)#]+)[)#]", TEXT):
         assert (ROOT / path).is_file(), path
     assert {"demo", "synthetic_signs", "image_folder"} <= set(shipped_configs())

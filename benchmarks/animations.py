@@ -1,0 +1,168 @@
+"""Makes the animations of the docs site's pages of environments, `docs/environments/ID.gif`.
+
+    python benchmarks/animations.py [ID ...] [--root TREE]
+
+Each shows a policy on the first two held-out images; no image is picked. The policies come from short trainings of some
+minutes. `GFNet-ImageFolder-v0` takes an hour: it shows frames of a dashcam that `--root` brings (docs/real_photos.md).
+Recorded clips may not be shown, so their ids read drawn gestures, written in the files and lists of the data set.
+`GFNet-ImageNet-v0` shows two sample photos of scikit-image (CC0) and the centre-corner policy of Table 5.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import torch
+from PIL import Image
+
+import agents
+from agents.policies.baselines import CentreCornerPolicy
+from agents.runs.images import open_images
+from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout
+from classifiers.data.synthetic_gestures.clips import CLASS_NAMES, Gesture, GestureSpec, draw_gesture
+from classifiers.files import write_atomically
+from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, Task
+from gfnet_env.actions import to_action
+from scripts.cli import main as gfnet
+
+FOLDER = Path(__file__).parent.parent / "docs" / "environments"
+PHOTOS, PICTURES = "GFNet-ImageNet-v0", "GFNet-ImageFolder-v0"
+_SHORT = ("rounds=1", "stage3.epochs=0", "oracle_grid=0", "fixed_place_grid=0")
+RUNS: dict[str, tuple[str, ...]] = {
+    "GFNet-SyntheticSigns-v0": ("demo",),
+    "GFNet-SyntheticSignsHard-v0": (
+        *("synthetic_signs_hard", "start=gfnet_env/weights_hard", "stage2.env_steps=60000"),
+        *("data.num_train=2000", "data.num_val=200", "data.num_test=200", *_SHORT),
+    ),
+    "GFNet-SyntheticGestures-v0": (
+        *("synthetic_gestures", "start=gfnet_env/weights_gestures", "stage2.env_steps=24000"),
+        *("data.num_train=1000", "data.num_val=100", "data.num_test=60", *_SHORT),
+    ),
+    PICTURES: ("road_scenes", "seed=2", "initialization.full_resolution.epochs=0"),
+}
+"""The config of the run that an animation shows, and what is changed in it."""
+
+RECORDED: dict[str, Layout | None] = {
+    "GFNet-SomethingSomethingV1-v0": SOMETHING_V1,
+    "GFNet-SomethingSomethingV2-v0": SOMETHING_V2,
+    "GFNet-Jester-v0": JESTER,
+    "GFNet-VideoFolder-v0": None,
+}
+"""Ids of recorded clips and how frames lie on disk, None for a tree of videos. They show the run of drawn gestures."""
+
+_NUM_IMAGES, _NUM_CLIPS = 2, 30  # among so many clips is each class
+_COLORS, _MILLISECONDS, _WIDEST = 64, 900, 800
+
+
+def main() -> None:
+    """Makes the animations of the ids that are named, all if none is."""
+    every = (*RUNS, *RECORDED, PHOTOS)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("ids", nargs="*", choices=[*every, []], metavar="ID", help=f"of {', '.join(every)}")
+    parser.add_argument("--runs", type=Path, default=Path("runs/animations"), help="folder of the runs")
+    parser.add_argument("--root", type=Path, help=f"photos for {PICTURES}, a tree for `gfnet train road_scenes`")
+    options = parser.parse_args()
+    for env_id in options.ids or every:
+        if env_id == PICTURES and options.root is None:
+            parser.error(f"{env_id} needs photos; pass --root TREE, a tree for `gfnet train road_scenes`")
+        widest = _WIDEST // 2 if env_id == PICTURES else _WIDEST  # photos are large as GIF
+        out = FOLDER / f"{env_id}.gif"
+        save_small(out, frames(env_id, options.runs, options.root), widest)
+        print(f"{out}: {out.stat().st_size // 1000} kB", flush=True)
+
+
+def frames(env_id: str, runs: Path, root: Path | None = None) -> list[Image.Image]:
+    """Pictures of the episodes on the first images, after the glance and after each patch."""
+    if env_id == PHOTOS:
+        return episodes(TASKS[PHOTOS](), CentreCornerPolicy(), EpisodeSpec())
+    config, *changes = RUNS.get(env_id, RUNS["GFNet-SyntheticGestures-v0"])
+    folder = runs / (env_id if env_id in RUNS else "GFNet-SyntheticGestures-v0")
+    sets = [word for change in [*changes, *([f"data.root={root}"] if root else [])] for word in ("--set", change)]
+    if gfnet(["train", config, "--out", str(folder), "--quiet", *sets]) != 0:
+        raise SystemExit(1)
+    run = agents.load_run(folder)
+    if env_id in RECORDED:
+        source = recorded_task(env_id, runs / f"{env_id}-data").source
+    else:
+        source = open_images(run.config, "test")
+    return episodes(Task(source, run.classifier), run.policy, run.config.stage2.episode)
+
+
+@torch.inference_mode()
+def episodes(task: Task, policy: agents.LocationPolicy, rules: EpisodeSpec) -> list[Image.Image]:
+    env = GlanceFocusEnv(task, rules, render_mode="rgb_array")
+    found = []
+    for index in range(_NUM_IMAGES):
+        env.reset(options={"index": index})
+        state, finished = None, False
+        found.append(Image.fromarray(np.asarray(env.render())))
+        while not finished:
+            location, state = policy(env.dynamics.view(), state)
+            finished = env.step(to_action(location)[0])[2]
+            found.append(Image.fromarray(np.asarray(env.render())))
+    env.close()
+    return found
+
+
+def recorded_task(env_id: str, root: Path) -> Task:
+    """The task of an id of recorded clips, on drawn gestures that are written to files first."""
+    gestures = [draw_gesture(GestureSpec(), "val", index) for index in range(_NUM_CLIPS)]
+    layout = RECORDED[env_id]
+    if layout is None:
+        write_videos(root / "val", gestures)
+        if not (root / "train").exists():  # which classes are read from
+            (root / "train").symlink_to("val")
+    else:
+        write_frames(root, gestures, layout)
+    classifier = TASKS["GFNet-SyntheticGestures-v0"](num_clips=1).classifier
+    return TASKS[env_id](root=root, classifier=classifier, split="val", image_size=96, crop_pct=1.0)
+
+
+def write_frames(root: Path, gestures: list[Gesture], layout: Layout) -> None:
+    """As TSM's authors have them: `category.txt`, lists, and JPEG files of the best quality."""
+    lines = []
+    for number, gesture in enumerate(gestures):
+        folder = root / layout.folders[0] / f"clip_{number}"
+        folder.mkdir(parents=True, exist_ok=True)
+        for index, frame in enumerate(gesture.frames, 1):
+            Image.fromarray(frame).save(folder / layout.template.format(index), quality=100, subsampling=0)
+        lines.append(f"{folder.name} {len(gesture.frames)} {gesture.label}\n")
+    (root / "category.txt").write_text("\n".join(CLASS_NAMES) + "\n", encoding="utf-8")
+    for split in ("train", "val"):  # classes are those of the training split
+        (root / f"{split}_videofolder.txt").write_text("".join(lines), encoding="utf-8")
+
+
+def write_videos(root: Path, gestures: list[Gesture]) -> None:
+    """One folder per class, numbered so that the alphabet keeps their order; FFV1 loses nothing."""
+    for number, gesture in enumerate(gestures):
+        folder = root / f"{gesture.label} {CLASS_NAMES[gesture.label]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        height, width = gesture.frames.shape[1:3]
+        video = imageio_ffmpeg.write_frames(
+            str(folder / f"{number:05d}.mkv"), (width, height), fps=8, codec="ffv1", pix_fmt_out="bgr0", quality=None
+        )
+        video.send(None)
+        video.send(gesture.frames.tobytes())
+        video.close()
+
+
+def save_small(path: Path, pictures: list[Image.Image], widest: int = _WIDEST) -> None:
+    """Writes an animation with one palette for all frames and without dithering, which takes a third of the space."""
+    width, height = pictures[0].size
+    if width > widest:
+        width, height = widest, round(height * widest / width)
+        pictures = [picture.resize((width, height), Image.Resampling.LANCZOS) for picture in pictures]
+    sheet = Image.new("RGB", (width, height * len(pictures)))
+    for number, picture in enumerate(pictures):
+        sheet.paste(picture, (0, number * height))
+    palette = sheet.quantize(_COLORS, method=Image.Quantize.MEDIANCUT)
+    first, *rest = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
+    options = {"save_all": True, "append_images": rest, "duration": _MILLISECONDS, "loop": 0, "optimize": True}
+    write_atomically(path, lambda stream: first.save(stream, format="GIF", **options))
+
+
+if __name__ == "__main__":
+    main()
