@@ -11,6 +11,7 @@ Recorded clips may not be shown, so their ids read drawn gestures, written in th
 from __future__ import annotations
 
 import argparse
+import io
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -23,7 +24,7 @@ from agents.policies.baselines import CentreCornerPolicy
 from agents.runs.images import open_images
 from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout
 from classifiers.data.synthetic_gestures.clips import CLASS_NAMES, Gesture, GestureSpec, draw_gesture
-from classifiers.files import write_atomically
+from classifiers.files import write_bytes
 from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
 from scripts.cli import main as gfnet
@@ -161,7 +162,9 @@ def save_small(path: Path, pictures: list[Image.Image], widest: int = _WIDEST) -
     palette = sheet.quantize(_COLORS, method=Image.Quantize.MEDIANCUT)
     first, *rest = [picture.quantize(palette=palette, dither=Image.Dither.NONE) for picture in pictures]
     options = {"save_all": True, "append_images": rest, "duration": _MILLISECONDS, "loop": 0, "optimize": True}
-    write_atomically(path, lambda stream: first.save(stream, format="GIF", **options))
+    buffer = io.BytesIO()
+    first.save(buffer, format="GIF", **options)
+    write_bytes(path, buffer.getbuffer())
 
 
 if __name__ == "__main__":

@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from classifiers.checks import first_line
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.spec import ClassifierSpec
-from classifiers.tensor_files import CheckpointError, TensorFileKind, read_tensors, write_tensors
+from classifiers.tensor_files import CheckpointError, fitting, read_tensors, write_tensors
 
-_CLASSIFIER = TensorFileKind(
-    "gfnet-classifier", "classifier", "pass a run's folder or a classifier's .safetensors file"
-)
-_FULL_RESOLUTION = TensorFileKind(
-    "gfnet-full-resolution", "full-resolution network", "pass the folder of a run that trained one"
-)
-_WAY_OUT = "it is damaged or of another network: restore it from a copy or train it again"
+_CLASSIFIER, _FULL_RESOLUTION = "gfnet-classifier", "gfnet-full-resolution"
 
 
 def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: tuple[str, ...]) -> None:
@@ -48,35 +40,42 @@ def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: 
 
 
 def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]:
-    """Reads a classifier.
+    """Reads a classifier that `save_classifier` wrote.
 
     Args:
-        path: a file that `save_classifier` wrote.
+        path: the file.
 
     Returns:
         The classifier in evaluation mode, and its class names.
 
     Raises:
-        FileNotFoundError: if there is no such file.
         CheckpointError: if the file is not such a checkpoint, is damaged, or holds NaN or infinite weights.
+        OSError: if there is no such file, or it can't be read.
     """
     facts, weights = read_tensors(path, _CLASSIFIER)
-    with _naming(path, _CLASSIFIER):
-        names = facts["class_names"]
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise TypeError("class_names is not a list of names")
+    with fitting(path):
+        names = tuple(facts["class_names"])
         spec = ClassifierSpec(**facts["spec"])
-        trained = replace(spec, num_glimpses=facts.get("most_glimpses") or spec.num_glimpses)
+        trained = replace(spec, num_glimpses=facts["most_glimpses"] or spec.num_glimpses)
         classifier = GlanceFocusClassifier(trained, len(names))
-        load_exactly(classifier, weights, str(path))
+        load_exactly(classifier, weights, path)
         for encoder in (classifier.global_encoder, classifier.local_encoder):
             encoder.use_preprocessing(_preprocessing(facts))
         classifier = classifier.with_spec(num_glimpses=spec.num_glimpses)
-    return classifier.eval(), tuple(names)
+    return classifier.eval(), names
 
 
 def save_full_resolution(path: Path, network: FullResolutionNetwork, encoder_name: str) -> None:
-    """Writes a full-resolution network; see `save_classifier`."""
+    """Writes a full-resolution network, whole or not at all.
+
+    Args:
+        path: the file, by custom `*.safetensors`.
+        network: the network.
+        encoder_name: the encoder's name in `ENCODERS` or a library.
+
+    Raises:
+        OSError: if the file can't be written.
+    """
     facts = {
         "encoder": encoder_name,
         "preprocessing": asdict(network.encoder.preprocessing),
@@ -88,24 +87,31 @@ def save_full_resolution(path: Path, network: FullResolutionNetwork, encoder_nam
 
 
 def load_full_resolution(path: Path) -> FullResolutionNetwork:
-    """Reads a full-resolution network; see `load_classifier`."""
+    """Reads a network that `save_full_resolution` wrote.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The network in evaluation mode.
+
+    Raises:
+        CheckpointError: if the file is not such a checkpoint, is damaged, or holds NaN or infinite weights.
+        OSError: if there is no such file, or it can't be read.
+    """
     facts, weights = read_tensors(path, _FULL_RESOLUTION)
-    with _naming(path, _FULL_RESOLUTION):
+    with fitting(path):
         encoder = build_encoder(facts["encoder"], facts["num_classes"])
-        size = None if facts["size"] is None else _height_and_width(facts["size"])
+        size = facts["size"] and tuple(facts["size"])
         network = FullResolutionNetwork(encoder, size, facts["resize_mode"])
-        load_exactly(network, weights, str(path))
+        load_exactly(network, weights, path)
         encoder.use_preprocessing(_preprocessing(facts))
     return network.eval()
 
 
 def _preprocessing(facts: Mapping[str, Any]) -> Preprocessing:
-    """What a file says of its preprocessing; files from before it was recorded were all trained with ImageNet's."""
-    kept: dict[str, Any] = facts.get("preprocessing") or {}
-    as_written: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in kept.items()
-    }
-    return Preprocessing(**as_written)
+    kept = facts["preprocessing"]
+    return Preprocessing(**{**kept, "mean": tuple(kept["mean"]), "std": tuple(kept["std"])})
 
 
 def distinct_tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -120,43 +126,26 @@ def distinct_tensors(module: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], where: str) -> None:
+def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], where: object) -> None:
     """Loads weights into a module that has a place for each and lacks none; names that share a tensor need it once.
 
     Args:
         module: takes the weights.
         weights: by the module's names.
-        where: what to call the weights in an error.
+        where: the file, or what else to call the weights in an error.
 
     Raises:
         CheckpointError: if a weight is missing, has no place or another shape.
     """
     own = module.state_dict()
-    missing, foreign = distinct_tensors(module).keys() - weights.keys(), weights.keys() - own.keys()
-    if missing or foreign:
-        what = f"has no {sorted(missing)[0]}" if missing else f"holds a foreign {sorted(foreign)[0]}"
-        raise CheckpointError(f"{where} {what} ({len(missing)} missing, {len(foreign)} foreign); {_WAY_OUT}")
-    for name, value in weights.items():
-        if value.shape != own[name].shape:
-            raise CheckpointError(f"{where}: {name} is {tuple(value.shape)}, not {tuple(own[name].shape)}; {_WAY_OUT}")
+    problems = [f"has no {name}" for name in sorted(distinct_tensors(module).keys() - weights.keys())]
+    problems += [f"holds a foreign {name}" for name in sorted(weights.keys() - own.keys())]
+    problems += [
+        f"holds {name} as {tuple(value.shape)}, not {tuple(own[name].shape)}"
+        for name, value in weights.items()
+        if name in own and value.shape != own[name].shape
+    ]
+    if problems:
+        more = f", and {len(problems) - 1} more such problems" if len(problems) > 1 else ""
+        raise CheckpointError(f"{where} {problems[0]}{more}; it is of another network: pass another file")
     module.load_state_dict(weights, strict=False)
-
-
-def _height_and_width(size: Any) -> tuple[int, int]:
-    height, width = size
-    if not (isinstance(height, int) and isinstance(width, int) and height > 0 and width > 0):
-        raise ValueError(f"size={size!r} is not a height and a width")
-    return height, width
-
-
-@contextmanager
-def _naming(path: Path, kind: TensorFileKind) -> Iterator[None]:
-    """Names the file where its header does not describe a network; a library that is missing is said as it is."""
-    try:
-        yield
-    except (CheckpointError, ImportError):
-        raise
-    except Exception as error:  # whatever a network's parts make of a header that describes none
-        raise CheckpointError(
-            f"{path} does not fit this version ({type(error).__name__}: {first_line(error)}); {kind.if_damaged}"
-        ) from error

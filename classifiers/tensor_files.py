@@ -1,16 +1,11 @@
-"""Named tensors as a safetensors file whose content is checked: reading one executes no code.
-
-The file's header has one entry, named after what the file holds: JSON with facts about the tensors and, as `sha256`,
-a hash of facts and tensors. One entry, because safetensors writes several in random order, and equal content is to give
-equal bytes. Files without a hash, written by earlier versions, are read unchecked.
-"""
+"""Tensors as files, read without executing code: safetensors for results, PyTorch's format for unfinished trainings."""
 
 from __future__ import annotations
 
-import hashlib
+import io
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,51 +17,32 @@ from safetensors.torch import save
 from torch import Tensor
 
 from classifiers.checks import first_line
-from classifiers.files import json_text, write_atomically
-
-_HASH = "sha256"
+from classifiers.files import json_text, write_bytes
 
 
 class CheckpointError(ValueError):
     """A file is not the checkpoint that it should be."""
 
 
-@dataclass(frozen=True)
-class TensorFileKind:
-    """What a file holds.
+def write_tensors(path: Path, kind: str, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Writes a safetensors file, whole or not at all; equal content gives equal bytes.
 
-    Attributes:
-        entry: name of its entry in the header.
-        noun: what to call it in an error.
-        if_missing: what to do where there is no such file.
-        if_damaged: what to do where it can't be used.
-    """
-
-    entry: str
-    noun: str
-    if_missing: str
-    if_damaged: str = "restore it from a copy, or delete it and run the command that wrote it again"
-
-
-def write_tensors(path: Path, kind: TensorFileKind, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors with facts about them, whole or not at all; equal content gives equal bytes.
+    Its header has one entry: safetensors writes several in random order.
 
     Args:
         path: the file, usually `*.safetensors`.
-        kind: what it holds.
-        facts: what JSON can hold.
+        kind: what it holds, the name of the header's entry, such as `"gfnet-classifier"`.
+        facts: the entry's value; what JSON can hold.
         tensors: by name; no two share memory.
 
     Raises:
         OSError: if the file can't be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    text = json_text({**facts, _HASH: _content_hash(kind, facts, plain)})
-    content = save(plain, {kind.entry: text})  # to memory: safetensors' own writing hides a full disk
-    write_atomically(path, lambda stream: stream.write(content))
+    write_bytes(path, save(plain, {kind: json_text(facts)}))
 
 
-def read_tensors(path: Path, kind: TensorFileKind) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Reads what `write_tensors` wrote.
 
     Args:
@@ -77,63 +53,105 @@ def read_tensors(path: Path, kind: TensorFileKind) -> tuple[dict[str, Any], dict
         The facts, and the tensors by name, on the CPU; they may be views of the file, so copy what is kept.
 
     Raises:
-        FileNotFoundError: if there is no such file.
         CheckpointError: if the file is damaged, holds something else, or holds NaN or infinity.
-        OSError: if it may not be read.
+        OSError: if there is no such file, or it can't be read.
     """
-    way_out = f"files that could carry code, such as pickles, are not read; {kind.if_damaged}"
-    metadata, tensors = read_safetensors(path, kind.if_missing, way_out)
-    facts = _facts(path, kind, metadata)
-    expected = facts.pop(_HASH, None)
-    if expected is not None and expected != _content_hash(kind, facts, tensors):
-        raise CheckpointError(f"{path} is damaged: its content does not match its hash; {kind.if_damaged}")
-    check_finite(tensors, str(path), kind.if_damaged)
+    metadata, tensors = read_safetensors(path)
+    if kind not in metadata:
+        held = ", ".join(metadata) or "tensors without a header"
+        raise CheckpointError(f"{path} holds {held}, not {kind}; pass another file")
+    with fitting(path):
+        facts = dict(json.loads(metadata[kind]))
+    check_finite(tensors, path)
     return facts, tensors
 
 
-def read_safetensors(path: Path, if_missing: str, if_damaged: str) -> tuple[dict[str, str], dict[str, Tensor]]:
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Names the file where the block finds that its facts don't describe what they should.
+
+    Raises:
+        CheckpointError: instead of a KeyError, TypeError or ValueError.
+    """
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"{path} is damaged or of another version ({type(error).__name__}: {first_line(error)}); restore it from a "
+            "copy or write it again"
+        ) from error
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
     """Reads any safetensors file.
 
     Args:
         path: the file.
-        if_missing: what to do where there is no such file.
-        if_damaged: what to do where it can't be read.
 
     Returns:
         The header's entries, and the tensors by name, on the CPU; they may be views of the file.
 
     Raises:
-        FileNotFoundError: if there is no such file.
         CheckpointError: if it is no safetensors file.
-        OSError: if it may not be read.
+        OSError: if there is no such file, or it can't be read.
     """
-    _check_readable(path, if_missing)
+    _check_readable(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({first_line(error)}); {if_damaged}"
+            f"{path} is damaged or not a safetensors file ({first_line(error)}); restore it or write it again"
         ) from error
 
 
-def read_pickle(path: Path, if_missing: str) -> Any:
-    """Reads what `torch.save` wrote without executing code: tensors, NumPy arrays, plain values and containers of them.
+def check_finite(tensors: Mapping[str, Tensor], where: object) -> None:
+    """Raises if a tensor holds NaN or infinity.
+
+    Args:
+        tensors: by name.
+        where: what to call them all in an error.
+
+    Raises:
+        CheckpointError: with the alphabetically first such tensor.
+    """
+    for name, tensor in sorted(tensors.items()):
+        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
+            raise CheckpointError(f"{where} holds NaN or infinity in {name}; pass another file")
+
+
+def write_torch(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes tensors and plain values with `torch.save`, whole or not at all.
+
+    Args:
+        path: the file, usually `*.pt`.
+        content: tensors, plain values and containers of them.
+
+    Raises:
+        OSError: if the file can't be written.
+    """
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_bytes(path, buffer.getbuffer())
+
+
+def read_torch(path: Path) -> Any:
+    """Reads what `torch.save` wrote: tensors, NumPy arrays, plain values and containers of them; executes no code.
 
     Args:
         path: the file.
-        if_missing: what to do where there is no such file.
 
     Returns:
         The content, tensors on the CPU.
 
     Raises:
-        FileNotFoundError: if there is no such file.
         CheckpointError: if it is no such file, is damaged, or carries code.
-        OSError: if it may not be read.
+        OSError: if there is no such file, or it can't be read.
     """
-    _check_readable(path, if_missing)
+    _check_readable(path)
     # numpy's own parts, in which results may have been saved, by their names of then and now
     harmless: list[Any] = [np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
     harmless += [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)]
@@ -142,53 +160,14 @@ def read_pickle(path: Path, if_missing: str) -> Any:
     try:
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
+    except Exception as error:  # a file can make PyTorch raise anything
         raise CheckpointError(
-            f"{path} can't be read ({first_line(error)[:160]}); it is damaged, no checkpoint, or carries code, which "
-            "is never run"
+            f"{path} is damaged, no checkpoint, or carries code, which is never run ({first_line(error)[:160]}); "
+            "restore it from a copy, or delete it if a training is to begin again"
         ) from error
 
 
-def _check_readable(path: Path, if_missing: str) -> None:
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist; {if_missing}")
+def _check_readable(path: Path) -> None:
+    """Raises the system's own error if a file is missing or can't be read; not all readers name the file."""
     with path.open("rb"):
-        pass  # says in the system's own words why a file may not be read
-
-
-def check_finite(tensors: Mapping[str, Tensor], where: str, remedy: str) -> None:
-    """Raises if a tensor holds NaN or infinity.
-
-    Args:
-        tensors: by name.
-        where: what to call them all in an error.
-        remedy: what to do then.
-
-    Raises:
-        CheckpointError: with the alphabetically first such tensor.
-    """
-    for name, tensor in sorted(tensors.items()):
-        if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
-            raise CheckpointError(f"{where} holds NaN or infinity in {name}; {remedy}")
-
-
-def _facts(path: Path, kind: TensorFileKind, metadata: Mapping[str, str]) -> dict[str, Any]:
-    if kind.entry not in metadata:
-        if metadata.get("kind") == kind.entry:
-            return {}  # a policy of an earlier version, about which there are no facts
-        raise CheckpointError(f"{path} holds tensors but no {kind.noun}; {kind.if_missing}")
-    try:
-        facts = json.loads(metadata[kind.entry])
-    except (ValueError, RecursionError):
-        facts = None
-    if not isinstance(facts, dict):
-        raise CheckpointError(f"{path} is damaged: its header entry {kind.entry} is not valid; {kind.if_damaged}")
-    return facts
-
-
-def _content_hash(kind: TensorFileKind, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> str:
-    digest = hashlib.sha256(json.dumps([kind.entry, facts], sort_keys=True).encode())
-    for name, tensor in sorted(tensors.items()):
-        digest.update(json.dumps([name, str(tensor.dtype), list(tensor.shape)]).encode())
-        digest.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data)
-    return digest.hexdigest()
+        pass

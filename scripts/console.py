@@ -25,7 +25,7 @@ class PlainConsole(Console):
 
 
 def in_words(error: Exception) -> str:
-    """What went wrong, for people, in one sentence: errors of the operating system get one around their few words.
+    """What went wrong, for people, in one sentence: errors of the operating system as its own programs print them.
 
     Args:
         error: the exception.
@@ -35,8 +35,7 @@ def in_words(error: Exception) -> str:
     """
     if not isinstance(error, OSError) or not error.errno:  # errors of our own have no number
         return str(error)
-    where = error.filename or "the output"
-    return f"{where} can't be read or written ({error.strerror}); free some space or choose another place"
+    return f"{error.filename or 'the output'}: {error.strerror}"
 
 
 def printable(text: str) -> str:

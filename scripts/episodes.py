@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from agents.evaluation.record import EvaluationRecord
 from agents.policies.baselines import encode_places, grid_locations, label_chances
 from agents.runs.loaded import LoadedRun
 from classifiers.data.source import ImageSource
-from classifiers.files import write_atomically
+from classifiers.files import write_bytes
 from gfnet_env import GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
 from gfnet_env.rewards import contrastive_reward
@@ -77,18 +78,17 @@ def contact_sheet(frames: list[np.ndarray], columns: int) -> Image.Image:
 
 def save_png(path: Path, image: Image.Image) -> None:
     """Writes a PNG file atomically."""
-    write_atomically(path, lambda stream: image.save(stream, format="PNG"))
+    buffer = io.BytesIO()
+    image.save(buffer, format="PNG")
+    write_bytes(path, buffer.getbuffer())
 
 
 def save_gif(path: Path, frames: list[np.ndarray], milliseconds: int = 700) -> None:
     """Writes an animation atomically."""
     first, *rest = [Image.fromarray(frame).convert("P", palette=Image.Palette.ADAPTIVE) for frame in frames]
-    write_atomically(
-        path,
-        lambda stream: first.save(
-            stream, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0
-        ),
-    )
+    buffer = io.BytesIO()
+    first.save(buffer, format="GIF", save_all=True, append_images=rest, duration=milliseconds, loop=0)
+    write_bytes(path, buffer.getbuffer())
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from classifiers.files import write_atomically
+from classifiers.files import write_bytes
 from scripts.console import printable
 
 _CYCLE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f7f7f")  # Okabe and Ito's, and grey
@@ -176,7 +176,9 @@ def save_plots(folder: Path, named: dict[str, dict[str, Any]]) -> list[Path]:
 
 def save_figure(path: Path, figure: Figure) -> Path:
     """Writes a figure as PNG atomically; returns its path."""
-    write_atomically(path, partial(figure.savefig, format="png", dpi=150))
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=150)
+    write_bytes(path, buffer.getbuffer())
     return path
 
 

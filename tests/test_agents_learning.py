@@ -169,9 +169,9 @@ def test_policies_of_another_shape_are_refused(
     options: dict[str, Any] = {"n_steps": 3, "batch_size": 6}
     save_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, policy_kwargs=SMALL_UNITS, **options))
 
-    with pytest.raises(CheckpointError, match="it is damaged or of another network"):
+    with pytest.raises(CheckpointError, match=r"policy\.safetensors"):
         load_policy(tmp_path / "policy.safetensors", make_agent("ppo", env, **options))
-    with pytest.raises(FileNotFoundError, match="pass the folder of a run whose stage II is done"):
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
         load_policy(tmp_path / "none.safetensors", make_agent("ppo", env, **options))
 
 

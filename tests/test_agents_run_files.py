@@ -7,11 +7,9 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 import agents.algorithms.stage2
@@ -141,16 +139,9 @@ def test_damaged_metrics_are_named(
         assert "metrics.json is damaged (" in error and "; delete it and run `gfnet evaluate" in error
 
 
-def _foreign() -> bytes:
-    return Path(__file__).read_bytes()
-
-
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("stage2/training.pt", b"", "training.pt is damaged or of another training"),
-        ("stage2/training.pt", _foreign(), "delete it, and its stage starts again"),
-        ("stage2/training.pt", {"policy": {}}, "training.pt is damaged or of another training ('num_timesteps')"),
         ("stage2/best.json", b"null", "best.json is damaged; delete the folder"),
         ("stage2/best.json", b'{"asked": 1', "best.json is damaged; delete the folder"),
         ("config.yaml", b"", "config.yaml is empty; a config is a mapping of keys"),
@@ -160,30 +151,17 @@ def _foreign() -> bytes:
 )
 def test_damaged_states_are_named_before_anything_is_done(
     name: str,
-    content: Any,
+    content: bytes,
     message: str,
     run: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (run / "stage2" / "policy.safetensors").unlink()
-    if isinstance(content, bytes):
-        (run / name).write_bytes(content)
-    else:
-        torch.save(content, run / name)
+    (run / name).write_bytes(content)
     monkeypatch.setattr("agents.runs.images.open_images", lambda *args: pytest.fail("it went on"))
 
     assert message in _error(capsys, "demo", "--out", str(run), "--quiet", *SETS)
-
-
-def test_a_state_of_other_networks_is_named(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (run / "stage2" / "policy.safetensors").unlink()
-    state = {"num_timesteps": 8, "n_updates": 1, "policy": {}, "optimizer": {}}
-    torch.save(state, run / "stage2" / "training.pt")
-
-    assert "training.pt is damaged or of another training" in _error(
-        capsys, "demo", "--out", str(run), "--quiet", *SETS
-    )
 
 
 # --- results of other networks --------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
+"""Networks as files: they come back as they were, and what is no checkpoint is refused without running its code."""
+
 from __future__ import annotations
 
-import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +22,7 @@ from classifiers.checkpoints import (
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.spec import ClassifierSpec
-from classifiers.tensor_files import CheckpointError
-from gfnet_env.tasks import PRETRAINED_RUN
+from classifiers.tensor_files import CheckpointError, read_torch
 
 SPEC = ClassifierSpec(encoder="small_resnet", head="cascade", patch_size=48, num_glimpses=3)
 
@@ -51,181 +51,6 @@ def test_full_resolution_network_survives_the_disk(tmp_path: Path) -> None:
         assert torch.equal(again(images), network(images))
 
 
-class _Bomb:
-    def __reduce__(self) -> tuple[object, tuple[str]]:
-        return Path.touch, (Path("bomb-went-off"),)  # type: ignore[return-value]  # what unpickling would call
-
-
-def test_files_that_carry_code_are_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    for name, write in (("torch.pt", lambda path: torch.save(_Bomb(), path)), ("pickle", _pickle)):
-        write(tmp_path / name)
-        with pytest.raises(CheckpointError, match="files that could carry code, such as pickles, are not read"):
-            load_classifier(tmp_path / name)
-    assert not (tmp_path / "bomb-went-off").exists()
-
-
-def _pickle(path: Path) -> None:
-    path.write_bytes(pickle.dumps(_Bomb()))
-
-
-def test_what_is_no_classifier_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "text.safetensors").write_text("hello")
-    with pytest.raises(CheckpointError, match=r"text\.safetensors is damaged or not a safetensors file"):
-        load_classifier(tmp_path / "text.safetensors")
-    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
-    with pytest.raises(CheckpointError, match="holds tensors but no classifier"):
-        load_classifier(tmp_path / "other.safetensors")
-    with pytest.raises(FileNotFoundError, match="does not exist; pass a run's folder"):
-        load_classifier(tmp_path / "none.safetensors")
-
-
-def test_truncated_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "classifier.safetensors"
-    save_classifier(path, random_classifier(SPEC, 3), ("x", "y", "z"))
-    whole = path.read_bytes()
-    for length in (0, 7, 100, len(whole) // 2, len(whole) - 1):
-        path.write_bytes(whole[:length])
-        with pytest.raises(CheckpointError, match=r"is damaged or not a safetensors file .*restore it from a copy"):
-            load_classifier(path)
-
-
-def test_weights_that_do_not_fit_their_shape_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "classifier.safetensors"
-    save_classifier(path, random_classifier(SPEC, 3), ("x", "y"))  # two names for three classes
-
-    with pytest.raises(CheckpointError, match=r"is \(3,\), not \(2,\); it is damaged or of another network"):
-        load_classifier(path)
-
-
-def _classifier(path: Path) -> None:
-    save_classifier(path, random_classifier(SPEC, 3), ("x", "y", "z"))
-
-
-def _full_resolution(path: Path) -> None:
-    save_full_resolution(path, FullResolutionNetwork(build_encoder("small_resnet", 3)), "small_resnet")
-
-
-NETWORKS = pytest.mark.parametrize(
-    ("save", "load", "entry"),
-    [
-        (_classifier, load_classifier, "gfnet-classifier"),
-        (_full_resolution, load_full_resolution, "gfnet-full-resolution"),
-    ],
-)
-Save, Load = Callable[[Path], None], Callable[[Path], Any]
-
-
-def _contents(path: Path) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
-    with safe_open(path, framework="pt") as file:
-        return dict(file.metadata()), {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
-
-
-@NETWORKS
-def test_changed_content_is_noticed(save: Save, load: Load, entry: str, tmp_path: Path) -> None:
-    path = tmp_path / "network.safetensors"
-    save(path)
-    whole = path.read_bytes()
-
-    path.write_bytes(whole[:-3] + bytes([whole[-3] ^ 1]) + whole[-2:])  # one bit of a weight
-    with pytest.raises(CheckpointError, match=r"network\.safetensors is damaged: its content does not match its hash"):
-        load(path)
-    path.write_bytes(whole.replace(b"small_resnet", b"smaLl_resnet", 1))  # of the header
-    with pytest.raises(CheckpointError, match="does not match its hash; restore it from a copy, or delete it"):
-        load(path)
-
-
-def test_files_of_the_package_have_a_hash() -> None:
-    shipped = sorted(PRETRAINED_RUN.parent.rglob("*.safetensors"))
-
-    assert len(shipped) == 6
-    for path in shipped:
-        with safe_open(path, "pt") as file:
-            (facts,) = file.metadata().values()
-        assert len(json.loads(facts)["sha256"]) == 64, path
-
-
-@NETWORKS
-def test_files_of_earlier_versions_have_no_hash_and_load(save: Save, load: Load, entry: str, tmp_path: Path) -> None:
-    path = tmp_path / "network.safetensors"
-    save(path)
-    metadata, weights = _contents(path)
-    facts = json.loads(metadata[entry])
-    assert len(facts.pop("sha256")) == 64
-
-    save_file(weights, tmp_path / "old.safetensors", {entry: json.dumps(facts)})
-
-    load(tmp_path / "old.safetensors")
-
-
-@NETWORKS
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite_are_refused(
-    save: Save, load: Load, entry: str, value: float, tmp_path: Path
-) -> None:
-    path = tmp_path / "network.safetensors"
-    save(path)
-    metadata, weights = _contents(path)
-    names = sorted(name for name, tensor in weights.items() if tensor.is_floating_point())[3:5]
-    for name in names:
-        weights[name].view(-1)[-1] = value
-    facts = {key: fact for key, fact in json.loads(metadata[entry]).items() if key != "sha256"}
-    save_file(weights, path, {entry: json.dumps(facts)})
-
-    with pytest.raises(CheckpointError, match=rf"network\.safetensors holds NaN or infinity in {names[0]}; restore it"):
-        load(path)
-
-
-@NETWORKS
-@pytest.mark.parametrize(
-    "header",
-    ["null", "[]", "5", "{", "", "{}", "[" * 5000, '{"spec": null, "class_names": null, "encoder": null}']
-    + [
-        json.dumps({"spec": spec, "class_names": names, "encoder": encoder, "num_classes": count, "size": size})
-        for spec, names, encoder, count, size in [
-            ([], ["x", "y", "z"], "small_resnet", "3", None),
-            ({"encoder": 5}, ["x", "y", "z"], 5, 3, None),
-            ({"encoder": "small_resnet", "patch_size": "48"}, ["x", "y", "z"], "small_resnet", -1, None),
-            ({"encoder": "small_resnet", "size": 1}, ["x", "y", "z"], "small_resnet", 3, "48"),
-            ({"encoder": "small_resnet"}, "xyz", "small_resnet", 3, [48]),
-            ({"encoder": "small_resnet"}, [1, 2, 3], "small_resnet", 3, [-1, 48]),
-        ]
-    ],
-)
-def test_damaged_headers_name_the_file_and_the_way_out(
-    save: Save, load: Load, entry: str, header: str, tmp_path: Path
-) -> None:
-    path = tmp_path / "network.safetensors"
-    save(path)
-    save_file(_contents(path)[1], path, {entry: header})
-
-    with pytest.raises(CheckpointError, match=r"^\S*network\.safetensors [\s\S]*(restore it from a copy|is damaged)"):
-        load(path)
-
-
-@NETWORKS
-def test_missing_and_foreign_weights_are_named(save: Save, load: Load, entry: str, tmp_path: Path) -> None:
-    path = tmp_path / "network.safetensors"
-    save(path)
-    metadata, weights = _contents(path)
-    facts = json.dumps({key: fact for key, fact in json.loads(metadata[entry]).items() if key != "sha256"})
-    first = min(weights)
-
-    save_file({name: tensor for name, tensor in weights.items() if name != first}, path, {entry: facts})
-    with pytest.raises(CheckpointError, match=rf"has no {first} \(1 missing, 0 foreign\)"):
-        load(path)
-    save_file({**weights, "stranger": torch.zeros(1)}, path, {entry: facts})
-    with pytest.raises(CheckpointError, match="holds a foreign stranger"):
-        load(path)
-
-
-def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
-    _classifier(tmp_path / "classifier.safetensors")
-
-    with pytest.raises(CheckpointError, match="holds tensors but no full-resolution network; pass the folder of a run"):
-        load_full_resolution(tmp_path / "classifier.safetensors")
-
-
 def test_equal_networks_give_equal_bytes_and_a_shared_encoder_is_kept_once(tmp_path: Path) -> None:
     shared = ClassifierSpec(encoder="small_resnet", head="average", patch_size=48, shares_encoder=True)
     apart = ClassifierSpec(encoder="small_resnet", head="average", patch_size=48)
@@ -238,3 +63,85 @@ def test_equal_networks_give_equal_bytes_and_a_shared_encoder_is_kept_once(tmp_p
     images = torch.randint(0, 256, (2, 3, 60, 70), dtype=torch.uint8)
     with torch.no_grad():
         assert torch.equal(again.glance(images).logits, random_classifier(shared, 3).glance(images).logits)
+
+
+class _Bomb:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (Path("bomb-went-off"),)  # type: ignore[return-value]  # what unpickling would call
+
+
+@pytest.mark.parametrize("read", [load_classifier, read_torch])
+def test_files_that_carry_code_are_not_read(
+    read: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save(_Bomb(), tmp_path / "torch.pt")
+    (tmp_path / "pickle").write_bytes(pickle.dumps(_Bomb()))
+    for name in ("torch.pt", "pickle"):
+        with pytest.raises(CheckpointError, match=name):
+            read(tmp_path / name)
+    assert not (tmp_path / "bomb-went-off").exists()
+
+
+def test_truncated_files_are_refused(tmp_path: Path) -> None:
+    path, state = tmp_path / "classifier.safetensors", tmp_path / "training.pt"
+    save_classifier(path, random_classifier(SPEC, 3), ("x", "y", "z"))
+    torch.save({"weights": torch.zeros(100)}, state)
+    for file, read in ((path, load_classifier), (state, read_torch)):
+        whole = file.read_bytes()
+        for length in (0, 7, len(whole) // 2, len(whole) - 1):
+            file.write_bytes(whole[:length])
+            with pytest.raises(CheckpointError, match=file.name):
+                read(file)
+
+
+def test_files_of_another_kind_and_missing_ones_are_named(tmp_path: Path) -> None:
+    _classifier(tmp_path / "classifier.safetensors")
+    save_file({"a": torch.zeros(2)}, tmp_path / "other.safetensors")
+
+    with pytest.raises(CheckpointError, match=r"classifier\.safetensors holds gfnet-classifier"):
+        load_full_resolution(tmp_path / "classifier.safetensors")
+    with pytest.raises(CheckpointError, match=r"other\.safetensors"):
+        load_classifier(tmp_path / "other.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        load_classifier(tmp_path / "none.safetensors")
+
+
+def _classifier(path: Path) -> None:
+    save_classifier(path, random_classifier(SPEC, 3), ("x", "y", "z"))
+
+
+def _full_resolution(path: Path) -> None:
+    save_full_resolution(path, FullResolutionNetwork(build_encoder("small_resnet", 3)), "small_resnet")
+
+
+@pytest.mark.parametrize(
+    ("save", "load", "entry"),
+    [
+        (_classifier, load_classifier, "gfnet-classifier"),
+        (_full_resolution, load_full_resolution, "gfnet-full-resolution"),
+    ],
+)
+def test_files_that_do_not_fit_are_named(
+    save: Callable[[Path], None], load: Callable[[Path], Any], entry: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "network.safetensors"
+    save(path)
+    with safe_open(path, framework="pt") as file:
+        header = dict(file.metadata())
+        weights = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
+    first, *others = sorted(weights)
+    changed = {
+        f"has no {first}": {name: weights[name] for name in others},
+        "holds a foreign stranger": {**weights, "stranger": torch.zeros(1)},
+        f"holds {first} as": {**weights, first: torch.zeros(7)},
+        f"holds NaN or infinity in {first}": {**weights, first: torch.full_like(weights[first], float("inf"))},
+    }
+    for reason, tensors in changed.items():
+        save_file(tensors, path, header)
+        with pytest.raises(CheckpointError, match=rf"network\.safetensors {reason}"):
+            load(path)
+    for facts in ("", "null", "{}", header[entry].replace("small_resnet", "smaller_resnet")):
+        save_file(weights, path, {entry: facts})
+        with pytest.raises(CheckpointError, match=r"network\.safetensors"):
+            load(path)

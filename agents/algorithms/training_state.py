@@ -16,22 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv, VecMonitor, unwrap_vec_wrap
 from torch import Tensor
 
 from agents.algorithms.ppo_gru import PPOGRU
-from classifiers.files import write_torch
-from classifiers.training.saved_state import load_state, usable_state
-
-STATE_KEYS = (
-    "num_timesteps",
-    "n_updates",
-    "policy",
-    "optimizer",
-    "recurrent",
-    "last_obs",
-    "last_episode_starts",
-    "recent_episodes",
-    "monitor",
-    "env",
-)
-"""What the file holds."""
+from classifiers.tensor_files import read_torch, write_torch
 
 
 def save_training_state(path: Path, agent: OnPolicyAlgorithm) -> None:
@@ -72,20 +57,19 @@ def load_training_state(path: Path, agent: OnPolicyAlgorithm) -> None:
         agent: the new agent; its next `learn(..., reset_num_timesteps=False)` continues the training.
 
     Raises:
-        CheckpointError: if the file is damaged or belongs to another training.
+        CheckpointError: if the file is damaged.
     """
-    state = load_state(path, STATE_KEYS)
+    state = read_torch(path)
     assert agent.env is not None
-    with usable_state(path):
-        agent.policy.load_state_dict(state["policy"])
-        agent.policy.optimizer.load_state_dict(state["optimizer"])
-        agent.num_timesteps, agent._n_updates = int(state["num_timesteps"]), int(state["n_updates"])
-        _load_recurrent_state(agent, state["recurrent"])
-        agent._last_obs = _to_arrays(state["last_obs"])
-        agent._last_episode_starts = state["last_episode_starts"].numpy()
-        _load_recent_episodes(agent, state["recent_episodes"])
-        _load_monitor_state(agent.env, state["monitor"])
-        agent.env.env_method("load_state_dict", state["env"])
+    agent.policy.load_state_dict(state["policy"])
+    agent.policy.optimizer.load_state_dict(state["optimizer"])
+    agent.num_timesteps, agent._n_updates = state["num_timesteps"], state["n_updates"]
+    _load_recurrent_state(agent, state["recurrent"])
+    agent._last_obs = _to_arrays(state["last_obs"])
+    agent._last_episode_starts = state["last_episode_starts"].numpy()
+    _load_recent_episodes(agent, state["recent_episodes"])
+    _load_monitor_state(agent.env, state["monitor"])
+    agent.env.env_method("load_state_dict", state["env"])
 
 
 def _recurrent_state(agent: OnPolicyAlgorithm) -> list[Tensor]:

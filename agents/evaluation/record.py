@@ -9,10 +9,9 @@ import numpy as np
 import torch
 
 from classifiers.networks.size_histories import count_steps, node_of
-from classifiers.tensor_files import CheckpointError, TensorFileKind, read_tensors, write_tensors
+from classifiers.tensor_files import fitting, read_tensors, write_tensors
 
-_AGAIN = "run `gfnet evaluate` on the run again"
-_RECORD = TensorFileKind("sizes", "evaluation record", "run `gfnet evaluate` on the run first", _AGAIN)
+_RECORD = "gfnet-record"
 
 
 @dataclass(frozen=True)
@@ -75,29 +74,18 @@ def load_record(path: Path) -> EvaluationRecord:
     """Reads a record that `save_record` wrote.
 
     Raises:
+        CheckpointError: if it is damaged or not a record.
         FileNotFoundError: if there is none.
-        CheckpointError: if it is damaged, not a record, or of an earlier version.
+        OSError: if it can't be read.
     """
-    sizes, tensors = read_tensors(path, _RECORD)
-    if "multiply_adds" not in tensors:
-        raise CheckpointError(f"{path} is of an earlier version; {_AGAIN}")
-    try:
-        patch_sizes = sizes["patch_sizes"] if "patch_sizes" in sizes else [sizes["patch_size"]]  # files of one size
-        height, width = (int(side) for side in sizes["image_size"])
-        arrays = {name: tensor.numpy().copy() for name, tensor in tensors.items()}
-        record = EvaluationRecord(
-            **arrays,
-            patch_sizes=tuple(int(side) for side in patch_sizes),
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; run `gfnet evaluate` on the run first")
+    facts, tensors = read_tensors(path, _RECORD)
+    with fitting(path):
+        height, width = facts["image_size"]
+        return EvaluationRecord(
+            **{name: tensor.numpy().copy() for name, tensor in tensors.items()},
+            patch_sizes=tuple(facts["patch_sizes"]),
             image_size=(height, width),
-            networks=str(sizes.get("networks", "")),
+            networks=facts["networks"],
         )
-        count, nodes = len(record.label), len(record.multiply_adds)
-        count_steps(nodes, len(record.patch_sizes))
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged or not an evaluation record; {_AGAIN}") from error
-    shapes = {"label": (count,), "box": (count, 4), "location": (count, nodes - 1, 2), "multiply_adds": (nodes,)}
-    for name, array in arrays.items():
-        expected = shapes.get(name, (count, nodes))
-        if array.shape != expected:
-            raise CheckpointError(f"{path} is damaged: {name} is {array.shape}, not {expected}; {_AGAIN}")
-    return record

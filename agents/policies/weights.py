@@ -7,9 +7,9 @@ from pathlib import Path
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from classifiers.checkpoints import distinct_tensors, load_exactly
-from classifiers.tensor_files import TensorFileKind, read_tensors, write_tensors
+from classifiers.tensor_files import read_tensors, write_tensors
 
-_POLICY = TensorFileKind("gfnet-policy", "policy", "pass the folder of a run whose stage II is done")
+_POLICY = "gfnet-policy"
 
 
 def save_policy(path: Path, agent: BaseAlgorithm) -> None:
@@ -42,8 +42,8 @@ def load_policy(path: Path, agent: BaseAlgorithm) -> BaseAlgorithm:
         The agent itself.
 
     Raises:
-        FileNotFoundError: if there is no such file.
         CheckpointError: if it does not hold this policy's weights, is damaged, or holds NaN or infinite weights.
+        OSError: if there is no such file, or it can't be read.
     """
-    load_exactly(agent.policy, read_tensors(path, _POLICY)[1], str(path))
+    load_exactly(agent.policy, read_tensors(path, _POLICY)[1], path)
     return agent

@@ -37,7 +37,7 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.recognizer import Recognizer
 from classifiers.data import decoding
 from classifiers.data.clips import frame_sampling, recordings, videos
-from classifiers.files import json_text, write_atomically, write_text
+from classifiers.files import json_text, write_bytes, write_text
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glimpse import Glimpse, View
@@ -220,8 +220,7 @@ def _write(
     if facts is not None:
         entry = model.metadata_props.add()
         entry.key, entry.value = "gfnet", json_text(facts)
-    content = model.SerializeToString()
-    write_atomically(path, lambda stream: stream.write(content))
+    write_bytes(path, model.SerializeToString())
     return path
 
 

@@ -16,7 +16,7 @@ from agents.runs.settings import setting
 from agents.runs.stages import STAGES, Stage, changed_setting
 from agents.runs.yaml_text import ConfigError
 from classifiers.checks import shortened
-from classifiers.files import make_folder, remove_abandoned, remove_empty, write_text
+from classifiers.files import make_folder, remove_empty, remove_temporary, write_text
 from classifiers.training.distributed import is_first_process
 
 if sys.platform == "win32":
@@ -123,7 +123,7 @@ def claimed(folder: Path, config: RunConfig, stages: Sequence[Stage] = STAGES) -
     is_new = not path.is_file()
     with locked(folder):
         if is_first_process():
-            remove_abandoned(folder, recursive=True)
+            remove_temporary(folder, recursive=True)
             check_settings(folder, config, stages)
             text = dump_config(config)
             if is_new or path.read_text(encoding="utf-8") != text:

@@ -18,7 +18,7 @@ from agents.runs.folder import RunFolder
 from agents.runs.loaded import LoadedRun, blank_agent, load_networks
 from classifiers.checkpoints import load_exactly, save_classifier
 from classifiers.data.source import nameless_classes
-from classifiers.files import non_finite_as_null, write_json, write_text
+from classifiers.files import write_json, write_text
 from classifiers.inference.frozen import frozen
 from classifiers.published import PublishedCheckpoint, read_published
 
@@ -71,7 +71,7 @@ def _import(path: Path, files: RunFolder) -> ImportedRun:
     save_classifier(files.classifier(3), checkpoint.classifier, names)
     save_policy(files.policy, agent)
     facts = {**checkpoint.results, "left_out": list(checkpoint.left_out)}
-    write_json(files.path / "published.json", non_finite_as_null(facts))
+    write_json(files.path / "published.json", facts)
     write_text(files.config, dump_config(config))  # last: a folder with a config is a whole run
     return ImportedRun(load_networks(config, files.path), checkpoint.left_out)
 

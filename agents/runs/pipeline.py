@@ -13,7 +13,6 @@ from stable_baselines3.common.logger import Logger
 from torch import nn
 
 from agents.algorithms.stage2 import train_agent, whole_rollouts
-from agents.algorithms.training_state import STATE_KEYS
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LocationPolicy
@@ -41,7 +40,6 @@ from classifiers.networks.imagenet_classes import imagenet_ids, rows_of_classes
 from classifiers.training.distributed import is_first_process, local_device, wait_for_all
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.object_guide import ObjectGuide, imagenet_label
-from classifiers.training.saved_state import load_state
 from classifiers.training.stages import train_full_resolution, train_sequences
 from gfnet_env.tasks import run_weights
 
@@ -120,8 +118,6 @@ class Pipeline:
             check_weights(self.config)
         for files in self.rounds:
             stage2 = files.policy.parent
-            if (stage2 / "training.pt").is_file():
-                load_state(stage2 / "training.pt", STATE_KEYS)
             if (stage2 / "best.json").is_file():
                 read_facts(stage2 / "best.json")
         if not all(files.policy.is_file() for files in self.rounds):

@@ -14,13 +14,13 @@ from typing import Any
 import platformdirs
 import torch
 import torchvision
+from filelock import FileLock
 
 from classifiers.data.collection import FileCollection
 from classifiers.data.folder import FolderImages
 from classifiers.data.held_out import held_out
 from classifiers.data.path_list import PathList
 from classifiers.data.source import nameless_classes
-from classifiers.files import exclusive
 
 VAL_SHARE = 0.1
 """Share of the training images of every class that is set aside where a data set has no validation split."""
@@ -184,7 +184,7 @@ class TorchvisionImages(FileCollection):
             )
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            with exclusive(self._root / f".{self._entry.folder}.lock"):
+            with FileLock(self._root / f".{self._entry.folder}.lock"):
                 if self._found(split) is not None:
                     return
                 with tempfile.TemporaryDirectory(prefix=".download-", dir=self._root) as beside:

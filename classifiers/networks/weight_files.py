@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from classifiers.tensor_files import CheckpointError, check_finite, read_pickle, read_safetensors
+from classifiers.tensor_files import CheckpointError, check_finite, read_safetensors, read_torch
 
 Weights = str | Path
 """Where pretrained weights come from: a library's own name for them (`"DEFAULT"`), a file, or `"package:NAME"`."""
@@ -116,11 +116,10 @@ def read_weights(path: Path) -> WeightFile:
         CheckpointError: if it is damaged, carries code, or holds no network, or NaN or infinity.
         OSError: if it may not be read.
     """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist; {_IF_MISSING}")
     is_ordered = path.suffix != ".safetensors"
-    if not is_ordered:
-        content: Any = read_safetensors(path, _IF_MISSING, "restore it from a copy")[1]
-    else:
-        content = read_pickle(path, _IF_MISSING)
+    content: Any = read_torch(path) if is_ordered else read_safetensors(path)[1]
     if isinstance(content, Mapping):
         content = next((content[key] for key in _NESTED if isinstance(content.get(key), Mapping)), content)
     if not _is_state_dict(content):
@@ -135,7 +134,7 @@ def read_weights(path: Path) -> WeightFile:
             tensors = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
     if all(name.startswith(tuple(_OF_TSM)) for name in tensors):
         tensors = {_name_in_torchvision(name): tensor for name, tensor in tensors.items()}
-    check_finite(tensors, str(path), "pass another file")
+    check_finite(tensors, path)
     return WeightFile(path, tensors, is_ordered)
 
 

@@ -21,7 +21,7 @@ from classifiers.checkpoints import load_exactly
 from classifiers.networks.encoders import Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
-from classifiers.tensor_files import CheckpointError, check_finite, read_pickle
+from classifiers.tensor_files import CheckpointError, check_finite, read_torch
 
 STATE_DICTS = ("model_prime_state_dict", "model_state_dict", "fc", "policy")
 """What a checkpoint must hold, besides `model_name` and `patch_size`."""
@@ -106,7 +106,7 @@ def read_published(path: Path) -> PublishedCheckpoint:
         FileNotFoundError: if there is no such file.
         CheckpointError: if it is truncated, carries code, or is not such a checkpoint.
     """
-    content = read_pickle(path, "pass a published .pth.tar file")
+    content = read_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}; pass one of the 14 published files")
     missing = [name for name in ("model_name", "patch_size", *STATE_DICTS) if name not in content]
@@ -201,7 +201,7 @@ def _plain_names(path: Path, entry: str, state: Any) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
         raise CheckpointError(f"{path}: {entry} is no state dict; pass one of the 14 published files")
     weights = {str(key).removeprefix("module."): value for key, value in state.items()}
-    check_finite(weights, f"{path}: {entry}", "pass one of the 14 published files")
+    check_finite(weights, f"{path}: {entry}")
     return weights
 
 

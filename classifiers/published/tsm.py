@@ -20,7 +20,7 @@ from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.fx_split import split_network
 from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.temporal_shift import shift_frames
-from classifiers.tensor_files import CheckpointError, check_finite, read_pickle
+from classifiers.tensor_files import CheckpointError, check_finite, read_torch
 
 _BLOCKS: dict[tuple[bool, tuple[int, ...]], str] = {
     (False, (2, 2, 2, 2)): "resnet18",
@@ -52,7 +52,7 @@ def load_tsm(path: str | Path, *, num_frames: int) -> FullResolutionNetwork:
     if isinstance(num_frames, bool) or not isinstance(num_frames, int) or num_frames < 1:
         raise ValueError(f"num_frames={num_frames!r}; pass the number of frames of a clip, such as 8")
     path = Path(path)
-    content = read_pickle(path, _REMEDY)
+    content = read_torch(path)
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, not a checkpoint; {_REMEDY}")
     weights = _plain_names(path, content.get("state_dict"))
@@ -72,7 +72,7 @@ def load_tsm(path: str | Path, *, num_frames: int) -> FullResolutionNetwork:
         num_frames,
     )
     plain = {name.replace(".net.", "."): value for name, value in weights.items()}
-    load_exactly(encoder, {_place(name): value for name, value in plain.items()}, str(path))
+    load_exactly(encoder, {_place(name): value for name, value in plain.items()}, path)
     return FullResolutionNetwork(encoder).eval()
 
 
@@ -88,7 +88,7 @@ def _plain_names(path: Path, state: object) -> dict[str, Tensor]:
         weights[plain.removeprefix("base_model.").replace("new_fc.", "fc.")] = value
     if len(weights) < len(state):
         raise CheckpointError(f"{path} holds a weight twice, with and without 'module.'; {_REMEDY}")
-    check_finite(weights, str(path), "restore it from a copy")
+    check_finite(weights, path)
     if weights.get("fc.weight", Tensor()).ndim != 2:
         raise CheckpointError(
             f"{path} holds no classifier new_fc.weight; it is damaged or of another network: {_REMEDY}"

@@ -25,7 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from classifiers.data.loader import EpochLoader
 from classifiers.data.source import Batch, ImageSource
-from classifiers.files import write_torch
+from classifiers.tensor_files import read_torch, write_torch
 from classifiers.training.distributed import (
     average_statistics,
     is_first_process,
@@ -36,7 +36,6 @@ from classifiers.training.distributed import (
     wrap,
 )
 from classifiers.training.fit_spec import OPTIMIZERS, PRECISIONS, FitSpec
-from classifiers.training.saved_state import load_state, usable_state
 
 
 class NotANumberError(RuntimeError):
@@ -241,11 +240,10 @@ def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Op
     """Loads the state after the last complete epoch, if any; returns how many epochs are done."""
     if checkpoint is None or not checkpoint.exists():
         return 0
-    state = load_state(checkpoint, ("model", "optimizer", "epoch"))
-    with usable_state(checkpoint):
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return int(state["epoch"])
+    state = read_torch(checkpoint)
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return int(state["epoch"])
 
 
 def freeze_statistics(model: nn.Module) -> None:

@@ -24,7 +24,7 @@ from safetensors.numpy import save
 from classifiers.data.source import ArrayImages
 from classifiers.data.synthetic_signs.scenes import DRAWING_VERSION, SceneSpec, draw_scene
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
-from classifiers.files import write_atomically
+from classifiers.files import write_bytes
 
 SHARD_SIZE = 500
 """Scenes in a shard."""
@@ -110,7 +110,7 @@ def _checksum(shard: _Arrays) -> str:
 
 def _try_to_keep(path: Path, shard: _Arrays) -> None:
     try:
-        write_atomically(path, lambda stream: stream.write(save(shard, {"crc32": _checksum(shard)})))
+        write_bytes(path, save(shard, {"crc32": _checksum(shard)}))
     except OSError as error:  # a cache that can't be kept costs time, nothing else
         if path.parent not in _not_kept:
             _not_kept.add(path.parent)
