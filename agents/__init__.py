@@ -17,7 +17,7 @@ from agents.policies.weights import load_policy, save_policy
 from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config import RunConfig
 from agents.runs.import_published import import_checkpoint
-from agents.runs.loaded import LoadedRun, load_run
+from agents.runs.loaded import LoadedRun, load_recognizer, load_run
 from agents.runs.pipeline import Pipeline
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "fit_exit_rule",
     "import_checkpoint",
     "load_policy",
+    "load_recognizer",
     "load_record",
     "load_run",
     "make_agent",

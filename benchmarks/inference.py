@@ -31,7 +31,7 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config_files import load_config
 from agents.runs.images import open_images
-from agents.runs.loaded import blank_agent, load_run
+from agents.runs.loaded import blank_agent, load_recognizer, load_run
 from classifiers.data.source import ArrayImages, nameless_classes
 from classifiers.files import json_text
 from classifiers.inference.compiled import CompiledEncoder
@@ -239,7 +239,7 @@ def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
     images = source.fetch(torch.arange(min(options.images, len(source)))).images.to(options.device)
     encoder = run.full_resolution.encoder
     network_cost = encoder_cost(encoder, run.config.data.image_size, with_classifier=True)
-    ours = Recognizer.load(folder, budget=options.budget, compile=True)
+    ours = load_recognizer(folder, budget=options.budget, compile=True)
     return Sides(encoder, network_cost, ours, images)
 
 

@@ -31,7 +31,7 @@ from agents.recognition.recognizer import Recognizer
 from agents.runs.claim import locked
 from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
-from agents.runs.loaded import blank_agent, load_run
+from agents.runs.loaded import blank_agent, load_recognizer, load_run
 from classifiers.data.source import nameless_classes
 from classifiers.files import json_text, write_json
 from classifiers.inference.frozen import frozen
@@ -113,7 +113,7 @@ def of_config(name: str, speed_up: float, extractor: str | None, rounds: int) ->
 
 def of_run(folder: Path, rounds: int) -> dict[str, Any]:
     """A run's own networks."""
-    return _measure(Recognizer.load(folder), load_run(folder).full_resolution, rounds)
+    return _measure(load_recognizer(folder), load_run(folder).full_resolution, rounds)
 
 
 def _measure(recognizer: Recognizer, network: FullResolutionNetwork | None, rounds: int) -> dict[str, Any]:

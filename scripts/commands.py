@@ -26,7 +26,7 @@ from agents.runs.fingerprint import load_run_record
 from agents.runs.folder import RunFolder
 from agents.runs.images import RunImages, check_classes, open_images
 from agents.runs.import_published import import_checkpoint
-from agents.runs.loaded import load_networks
+from agents.runs.loaded import load_networks, load_recognizer
 from agents.runs.metrics_file import known_metrics, read_metrics
 from agents.runs.pipeline import Pipeline
 from agents.runs.results import chosen_policies, evaluate_run
@@ -272,14 +272,15 @@ def export(options: argparse.Namespace, console: Console) -> None:
 
 
 def _recognizer(options: argparse.Namespace) -> Recognizer:
-    return Recognizer.load(
-        options.run,
+    recognizer = load_recognizer(options.run)
+    recognizer.use(
         budget=options.budget,
         thresholds=options.thresholds,
         num_glimpses=options.num_glimpses,
         criterion=options.criterion,
         method=options.method,
     )
+    return recognizer
 
 
 def plot(options: argparse.Namespace, console: Console) -> None:

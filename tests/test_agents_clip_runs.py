@@ -107,7 +107,7 @@ def test_predict_takes_videos_and_folders_of_frames(
     assert [Path(row["file"]).name for row in rows] == ["carphone_pristine.mp4", "clip0", "clip1"]
     assert all(row["steps"] == 3 and len(row["locations"]) == 2 for row in rows)
     assert "1 clips have fewer than 8 frames, some of which were repeated: " in output.err and "clip1" in output.err
-    recognizer = agents.Recognizer.load(run)
+    recognizer = agents.load_recognizer(run)
     found = recognizer.predict(GestureClips(SMALL, "test", 1).fetch(torch.arange(1)).images)
     assert rows[1]["label"] == found.label[0] and rows[1]["locations"] == found.locations[0].tolist()
     assert rows[1]["confidence"] == pytest.approx(float(found.confidence[0]), abs=1e-4)
@@ -117,7 +117,7 @@ def test_predict_takes_videos_and_folders_of_frames(
 
 def test_budgets_and_thresholds_end_clips_early(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clips = GestureClips(SMALL, "test", 10).fetch(torch.arange(10)).images
-    recognizer = agents.Recognizer.load(run)
+    recognizer = agents.load_recognizer(run)
     costs = recognizer.cumulative_multiply_adds
 
     glanced = recognizer.predict(clips)
@@ -180,7 +180,7 @@ def test_exported_graphs_run_without_this_project(run: Path, drawn: Path, tmp_pa
 
     assert done.returncode == 0, done.stderr
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    expected = agents.Recognizer.load(run).predict_files(files)
+    expected = agents.load_recognizer(run).predict_files(files)
     for row, found in enumerate(rows):
         assert (found["label"], found["steps"]) == (expected.label[row], 3)
         assert found["confidence"] == pytest.approx(float(expected.confidence[row]), abs=1e-4)
@@ -248,7 +248,7 @@ def test_wrong_files_are_one_sentence(run: Path, drawn: Path, capsys: pytest.Cap
         (np.zeros((2, 8, 72, 80, 4), np.uint8), r"clips have shape \(2, 8, 72, 80, 4\)"),
         ([], "clips is an empty batch; pass at least one clip"),
         (torch.zeros(1, 8, 3, 20, 80), "clips are 20x80, smaller than the 32x32 patches"),
-        ([["a"]], "frames hold a str; pass tensors, arrays or PIL images"),
+        ([["a"]], "clips hold a str"),
     ],
 )
 def test_wrong_clips_are_one_sentence(clips: Any, message: str) -> None:

@@ -20,6 +20,7 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.onnx_export import export_full_resolution, export_onnx
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config import Stage2Spec
+from agents.runs.loaded import load_recognizer
 from agents.runs.new_agent import new_agent, policy_env
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import frozen
@@ -159,7 +160,8 @@ def test_export_command_and_its_program(
     program = [sys.executable, str(run / "onnx" / "onnx_runner.py"), *map(str, pictures)]
     done = subprocess.run(program, capture_output=True, text=True, check=True)
 
-    recognizer = Recognizer.load(run, num_glimpses=2)
+    recognizer = load_recognizer(run)
+    recognizer.use(num_glimpses=2)
     expected = recognizer.predict_files(pictures)
     exported = _runner(run / "onnx", monkeypatch).OnnxRecognizer(run / "onnx")
     for path in pictures:

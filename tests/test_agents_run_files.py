@@ -16,9 +16,8 @@ import agents.algorithms.stage2
 from agents.evaluation.fixed_places import best_fixed_places
 from agents.evaluation.metrics import accuracy_by_step
 from agents.evaluation.record import load_record, save_record
-from agents.recognition.recognizer import Recognizer
 from agents.runs.images import open_images
-from agents.runs.loaded import load_run
+from agents.runs.loaded import load_recognizer, load_run
 from agents.runs.log import RunLog, curve
 from agents.runs.metrics_file import read_metrics
 from agents.runs.pipeline import Pipeline
@@ -175,11 +174,11 @@ def test_results_of_another_run_are_refused(run: Path, tmp_path: Path, capsys: p
     shutil.copy(other / "metrics.json", run / "metrics.json")
 
     with pytest.raises(ValueError, match=r"calibration.safetensors was computed with other networks than this run's"):
-        Recognizer.load(run, budget=12e6)
+        load_recognizer(run, budget=12e6)
     assert "learned.safetensors was computed with" in _error(capsys, "render", str(run))
     assert "metrics.json was computed with" in _error(capsys, "plot", str(run), "--out", str(tmp_path / "plots"))
     assert main(["evaluate", str(run), "--quiet"]) == 0
-    assert Recognizer.load(run, budget=12e6).calibration is not None
+    assert load_recognizer(run, budget=12e6).calibration is not None
     read_metrics(run)
 
 
@@ -193,7 +192,7 @@ def test_results_of_earlier_versions_are_read(run: Path, tmp_path: Path) -> None
     metrics |= {"pointing_game": pointing["learned"][0], "pointing_game_by_policy": pointing, "confidence": {}}
     (run / "metrics.json").write_text(json.dumps(metrics))
 
-    Recognizer.load(run, budget=12e6)
+    load_recognizer(run, budget=12e6)
     assert read_metrics(run)["pointing_game"] == pointing and "confidence" not in read_metrics(run)
     assert main(["plot", str(run), "--out", str(tmp_path / "plots"), "--quiet"]) == 0
 

@@ -21,9 +21,8 @@ from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.baselines import OraclePolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
-from agents.recognition.recognizer import Recognizer
 from agents.runs.config_files import dump_config, load_config
-from agents.runs.loaded import load_run
+from agents.runs.loaded import load_recognizer, load_run
 from agents.runs.yaml_text import ConfigError
 from classifiers.checkpoints import load_classifier
 from classifiers.data.source import ArrayImages
@@ -180,7 +179,7 @@ def test_runs_have_the_rules_of_their_config(tmp_path: Path, scenes: ArrayImages
     assert load_classifier(out / "stage3" / "classifier.safetensors")[0].spec.glance_size == 64
     env = GlanceFocusEnv(Task(scenes, run.classifier), run.config.stage2.episode)
     costs = env.dynamics.costs
-    recognizer = Recognizer.load(out)
+    recognizer = load_recognizer(out)
     found = recognizer.predict(scenes.images)
     assert found.multiply_adds[0] == costs[:3].sum() + 2 * run.policy.multiply_adds
     assert np.allclose(found.locations[0, 0], recognizer.predict(scenes.images[:1]).locations[0, 0], atol=1e-6)

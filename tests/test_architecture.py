@@ -29,8 +29,9 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
     "agents": (
         {"policies"},
         {"algorithms", "evaluation"},
+        {"recognition"},
         {"runs"},
-        {"recognition", "studies"},
+        {"studies"},
     ),
 }
 """Folders and modules of a package, lowest layer first. One may import those of lower layers, and none of its own."""

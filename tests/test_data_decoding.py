@@ -216,7 +216,7 @@ def test_random_crops_are_scaled_as_asked(tmp_path: Path) -> None:
 
 def test_images_passed_from_memory_name_what_is_wrong_with_them() -> None:
     bad = Image.fromarray(np.full((9, 9), np.nan, np.float32))
-    with pytest.raises(UnreadableImageError, match="image 1"):
+    with pytest.raises(UnreadableImageError, match="pixels"):
         as_batch([Image.new("RGB", (9, 9)), bad])
     with pytest.raises(UnreadableImageError, match="image 0"):
         DatasetImages([(bad, 0), (bad, 1)], (8, 8)).fetch(torch.tensor([0]))

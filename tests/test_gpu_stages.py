@@ -23,7 +23,7 @@ from agents.policies.baselines import RandomPolicy
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
-from agents.runs.loaded import load_networks
+from agents.runs.loaded import load_networks, load_recognizer
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import frozen
 from classifiers.networks.encoders import build_encoder
@@ -186,5 +186,7 @@ def test_the_run_is_recognised_with_on_either_device(run: Path, scenes: ArrayIma
 
     assert np.allclose(found["cpu"].confidence, found[DEVICE].confidence, atol=5e-2)
     assert np.abs(found["cpu"].locations - found[DEVICE].locations).max() < 0.02
-    loaded_there = Recognizer.load(run, num_glimpses=2).predict(scenes.images)
+    there = load_recognizer(run)
+    there.use(num_glimpses=2)
+    loaded_there = there.predict(scenes.images)
     assert loaded_there.step.tolist() == [2] * len(scenes)

@@ -1,4 +1,4 @@
-"""A trained run as a recogniser that stops as soon as it is confident enough (Section 3.1, Inference)."""
+"""A recogniser that stops as soon as it is confident enough (Section 3.1, Inference)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,10 @@ from agents.evaluation.stopping import ExitRule
 from agents.policies.protocol import LocationPolicy
 from agents.recognition.episodes import Episodes
 from agents.recognition.images import Images, as_batch
-from agents.runs.fingerprint import load_run_record
-from agents.runs.folder import RunFolder
-from agents.runs.loaded import load_run
 from classifiers.data.clips.recordings import Fit, read_clip
 from classifiers.data.clips.videos import EXTENSIONS as VIDEO_EXTENSIONS
 from classifiers.data.decoding import UnreadableImageError, decode_image
-from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.inference.frozen import FrozenClassifier
 
 Thresholds = Sequence[float] | Sequence[Sequence[float]] | np.ndarray
 """(T - 1, K), or (T - 1,) where patches have one size."""
@@ -53,10 +50,9 @@ class Recognition(NamedTuple):
 class Recognizer:
     """Looks at images, or clips, until it is confident enough, within a budget.
 
-    What is said of images holds for clips, if the classifier takes clips; their files are videos or folders of frames.
-
-    Finished images leave the batch and the remaining ones are regrouped by the size of their next patch, so that the
-    encoders run on full batches however many images exit. Patches of different steps share a forward pass.
+    What applies to images applies to clips too, if the classifier takes clips; their files are videos or folders of
+    frames. Finished images leave the batch and the others are regrouped by the size of their next patch, so that the
+    encoders run on full batches however many images exit. `agents.load_recognizer` makes one of a run.
 
     Args:
         classifier: the frozen networks.
@@ -85,19 +81,16 @@ class Recognizer:
         calibration: EvaluationRecord | None = None,
         batch_size: int = 128,
     ) -> None:
-        steps, sizes = classifier.spec.num_glimpses, classifier.spec.patch_sizes
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; pass 1 or more")
-        if calibration is not None and calibration.patch_sizes != sizes:
-            raise ValueError(
-                f"the calibration has patch sizes {list(calibration.patch_sizes)}, the recogniser {list(sizes)}; run "
-                "`gfnet evaluate` on the run again"
-            )
-        if calibration is not None and calibration.num_steps != steps:
-            raise ValueError(
-                f"the calibration has {calibration.num_steps} steps, the recogniser {steps}; run `gfnet evaluate` on "
-                "the run again"
-            )
+        if calibration is not None:
+            found = calibration.num_steps, calibration.patch_sizes
+            expected = classifier.spec.num_glimpses, classifier.spec.patch_sizes
+            if found != expected:
+                raise ValueError(
+                    f"the calibration is of {found[0]} steps and patch sizes {list(found[1])}, the classifier of "
+                    f"{expected[0]} and {list(expected[1])}; run `gfnet evaluate` on the run again"
+                )
         self.classifier = classifier
         self.policy = policy
         self.class_names = class_names
@@ -108,57 +101,6 @@ class Recognizer:
         self.batch_size = batch_size
         self.cumulative_multiply_adds = np.array(cumulative_multiply_adds(classifier, policy.multiply_adds))
         self.use()
-
-    @classmethod
-    def load(
-        cls,
-        folder: Path | str,
-        *,
-        budget: float | None = None,
-        thresholds: Thresholds | None = None,
-        num_glimpses: int | None = None,
-        criterion: str = "confidence",
-        method: str = "coordinate_ascent",
-        batch_size: int = 128,
-        compile: bool = False,
-    ) -> Recognizer:
-        """Loads a run; see `use` for what decides when to stop.
-
-        Args:
-            folder: the run's.
-            budget: see `use`.
-            thresholds: see `use`.
-            num_glimpses: see `use`.
-            criterion: see `use`.
-            method: see `use`.
-            batch_size: see the class.
-            compile: also compile the encoders (20 to 60 s once).
-
-        Returns:
-            The recogniser.
-
-        Raises:
-            FileNotFoundError: if the run, its policy or, for a budget, its evaluation is missing.
-            ValueError: if something does not fit.
-        """
-        run = load_run(folder)
-        has_record = RunFolder(Path(folder)).record("calibration").is_file()
-        recognizer = cls(
-            frozen(run.classifier, compile=compile),
-            run.policy,
-            class_names=run.class_names,
-            image_size=run.config.data.image_size,
-            crop_pct=run.config.data.crop_pct,
-            interpolation=run.config.data.interpolation,
-            calibration=load_run_record(run.config, Path(folder), "calibration")
-            if has_record or budget is not None
-            else None,
-            batch_size=batch_size,
-        )
-        recognizer.use(
-            budget=budget, thresholds=thresholds, num_glimpses=num_glimpses, criterion=criterion, method=method
-        )
-        return recognizer
 
     def use(
         self,
@@ -185,10 +127,8 @@ class Recognizer:
             FileNotFoundError: if a budget is passed and there is no calibration.
             ValueError: if more than one is passed, or something is out of range.
         """
-        given = {"budget": budget, "thresholds": thresholds, "num_glimpses": num_glimpses}
-        names = [name for name, value in given.items() if value is not None]
-        if len(names) > 1:
-            raise ValueError(f"{' and '.join(names)} were passed; pass one of them")
+        if sum(value is not None for value in (budget, thresholds, num_glimpses)) > 1:
+            raise ValueError("pass one of budget, thresholds and num_glimpses, not several")
         if criterion not in ("confidence", "entropy"):
             raise ValueError(f"criterion={criterion!r}; pass 'confidence' or 'entropy'")
         last, num_sizes = self.classifier.spec.num_glimpses, len(self.classifier.spec.patch_sizes)
@@ -204,7 +144,7 @@ class Recognizer:
             thresholds = np.full((last - 1, num_sizes), -np.inf)
             thresholds[: steps - 1, -1] = np.inf
         rule = ExitRule.of(criterion, thresholds)
-        rule.array(last, num_sizes)
+        rule.array(last, num_sizes)  # raises if they are for another T or K
         self.rule = rule
 
     @property
@@ -234,21 +174,20 @@ class Recognizer:
         """
         if not paths:
             raise ValueError("paths is empty; pass a file or more")
-
-        def decoded(path: Path) -> list[np.ndarray]:
-            try:
-                return [self.decode(path, on_short)]
-            except UnreadableImageError as error:
-                if on_unreadable is None:
-                    raise
-                on_unreadable(path, error)
-                return []
-
         height, width = self.image_size or (1, 1)
         lot = max(self.batch_size, _BYTES_AT_ONCE // ((self.num_frames or 1) * 3 * height * width))
-        lots = (paths[start : start + lot] for start in range(0, len(paths), lot))
-        readable = ([pixels for path in lot for pixels in decoded(path)] for lot in lots)
-        parts = [self.predict(np.stack(images)) for images in readable if images]
+        parts = []
+        for start in range(0, len(paths), lot):
+            images = []
+            for path in paths[start : start + lot]:
+                try:
+                    images.append(self.decode(path, on_short))
+                except UnreadableImageError as error:
+                    if on_unreadable is None:
+                        raise
+                    on_unreadable(path, error)
+            if images:
+                parts.append(self.predict(np.stack(images)))
         if not parts:
             raise UnreadableImageError(f"none of the {len(paths)} files can be decoded; pass image files")
         return Recognition(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))

@@ -15,8 +15,10 @@ from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import load_policy
+from agents.recognition.recognizer import Recognizer
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_run_config
+from agents.runs.fingerprint import load_run_record
 from agents.runs.folder import RunFolder, classifier_file, start_folder
 from agents.runs.new_agent import new_agent, policy_env
 from classifiers.checkpoints import load_classifier, load_full_resolution
@@ -60,6 +62,41 @@ def load_run(folder: Path | str) -> LoadedRun:
         ValueError: if a file is not what it should be.
     """
     return load_networks(load_run_config(Path(folder)), Path(folder))
+
+
+def load_recognizer(
+    folder: Path | str, *, budget: float | None = None, batch_size: int = 128, compile: bool = False
+) -> Recognizer:
+    """A recogniser with the networks of a run, and with its calibration record if it was evaluated.
+
+    Args:
+        folder: the run's.
+        budget: multiply-adds per image, on average; see `Recognizer.use` for other ways to stop early.
+        batch_size: images in a forward pass.
+        compile: also compile the encoders (20 to 60 s once).
+
+    Returns:
+        The recogniser.
+
+    Raises:
+        FileNotFoundError: if the run, its policy or, for a budget, its evaluation is missing.
+        ValueError: if a file is not what it should be, or the budget is out of range.
+    """
+    folder = Path(folder)
+    run = load_run(folder)
+    is_evaluated = RunFolder(folder).record("calibration").is_file()
+    recognizer = Recognizer(
+        frozen(run.classifier, compile=compile),
+        run.policy,
+        class_names=run.class_names,
+        image_size=run.config.data.image_size,
+        crop_pct=run.config.data.crop_pct,
+        interpolation=run.config.data.interpolation,
+        calibration=load_run_record(run.config, folder, "calibration") if is_evaluated else None,
+        batch_size=batch_size,
+    )
+    recognizer.use(budget=budget)
+    return recognizer
 
 
 def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
