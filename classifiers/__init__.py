@@ -6,10 +6,9 @@ from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.encoders import ENCODERS, Encoder, build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.glimpse import Glimpse, Policy, View
+from classifiers.networks.glimpse import Glimpse, Policy, Readout, View, summarize_logits
 from classifiers.networks.heads import HEADS
 from classifiers.networks.preprocessing import Preprocessing
-from classifiers.networks.readout import Readout, read_out
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.tensor_files import CheckpointError
 from classifiers.training.fit_spec import FitSpec
@@ -37,9 +36,9 @@ __all__ = [
     "frozen",
     "glimpse_costs",
     "load_classifier",
-    "read_out",
     "save_classifier",
     "sequence_loss",
+    "summarize_logits",
     "train_full_resolution",
     "train_sequences",
 ]

@@ -13,8 +13,7 @@ from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.geometry import top_left_px
-from classifiers.networks.glimpse import Glimpse, View
-from classifiers.networks.readout import read_out
+from classifiers.networks.glimpse import Glimpse, View, summarize_logits
 from gfnet_env.actions import Decisions, to_decisions
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.glance_cache import GlanceCache
@@ -168,7 +167,7 @@ class GlanceFocusDynamics:
         glimpse = self.classifier.look(self.images, locations, self.hidden[which], which, size)
         before = self.trace.label_probability[rows, self.trace.steps[rows] - 1]
         labels = torch.from_numpy(self.trace.label[rows]).repeat(1 + samples)
-        probability = read_out(glimpse.logits, labels).label_probability
+        probability = summarize_logits(glimpse.logits, labels).label_probability
         assert probability is not None
         by_sample = probability.cpu().view(1 + samples, taken)
         where = torch.from_numpy(rows).to(self.device), torch.from_numpy(self.trace.steps[rows] - 1).to(self.device)
@@ -270,7 +269,7 @@ class GlanceFocusDynamics:
             trace.top_left_px[rows, step] = corners.cpu().numpy()
         else:
             trace.location[rows, step], trace.top_left_px[rows, step] = np.nan, -1
-        found = read_out(glimpse.logits, torch.from_numpy(trace.label[rows]))
+        found = summarize_logits(glimpse.logits, torch.from_numpy(trace.label[rows]))
         assert found.label_probability is not None
         trace.prediction[rows, step] = found.prediction.cpu().numpy()
         trace.confidence[rows, step] = found.confidence.cpu().numpy()

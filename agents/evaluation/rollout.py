@@ -16,7 +16,7 @@ from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.readout import read_out
+from classifiers.networks.glimpse import summarize_logits
 from classifiers.networks.size_histories import size_histories
 
 
@@ -123,7 +123,7 @@ def _rollout(
     images = batch.images.to(classifier.device)
     columns: dict[int, dict[str, np.ndarray]] = {}
     for node, glimpse, location in classifier.histories(images, policy, batch.labels, generator, num_steps):
-        found = read_out(glimpse.logits, batch.labels)._asdict()
+        found = summarize_logits(glimpse.logits, batch.labels)._asdict()
         columns[node] = {name: value.cpu().numpy() for name, value in found.items()}
         if location is not None:
             columns[node]["location"] = location.cpu().numpy()

@@ -10,8 +10,7 @@ from torch import Tensor
 
 from agents.policies.protocol import LocationPolicy
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.glimpse import View
-from classifiers.networks.readout import read_out
+from classifiers.networks.glimpse import View, summarize_logits
 
 CENTRE_CORNERS = torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 """(5, 2) locations of the centre-corner policy, in its order (Table 5)."""
@@ -155,6 +154,6 @@ def label_chances(
         encoder_logits.flatten(0, 1) if reads else None,
         hidden.repeat_interleave(places, dim=0),
     )
-    chances = read_out(logits, labels.repeat_interleave(places)).label_probability
+    chances = summarize_logits(logits, labels.repeat_interleave(places)).label_probability
     assert chances is not None
     return chances.view(count, places)

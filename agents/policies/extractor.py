@@ -23,7 +23,7 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
-from classifiers.networks.wide_linear import WideLinear
+from classifiers.networks.heads import WideLinear
 from gfnet_env.observation import OBSERVATION_KEYS, SIZE_KEYS
 
 Observation = dict[str, Tensor]

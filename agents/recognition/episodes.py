@@ -8,8 +8,7 @@ from torch import Tensor
 from agents.evaluation.stopping import ExitRule
 from agents.policies.protocol import LocationPolicy
 from classifiers.inference.frozen import FrozenClassifier
-from classifiers.networks.glimpse import Glimpse, View
-from classifiers.networks.readout import read_out
+from classifiers.networks.glimpse import Glimpse, View, summarize_logits
 
 
 class Episodes:
@@ -103,7 +102,7 @@ class Episodes:
 
     def _settle(self, indices: Tensor, glimpse: Glimpse, glances: Tensor) -> None:
         """Records a glimpse; confident images exit and the others wait for their next look."""
-        found = read_out(glimpse.logits)
+        found = summarize_logits(glimpse.logits)
         self.labels[indices], self.confidences[indices] = found.prediction, found.confidence
         step = self.steps[indices]
         self.steps[indices] += 1

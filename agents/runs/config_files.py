@@ -20,8 +20,8 @@ from classifiers.checkpoints import load_classifier
 from classifiers.checks import did_you_mean, shortened
 from classifiers.data.registry import COLLECTIONS, settings_of
 from classifiers.networks.encoders import weights_preprocessing
+from classifiers.networks.pretrained import is_file_name
 from classifiers.networks.spec import ADJUSTABLE
-from classifiers.networks.weight_files import is_file_name
 from gfnet_env.tasks import run_weights
 
 CONFIGS = Path(__file__).parent / "configs"

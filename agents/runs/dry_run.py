@@ -29,7 +29,7 @@ from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.imagenet_classes import imagenet_ids
+from classifiers.networks.pretrained import imagenet_ids
 from gfnet_env import Task
 from gfnet_env.tasks import run_weights
 
@@ -46,7 +46,6 @@ def check_weights(config: RunConfig) -> None:
     Raises:
         ConfigError: if there are no such weights, or they don't fit the encoder.
         FileNotFoundError: if they are a file that does not exist.
-        ConnectionError: if they can't be downloaded.
     """
     if config.initialization is not None and config.initialization.weights is not None:
         with _naming("initialization.weights"):

@@ -36,7 +36,7 @@ from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.imagenet_classes import imagenet_ids, rows_of_classes
+from classifiers.networks.pretrained import imagenet_ids, rows_of_classes
 from classifiers.training.distributed import is_first_process, local_device, wait_for_all
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.object_guide import ObjectGuide, imagenet_label
@@ -81,7 +81,6 @@ class Pipeline:
             ConfigError: if a setting of stage II or the pretrained weights don't work; nothing is trained then.
             ValueError: if config and data don't fit each other, or a file of the run is damaged.
             FileNotFoundError: if data, weights or the run to start from are missing.
-            ConnectionError: if pretrained weights can't be downloaded.
             NotANumberError: if a loss stops being a number.
             OSError: if the folder can't be written.
         """

@@ -7,31 +7,28 @@ The networks of the paper (Tables 4 and 9) have short names; any other classifie
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
-from classifiers.networks.feature_stride import with_finer_maps
-from classifiers.networks.fx_split import split_network
-from classifiers.networks.imagenet_classes import rows_of_classes
-from classifiers.networks.libraries import (
-    LibraryNetwork,
-    import_timm,
-    timm_network,
-    timm_preprocessing,
-    torchvision_network,
-    torchvision_preprocessing,
-)
+from classifiers.checks import did_you_mean
 from classifiers.networks.preprocessing import Normalize, Preprocessing
-from classifiers.networks.pretrained import load_pretrained
-from classifiers.networks.small_resnet import small_resnet_parts
+from classifiers.networks.pretrained import (
+    Weights,
+    check_library_name,
+    find_weights,
+    import_timm,
+    library_network,
+    library_preprocessing,
+    load_weights,
+    rows_of_classes,
+)
 from classifiers.networks.temporal_shift import shift_frames
-from classifiers.networks.weight_files import WeightFile, Weights, find_weights
+from classifiers.networks.tracing import split_network, with_finer_maps
 
 
 class Encoding(NamedTuple):
@@ -84,7 +81,7 @@ class Encoder(nn.Module):
         """Makes its feature maps those of an earlier layer with this stride; its pooled vectors stay the same.
 
         Args:
-            stride: in pixels, see `classifiers.networks.feature_stride.with_finer_maps`.
+            stride: in pixels, see `classifiers.networks.tracing.with_finer_maps`.
             name: its name in error messages.
 
         Raises:
@@ -179,54 +176,84 @@ class Encoder(nn.Module):
         return values.view(len(values) // self.num_frames, self.num_frames, *values.shape[1:]).mean(dim=1)
 
 
-Builder = Callable[[int, str | WeightFile | None], Encoder]
-"""`builder(num_classes, weights)`. The classifier of pretrained weights may have other classes than asked for, which
-`build_encoder` then picks from or replaces; it hands files on with their tensors, for `load_pretrained`."""
+class _ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with a 1x1 shortcut (He et al., 2016, the basic block)."""
 
-
-def _small_resnet(num_classes: int, weights: str | WeightFile | None) -> Encoder:
-    trunk, pool, size = small_resnet_parts()
-    encoder = Encoder(trunk, pool, nn.Linear(size, num_classes))
-    if isinstance(weights, WeightFile):
-        load_pretrained(encoder, encoder.classifier, weights)
-    elif weights is not None:
-        raise ValueError(
-            f"encoder 'small_resnet' has no pretrained weights {weights!r}; leave weights out and train it from scratch"
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.residual = nn.Sequential(
+            *_convolution(in_channels, out_channels, stride),
+            nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
         )
+        self.shortcut = nn.Sequential(
+            nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(B, C_in, h, w) -> (B, C_out, h / stride, w / stride)."""
+        return torch.relu(self.residual(maps) + self.shortcut(maps))
+
+
+def _convolution(in_channels: int, out_channels: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False),
+        nn.BatchNorm2d(out_channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+Builder = Callable[[int, str | Path | None], Encoder]
+"""`builder(num_classes, weights)`: weights are a library's name for them, a file, or None. The classifier of pretrained
+weights may have other classes than asked for, which `build_encoder` then picks from or replaces."""
+
+
+def _small_resnet(num_classes: int, weights: str | Path | None) -> Encoder:
+    """The built-in tasks' network: 6.4 million multiply-adds at 48x48, maps of 96 channels and stride 8.
+
+    Global *max* pooling: only the small region with the sign matters, which an average would drown out.
+    """
+    trunk = nn.Sequential(
+        _convolution(3, 16, 2), _ResidualBlock(16, 32, 2), _ResidualBlock(32, 64, 2), _convolution(64, 96, 1)
+    )
+    encoder = Encoder(trunk, nn.Sequential(nn.AdaptiveMaxPool2d(1), nn.Flatten()), nn.Linear(96, num_classes))
+    if isinstance(weights, Path):
+        load_weights(encoder, encoder.classifier, weights)
+    elif weights is not None:
+        raise ValueError(f"encoder 'small_resnet' has no pretrained weights {weights!r}; leave weights out")
     return encoder
 
 
 def _from_library(name: str) -> Builder:
     """Of `torchvision:NAME` or `timm:NAME`."""
-    library, _, network = name.partition(":")
-    build_network = torchvision_network if library == "torchvision" else timm_network
 
-    def build(num_classes: int, weights: str | WeightFile | None) -> Encoder:
-        return _split(name, build_network(network, weights), weights)
+    def build(num_classes: int, weights: str | Path | None) -> Encoder:
+        network = library_network(name, weights if isinstance(weights, str) else None)
+        return _split(name, network, library_preprocessing(name, weights), weights)
 
     return build
 
 
-def _wide_mobilenet(num_classes: int, weights: str | WeightFile | None) -> Encoder:
+def _wide_mobilenet(num_classes: int, weights: str | Path | None) -> Encoder:
     name = "mobilenetv3_large_125"
     if isinstance(weights, str):
         raise ValueError(f"encoder {name!r} has no published weights {weights!r}; leave weights out, or pass a file")
-    models = import_timm(name).models  # timm has names for widths 0.75 and 1.0 only
+    models = import_timm().models  # has names for widths 0.75 and 1.0 only
     network = models.mobilenetv3._gen_mobilenet_v3("mobilenetv3_large_100", 1.25)
-    return _split(name, LibraryNetwork(network, timm_preprocessing(network.pretrained_cfg)), weights)
+    return _split(name, network, weights_preprocessing(name, weights), weights)
 
 
-def _split(name: str, whole: LibraryNetwork, weights: str | WeightFile | None) -> Encoder:
-    parts = split_network(whole.network, name)
-    if isinstance(weights, WeightFile):
-        load_pretrained(whole.network, parts.classifier, weights)  # whose modules are those of the parts
-    return Encoder(*parts, whole.preprocessing)
+def _split(name: str, network: nn.Module, preprocessing: Preprocessing, weights: str | Path | None) -> Encoder:
+    parts = split_network(network, name)
+    if isinstance(weights, Path):
+        load_weights(network, parts.classifier, weights)  # its modules are those of the parts
+    return Encoder(*parts, preprocessing)
 
 
 def _with_temporal_shift(name: str, num_frames: int) -> Builder:
     build_network = _builder(name)
 
-    def build(num_classes: int, weights: str | WeightFile | None) -> Encoder:
+    def build(num_classes: int, weights: str | Path | None) -> Encoder:
         encoder = build_network(num_classes, weights)
         trunk = shift_frames(encoder.trunk, num_frames, name)
         return Encoder(trunk, encoder.pool, encoder.classifier, encoder.preprocessing, num_frames)
@@ -251,30 +278,27 @@ ENCODERS: dict[str, Builder] = {
 """Builders by name; add an entry for an encoder of your own."""
 
 
-def weights_preprocessing(name: str, weights: Weights) -> Preprocessing:
-    """What `build_encoder` would give a network of these weights as its preprocessing; nothing is built or downloaded.
+def weights_preprocessing(name: str, weights: Weights | None) -> Preprocessing:
+    """The preprocessing that `build_encoder` gives an encoder of these weights; nothing is built or downloaded.
 
     Args:
         name: of an encoder, see `build_encoder`.
         weights: its pretrained weights, likewise.
 
     Returns:
-        The preprocessing; the default one where nothing is known of the encoder or of the weights, which
-        `build_encoder` then says.
+        The preprocessing; the default one where nothing is known of the encoder or its weights.
     """
-    whole = _LIBRARY_NAMES.get(_of_images(name), _of_images(name))
-    library, _, network = whole.partition(":")
-    if library == "torchvision" and network in torchvision.models.list_models(module=torchvision.models):
-        return torchvision_preprocessing(network, weights)
-    config = import_timm(name).models.get_pretrained_cfg(network) if library == "timm" else None
-    return Preprocessing() if config is None else timm_preprocessing(config.to_dict())
+    name = _of_images(name)
+    if name == "mobilenetv3_large_125":
+        name = "mobilenetv3_large_100"
+    return library_preprocessing(_LIBRARY_NAMES.get(name, name), weights)
 
 
 def check_encoder(name: str) -> None:
     """Checks that `build_encoder` knows a name.
 
     Raises:
-        ValueError: if there is no such encoder, or its library is not installed.
+        ValueError: if there is no such encoder.
     """
     _builder(name)
 
@@ -300,8 +324,8 @@ def build_encoder(
         num_classes: number K of classes of its own classifier.
         weights: pretrained weights; None for random ones. Either a library's own, downloaded once: `"DEFAULT"`, or one
             of torchvision's names (`"IMAGENET1K_V2"`); for timm, the model's name selects them
-            (`timm:convnext_tiny.fb_in22k`). Or a file: see `classifiers.networks.weight_files.read_weights`. Or
-            `"package:NAME"`, a key of `classifiers.networks.weight_files.PACKAGES`.
+            (`timm:convnext_tiny.fb_in22k`). Or a file: see `classifiers.networks.pretrained.load_weights`. Or
+            `"package:NAME"`, a key of `classifiers.networks.pretrained.PACKAGES`.
         class_names: names of the K classes. Where all are ImageNet's WordNet ids, such as `n01440764`, the pretrained
             classifier's rows of these classes are kept.
         may_replace_classifier: whether a pretrained classifier of other classes gives way to a new one with random
@@ -311,13 +335,12 @@ def build_encoder(
         The encoder, in training mode.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        OSError: if there is no such file, or the library's weights can't be downloaded.
         ValueError: if there is no such encoder or weights, they don't fit each other, or the network has no feature
             map; if the weights' classes are others and must not be replaced.
-        ConnectionError: if the library's weights can't be downloaded.
     """
     builder = _builder(name)
-    encoder = builder(num_classes, None if weights is None else find_weights(weights, _of_images(name)))
+    encoder = builder(num_classes, find_weights(weights, _of_images(name)))
     known = encoder.num_classes
     rows = rows_of_classes(known, num_classes, class_names) if weights is not None else None
     if rows is not None:
@@ -347,19 +370,10 @@ def _builder(name: str) -> Builder:
         return ENCODERS[name]
     if (num_frames := clip_frames(name)) is not None:
         return _with_temporal_shift(_of_images(name), num_frames)
-    library, _, network = name.partition(":")
-    if library == "torchvision" and network in (known := torchvision.models.list_models(module=torchvision.models)):
+    if name.startswith(("torchvision:", "timm:")):
+        check_library_name(name)
         return _from_library(name)
-    if library == "timm" and network.split(".")[0] in (known := import_timm(name).list_models()):
-        return _from_library(name)
-    if library in ("torchvision", "timm"):
-        near = difflib.get_close_matches(network, known, 1)
-        hint = f"did you mean {library}:{near[0]}? " if near else ""
-        raise ValueError(
-            f"encoder={name!r}: {library} has no such model; {hint}{library}'s list_models() lists them all"
-        )
-    near = difflib.get_close_matches(name, ENCODERS, 1)
     raise ValueError(
-        f"encoder={name!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}one of {', '.join(ENCODERS)}, "
+        f"encoder={name!r} is unknown; {did_you_mean(name, ENCODERS)}pass one of {', '.join(ENCODERS)}, "
         "torchvision:NAME, timm:NAME, or, for clips, tsm8:NAME"
     )

@@ -10,7 +10,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from classifiers.networks.wide_linear import WideLinear
+
+class WideLinear(nn.Linear):
+    """A linear layer with far more weights than inputs, such as the first layer of pi in A.1 (38 million weights).
+
+    The weights are the left factor of the product, so that they are read once, in memory order. On CPUs this takes
+    about two thirds of the time.
+    """
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """(B, in_features) -> (B, out_features)."""
+        return torch.addmm(self.bias[:, None], self.weight, inputs.T).T
 
 
 class Head(nn.Module):

@@ -9,9 +9,9 @@ from itertools import pairwise
 from numbers import Integral
 
 from classifiers.networks.encoders import check_encoder, clip_frames
-from classifiers.networks.feature_stride import STRIDES
 from classifiers.networks.geometry import RESIZE_MODES
 from classifiers.networks.heads import HEADS
+from classifiers.networks.tracing import STRIDES
 
 GLANCE_LOGITS = ("head", "encoder")
 """What may make the first prediction."""
@@ -48,7 +48,7 @@ class ClassifierSpec:
             Glance Step, a full-resolution patch of the glance's size: `"centre"` at the centre, `"random"` anywhere.
         shares_encoder: whether f_G and f_L are one network (Table 5, without the global encoder).
         feature_stride: pixels between neighbouring positions of the feature maps that the policy reads, one of
-            `classifiers.networks.feature_stride.STRIDES`. None takes the encoder's last maps, as the paper does; small
+            `classifiers.networks.tracing.STRIDES`. None takes the encoder's last maps, as the paper does; small
             objects need finer ones, which an earlier layer has computed anyway.
     """
 

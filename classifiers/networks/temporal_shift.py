@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from classifiers.networks.fx_split import TRIAL_SIDE, LayerTracer, ShapeRecorder, ancestors
+from classifiers.networks.tracing import ancestors, layer_of, record_shapes, trace
 
 _FOLDS = 8  # the channels are divided by this; one part is shifted forth, another back
 _LONG_STAGE = 23  # blocks
@@ -75,8 +75,8 @@ def shift_frames(
     Raises:
         ValueError: if the network has no residual block, or no such convolution.
     """
-    traced = trunk if isinstance(trunk, fx.GraphModule) else fx.GraphModule(trunk, LayerTracer().trace(trunk))
-    found = {node.target: node for node in traced.graph.nodes if _is_convolution(traced, node)}
+    traced = trace(trunk)
+    found = {node.target: node for node in traced.graph.nodes if isinstance(layer_of(traced, node), nn.Conv2d)}
     chosen = _chosen(traced, name) if convolutions is None else convolutions
     foreign = sorted(set(chosen) - found.keys())
     if foreign:
@@ -99,13 +99,9 @@ def first_convolutions(trunk: fx.GraphModule) -> list[list[str]]:
     Returns:
         Their names, stage by stage.
     """
-    nodes = list(trunk.graph.nodes)
-    was_training = trunk.training
-    with torch.no_grad():
-        ShapeRecorder(trunk.eval()).run(torch.zeros(1, 3, TRIAL_SIDE, TRIAL_SIDE, device=_device(trunk)))
-    trunk.train(was_training)
+    record_shapes(trunk)
     blocks = []
-    for node in nodes:
+    for node in trunk.graph.nodes:
         if _adds_maps(node):
             one, other = sorted((_branch(trunk, node, side) for side in (0, 1)), key=len)
             if len(one) < len(other):
@@ -124,10 +120,6 @@ def _chosen(trunk: fx.GraphModule, name: str) -> list[str]:
     return [convolution for stage in stages for convolution in stage[::every]]
 
 
-def _is_convolution(trunk: fx.GraphModule, node: fx.Node) -> bool:
-    return node.op == "call_module" and isinstance(trunk.get_submodule(str(node.target)), nn.Conv2d)
-
-
 def _adds_maps(node: fx.Node) -> bool:
     shapes = [part.meta["shape"] for part in node.all_input_nodes]
     return node.target in _ADDITIONS and len(shapes) == 2 and len(shapes[0]) == 4 and shapes[0] == shapes[1]
@@ -136,8 +128,8 @@ def _adds_maps(node: fx.Node) -> bool:
 def _branch(trunk: fx.GraphModule, addition: fx.Node, side: int) -> list[str]:
     """Names of the convolutions between the map that both branches come from and one side of an addition."""
     own, others = (ancestors(addition.all_input_nodes[i]) for i in (side, 1 - side))
-    return [str(node.target) for node in trunk.graph.nodes if node in own - others and _is_convolution(trunk, node)]
-
-
-def _device(module: nn.Module) -> torch.device:
-    return next((tensor.device for tensor in module.parameters()), torch.device("cpu"))
+    return [
+        str(node.target)
+        for node in trunk.graph.nodes
+        if node in own - others and isinstance(layer_of(trunk, node), nn.Conv2d)
+    ]

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from classifiers.checkpoints import load_exactly
 from classifiers.networks.encoders import Encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.fx_split import split_network
 from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.temporal_shift import shift_frames
+from classifiers.networks.tracing import split_network
 from classifiers.tensor_files import CheckpointError, check_finite, read_torch
 
 _BLOCKS: dict[tuple[bool, tuple[int, ...]], str] = {

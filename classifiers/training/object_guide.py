@@ -18,7 +18,7 @@ from torch.nn import functional
 from classifiers.networks.encoders import Encoder
 from classifiers.networks.geometry import cut, resize
 from classifiers.networks.glimpse import Policy, View
-from classifiers.networks.imagenet_classes import imagenet_ids
+from classifiers.networks.pretrained import imagenet_ids
 from classifiers.networks.spec import ClassifierSpec
 
 _JITTER = 0.25  # largest distance of a patch from where the class is strongest, as a fraction of its side
