@@ -28,7 +28,7 @@ from agents.runs.metrics_file import read_metrics
 from agents.runs.pipeline import Pipeline
 from agents.runs.reporter import Reporter
 from agents.runs.stages import STAGES, changed_setting
-from classifiers.training.loop import NotANumberError
+from classifiers.training.loop import NonFiniteLossError
 from scripts.console import PlainConsole
 from scripts.progress import TerminalReporter
 
@@ -111,7 +111,7 @@ def train_all(
             is_done = RunFolder(run).metrics.is_file()
             try:
                 found = read_metrics(run) if is_done else Pipeline(config, run, reporter).run(policies)
-            except NotANumberError as error:
+            except NonFiniteLossError as error:
                 reporter.note(f"{name}, seed {seed}: {error}")
                 continue
         metrics[name, seed] = found

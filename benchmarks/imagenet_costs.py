@@ -25,8 +25,7 @@ from classifiers.data.random_crops import RandomCrops
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.training.losses import sequence_loss
-from classifiers.training.stages import random_policy
+from classifiers.training.stages import random_policy, sequence_loss
 from gfnet_env.tasks import SamplePhotos
 
 CLASSES, FILES_PER_CLASS = 1000, 200

@@ -35,8 +35,7 @@ from agents.runs.loaded import blank_agent, load_recognizer, load_run
 from classifiers.data.source import ArrayImages, nameless_classes
 from classifiers.files import json_text
 from classifiers.inference.compiled import CompiledEncoder
-from classifiers.inference.fold_batch_norms import fold_batch_norms
-from classifiers.inference.frozen import frozen
+from classifiers.inference.frozen import fold_batch_norms, frozen
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier

@@ -12,9 +12,8 @@ from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.tensor_files import CheckpointError
 from classifiers.training.fit_spec import FitSpec
-from classifiers.training.loop import NotANumberError
-from classifiers.training.losses import sequence_loss
-from classifiers.training.stages import train_full_resolution, train_sequences
+from classifiers.training.loop import NonFiniteLossError
+from classifiers.training.stages import sequence_loss, train_full_resolution, train_sequences
 
 __all__ = [
     "ENCODERS",
@@ -27,7 +26,7 @@ __all__ = [
     "FullResolutionNetwork",
     "GlanceFocusClassifier",
     "Glimpse",
-    "NotANumberError",
+    "NonFiniteLossError",
     "Policy",
     "Preprocessing",
     "Readout",

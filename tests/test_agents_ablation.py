@@ -24,7 +24,7 @@ from agents.runs.new_agent import new_agent, policy_env
 from agents.runs.pipeline import Pipeline
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
-from classifiers.training.loop import NotANumberError
+from classifiers.training.loop import NonFiniteLossError
 
 FEW = [
     *("data.num_train=16", "data.num_val=6", "data.num_test=6", "stage1.epochs=1"),
@@ -111,7 +111,7 @@ def test_runs_share_stages_and_a_diverged_one_is_left_out(tmp_path: Path, monkey
 
     def run(pipeline: Pipeline, *policies: Any) -> dict[str, Any]:
         if pipeline.files.path.parent.name == "lr_tenfold":
-            raise NotANumberError("the loss became nan")
+            raise NonFiniteLossError("the loss became nan")
         return whole(pipeline, *policies)
 
     monkeypatch.setattr(Pipeline, "run", run)

@@ -15,7 +15,7 @@ from classifiers import ClassifierSpec, FullResolutionNetwork, View, frozen, gli
 from classifiers.inference.compiled import best_micro_batch_size
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import build_encoder
-from classifiers.networks.geometry import RESIZE_MODES, cut, resize
+from classifiers.networks.geometry import RESIZE_MODES, crop_at, resize
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.preprocessing import Normalize, Preprocessing
 
@@ -48,8 +48,8 @@ def test_clips_are_resized_frame_by_frame(mode: str) -> None:
 def test_patches_are_cut_from_one_place_in_all_frames() -> None:
     clips, locations = _clips(2), torch.tensor([[0.0, 1.0], [1.0, 0.0]])
 
-    patches = cut(clips, locations, 32)
-    again = cut(clips, locations[:1], 32, which=torch.tensor([1]))
+    patches = crop_at(clips, locations, 32)
+    again = crop_at(clips, locations[:1], 32, image_index=torch.tensor([1]))
 
     assert torch.equal(patches[0], clips[0, :, :, :32, 48:]) and torch.equal(patches[1], clips[1, :, :, 32:, :32])
     assert torch.equal(again[0], clips[1, :, :, :32, 48:])

@@ -13,8 +13,7 @@ from torch import nn
 
 from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.data.source import ArrayImages
-from classifiers.inference.fold_batch_norms import fold_batch_norms
-from classifiers.inference.frozen import frozen
+from classifiers.inference.frozen import fold_batch_norms, frozen
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import ENCODERS, build_encoder
 from classifiers.networks.spec import ClassifierSpec

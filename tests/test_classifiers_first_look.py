@@ -15,7 +15,7 @@ from agents.policies.baselines import CENTRE_CORNERS
 from agents.runs.config_files import CONFIGS, load_config
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier, frozen
-from classifiers.networks.geometry import cut
+from classifiers.networks.geometry import crop_at
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.stages import random_policy, train_sequences
@@ -82,7 +82,7 @@ def test_the_first_patch_has_the_glances_size(scenes: ArrayImages) -> None:
 
     patch = classifier.first_input(scenes.images[:2], location)
 
-    assert torch.equal(patch, cut(scenes.images[:2], location, 32).float())
+    assert torch.equal(patch, crop_at(scenes.images[:2], location, 32).float())
 
 
 def test_stage_one_draws_first_looks_from_the_epochs_generator(scenes: ArrayImages) -> None:

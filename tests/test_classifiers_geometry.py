@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from classifiers.networks.geometry import RESIZE_MODES, crop, resize, top_left_px
+from classifiers.networks.geometry import RESIZE_MODES, crop_at, resize, top_left_px
 from classifiers.training.augmentation import augment
 
 
@@ -14,7 +14,7 @@ def _index_image(height: int, width: int) -> torch.Tensor:
 
 
 def test_crop_takes_the_rows_and_columns_it_was_told() -> None:
-    patch = crop(_index_image(5, 7), torch.tensor([[1, 3]]), 2)
+    patch = crop_at(_index_image(5, 7), torch.tensor([[1 / 3, 3 / 5]]), 2)
 
     assert patch.tolist() == [[[[10.0, 11.0], [17.0, 18.0]]]]
 
@@ -22,7 +22,7 @@ def test_crop_takes_the_rows_and_columns_it_was_told() -> None:
 def test_crop_takes_another_place_from_each_image() -> None:
     images = torch.cat([_index_image(4, 4), 100 + _index_image(4, 4)])
 
-    patches = crop(images, torch.tensor([[0, 0], [2, 1]]), 2)
+    patches = crop_at(images, torch.tensor([[0.0, 0.0], [1.0, 0.5]]), 2)
 
     assert patches[:, 0, 0, 0].tolist() == [0.0, 109.0]
 

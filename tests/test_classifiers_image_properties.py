@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from agents.recognition.images import as_batch
 from classifiers.data.decoding import UnreadableImageError, centre_crop, decode_image, fit_image, upright_size
-from classifiers.networks.geometry import RESIZE_MODES, crop, cut, resize, top_left_px
+from classifiers.networks.geometry import RESIZE_MODES, crop_at, resize, top_left_px
 
 MODES = ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "I;16")
 FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "TIFF", "WEBP")
@@ -145,7 +145,7 @@ def test_a_patch_lies_inside_and_holds_those_pixels(count: int) -> None:
         images = torch.arange(len(places) * 2 * height * width).view(len(places), 2, height, width)
 
         corners = top_left_px(location, (height, width), side)
-        patches = cut(images, location, side)
+        patches = crop_at(images, location, side)
 
         expected = np.floor(np.array(places, np.float32) * np.array([height - side, width - side], np.float32)).astype(
             int
@@ -155,7 +155,8 @@ def test_a_patch_lies_inside_and_holds_those_pixels(count: int) -> None:
         for row, (top, left) in enumerate(expected.tolist()):
             reference = images.numpy()[row, :, top : top + side, left : left + side]
             assert (patches[row].numpy() == reference).all()
-        assert torch.equal(crop(images[:1], corners, side, torch.zeros(len(places), dtype=torch.int64))[0], patches[0])
+        first = torch.zeros(len(places), dtype=torch.int64)
+        assert torch.equal(crop_at(images[:1], location, side, image_index=first)[0], patches[0])
 
 
 @examples(60, 400)

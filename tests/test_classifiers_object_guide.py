@@ -14,15 +14,14 @@ from torchvision.transforms.v2.functional import pil_to_tensor
 
 from classifiers.data.source import ArrayImages
 from classifiers.networks.encoders import build_encoder
-from classifiers.networks.geometry import cut
+from classifiers.networks.geometry import crop_at
 from classifiers.networks.glance_focus import SequenceLogits
 from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.augmentation import augment
 from classifiers.training.fit_spec import FitSpec
-from classifiers.training.losses import sequence_loss
 from classifiers.training.object_guide import KnownImages, ObjectGuide, SeenObjects, imagenet_label
-from classifiers.training.stages import train_sequences
+from classifiers.training.stages import sequence_loss, train_sequences
 
 _CUP = "n07920052"  # espresso
 _SIDE = 96
@@ -58,8 +57,8 @@ def test_the_object_is_found_wherever_it_is(guide: ObjectGuide, cups: ArrayImage
     expected = torch.tensor([[row / (288 - _SIDE), col / (320 - _SIDE)] for row, col in _corners()])
 
     assert (found - expected).abs().max() <= 32 / (288 - _SIDE) + 1e-6, "further away than one cell of the maps"
-    shows = guide.probability(cut(cups.images, found, _SIDE))
-    empty = guide.probability(cut(cups.images, 1 - found, _SIDE))
+    shows = guide.probability(crop_at(cups.images, found, _SIDE))
+    empty = guide.probability(crop_at(cups.images, 1 - found, _SIDE))
     assert shows.min() > 10 * empty.max()
 
 
@@ -112,7 +111,7 @@ def test_what_an_input_shows_is_followed_along_an_episode(guide: ObjectGuide, cu
 
     seen = followed.probabilities()
     assert seen.shape == (3, 4)
-    assert torch.allclose(seen[2], guide.probability(cut(cups.images, found, _SIDE)))
+    assert torch.allclose(seen[2], guide.probability(crop_at(cups.images, found, _SIDE)))
     assert (seen[2] > 10 * seen[1]).all() and (seen[2] > seen[0]).all()
 
 
@@ -146,7 +145,7 @@ def test_stage_one_learns_the_object_and_not_the_background(guide: ObjectGuide, 
         torch.manual_seed(0)
         classifier = random_classifier(spec, num_classes=4)
         train_sequences(classifier, None, cups, fit, guide, seed=0)
-        patches = cut(cups.images, torch.full((4, 2), 0.5), _SIDE)
+        patches = crop_at(cups.images, torch.full((4, 2), 0.5), _SIDE)
         with torch.inference_mode():
             logits = classifier.local_encoder.classifier(classifier.local_encoder.encode_pixels(patches).pooled)
         return logits.softmax(1).amax(1)

@@ -17,9 +17,8 @@ from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.augmentation import augment
 from classifiers.training.fit_spec import PARTS, FitSpec
-from classifiers.training.loop import NotANumberError, fit
-from classifiers.training.losses import sequence_loss
-from classifiers.training.stages import train_full_resolution, train_sequences
+from classifiers.training.loop import NonFiniteLossError, fit
+from classifiers.training.stages import sequence_loss, train_full_resolution, train_sequences
 
 SHAPE = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
 
@@ -115,7 +114,7 @@ def test_nan_stops_and_keeps_the_last_good_epoch(scenes: ArrayImages, tmp_path: 
         return network(batch.images).square().mean() * (math.nan if calls > 3 else 1.0)
 
     with pytest.raises(
-        NotANumberError, match="the loss became nan in epoch 2, step 2; the state after epoch 1 is kept"
+        NonFiniteLossError, match="the loss became nan in epoch 2, step 2; the state after epoch 1 is kept"
     ):
         fit(network, groups, loss_of, scenes, FitSpec(epochs=3, batch_size=12), seed=0, checkpoint=checkpoint)
 

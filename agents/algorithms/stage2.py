@@ -24,7 +24,7 @@ from stable_baselines3.common.utils import explained_variance, set_random_seed
 
 from agents.algorithms.training_state import load_training_state, save_training_state
 from agents.policies.exploration import ActionStdSchedule
-from classifiers.training.loop import NotANumberError
+from classifiers.training.loop import NonFiniteLossError
 
 OnRollout = Callable[[int, int, dict[str, float]], None]
 """Called after every rollout, or every 768 steps, with (steps so far, steps in all, figures).
@@ -63,7 +63,7 @@ def train_agent(
         on_checkpoint: called before the checkpoint is written, to save what was recorded of the rollouts before it.
 
     Raises:
-        NotANumberError: if a weight becomes NaN or infinite; the checkpoint then holds the last good state.
+        NonFiniteLossError: if a weight becomes NaN or infinite; the checkpoint then holds the last good state.
         CheckpointError: if the checkpoint is damaged or belongs to another training.
         OSError: if the checkpoint can't be written.
     """
@@ -102,7 +102,7 @@ def _seed_everything(agent: BaseAlgorithm, seed: int) -> None:
 
 def _check_finite(agent: BaseAlgorithm) -> None:
     if not all(torch.isfinite(parameter).all() for parameter in agent.policy.parameters()):
-        raise NotANumberError(
+        raise NonFiniteLossError(
             f"a weight of the policy became NaN or infinite after {agent.num_timesteps} steps; the last good state is "
             "kept, pass a lower learning_rate"
         )

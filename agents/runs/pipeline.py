@@ -81,7 +81,7 @@ class Pipeline:
             ConfigError: if a setting of stage II or the pretrained weights don't work; nothing is trained then.
             ValueError: if config and data don't fit each other, or a file of the run is damaged.
             FileNotFoundError: if data, weights or the run to start from are missing.
-            NotANumberError: if a loss stops being a number.
+            NonFiniteLossError: if a loss stops being a number.
             OSError: if the folder can't be written.
         """
         try:

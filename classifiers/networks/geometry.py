@@ -38,39 +38,23 @@ def top_left_px(location: Tensor, image_size: tuple[int, int], patch_size: int |
     return (location * room).floor().long().clamp(min=torch.zeros_like(room), max=room)
 
 
-def crop(images: Tensor, top_left: Tensor, patch_size: int, which: Tensor | None = None) -> Tensor:
-    """Crops square patches.
-
-    Args:
-        images: (N, ..., H, W), any dtype.
-        top_left: (B, 2) int64 top-left pixels, (row, col).
-        patch_size: side P in pixels, at most min(H, W).
-        which: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
-
-    Returns:
-        (B, ..., P, P), a copy.
-    """
-    windows = images.unfold(-2, patch_size, 1).unfold(-2, patch_size, 1)  # (N, ..., H-P+1, W-P+1, P, P), a view
-    rows, columns = top_left.unbind(1)
-    if which is None:
-        which = torch.arange(len(images), device=images.device)
-    return windows.movedim((-4, -3), (1, 2))[which, rows, columns]
-
-
-def cut(images: Tensor, location: Tensor, patch_size: int, which: Tensor | None = None) -> Tensor:
-    """Cuts the patch at each location from images.
+def crop_at(images: Tensor, location: Tensor, patch_size: int, image_index: Tensor | None = None) -> Tensor:
+    """Crops the square patch at each location.
 
     Args:
         images: (N, ..., H, W), any dtype.
         location: (B, 2) float in [0, 1], (row, col).
         patch_size: side P in pixels, at most min(H, W).
-        which: (B,) int64, the images to cut from; None takes each once, B = N.
+        image_index: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
 
     Returns:
         (B, ..., P, P), a copy.
     """
-    corners = top_left_px(location.to(images.device), (images.shape[-2], images.shape[-1]), patch_size)
-    return crop(images, corners, patch_size, which)
+    rows, columns = top_left_px(location.to(images.device), (images.shape[-2], images.shape[-1]), patch_size).unbind(1)
+    windows = images.unfold(-2, patch_size, 1).unfold(-2, patch_size, 1)  # (N, ..., H-P+1, W-P+1, P, P), a view
+    if image_index is None:
+        image_index = torch.arange(len(images), device=images.device)
+    return windows.movedim((-4, -3), (1, 2))[image_index, rows, columns]
 
 
 def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:

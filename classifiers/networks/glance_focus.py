@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from classifiers.networks.encoders import Encoder, build_encoder
-from classifiers.networks.geometry import cut, resize
+from classifiers.networks.geometry import crop_at, resize
 from classifiers.networks.glimpse import Glimpse, Policy, View
 from classifiers.networks.heads import HEADS, Head
 from classifiers.networks.preprocessing import Preprocessing
@@ -197,7 +197,7 @@ class GlanceFocusClassifier(nn.Module):
         side = self.spec.glance_side
         location = self.first_location(len(images)) if location is None else location
         if location is not None:
-            images = cut(images, location, side)
+            images = crop_at(images, location, side)
         return resize(images, (side, side), self.spec.resize_mode)
 
     def glance(self, images: Tensor, location: Tensor | None = None) -> Glimpse:
@@ -229,26 +229,26 @@ class GlanceFocusClassifier(nn.Module):
             self.local_encoder, patches, patches.dtype == torch.uint8, hidden, is_first=False, step=step
         )
 
-    def patches(self, images: Tensor, location: Tensor, which: Tensor | None = None, size: int = -1) -> Tensor:
+    def patches(self, images: Tensor, location: Tensor, image_index: Tensor | None = None, size: int = -1) -> Tensor:
         """The patch at each location.
 
         Args:
             images: (N, 3, H, W), any dtype.
             location: (B, 2) in [0, 1], (row, col).
-            which: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
+            image_index: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
             size: index of their size in `spec.patch_sizes`, by default the largest.
 
         Returns:
             (B, 3, P, P), where P is `spec.patch_sizes[size]`.
         """
-        return cut(images, location, self.spec.patch_sizes[size], which)
+        return crop_at(images, location, self.spec.patch_sizes[size], image_index)
 
     def look(
         self,
         images: Tensor,
         location: Tensor,
         hidden: Tensor,
-        which: Tensor | None = None,
+        image_index: Tensor | None = None,
         size: int | Tensor = -1,
     ) -> Glimpse:
         """Looks at one patch of each image, a later step: `patches`, then `focus`. Equal sizes share a forward pass.
@@ -257,7 +257,7 @@ class GlanceFocusClassifier(nn.Module):
             images: (N, 3, H, W), uint8 pixels or normalised floats.
             location: (B, 2) in [0, 1], (row, col) of the patches.
             hidden: (B, F_h) of the previous glimpse.
-            which: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
+            image_index: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
             size: index of the patches' size in `spec.patch_sizes`, or (B,) int64 with one for each patch; by default
                 the largest.
 
@@ -265,14 +265,15 @@ class GlanceFocusClassifier(nn.Module):
             The next glimpse.
         """
         if isinstance(size, int):
-            return self.focus(self.patches(images, location, which, size), hidden)
+            return self.focus(self.patches(images, location, image_index, size), hidden)
         present = size.unique().tolist()
         if len(present) == 1:
-            return self.look(images, location, hidden, which, present[0])
-        which = torch.arange(len(images), device=images.device) if which is None else which
+            return self.look(images, location, hidden, image_index, present[0])
+        if image_index is None:
+            image_index = torch.arange(len(images), device=images.device)
         groups = [torch.nonzero(size == each)[:, 0] for each in present]
         parts = [
-            self.look(images, location[rows], hidden[rows], which[rows], each)
+            self.look(images, location[rows], hidden[rows], image_index[rows], each)
             for rows, each in zip(groups, present, strict=True)
         ]
         order = torch.cat(groups).argsort()

@@ -38,7 +38,7 @@ from classifiers.training.distributed import (
 from classifiers.training.fit_spec import OPTIMIZERS, PRECISIONS, FitSpec
 
 
-class NotANumberError(RuntimeError):
+class NonFiniteLossError(RuntimeError):
     """The loss became NaN or infinite; training stopped and the last good state was kept."""
 
 
@@ -80,7 +80,7 @@ def fit(
         frozen: parts of the model that stay as they are, in evaluation mode; the groups must not hold their parameters.
 
     Raises:
-        NotANumberError: if the loss becomes NaN or infinite; the checkpoint then holds the last complete epoch.
+        NonFiniteLossError: if the loss becomes NaN or infinite; the checkpoint then holds the last complete epoch.
         CheckpointError: if the checkpoint is damaged.
         ValueError: if the micro-batches or the images can't be divided among the processes.
         OSError: if the checkpoint can't be written.
@@ -107,7 +107,7 @@ def fit(
                         group["lr"] = lr * _schedule((first + index) / total, spec.warmup)
                     loss = steps.step(micro_batches)
                     if not math.isfinite(loss):
-                        raise NotANumberError(
+                        raise NonFiniteLossError(
                             f"the loss became {loss} in epoch {epoch + 1}, step {index + 1}; the state after epoch "
                             f"{epoch} is kept, pass a lower learning rate"
                         )

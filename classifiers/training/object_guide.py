@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from classifiers.networks.encoders import Encoder
-from classifiers.networks.geometry import cut, resize
+from classifiers.networks.geometry import crop_at, resize
 from classifiers.networks.glimpse import Policy, View
 from classifiers.networks.pretrained import imagenet_ids
 from classifiers.networks.spec import ClassifierSpec
@@ -153,7 +153,7 @@ class SeenObjects:
             self._probabilities.append(self._guide.probability(self._first(view)))
         location, state = self._policy(view, state)
         side = patch_side(self._spec, view)
-        self._probabilities.append(self._guide.probability(cut(view.images, location, side)))
+        self._probabilities.append(self._guide.probability(crop_at(view.images, location, side)))
         return location, state
 
     def probabilities(self) -> Tensor:
@@ -164,7 +164,7 @@ class SeenObjects:
         assert view.images is not None
         side = self._spec.glance_side
         if view.first_location is not None:
-            return cut(view.images, view.first_location, side)
+            return crop_at(view.images, view.first_location, side)
         return resize(view.images, (side, side), self._spec.resize_mode)
 
 
