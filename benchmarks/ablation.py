@@ -10,7 +10,6 @@ ImageNet's. Started again, the program continues where it stopped. Prints a Mark
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import shutil
 from collections.abc import Collection
@@ -73,7 +72,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 def variant(name: str, base: str, changes: list[str]) -> RunConfig:
     """A config with one thing changed; the variant's own keys come before the `changes`."""
-    return load_config(base, [*own_settings(name), *changes], may_be_unused=name != "full")
+    return load_config(base, [*own_settings(name), *changes])
 
 
 def own_settings(name: str) -> list[str]:
@@ -122,7 +121,7 @@ def train_all(
 def _share_stages(finished: RunConfig, theirs: Path, config: RunConfig, ours: Path) -> None:
     """Copies the files of every stage that two runs train alike."""
     for count, stage in enumerate(STAGES[:-1], 1):
-        like = dataclasses.replace(finished, seed=config.seed) if count == 1 else finished
+        like = finished.replace(seed=config.seed) if count == 1 else finished
         if changed_setting(like, config, STAGES[:count]) is not None:
             return
         for path in stage.files_in(theirs):

@@ -73,7 +73,7 @@ def measure(name: str, reward: str, is_compiled: bool, num_envs: int, rounds: in
     """Times one network with one reward."""
     config = with_few_envs(load_config(CONFIGS[name], [f"stage2.episode.reward={reward}"]), num_envs)
     torch.manual_seed(0)
-    names, frames = config.data.collection.class_names(), config.classifier.num_frames
+    names, frames = config.data.class_names(), config.classifier.num_frames
     num_classes = 1000 if names is None else len(names)
     classifier = frozen(GlanceFocusClassifier(config.classifier, num_classes).eval(), compile=is_compiled)
     few = noise_images(config.data.image_size, num_classes, num_frames=frames)

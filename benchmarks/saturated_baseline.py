@@ -14,7 +14,6 @@ python benchmarks/saturated_baseline.py RUN [--times 1 3] [--augmented] [--preci
 from __future__ import annotations
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +62,7 @@ def main() -> None:
             spec = baseline_spec(config, options.precision, is_augmented=options.augmented)
             lengths, start = list[int](), None
             for length in sorted({max(1, round(times * epochs)) for times in options.times}):
-                further = dataclasses.replace(spec, epochs=length - sum(lengths[-1:]))
+                further = spec.replace(epochs=length - sum(lengths[-1:]))
                 lengths.append(length)
                 name = f"full_resolution_{'-'.join(map(str, lengths))}{kind}.safetensors"
                 path = options.run / "saturated" / name
@@ -95,7 +94,7 @@ def baseline_spec(config: RunConfig, precision: str | None, *, is_augmented: boo
     full, low = config.initialization.full_resolution, config.initialization.low_resolution
     spec = low if not full.epochs and low.epochs else full
     shown = {name: getattr(config.stage1, name) for name in AUGMENTATION} if is_augmented else {}
-    return dataclasses.replace(spec, precision=precision or spec.precision, **shown)
+    return spec.replace(precision=precision or spec.precision, **shown)
 
 
 def train_baseline(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,7 +19,7 @@ def with_few_envs(config: RunConfig, num_envs: int) -> RunConfig:
     options = dict(spec.options)
     if spec.num_envs is not None and "batch_size" in options:
         options["batch_size"] = max(1, options["batch_size"] * num_envs // spec.num_envs)
-    return dataclasses.replace(config, stage2=dataclasses.replace(spec, num_envs=num_envs, options=options))
+    return config.replace(stage2=spec.replace(num_envs=num_envs, options=options))
 
 
 def seconds_per_step(

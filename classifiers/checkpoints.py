@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: 
         OSError: if the file can't be written.
     """
     facts = {
-        "spec": asdict(classifier.spec),
+        "spec": classifier.spec.model_dump(),
         "preprocessing": asdict(classifier.preprocessing),
         "class_names": class_names,
         "most_glimpses": classifier.head.most_glimpses,
@@ -56,7 +56,7 @@ def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]
     with fitting(path):
         names = tuple(facts["class_names"])
         spec = ClassifierSpec(**facts["spec"])
-        trained = replace(spec, num_glimpses=facts["most_glimpses"] or spec.num_glimpses)
+        trained = spec.replace(num_glimpses=facts["most_glimpses"] or spec.num_glimpses)
         classifier = GlanceFocusClassifier(trained, len(names))
         load_exactly(classifier, weights, path)
         for encoder in (classifier.global_encoder, classifier.local_encoder):

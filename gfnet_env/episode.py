@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Annotated, Literal, Self
 
+from pydantic import Field, model_validator
+
+from classifiers.settings import Settings, one_of
 from gfnet_env.observation import DEFAULT_OBSERVATION, OBSERVATION_KEYS
 from gfnet_env.rewards import REWARDS
 
@@ -12,8 +14,7 @@ MULTIPLY_ADDS = "multiply_adds"
 """The `step_cost` that depends on what a look costs."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class EpisodeSpec:
+class EpisodeSpec(Settings):
     """The rules of an episode; `docs/variants.md` explains what each is good for.
 
     The number of glimpses and their sizes belong to the classifier (`GlanceFocusClassifier.with_spec`).
@@ -32,38 +33,31 @@ class EpisodeSpec:
         observe: which of `gfnet_env.observation.OBSERVATION_KEYS` the agent observes, one or more.
 
     Raises:
-        ValueError: if one of them is out of range.
+        pydantic.ValidationError: if one of them is unknown or out of range; a `ValueError`.
     """
 
-    reward: str = "contrastive"
-    reward_samples: int = 1
-    exit_confidence: float | None = None
-    step_cost: float | str = 0.0
-    price: float | None = None
+    reward: Annotated[str, one_of(REWARDS)] = "contrastive"
+    reward_samples: Annotated[int, Field(ge=1)] = 1
+    exit_confidence: Annotated[float, Field(gt=0, le=1)] | None = None
+    step_cost: Annotated[float, Field(ge=0)] | Literal["multiply_adds"] = 0.0
+    price: Annotated[float, Field(gt=0)] | None = None
     stop_action: bool = False
     size_action: bool = False
-    observe: tuple[str, ...] = DEFAULT_OBSERVATION
+    observe: Annotated[tuple[Annotated[str, one_of(OBSERVATION_KEYS)], ...], Field(min_length=1)] = DEFAULT_OBSERVATION
 
-    def __post_init__(self) -> None:
-        if self.reward not in REWARDS:
-            raise ValueError(f"reward={self.reward!r} is unknown; pass one of {', '.join(REWARDS)}")
-        if not isinstance(self.reward_samples, int) or self.reward_samples < 1:
-            raise ValueError(f"reward_samples={self.reward_samples}; pass a whole number, 1 or more")
-        if self.exit_confidence is not None and not 0 < self.exit_confidence <= 1:
-            raise ValueError(f"exit_confidence={self.exit_confidence}; pass a probability in (0, 1], or None")
-        by_multiply_adds = self.step_cost == MULTIPLY_ADDS
-        if not by_multiply_adds and not (isinstance(self.step_cost, int | float) and 0 <= self.step_cost < math.inf):
-            raise ValueError(f"step_cost={self.step_cost!r}; pass a price of 0 or more, or {MULTIPLY_ADDS!r}")
-        if by_multiply_adds and not (self.price is not None and 0 < self.price < math.inf):
-            raise ValueError(f"price={self.price} with step_cost={MULTIPLY_ADDS!r}; pass a price above 0")
-        if self.price is not None and not by_multiply_adds:
+    @model_validator(mode="after")
+    def _check_reward(self) -> Self:
+        if self.step_cost == MULTIPLY_ADDS and self.price is None:
+            raise ValueError(f"price is missing; step_cost={MULTIPLY_ADDS} needs a price above 0")
+        if self.price is not None and self.step_cost != MULTIPLY_ADDS:
             raise ValueError(
                 f"price={self.price} with step_cost={self.step_cost}; leave it out, step_cost is the price"
             )
-        if not self.observe or not set(self.observe) <= set(OBSERVATION_KEYS):
+        if self.reward_samples != 1 and self.reward == "increment":
             raise ValueError(
-                f"observe={self.observe!r}; pass a tuple of one or more of {', '.join(map(repr, OBSERVATION_KEYS))}"
+                f"reward_samples={self.reward_samples} with reward=increment, which draws none; leave it out"
             )
+        return self
 
     @property
     def action_names(self) -> tuple[str, ...]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from collections.abc import Callable
 from typing import Any
 
 import gymnasium
+import pydantic
 
 from classifiers.networks.spec import ADJUSTABLE
+from classifiers.settings import error_sentence
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.tasks import (
@@ -26,8 +27,6 @@ from gfnet_env.vector_env import GlanceFocusVectorEnv
 
 TASKS: dict[str, Callable[..., Task]] = {}
 """The task function of each registered id."""
-
-_EPISODE_KEYS = tuple(field.name for field in dataclasses.fields(EpisodeSpec))
 
 
 def register_task(env_id: str, make_task: Callable[..., Task]) -> None:
@@ -73,10 +72,14 @@ def make_vector_env(
 
 
 def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
-    episode = EpisodeSpec(**{key: kwargs.pop(key) for key in _EPISODE_KEYS if key in kwargs})
+    rules = {key: kwargs.pop(key) for key in EpisodeSpec.model_fields if key in kwargs}
     sizes = {key: kwargs.pop(key) for key in ADJUSTABLE if key in kwargs}
-    task = TASKS[env_id](**kwargs)
-    return Task(task.source, task.classifier.with_spec(**sizes)), episode
+    try:
+        episode = EpisodeSpec(**rules)
+        task = TASKS[env_id](**kwargs)
+        return Task(task.source, task.classifier.with_spec(**sizes)), episode
+    except pydantic.ValidationError as error:
+        raise ValueError(error_sentence(error)) from error
 
 
 _BUILT_IN: dict[str, Callable[..., Task]] = {

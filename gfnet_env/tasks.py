@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -25,11 +25,12 @@ from classifiers.data.folder import FolderImages
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.path_list import PathList
 from classifiers.data.prefetch import Prefetcher
-from classifiers.data.registry import ImageFolder, SyntheticSigns
+from classifiers.data.registry import ImageFolder
 from classifiers.data.source import ImageSource, are_same_classes, nameless_classes
 from classifiers.data.synthetic_gestures.clips import CLASS_NAMES as GESTURE_NAMES
 from classifiers.data.synthetic_gestures.clips import GestureSpec
 from classifiers.data.synthetic_gestures.source import GestureClips
+from classifiers.data.synthetic_signs.cache import load_scenes
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES as SIGN_NAMES
 from classifiers.data.torchvision_sets import TorchvisionImages
@@ -196,7 +197,7 @@ def synthetic_signs_task(
         The task.
     """
     networks = resolve_classifier(classifier or PRETRAINED_RUN, class_names=SIGN_NAMES)
-    source = SyntheticSigns(scenes=scenes or SceneSpec()).open(split, num_scenes, on_progress)
+    source = load_scenes(scenes or SceneSpec(), split, num_scenes, on_progress=on_progress)
     return _task(source, networks, device, compile)
 
 
@@ -418,9 +419,10 @@ _PHOTOS = (
 """Package, file in it, WordNet id. Each photo shows its class beyond doubt. scikit-learn is not a dependency."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class SamplePhotos(FileCollection):
     """Photos from installed packages with ImageNet's 1,000 classes: enough to try an environment; no splits."""
+
+    kind: Literal["sample_photos"] = "sample_photos"
 
     def class_names(self) -> tuple[str, ...]:
         """The WordNet ids."""
@@ -527,7 +529,7 @@ def recorded_clips_task(
             ".safetensors file, or the folder of a run"
         )
     files: dict[str, Any] = {"crop_pct": crop_pct, "interpolation": interpolation, "unreadable": unreadable}
-    recordings = collection(root=root, **_height_and_width(image_size), **files)
+    recordings = collection(root=Path(root), **_height_and_width(image_size), **files)
     networks = resolve_classifier(classifier, class_names=recordings.class_names() or ())
     if networks.spec.num_frames is None:
         raise ValueError(

@@ -20,7 +20,7 @@ from agents.recognition.onnx_export import export_onnx
 from agents.recognition.recognizer import Recognizer
 from agents.runs.claim import claimed, locked
 from agents.runs.config import RunConfig
-from agents.runs.config_files import load_config, load_run_config
+from agents.runs.config_files import check_evaluation_changes, load_config, load_run_config
 from agents.runs.cost import run_cost
 from agents.runs.fingerprint import load_run_record
 from agents.runs.folder import RunFolder
@@ -30,7 +30,6 @@ from agents.runs.loaded import load_networks, load_recognizer
 from agents.runs.metrics_file import known_metrics, read_metrics
 from agents.runs.pipeline import Pipeline
 from agents.runs.results import chosen_policies, evaluate_run
-from agents.runs.unused_settings import check_evaluation_changes
 from agents.runs.yaml_text import parse_setting
 from agents.studies.leaderboard import leaderboard_curves, markdown_table, run_leaderboard
 from classifiers.data.decoding import UnreadableImageError
@@ -195,7 +194,7 @@ def env(options: argparse.Namespace, console: Console) -> None:
 def cost(options: argparse.Namespace, console: Console) -> None:
     """Prints what a config's networks cost, counted."""
     config = load_config(options.config, options.set)
-    names = config.data.collection.class_names()
+    names = config.data.class_names()
     counted = run_cost(config, options.num_classes or (_IMAGENET_CLASSES if names is None else len(names)))
     if options.json:
         print(json_text(dataclasses.asdict(counted)))

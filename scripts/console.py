@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import pydantic
 from rich.console import Console
 from rich.text import Text
+
+from classifiers.settings import error_sentence
 
 
 class PlainConsole(Console):
@@ -33,6 +36,8 @@ def in_words(error: Exception) -> str:
     Returns:
         The sentence.
     """
+    if isinstance(error, pydantic.ValidationError):
+        return error_sentence(error)
     if not isinstance(error, OSError) or not error.errno:  # errors of our own have no number
         return str(error)
     return f"{error.filename or 'the output'}: {error.strerror}"

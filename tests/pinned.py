@@ -15,11 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-import yaml
 from PIL import Image
 
-from agents.runs.config_files import CONFIGS, dump_config, load_config, shipped_configs
-from agents.runs.unused_settings import unused_settings
+from agents.runs.config_files import CONFIGS, flat_settings, load_config, shipped_configs
 from classifiers.data.decoding import decode_image, decode_whole
 from classifiers.networks.encoders import build_encoder
 from scripts.cli import main
@@ -47,22 +45,8 @@ def _ablations() -> list[Path]:
 
 
 def resolved(name: Path | str) -> dict[str, Any]:
-    """A config's settings by dotted key, without those that have no effect beside its others."""
-    config = load_config(str(name))
-    unused = [each.key for each in unused_settings(config)]
-    flat = _flat(yaml.safe_load(dump_config(config)))
-    return {key: value for key, value in flat.items() if not _is_below(key, unused) and value is not None}
-
-
-def _is_below(key: str, groups: list[str]) -> bool:
-    return any(key == group or key.startswith(f"{group}.") for group in groups)
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in tree.items():
-        found.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
-    return found
+    """A config's settings by dotted key."""
+    return {key: value for key, value in flat_settings(load_config(str(name))).items() if value is not None}
 
 
 def encoding(name: str) -> list[float]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -52,17 +51,17 @@ def test_rewards_and_the_papers_stage2_change_stage2_of_any_config(base: str) ->
     of = {name: variant(name, base, []) for name in ("full", *REWARDS, *PAPER)}
 
     for config in of.values():
-        assert dataclasses.replace(config, stage2=of["full"].stage2) == of["full"]
+        assert config.replace(stage2=of["full"].stage2) == of["full"]
     for name in REWARDS:
-        episode = dataclasses.replace(of["full"].stage2.episode, reward=name.removesuffix("_reward"))
-        assert of[name].stage2 == dataclasses.replace(of["full"].stage2, episode=episode)
+        episode = of["full"].stage2.episode.replace(reward=name.removesuffix("_reward"))
+        assert of[name].stage2 == of["full"].stage2.replace(episode=episode)
     paper, increment = of["paper_stage2"].stage2, of["paper_stage2_increment"].stage2
-    assert dataclasses.replace(increment, episode=paper.episode) == paper
+    assert increment.replace(episode=paper.episode) == paper
     assert (paper.episode.reward, increment.episode.reward) == ("contrastive", "increment")
 
 
 def test_the_papers_stage2_updates_once_with_all_episodes(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    spec = dataclasses.replace(variant("paper_stage2", "demo", []).stage2, num_envs=8)
+    spec = variant("paper_stage2", "demo", []).stage2.replace(num_envs=8)
     env = policy_env(classifier, scenes, spec)
 
     agent = new_agent(env, spec, seed=0)

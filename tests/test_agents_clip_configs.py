@@ -67,7 +67,7 @@ def test_every_config_of_clips_is_tried() -> None:
     assert of_clips == {*NAMES, "synthetic_gestures"}
 
 
-def test_images_and_clips_are_told_apart(tmp_path: Path) -> None:
+def test_images_and_clips_are_told_apart() -> None:
     with pytest.raises(ConfigError, match=r"data.kind=image_folder with .*tsm8:resnet18: the data are images, the enc"):
         load_config("image_folder", ["classifier.encoder=tsm8:resnet18"])
     with pytest.raises(
@@ -76,24 +76,14 @@ def test_images_and_clips_are_told_apart(tmp_path: Path) -> None:
         load_config("jester_96", ["classifier.encoder=resnet50"])
     with pytest.raises(ConfigError, match=r"the data are clips of 8 frames, the encoder takes 4; pass an encoder such"):
         load_config("synthetic_gestures", ["classifier.encoder=tsm4:small_resnet"])
-    with pytest.raises(ConfigError, match=r"config data.train_crop changes nothing: data.kind is jester"):
-        load_config("jester_96", ["data.train_crop=[0.1, 1.0]"])
-    path = tmp_path / "old.yaml"
-    path.write_text("extends: synthetic_signs\ndata: {gestures: {height: 200}}\n")
-    with pytest.raises(ConfigError, match=r"config data\.gestures changes nothing: data.kind is synthetic_signs"):
-        load_config(str(path))
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["stage1.frozen=[encoder]"], "frozen='encoder' is unknown; did you mean 'local_encoder'"),
+        (["stage1.frozen=[encoder]"], "stage1.frozen='encoder'.*'local_encoder'"),
         (["stage1.frozen=[global_encoder, local_encoder, head]"], r"leaves nothing to train; pass stage1.epochs=0"),
-        (["stage1.global_lr=0.1"], "stage1.global_lr changes nothing: stage1.frozen names global_encoder"),
-        (
-            ["initialization.low_resolution.frozen=[head]"],
-            "low_resolution.frozen changes nothing: it belongs to stages",
-        ),
+        (["initialization.low_resolution.frozen=[head]"], "low_resolution.frozen"),
         (["classifier.head=average"], r"stage1.frozen=\['global_encoder', 'local_encoder'\] leaves nothing to train"),
         (
             ["classifier.shares_encoder=true", "stage1.frozen=[local_encoder]"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ PATCH = 6_368_256  # multiply-adds of small_resnet on 48x48 pixels
 
 
 def test_the_work_of_stage_2_counts_the_rewards_crops(classifier: FrozenClassifier) -> None:
-    increment = Stage2Spec(env_steps=1000, episode=EpisodeSpec(reward="increment", reward_samples=4))
+    increment = Stage2Spec(env_steps=1000, episode=EpisodeSpec(reward="increment"))
     contrastive = Stage2Spec(env_steps=1000, episode=EpisodeSpec(reward="contrastive", reward_samples=4))
 
     assert stage2_multiply_adds(increment, classifier) == 1000 * PATCH
@@ -44,8 +43,8 @@ def test_long_trainings_are_compiled(config: str, pays: bool) -> None:
 def test_what_the_config_says_holds(classifier: FrozenClassifier) -> None:
     short, long = Stage2Spec(env_steps=10), Stage2Spec(env_steps=10**9)
 
-    assert compiles_stage2(dataclasses.replace(short, compile=True), classifier)
-    assert not compiles_stage2(dataclasses.replace(long, compile=False), classifier)
+    assert compiles_stage2(short.replace(compile=True), classifier)
+    assert not compiles_stage2(long.replace(compile=False), classifier)
 
 
 def test_without_a_compiler_nothing_is_compiled(classifier: FrozenClassifier) -> None:

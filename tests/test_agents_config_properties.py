@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import copy
 from functools import cache
-from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
 from hypothesis import strategies as st
 from properties import check_sentence, examples, holds
 
-from agents.runs.config_files import dump_config, load_config, load_run_config, parse_config, shipped_configs
+from agents.runs.config_files import dump_config, load_config, parse_config
 from agents.runs.yaml_text import ConfigError, parse_yaml
 
 SCALARS = st.one_of(
@@ -39,7 +37,7 @@ VALUES = st.recursive(
 @cache
 def _bases() -> tuple[dict[str, Any], ...]:
     names = ("demo", "synthetic_signs", "ms_synthetic_signs", "imagenette", "resnet50_96")
-    return tuple(parse_yaml(dump_config(load_config(name, may_be_unused=True)), name) for name in names)
+    return tuple(parse_yaml(dump_config(load_config(name)), name) for name in names)
 
 
 def _keys(tree: Any, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -93,25 +91,6 @@ def test_a_tree_is_a_config_that_survives_yaml_or_one_sentence(count: int) -> No
     assert kinds == {"refused", "accepted"}
 
 
-@examples(15, 100)
-def test_a_file_is_a_config_or_one_sentence(count: int, tmp_path: Path) -> None:
-    """Through YAML, as `gfnet train` and a run's folder read it."""
-    path = tmp_path / "config.yaml"
-
-    @holds(count, tree=trees(), junk=st.one_of(st.just(b""), st.binary(max_size=6)), place=st.floats(0, 1))
-    def check(tree: dict[str, Any], junk: bytes, place: float) -> None:
-        content = yaml.safe_dump(tree, allow_unicode=True).encode(errors="surrogatepass")
-        cut = int(place * len(content))
-        path.write_bytes(content[:cut] + junk + content[cut:])
-        for read in (lambda: load_run_config(tmp_path), lambda: load_config(str(path), may_be_unused=True)):
-            try:
-                config = read()
-            except (ConfigError, FileNotFoundError) as error:  # the latter of `start`, or of weights
-                check_sentence(error)
-                continue
-            assert parse_config(parse_yaml(dump_config(config), "dumped")) == config
-
-
 @examples(40, 300)
 def test_a_change_is_taken_or_one_sentence(count: int) -> None:
     keys = [".".join(path) for path in _keys(_bases()[1])]
@@ -123,17 +102,8 @@ def test_a_change_is_taken_or_one_sentence(count: int) -> None:
     )
     def check(key: str, value: str) -> None:
         try:
-            config = load_config("synthetic_signs", [f"{key}={value}"], may_be_unused=True)
+            config = load_config("synthetic_signs", [f"{key}={value}"])
         except (ConfigError, FileNotFoundError) as error:
             check_sentence(error)
         else:
             assert parse_config(parse_yaml(dump_config(config), "dumped")) == config
-
-
-@pytest.mark.parametrize("name", shipped_configs())
-def test_shipped_configs_survive_yaml(name: str) -> None:
-    try:
-        config = load_config(name)
-    except (ConfigError, FileNotFoundError) as error:
-        pytest.skip(str(error))
-    assert parse_config(parse_yaml(dump_config(config), "dumped")) == config

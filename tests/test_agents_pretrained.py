@@ -116,11 +116,11 @@ def test_files_in_configs_become_absolute(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        (["initialization.weights=DEFAULT"], "config initialization.weights: encoder 'small_resnet' has no pretrained"),
+        (["initialization.weights=DEFAULT"], "encoder 'small_resnet' has no pretrained"),
         (["initialization.weights=none.pth"], "none.pth does not exist; pass a .safetensors or .pth file"),
         (
             ["initialization.weights=package:efficientnet-lite0"],
-            "config initialization.weights: weights='package:efficientnet-lite0' belong to encoder timm:tf_efficient",
+            "weights='package:efficientnet-lite0' belong to encoder timm:tf_efficient",
         ),
         (
             ["classifier.encoder=resnet18", "initialization.weights=small.pth"],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from pathlib import Path
 from typing import NamedTuple
@@ -134,7 +133,7 @@ def test_optimizers_are_those_of_appendix_a(classifier: FrozenClassifier, scenes
     """SGD with a Nesterov momentum of 0.9 (A.3); Adam with 0.9 and 0.999 (A.2)."""
     weight = nn.Parameter(torch.zeros(1))
     sgd = OPTIMIZERS["sgd"]([{"params": [weight], "lr": 0.1}], 1e-4)
-    spec = dataclasses.replace(load_config("resnet50_96").stage2, policy_options={"extractor": "conv1x1_16"})
+    spec = load_config("resnet50_96").stage2.replace(policy_options={"extractor": "conv1x1_16"})
     agent = new_agent(policy_env(classifier, scenes, spec), spec, seed=0)
     assert isinstance(agent, PPOGRU)
 

@@ -244,7 +244,7 @@ def test_a_run_without_an_oracle_has_a_report(tmp_path: Path) -> None:
         ),
         (
             ["--set", "fixed_place_grid=1"],
-            "fixed_place_grid=1; pass 2 or more, or 0 to leave the best fixed places out",
+            "fixed_place_grid: ",
         ),
         (["--set", "stage3.lr=1"], "config stage3.lr changes nothing about a run that is trained"),
         (["--set", "stage2.options.gamma=0.5"], "stage2.options.gamma changes nothing about a run that is trained"),

@@ -20,7 +20,7 @@ PACKAGES = ("classifiers", "gfnet_env", "agents", "scripts", "website")
 LAYERS: dict[str, tuple[set[str], ...]] = {
     "classifiers": (
         {"files", "devices", "checks"},
-        {"tensor_files"},
+        {"tensor_files", "settings"},
         {"networks", "data"},
         {"inference", "training"},
         {"checkpoints"},
@@ -43,7 +43,7 @@ HOMES = {
     "rich": {"scripts"},
     "argparse": {"scripts", "website"},
     "matplotlib": {"scripts"},
-    "pydantic": {"classifiers", "gfnet_env", "agents"},
+    "pydantic": {"classifiers", "gfnet_env", "agents", "scripts"},
     "yaml": {"agents", "scripts"},
     "mkdocs_gen_files": {"website"},
 }

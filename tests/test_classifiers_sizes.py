@@ -113,7 +113,7 @@ def test_the_size_of_the_glance_survives_the_disk(tmp_path: Path) -> None:
 
 
 def test_too_small_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match="glance_size=4"):
+    with pytest.raises(ValueError, match="glance_size"):
         _spec(glance_size=4)
-    with pytest.raises(ValueError, match="patch_size=7"):
+    with pytest.raises(ValueError, match="patch_size"):
         random_classifier(_spec()).with_spec(patch_size=7)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,6 @@ from PIL import Image
 
 from agents.evaluation.metrics import pointing_game
 from agents.evaluation.rollout import evaluate
-from agents.runs.config import DataSpec
 from agents.runs.config_files import load_config
 from agents.runs.images import open_images
 from classifiers.data.boxes import StoredBox, fitted_box, read_boxes
@@ -58,14 +56,14 @@ def test_a_box_lies_where_its_pixels_do(tree: Path, size: tuple[int, int], crop_
 
 
 def test_every_way_to_the_images_keeps_their_boxes(tree: Path) -> None:
-    spec = DataSpec(kind="image_folder", root=str(tree), height=60, width=80)
+    spec = ImageFolder(root=tree, height=60, width=80)
 
-    kept = open_images(dataclasses.replace(load_config("image_folder"), data=spec), "val")
-    few = spec.collection.open("val", 2)
+    kept = open_images(load_config("image_folder").replace(data=spec), "val")
+    few = spec.replace(num_val=2).open("val")
 
     assert kept.fetch(EVERYTHING).boxes.tolist() == [[15, 20, 25, 36]] * 3 + [[0] * 4]
     assert few.fetch(torch.arange(2)).boxes.tolist() == [[15, 20, 25, 36], [0] * 4]
-    assert not spec.collection.open("train").fetch(EVERYTHING).boxes.any()
+    assert not spec.open("train").fetch(EVERYTHING).boxes.any()
     crops = RandomCrops(ImageFolder(root=tree, height=60, width=80).open("val"), (0.5, 1.0))
     assert not crops.fetch(EVERYTHING).boxes.any()
 

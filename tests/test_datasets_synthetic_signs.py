@@ -80,10 +80,10 @@ def test_distractors_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"height": 30}, "a 30x256 scene is too small for signs of 40 pixels; pass height and width of at least 80"),
-        ({"min_sign_px": 41}, "pass 4 <= min_sign_px <= max_sign_px"),
-        ({"max_distractors": -1}, "max_distractors=-1"),
-        ({"seed": -1}, "seed=-1"),
+        ({"height": 30}, "height=30"),
+        ({"min_sign_px": 41}, "min_sign_px=41"),
+        ({"max_distractors": -1}, "max_distractors"),
+        ({"seed": -1}, "seed"),
     ],
 )
 def test_bad_specs_are_refused(arguments: dict[str, int], message: str) -> None:

@@ -131,15 +131,15 @@ def test_every_variant_is_made_by_its_id_and_drawn(classifier: FrozenClassifier,
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"step_cost": -0.1}, "step_cost=-0.1; pass a price of 0 or more"),
-        ({"step_cost": float("nan")}, "step_cost=nan; pass a price of 0 or more"),
-        ({"observe": ()}, r"observe=\(\); pass a tuple of one or more of 'features', 'hidden'"),
-        ({"observe": ("hiden",)}, r"observe=\('hiden',\); pass a tuple of one or more of 'features', 'hidden'"),
-        ({"observe": "hidden"}, "observe='hidden'; pass a tuple of one or more of 'features', 'hidden'"),
-        ({"patch_size": 4}, "patch_size=4 is too small; pass 8 or more"),
-        ({"glance_size": 0}, "glance_size=0 is too small; pass 8 or more, or None"),
-        ({"patch_size": 100}, "patch_size=100 exceeds the 96x128 image; pass a smaller patch_size or a larger image"),
-        ({"glance_size": 97}, "glance_size=97 exceeds the 96x128 image; pass a smaller glance_size or a larger image"),
+        ({"step_cost": -0.1}, "step_cost=-0.1"),
+        ({"step_cost": float("nan")}, "step_cost=nan"),
+        ({"observe": ()}, r"observe=\(\)"),
+        ({"observe": ("hiden",)}, "observe='hiden' .*did you mean 'hidden'"),
+        ({"observe": "hidden"}, "observe='hidden'"),
+        ({"patch_size": 4}, "patch_size=4"),
+        ({"glance_size": 0}, "glance_size=0"),
+        ({"patch_size": 100}, "patch_size=100"),
+        ({"glance_size": 97}, "glance_size=97"),
     ],
 )
 def test_bad_values_are_refused_in_one_sentence(arguments: dict[str, Any], message: str) -> None:
@@ -162,5 +162,5 @@ def test_the_documents_examples_run(snippet: str) -> None:
 
 
 def test_every_rule_is_documented() -> None:
-    for name in (*EpisodeSpec.__dataclass_fields__, "num_glimpses", "patch_size", "patch_sizes", "glance_size"):
+    for name in (*EpisodeSpec.model_fields, "num_glimpses", "patch_size", "patch_sizes", "glance_size"):
         assert f"| `{name}`" in TEXT, name

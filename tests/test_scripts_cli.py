@@ -368,7 +368,7 @@ def test_interrupted_by_the_user(finished: Path, tmp_path: Path) -> None:
     "agent", ["random", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dqn", "crossq", "recurrent_ppo"))]
 )
 def test_whole_runs_of_other_algorithms(agent: str, tiny: Path, tmp_path: Path) -> None:
-    sets = [part for change in (f"agent.name={agent}", "stage3.epochs=0") for part in ("--set", change)]
+    sets = [part for change in (f"stage2.agent={agent}", "stage3.epochs=0") for part in ("--set", change)]
 
     assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", *sets]) == 0
     assert main(["render", str(tmp_path / "run"), "--out", str(tmp_path / "looks.png"), "--quiet"]) == 0

@@ -7,7 +7,7 @@ To add your own, add an entry:
     AGENTS["mine"] = AgentRecipe(MyAlgorithm, "MultiInputPolicy", {"gamma": 0.7, "learning_rate": 1e-3})
 
 `make_agent("mine", env)` then works. With the entry in `my_agents.py`, so do `gfnet benchmark mine --import my_agents`
-and `gfnet train CONFIG --import my_agents --set agent.name=mine`.
+and `gfnet train CONFIG --import my_agents --set stage2.agent=mine`.
 """
 
 from __future__ import annotations

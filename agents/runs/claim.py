@@ -10,9 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from agents.runs.config import RunConfig
-from agents.runs.config_files import dump_config, load_run_config
+from agents.runs.config_files import dump_config, flat_settings, load_run_config
 from agents.runs.folder import RunFolder
-from agents.runs.settings import setting
 from agents.runs.stages import STAGES, Stage, changed_setting
 from agents.runs.yaml_text import ConfigError
 from classifiers.checks import shortened
@@ -153,7 +152,7 @@ def check_settings(folder: Path, config: RunConfig, stages: Sequence[Stage] = ST
     for index, stage in enumerate(stages, 1):
         key = changed_setting(before, config, stages[:index]) if stage.files_in(folder) else None
         if key is not None:
-            old, new = (shortened(str(setting(each, key))) for each in (before, config))
+            old, new = (shortened(str(flat_settings(each).get(key))) for each in (before, config))
             raise ConfigError(
                 f"{folder} holds a run whose {stage.name} has begun with {key}={old}, not {new}; pass another --out, "
                 "or the setting that it began with"

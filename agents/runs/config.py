@@ -2,91 +2,43 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from collections import ChainMap
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, BeforeValidator, Field, SerializeAsAny, model_validator
 
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
-from classifiers.checks import check_fraction, check_known, check_least
 from classifiers.data.collection import ImageCollection
-from classifiers.data.registry import collection
-from classifiers.data.synthetic_gestures.clips import GestureSpec
-from classifiers.data.synthetic_signs.scenes import SceneSpec
-from classifiers.networks.encoders import check_encoder, clip_frames
-from classifiers.networks.spec import ClassifierSpec
+from classifiers.data.registry import make_collection
+from classifiers.networks.encoders import clip_frames
+from classifiers.networks.pretrained import is_file_name
+from classifiers.networks.spec import ClassifierSpec, EncoderName, Side
+from classifiers.settings import Fraction, Settings, UserPath, one_of
 from classifiers.training.fit_spec import PARTS, FitSpec
 from classifiers.training.object_guide import imagenet_label
 from gfnet_env import EpisodeSpec
 
-
-@dataclass(frozen=True, kw_only=True)
-class DataSpec:
-    """Which images or clips. What is said of images holds for clips; how many frames a clip has, the encoder decides.
-
-    Attributes:
-        kind: a key of `classifiers.data.registry.COLLECTIONS`.
-        scenes: what the scenes of `synthetic_signs` look like.
-        gestures: what the clips of `synthetic_gestures` look like.
-        num_train: number of scenes or drawn clips, or maximum number of files, to train on; None takes all files.
-        num_val: likewise, for validation and confidence thresholds.
-        num_test: likewise, for the reported results.
-        root: `image_folder`: a tree with `train/` and `val/` (and `test/`, else `val/` is reported on), each with one
-            folder per class; `video_folder` likewise. `torchvision`: the folder that holds torchvision's data sets;
-            None takes one in the user's cache folder. `something_something_v1`, `something_something_v2`, `jester`: the
-            data set's folder, see `classifiers.data.clips.label_files`.
-        name: `torchvision`: a key of `classifiers.data.torchvision_sets.TORCHVISION_SETS`.
-        height: height to which image files are scaled and cropped, in pixels.
-        width: likewise.
-        crop_pct: fraction of each side of image files that the centre crop keeps. In a config, `weights` takes what
-            `initialization.weights` were trained with.
-        interpolation: how image files are scaled, `"bilinear"` or `"bicubic"`. In a config, `weights` likewise, which
-            is the default there.
-        unreadable: `"raise"` or `"skip"` image files that can't be decoded.
-        train_crop: train on random crops of image files like torchvision's RandomResizedCrop, whose area is between
-            these fractions of the image's; new crops in every epoch of stages I and III, one per image in stage II.
-            None trains on the same crops as the evaluation.
-    """
-
-    kind: str
-    scenes: SceneSpec = field(default_factory=SceneSpec)
-    gestures: GestureSpec = field(default_factory=GestureSpec)
-    num_train: int | None = None
-    num_val: int | None = None
-    num_test: int | None = None
-    root: str | None = None
-    name: str | None = None
-    height: int = 224
-    width: int = 224
-    crop_pct: float = 1.0
-    interpolation: str = "bilinear"
-    unreadable: str = "raise"
-    train_crop: tuple[float, float] | None = None
-
-    @property
-    def collection(self) -> ImageCollection:
-        """The images, not opened yet; see `RunConfig.collection` for those that the networks take."""
-        return collection(self.kind, vars(self))
-
-    @property
-    def counts(self) -> dict[str, int | None]:
-        """How many images each split holds at most; None: all."""
-        return {"train": self.num_train, "val": self.num_val, "test": self.num_test}
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W) in pixels of the images that networks and policy see."""
-        return self.collection.image_size
-
-    def __post_init__(self) -> None:
-        needs_counts = self.collection.needs_counts  # checks the settings
-        check_least(self, 1, "num_train", "num_val", "num_test")
-        for split, count in self.counts.items():
-            if count is None and needs_counts:
-                raise ValueError(f"num_{split} is missing; say how many to draw")
+_OF_SEQUENCES = ("head_lr", "global_lr", "regularization", "frozen")  # settings of the classifier's parts, and Eq. (6)
 
 
-@dataclass(frozen=True, kw_only=True)
-class InitializationSpec:
+def _absolute_file(weights: str) -> str:
+    return str(Path(weights).expanduser().absolute()) if is_file_name(weights) else weights
+
+
+def _grid(count: int) -> int:
+    if count == 1:
+        raise ValueError("a grid of 1 has no choice; pass 2 or more, or 0 to leave it out")
+    return count
+
+
+WeightsName = Annotated[str, AfterValidator(_absolute_file)]
+Grid = Annotated[int, Field(ge=0), AfterValidator(_grid)]
+Std = Annotated[float, Field(gt=0)]
+
+
+class InitializationSpec(Settings):
     """What f_L and f_G start from (Section 3.4).
 
     Attributes:
@@ -104,20 +56,22 @@ class InitializationSpec:
 
     full_resolution: FitSpec
     low_resolution: FitSpec
-    low_resolution_sides: tuple[int, ...] = ()
-    weights: str | None = None
-    networks_from: str = "full_resolution"
+    low_resolution_sides: tuple[Side, ...] = ()
+    weights: WeightsName | None = None
+    networks_from: Literal["full_resolution", "weights"] = "full_resolution"
 
-    def __post_init__(self) -> None:
-        check_known("networks_from", self.networks_from, ("full_resolution", "weights"))
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         if self.networks_from == "weights" and self.weights is None:
             raise ValueError("networks_from=weights without weights; pass weights, such as package:efficientnet-lite0")
-        if any(side < 8 for side in self.low_resolution_sides):
-            raise ValueError(f"low_resolution_sides={list(self.low_resolution_sides)}; pass sides of at least 8 pixels")
+        for stage in ("full_resolution", "low_resolution"):
+            for name in _OF_SEQUENCES:
+                if getattr(getattr(self, stage), name) != FitSpec.model_fields[name].default:
+                    raise ValueError(f"{stage}.{name} has no effect, it is for stage1 and stage3; leave it out")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class ObjectSpec:
+class ObjectSpec(Settings):
     """What all objects of a data set have in common, see `classifiers.training.object_guide`.
 
     Attributes:
@@ -127,18 +81,18 @@ class ObjectSpec:
     """
 
     imagenet_class: str
-    weights: str
-    encoder: str
+    weights: WeightsName
+    encoder: EncoderName
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check(self) -> Self:
         imagenet_label(self.imagenet_class)
-        check_encoder(self.encoder)
         if clip_frames(self.encoder) is not None:
             raise ValueError(f"encoder={self.encoder} takes clips; pass an encoder of images, pretrained on ImageNet")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage2Spec:
+class Stage2Spec(Settings):
     """Stage II.
 
     Attributes:
@@ -162,35 +116,30 @@ class Stage2Spec:
             results by rounding only; None does so where it pays, see `agents.runs.compiling`.
     """
 
-    env_steps: int
-    agent: str = "ppo"
-    num_envs: int | None = None
-    episode: EpisodeSpec = field(default_factory=EpisodeSpec)
-    options: dict[str, Any] = field(default_factory=dict)
-    policy_options: dict[str, Any] = field(default_factory=dict)
-    evaluations: int = 0
-    final_lr_fraction: float = 0.1
-    action_std_schedule: tuple[float, float] = (0.25, 0.04)
-    shift_px: int = 0
+    env_steps: Annotated[int, Field(ge=1)]
+    agent: Annotated[str, one_of(ChainMap[str, Any](FIXED_POLICIES, AGENTS))] = "ppo"
+    num_envs: Annotated[int, Field(ge=1)] | None = None
+    episode: EpisodeSpec = EpisodeSpec()
+    options: dict[str, Any] = Field(default_factory=dict)
+    policy_options: dict[str, Any] = Field(default_factory=dict)
+    evaluations: Annotated[int, Field(ge=0)] = 0
+    final_lr_fraction: Fraction = 0.1
+    action_std_schedule: tuple[Std, Std] = (0.25, 0.04)
+    shift_px: Annotated[int, Field(ge=0)] = 0
     compile: bool | None = None
 
-    def __post_init__(self) -> None:
-        check_known("agent", self.agent, (*AGENTS, *FIXED_POLICIES))
-        check_least(self, 1, "env_steps", "num_envs")
-        check_least(self, 0, "evaluations", "shift_px")
-        check_fraction(self, "final_lr_fraction")
+    @model_validator(mode="after")
+    def _check_actions(self) -> Self:
         for name, verb in (("stop_action", "stop"), ("size_action", "choose sizes")):
             if getattr(self.episode, name):
                 raise ValueError(
                     f"episode.{name} is not for runs, which {verb} by confidence; leave it out, or train the agent by "
                     f"agents.make_agent in an environment with {name}=True"
                 )
-        if min(self.action_std_schedule) <= 0:
-            raise ValueError(f"action_std_schedule={list(self.action_std_schedule)}; pass two numbers above 0")
+        return self
 
 
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class RunConfig(Settings):
     """A whole run.
 
     Attributes:
@@ -216,55 +165,58 @@ class RunConfig:
             thresholds are found on; 0 leaves that baseline out.
     """
 
-    data: DataSpec
+    data: Annotated[SerializeAsAny[ImageCollection], BeforeValidator(make_collection)]
     classifier: ClassifierSpec
     stage2: Stage2Spec
     stage3: FitSpec
     initialization: InitializationSpec | None = None
     objects: ObjectSpec | None = None
     stage1: FitSpec | None = None
-    start: str | None = None
-    start_stage: int = 2
-    rounds: int = 1
-    seed: int = 0
+    start: Literal["shipped"] | UserPath | None = None
+    start_stage: Literal[1, 2, 3] = 2
+    rounds: Annotated[int, Field(ge=1)] = 1
+    seed: Annotated[int, Field(ge=0)] = 0
     device: str = "cpu"
-    oracle_grid: int = 9
-    fixed_place_grid: int = 5
+    oracle_grid: Grid = 9
+    fixed_place_grid: Grid = 5
 
     @property
     def collection(self) -> ImageCollection:
         """The images, or the clips of as many frames as the encoder takes, not opened yet."""
-        return self.data.collection.with_frames(self.classifier.num_frames)
+        return self.data.with_frames(self.classifier.num_frames)
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _check_data(self) -> Self:
+        encoder = self.classifier.encoder
         try:
-            self.collection  # noqa: B018 - images and clips are told apart
+            self.data.with_frames(self.classifier.num_frames)
         except ValueError as error:
-            raise ValueError(
-                f"data.kind={self.data.kind} with classifier.encoder={self.classifier.encoder}: {error}"
-            ) from None
+            raise ValueError(f"data.kind={self.data.kind} with classifier.encoder={encoder}: {error}") from None
         if self.objects is not None and self.classifier.num_frames is not None:
-            raise ValueError(
-                f"objects with classifier.encoder={self.classifier.encoder}, which takes clips; leave objects out, or "
-                "pass an encoder of images"
-            )
-        for name in ("stage1", "stage3"):
-            self._check_frozen(name, getattr(self, name))
+            raise ValueError(f"objects with classifier.encoder={encoder}, which takes clips; leave objects out")
+        return self
+
+    @model_validator(mode="after")
+    def _check_start(self) -> Self:
         if self.start is None and (self.initialization is None or self.stage1 is None):
             raise ValueError("initialization or stage1 is missing; give both, or `start: RUN` to take a run's networks")
-        if self.start_stage not in (1, 2, 3) or (self.start_stage == 3 and self.start in (None, "shipped")):
-            raise ValueError(
-                f"start_stage={self.start_stage} with start={self.start}; pass 1, 2, or 3 and a run that has a policy"
-            )
-        if self.start_stage == 1 and self.stage1 is None:
-            raise ValueError("start_stage=1 without stage1; pass stage1: {epochs: ..., lr: ...}")
-        check_least(self, 1, "rounds")
+        if self.start is None and self.start_stage != 2:
+            raise ValueError(f"start_stage={self.start_stage} has no effect without start; leave it out")
+        if self.start_stage == 3 and self.start == "shipped":
+            raise ValueError("start_stage=3 with start=shipped, which has no policy; pass 1 or 2")
+        if self.start is not None and self.initialization is not None:
+            raise ValueError("initialization has no effect, the networks come from start; leave it out")
+        if self.start is not None and (self.start_stage == 1) != (self.stage1 is not None):
+            raise ValueError(f"start_stage={self.start_stage}: stage1 goes with start_stage=1, and only with it")
+        return self
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Self:
+        for name in ("stage1", "stage3"):
+            self._check_frozen(name, getattr(self, name))
         if self.rounds > 1 and self.stage3.epochs == 0:
             raise ValueError(f"rounds={self.rounds} with stage3.epochs=0; pass 1 round, or some epochs of stage III")
-        check_least(self, 0, "seed", "oracle_grid", "fixed_place_grid")
-        for name, baseline in (("oracle_grid", "the oracle"), ("fixed_place_grid", "the best fixed places")):
-            if getattr(self, name) == 1:
-                raise ValueError(f"{name}=1; pass 2 or more, or 0 to leave {baseline} out")
+        return self
 
     def _check_frozen(self, stage: str, fit: FitSpec | None) -> None:
         """Checks that a stage that trains has something to train, and that one network has one state."""

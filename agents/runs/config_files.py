@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-import functools
-import math
-import typing
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 import pydantic
 import yaml
 
+from agents.policies.baselines import FIXED_POLICIES
 from agents.runs.config import RunConfig
 from agents.runs.folder import RunFolder, start_folder
-from agents.runs.unused_settings import check_unused
-from agents.runs.yaml_text import ConfigError, parse_setting, parse_yaml, with_short_values
+from agents.runs.yaml_text import ConfigError, parse_setting, parse_yaml
 from classifiers.checkpoints import load_classifier
 from classifiers.checks import did_you_mean, shortened
-from classifiers.data.registry import COLLECTIONS, settings_of
+from classifiers.data.registry import COLLECTIONS
 from classifiers.networks.encoders import weights_preprocessing
-from classifiers.networks.pretrained import is_file_name
 from classifiers.networks.spec import ADJUSTABLE
+from classifiers.settings import error_sentence
 from gfnet_env.tasks import run_weights
 
 CONFIGS = Path(__file__).parent / "configs"
 """Folder of the configs that come with the package."""
+
+EVALUATION_SETTINGS = (
+    *("data", "device", "seed", "oracle_grid", "fixed_place_grid"),
+    *(f"classifier.{name}" for name in ADJUSTABLE),
+)
+"""The settings, values or groups, that evaluations and pictures of a trained run depend on."""
 
 
 def shipped_configs() -> dict[str, Path]:
@@ -38,7 +41,6 @@ def load_config(
     name_or_path: str,
     changes: list[str] | None = None,
     *,
-    may_be_unused: bool = False,
     instead: dict[Path, str] | None = None,
 ) -> RunConfig:
     """Reads a config.
@@ -49,7 +51,6 @@ def load_config(
     Args:
         name_or_path: a YAML file, or the name of a shipped one.
         changes: `key.subkey=value` each, the value as YAML.
-        may_be_unused: whether settings may change nothing, as when the same changes go to several configs.
         instead: the names or paths of configs that take the place of others where those are extended.
 
     Returns:
@@ -65,18 +66,13 @@ def load_config(
     tree = _without_replaced(_read_whole(_find(name_or_path), places), pairs)
     for key, value in pairs.items():
         _apply(tree, key, value)
-    tree = _with_sizes_in_classifier(_with_present_names(tree))
-    _check_keys(tree, RunConfig)
     _take_networks_of_start(tree)
     _take_preprocessing_of_weights(tree)
-    config = parse_config(tree)
-    if not may_be_unused:
-        check_unused(config, list(pairs))
-    return _with_absolute_paths(config)
+    return parse_config(tree)
 
 
 def load_run_config(folder: Path, changes: list[str] | None = None) -> RunConfig:
-    """Reads the config of a run, one of an earlier version too.
+    """Reads the config of a run.
 
     Args:
         folder: the run's.
@@ -95,12 +91,11 @@ def load_run_config(folder: Path, changes: list[str] | None = None) -> RunConfig
     tree = _read(path)
     for key, value in _changes(changes).items():
         _apply(tree, key, value)
-    return _with_absolute_paths(parse_config(tree))
+    return parse_config(tree)
 
 
 def _changes(changes: list[str] | None) -> dict[str, Any]:
-    pairs = dict(parse_setting(change) for change in changes or [])
-    return {_SHORT.get(key, key): value for key, value in pairs.items()}
+    return dict(parse_setting(change) for change in changes or [])
 
 
 def _without_replaced(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -117,11 +112,11 @@ def _take_networks_of_start(tree: dict[str, Any]) -> None:
     start = tree.get("start")
     if not isinstance(start, str):
         return
-    spec = dataclasses.asdict(load_classifier(run_weights(start_folder(start)))[0].spec)
+    spec = load_classifier(run_weights(start_folder(start)))[0].spec.model_dump()
     given = tree.get("classifier") or {}
     if isinstance(given, dict):
         for key, value in given.items():
-            if key not in ADJUSTABLE and value != spec[key]:
+            if key in spec and key not in ADJUSTABLE and value != spec[key]:
                 raise ConfigError(
                     f"config classifier.{key}={shortened(repr(value))}, but the networks of start ({start}) have "
                     f"{spec[key]!r}; pass classifier=null to take theirs"
@@ -139,9 +134,10 @@ def _take_preprocessing_of_weights(tree: dict[str, Any]) -> None:
     stage I trains the networks on whatever crop there is.
     """
     data, initialization, classifier = (tree.get(group) for group in ("data", "initialization", "classifier"))
-    if not isinstance(data, dict) or not isinstance(data.get("kind"), str) or data["kind"] not in COLLECTIONS:
-        return  # checked later
-    if "interpolation" not in settings_of(data["kind"]):
+    if not isinstance(data, dict):
+        return
+    kind = COLLECTIONS.get(str(data.get("kind")))
+    if kind is None or "interpolation" not in kind.model_fields:
         return
     weights = initialization.get("weights") if isinstance(initialization, dict) else None
     encoder = classifier.get("encoder") if isinstance(classifier, dict) else None
@@ -158,48 +154,67 @@ def _take_preprocessing_of_weights(tree: dict[str, Any]) -> None:
             )
 
 
-def _with_absolute_paths(config: RunConfig) -> RunConfig:
-    root = config.data.root and str(Path(config.data.root).absolute())
-    start = config.start if config.start in (None, "shipped") else str(Path(config.start).absolute())
-    initialization, objects = config.initialization, config.objects
-    if initialization is not None and initialization.weights is not None:
-        initialization = dataclasses.replace(initialization, weights=_absolute_weights(initialization.weights))
-    if objects is not None:
-        objects = dataclasses.replace(objects, weights=_absolute_weights(objects.weights))
-    data = dataclasses.replace(config.data, root=root)
-    return dataclasses.replace(config, start=start, data=data, initialization=initialization, objects=objects)
-
-
-def _absolute_weights(weights: str) -> str:
-    return str(Path(weights).absolute()) if is_file_name(weights) else weights
-
-
 def parse_config(tree: dict[str, Any]) -> RunConfig:
     """Checks a config that was read already; see `load_config`."""
-    tree = _with_sizes_in_classifier(_with_present_names(tree))
-    _check_keys(tree, RunConfig)
-    _check_numbers(tree, RunConfig, "")
     try:
-        return _run_config().validate_python(tree)
+        return RunConfig.model_validate(tree)
     except pydantic.ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        message = with_short_values(first["msg"].removeprefix("Value error, "))
-        if first["type"] == "missing" and where == "classifier":
-            message += "; or pass `start: RUN` to take a run's networks"
-        got = "" if first["type"] in ("value_error", "missing") else f", got {shortened(repr(first['input']))}"
-        raise ConfigError(f"config {where + ': ' if where else ''}{message}{got}") from error
-
-
-@functools.cache
-def _run_config() -> pydantic.TypeAdapter[RunConfig]:
-    """What checks the types of a config; it takes longer to build than to use."""
-    return pydantic.TypeAdapter(RunConfig)
+        sentence = error_sentence(error)
+        if sentence == "classifier is missing":
+            sentence += "; pass `start: RUN` to take a run's networks"
+        raise ConfigError(f"config {sentence}") from error
 
 
 def dump_config(config: RunConfig) -> str:
     """The resolved config as YAML, every default written out."""
-    return yaml.safe_dump(dataclasses.asdict(config), sort_keys=False)
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def check_evaluation_changes(trained: RunConfig, changed: RunConfig) -> None:
+    """Rejects changes to the config of a trained run that only matter for training.
+
+    Args:
+        trained: the run's config.
+        changed: the same with changes.
+
+    Raises:
+        ConfigError: with the first such setting, or if the policy does not know so many patch sizes.
+    """
+    before, now = (len(config.classifier.patch_sizes) for config in (trained, changed))
+    if before != now and changed.stage2.agent not in FIXED_POLICIES:
+        raise ConfigError(
+            f"config classifier.patch_sizes: the run's policy knows {before} patch sizes, not {now}; pass as many, or "
+            "train a policy"
+        )
+    for key in changed_settings(trained, changed):
+        if not is_below(key, EVALUATION_SETTINGS):
+            raise ConfigError(
+                f"config {key} changes nothing about a run that is trained; change one of "
+                f"{', '.join(EVALUATION_SETTINGS)}"
+            )
+
+
+def changed_settings(before: RunConfig, now: RunConfig) -> list[str]:
+    """Dotted keys, such as `stage2.env_steps`, of the values that differ between two configs."""
+    left, right = flat_settings(before), flat_settings(now)
+    return [key for key in dict.fromkeys([*left, *right]) if left.get(key) != right.get(key)]
+
+
+def flat_settings(config: RunConfig) -> dict[str, Any]:
+    """All values of a config by their dotted keys."""
+    return _flat(config.model_dump(mode="json"))
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for key, value in tree.items():
+        values.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return values
+
+
+def is_below(key: str, groups: Collection[str]) -> bool:
+    """Whether a key is one of some settings, or lies in one of them that is a group."""
+    return any(key == group or key.startswith(f"{group}.") for group in groups)
 
 
 def _find(name_or_path: str) -> Path:
@@ -254,9 +269,6 @@ def _read(path: Path) -> dict[str, Any]:
     return tree
 
 
-_SHORT = {"agent.name": "stage2.agent"}  # what people try first
-
-
 def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
     *parents, last = key.split(".")
     for parent in parents:
@@ -270,72 +282,3 @@ def _apply(tree: dict[str, Any], key: str, value: Any) -> None:
         for spelling in _SPELLINGS:
             tree.pop(spelling, None)
     tree[last] = value
-
-
-_RENAMED = {
-    "part_size": "micro_batch_size",
-    "centre_share": "crop_pct",
-    "final_lr_share": "final_lr_fraction",
-    "stds": "action_std_schedule",
-}
-_FREE_FORM = ("options", "policy_options")  # arguments of somebody else's classes
-
-
-def _with_present_names(tree: dict[str, Any]) -> dict[str, Any]:
-    """A config with its settings under their present names, so that older runs can be continued."""
-    renamed = {}
-    for key, value in tree.items():
-        if isinstance(value, dict) and key not in _FREE_FORM:
-            value = _with_present_names(value)
-        if key == "unreadable" and value == "refuse":
-            value = "raise"
-        renamed[_RENAMED.get(key, key)] = value
-    return renamed
-
-
-def _with_sizes_in_classifier(tree: dict[str, Any]) -> dict[str, Any]:
-    """Sizes and T, which older configs may change under `stage2.episode`, under `classifier`, where they belong now."""
-    stage2, classifier = tree.get("stage2"), tree.get("classifier")
-    episode = stage2.get("episode") if isinstance(stage2, dict) else None
-    if not isinstance(stage2, dict) or not isinstance(episode, dict) or not isinstance(classifier, dict | None):
-        return tree
-    kept = {key: value for key, value in episode.items() if key not in ADJUSTABLE}
-    moved = {key: episode[key] for key in ADJUSTABLE if episode.get(key) is not None}
-    shape = {"classifier": _merged(classifier or {}, moved)} if moved else {}
-    return {**tree, **shape, "stage2": {**stage2, "episode": kept}}
-
-
-def _check_keys(tree: Any, kind: Any, where: str = "") -> None:
-    """Rejects the first key that a (nested) dataclass does not have, and suggests a similar one."""
-    if not dataclasses.is_dataclass(kind) or not isinstance(tree, dict):
-        return
-    hints = _field_types(kind)
-    for key, value in tree.items():
-        if key not in hints:
-            name, hint = shortened(repr(f"{where}{key}")), did_you_mean(str(key), hints, where)
-            raise ConfigError(f"config key {name} is unknown: {hint}known keys are {', '.join(hints)}")
-        _check_keys(value, hints[key], f"{where}{key}.")
-
-
-def _check_numbers(value: Any, kind: Any, where: str) -> None:
-    """Rejects NaN and infinity anywhere, and true and false where a number belongs."""
-    if isinstance(value, dict):
-        hints = _field_types(kind) if dataclasses.is_dataclass(kind) else {}
-        for key, inner in value.items():
-            _check_numbers(inner, hints.get(key, Any), f"{where}.{key}" if where else str(key))
-    elif isinstance(value, list):
-        for inner in value:
-            _check_numbers(inner, kind, where)
-    elif isinstance(value, float) and not math.isfinite(value):
-        raise ConfigError(f"config {where}: got {value}; pass a finite number")
-    elif isinstance(value, bool) and kind not in (Any, bool) and bool not in typing.get_args(kind):
-        raise ConfigError(f"config {where}: got {str(value).lower()}; pass a value that is not true or false")
-
-
-def _field_types(kind: Any) -> dict[str, Any]:
-    """Field names and types; of an optional one, the type that it has when given."""
-    types = {}
-    for name, hint in typing.get_type_hints(kind).items():
-        options = [option for option in typing.get_args(hint) if dataclasses.is_dataclass(option)]
-        types[name] = options[0] if options else hint
-    return types

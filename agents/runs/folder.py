@@ -63,7 +63,7 @@ class RunFolder:
         return RunFolder(self.path / f"round_{number}")
 
 
-def start_folder(start: str) -> Path:
+def start_folder(start: str | Path) -> Path:
     """The run whose networks `RunConfig.start` names."""
     return PRETRAINED_RUN if start == "shipped" else Path(start)
 

@@ -40,7 +40,7 @@ class RunImages:
 
     def training(self, seed: int) -> ImageSource:
         """The images to train on, with random crops if the run wants them; of clips, random frames."""
-        return self._config.collection.open_augmented(self._config.data.num_train, seed) or self("train")
+        return self._config.collection.open_augmented(seed) or self("train")
 
     def calibration(self, reported: str) -> ImageSource:
         """Images to find thresholds on when `reported` is reported on: never the same ones."""
@@ -66,7 +66,7 @@ def open_images(config: RunConfig, split: str, on_progress: Callable[[int, int],
         ValueError: if something about the images is wrong.
         FileNotFoundError: if there is no such folder.
     """
-    source = config.collection.open(split, config.data.counts[split], on_progress)
+    source = config.collection.open(split, on_progress)
     height, width = source.image_size
     bytes_each = (source.num_frames or 1) * 3 * height * width
     if not source.decodes_files or len(source) * bytes_each > _MEMORY_FOR_IMAGES:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ def published_config(checkpoint: PublishedCheckpoint) -> RunConfig:
     name = f"{spec.encoder}_{spec.patch_size}"
     if name not in shipped_configs():
         name = next(known for known in shipped_configs() if known.startswith(f"{spec.encoder}_"))
-    return dataclasses.replace(load_config(name), classifier=spec)
+    return load_config(name).replace(classifier=spec)
 
 
 def load_published_policy(policy: GlimpseGRUPolicy, weights: dict[str, Tensor], where: str) -> None:

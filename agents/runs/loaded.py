@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,8 +89,8 @@ def load_recognizer(
         run.policy,
         class_names=run.class_names,
         image_size=run.config.data.image_size,
-        crop_pct=run.config.data.crop_pct,
-        interpolation=run.config.data.interpolation,
+        crop_pct=getattr(run.config.data, "crop_pct", 1.0),
+        interpolation=getattr(run.config.data, "interpolation", "bilinear"),
         calibration=load_run_record(run.config, folder, "calibration") if is_evaluated else None,
         batch_size=batch_size,
     )
@@ -140,12 +139,10 @@ def load_configured(path: Path, spec: ClassifierSpec) -> tuple[GlanceFocusClassi
         num_glimpses=spec.num_glimpses,
         feature_stride=spec.feature_stride,
     )
-    for field in dataclasses.fields(ClassifierSpec):
-        asked, found = getattr(spec, field.name), getattr(twin.spec, field.name)
-        if field.name not in set(ADJUSTABLE) - {"feature_stride"} and asked != found:  # None keeps a stride
-            raise ValueError(
-                f"classifier.{field.name}={asked!r}, but {path} has {found!r}; pass that, or train new networks"
-            )
+    for name in ClassifierSpec.model_fields:
+        asked, found = getattr(spec, name), getattr(twin.spec, name)
+        if name not in set(ADJUSTABLE) - {"feature_stride"} and asked != found:  # None keeps a stride
+            raise ValueError(f"classifier.{name}={asked!r}, but {path} has {found!r}; pass that, or train new networks")
     return twin, names
 
 
@@ -181,7 +178,7 @@ def blank_agent(config: RunConfig, classifier: FrozenClassifier, names: tuple[st
         options["buffer_size"] = 1
     if isinstance(recipe.policy, type) and issubclass(recipe.policy, ActorCriticPolicy):
         policy_options["ortho_init"] = False  # orthogonal matrices take seconds, and are not used
-    spec = dataclasses.replace(config.stage2, num_envs=1, options=options, policy_options=policy_options)
+    spec = config.stage2.replace(num_envs=1, options=options, policy_options=policy_options)
     return new_agent(policy_env(classifier, black_image(config, names), spec), spec, config.seed)
 
 

@@ -153,7 +153,9 @@ def chosen_policies(config: RunConfig, policies: Collection[str] | None = None) 
         raise ConfigError("the policies lack 'learned'; add it: thresholds and pictures are made with it")
     for name, grid in _NEED_GRIDS.items():
         if name in policies and not getattr(config, grid):
-            raise ConfigError(f"{grid} is 0; set {grid}={getattr(RunConfig, grid)} to evaluate {name}, or leave it out")
+            raise ConfigError(
+                f"{grid} is 0; set {grid}={RunConfig.model_fields[grid].default} to evaluate {name}, or leave it out"
+            )
     return tuple(name for name in POLICIES if name in policies)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from agents.runs.config import DataSpec, RunConfig
-from agents.runs.settings import changed_settings, is_below
-from agents.runs.unused_settings import unused_settings
+from agents.runs.config import RunConfig
+from agents.runs.config_files import changed_settings, is_below
 
 
 @dataclass(frozen=True)
@@ -32,8 +30,7 @@ class Stage:
 
 
 def _training_images(config: RunConfig) -> tuple[str, ...]:
-    names = (field.name for field in dataclasses.fields(DataSpec))
-    return tuple(f"data.{name}" for name in names if name not in ("num_val", "num_test"))
+    return tuple(f"data.{name}" for name in type(config.data).model_fields if name not in ("num_val", "num_test"))
 
 
 def _full_resolution(config: RunConfig) -> tuple[str, ...]:
@@ -77,8 +74,4 @@ def changed_setting(before: RunConfig, now: RunConfig, stages: Sequence[Stage]) 
         Its dotted key; None if the stages are the same in both.
     """
     keys = {key for config in (before, now) for stage in stages for key in stage.settings(config)}
-    unused = [{each.key for each in unused_settings(config)} for config in (before, now)]
-    for key in changed_settings(before, now):
-        if is_below(key, keys) and not all(is_below(key, groups) for groups in unused):
-            return key
-    return None
+    return next((key for key in changed_settings(before, now) if is_below(key, keys)), None)

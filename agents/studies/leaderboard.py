@@ -205,7 +205,7 @@ class _Study:
         path = folder / "result.json"
         if path.is_file():
             return pydantic.TypeAdapter(Result).validate_json(path.read_bytes())
-        config = load_config("demo", [*changes, f"stage2.agent={name}", f"seed={seed}"], may_be_unused=True)
+        config = load_config("demo", [*changes, f"stage2.agent={name}", f"seed={seed}"])
         spec, steps = config.stage2, self.config.stage2.env_steps
         env = policy_env(self.classifier, self.images("train"), spec)
         agent = new_agent(env, spec, seed)

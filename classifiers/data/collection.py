@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import ClassVar, Protocol, Self
+from typing import Annotated, Self
 
-from classifiers.checks import check_known
+from pydantic import Field, model_validator
+
 from classifiers.data.decoding import INTERPOLATIONS
 from classifiers.data.folder import FolderImages
 from classifiers.data.random_crops import RandomCrops
 from classifiers.data.source import ImageSource
+from classifiers.settings import Settings, one_of
 
 SPLITS = ("train", "val", "test")
 """Images to train on, to choose by, and to report on."""
@@ -22,52 +23,49 @@ UNREADABLE = ("raise", "skip")
 OnProgress = Callable[[int, int], None]
 """Called with (images read or drawn, images in all)."""
 
-
-def check_file_settings(image_size: tuple[int, int], unreadable: str, crop_pct: float, interpolation: str) -> None:
-    """Checks how files are to be decoded.
-
-    Args:
-        image_size: (H, W) in pixels, at least 8.
-        unreadable: one of `UNREADABLE`.
-        crop_pct: fraction of each side that the centre crop keeps.
-        interpolation: a key of `classifiers.data.decoding.INTERPOLATIONS`.
-
-    Raises:
-        ValueError: if one of them is out of range.
-    """
-    check_known("unreadable", unreadable, UNREADABLE)
-    check_known("interpolation", interpolation, INTERPOLATIONS)
-    if min(image_size) < 8 or not 0 < crop_pct <= 1:
-        raise ValueError(
-            f"height={image_size[0]}, width={image_size[1]}, crop_pct={crop_pct}; pass at least 8 pixels and a "
-            "fraction in (0, 1]"
-        )
+Count = Annotated[int, Field(ge=1)]
+Side = Annotated[int, Field(ge=8)]
+CropPct = Annotated[float, Field(gt=0, le=1)]
 
 
-class ImageCollection(Protocol):
-    """Images with their splits, not opened yet; the implementations are frozen dataclasses of settings.
+class ImageCollection(Settings, ABC):
+    """Images or clips with their splits, not opened yet.
+
+    A subclass in `classifiers.data.registry.COLLECTIONS` is what `data:` in a config may be: its fields are the
+    settings. It overrides `kind` by a `Literal`, its name there.
 
     Attributes:
-        needs_counts: whether `open` must be told how many images.
+        kind: a key of `COLLECTIONS`.
+        num_train: at most so many images to train on; None takes all.
+        num_val: at most so many images for validation and confidence thresholds; None takes all.
+        num_test: at most so many images for the reported results; None takes all.
     """
 
-    needs_counts: ClassVar[bool]
+    kind: str
+    num_train: Count | None = None
+    num_val: Count | None = None
+    num_test: Count | None = None
 
     @property
+    def counts(self) -> dict[str, int | None]:
+        """How many images each split holds at most; None: all."""
+        return {"train": self.num_train, "val": self.num_val, "test": self.num_test}
+
+    @property
+    @abstractmethod
     def image_size(self) -> tuple[int, int]:
         """(H, W) in pixels."""
-        ...
 
+    @abstractmethod
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes, by label; None if nothing says yet where the images are."""
-        ...
 
-    def open(self, split: str, count: int | None = None, on_progress: OnProgress | None = None) -> ImageSource:
+    @abstractmethod
+    def open(self, split: str, on_progress: OnProgress | None = None) -> ImageSource:
         """Opens a split.
 
         Args:
             split: one of `SPLITS`.
-            count: at most so many images; None takes all.
             on_progress: see `OnProgress`.
 
         Returns:
@@ -77,15 +75,14 @@ class ImageCollection(Protocol):
             ValueError: if the images are not what they should be.
             FileNotFoundError: if there are none.
         """
-        ...
 
-    def open_augmented(self, count: int | None, seed: int) -> ImageSource | None:
+    def open_augmented(self, seed: int) -> ImageSource | None:
         """The training split with augmentation of the collection's own, drawn from a seed; None if it has none."""
-        ...
+        return None
 
     def calibration_split(self, reported: str) -> str:
         """The split that confidence thresholds are found on when `reported` is reported on: never the same images."""
-        ...
+        return "train" if reported == "val" else "val"
 
     def with_frames(self, num_frames: int | None) -> Self:
         """The same for networks that take clips of so many frames; None: images.
@@ -93,23 +90,12 @@ class ImageCollection(Protocol):
         Raises:
             ValueError: if there are images where clips are wanted, or the other way round, or clips of another length.
         """
-        ...
-
-
-def check_images_are_wanted(num_frames: int | None) -> None:
-    """Checks, for a collection of images, that networks take images.
-
-    Args:
-        num_frames: frames of the clips that they take; None: images.
-
-    Raises:
-        ValueError: if they take clips.
-    """
-    if num_frames is not None:
-        raise ValueError(
-            f"the data are images, the encoder takes clips of {num_frames} frames; pass an encoder of images, such as "
-            "resnet50, or data of clips"
-        )
+        if num_frames is not None:
+            raise ValueError(
+                f"the data are images, the encoder takes clips of {num_frames} frames; pass an encoder of images, such "
+                "as resnet50, or data of clips"
+            )
+        return self
 
 
 def check_clips_are_wanted(num_frames: int | None) -> int:
@@ -129,59 +115,52 @@ def check_clips_are_wanted(num_frames: int | None) -> int:
     return num_frames
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileCollection(ABC):
+class FileCollection(ImageCollection):
     """Image files: how they are scaled, cropped and augmented.
 
     Attributes:
         height: images are scaled and cropped to this height, in pixels.
-        width: likewise.
-        crop_pct: fraction of each side that the centre crop keeps.
-        interpolation: how files are scaled, a key of `classifiers.data.decoding.INTERPOLATIONS`.
+        width: images are scaled and cropped to this width, in pixels.
+        crop_pct: fraction of each side that the centre crop keeps. In a config, `weights` takes what
+            `initialization.weights` were trained with.
+        interpolation: how files are scaled, a key of `classifiers.data.decoding.INTERPOLATIONS`. In a config, `weights`
+            takes what `initialization.weights` were trained with, and is the default where there are some.
         unreadable: `"raise"`: a file that can't be decoded raises when it is fetched; `"skip"`: all files are decoded
             when they are opened, and those that can't be are left out and counted.
-        train_crop: training sees random crops that keep between these fractions of the area; None: no random crops.
-
-    Raises:
-        ValueError: if a setting is out of range.
+        train_crop: training sees random crops like torchvision's RandomResizedCrop, whose area is between these
+            fractions of the image's: new ones in every epoch of stages I and III, one for each image in stage II. None:
+            the same crops as the evaluation.
     """
 
-    needs_counts: ClassVar[bool] = False
-    height: int = 224
-    width: int = 224
-    crop_pct: float = 1.0
-    interpolation: str = "bilinear"
-    unreadable: str = "raise"
-    train_crop: tuple[float, float] | None = None
+    height: Side = 224
+    width: Side = 224
+    crop_pct: CropPct = 1.0
+    interpolation: Annotated[str, one_of(INTERPOLATIONS)] = "bilinear"
+    unreadable: Annotated[str, one_of(UNREADABLE)] = "raise"
+    train_crop: tuple[CropPct, CropPct] | None = None
 
-    def __post_init__(self) -> None:
-        check_file_settings(self.image_size, self.unreadable, self.crop_pct, self.interpolation)
-        if self.train_crop is not None and not 0 < self.train_crop[0] <= self.train_crop[1] <= 1:
-            raise ValueError(f"train_crop={list(self.train_crop)}; pass two fractions with 0 < least <= largest <= 1")
+    @model_validator(mode="after")
+    def _check_train_crop(self) -> Self:
+        if self.train_crop is not None and self.train_crop[0] > self.train_crop[1]:
+            raise ValueError(f"train_crop={list(self.train_crop)}; pass the smaller fraction first")
+        return self
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """See `ImageCollection.image_size`."""
+        """(H, W) in pixels."""
         return self.height, self.width
-
-    def with_frames(self, num_frames: int | None) -> Self:
-        """See `ImageCollection.with_frames`."""
-        check_images_are_wanted(num_frames)
-        return self
 
     @abstractmethod
     def files(self, split: str) -> FolderImages:
         """All files of a split; see `ImageCollection.open` for the errors."""
 
-    def open(self, split: str, count: int | None = None, on_progress: OnProgress | None = None) -> FolderImages:
-        """See `ImageCollection.open`."""
+    def open(self, split: str, on_progress: OnProgress | None = None) -> FolderImages:
+        """Opens a split; what `unreadable` says of its files holds."""
         files = self.files(split)
         if self.unreadable == "skip":
             files = files.without_unreadable(on_progress)
-        return files.first(count)
+        return files.first(self.counts[split])
 
-    def open_augmented(self, count: int | None, seed: int) -> RandomCrops | None:
-        """See `ImageCollection.open_augmented`."""
-        if self.train_crop is None:
-            return None
-        return RandomCrops(self.open("train", count), self.train_crop, seed)
+    def open_augmented(self, seed: int) -> RandomCrops | None:
+        """The training split in random crops; None without `train_crop`."""
+        return None if self.train_crop is None else RandomCrops(self.open("train"), self.train_crop, seed)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Literal
 
+from classifiers.checks import check_known
 from classifiers.data.boxes import BOXES_FILE
 from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2, VideoFolder
-from classifiers.data.collection import FileCollection, ImageCollection, OnProgress, check_images_are_wanted
+from classifiers.data.collection import Count, FileCollection, ImageCollection, OnProgress
 from classifiers.data.folder import FolderImages, class_folders
 from classifiers.data.source import ImageSource
 from classifiers.data.synthetic_gestures.source import SyntheticGestures
@@ -17,49 +16,39 @@ from classifiers.data.synthetic_signs.cache import load_scenes
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
 from classifiers.data.torchvision_sets import TorchvisionImages
+from classifiers.settings import UserPath
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyntheticSigns:
-    """The embedded task's generated road scenes.
+class SyntheticSigns(ImageCollection):
+    """The built-in task's generated road scenes.
 
     Attributes:
+        num_train: scenes of `"train"`.
+        num_val: scenes of `"val"`.
+        num_test: scenes of `"test"`.
         scenes: what they look like.
     """
 
-    needs_counts: ClassVar[bool] = True
-    scenes: SceneSpec = dataclasses.field(default_factory=SceneSpec)
+    kind: Literal["synthetic_signs"] = "synthetic_signs"
+    num_train: Count
+    num_val: Count
+    num_test: Count
+    scenes: SceneSpec = SceneSpec()
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """See `ImageCollection.image_size`."""
+        """(H, W) in pixels."""
         return self.scenes.height, self.scenes.width
 
     def class_names(self) -> tuple[str, ...]:
-        """See `ImageCollection.class_names`."""
+        """What the signs say."""
         return CLASS_NAMES
 
-    def open(self, split: str, count: int | None = None, on_progress: OnProgress | None = None) -> ImageSource:
-        """See `ImageCollection.open`."""
-        if count is None:
-            raise ValueError("the number of scenes is missing; say how many to draw")
-        return load_scenes(self.scenes, split, count, on_progress=on_progress)
-
-    def open_augmented(self, count: int | None, seed: int) -> None:
-        """See `ImageCollection.open_augmented`."""
-        return None
-
-    def calibration_split(self, reported: str) -> str:
-        """See `ImageCollection.calibration_split`."""
-        return "train" if reported == "val" else "val"
-
-    def with_frames(self, num_frames: int | None) -> Self:
-        """See `ImageCollection.with_frames`."""
-        check_images_are_wanted(num_frames)
-        return self
+    def open(self, split: str, on_progress: OnProgress | None = None) -> ImageSource:
+        """Draws a split, or takes it from the cache."""
+        return load_scenes(self.scenes, split, self.counts[split] or 1, on_progress=on_progress)
 
 
-@dataclass(frozen=True, kw_only=True)
 class ImageFolder(FileCollection):
     """A tree of image files.
 
@@ -68,14 +57,15 @@ class ImageFolder(FileCollection):
             holds a `boxes.csv`, too (see `classifiers.data.boxes`), evaluation and pictures show the boxes.
     """
 
-    root: str | Path | None = None
+    kind: Literal["image_folder"] = "image_folder"
+    root: UserPath | None = None
 
     def class_names(self) -> tuple[str, ...] | None:
-        """See `ImageCollection.class_names`."""
+        """Names of the class folders."""
         return None if self.root is None else class_folders(self._tree / "train")
 
     def files(self, split: str) -> FolderImages:
-        """See `FileCollection.files`."""
+        """All files of a split."""
         boxes = self._tree / BOXES_FILE
         return FolderImages.open(
             self._folder(split),
@@ -86,19 +76,19 @@ class ImageFolder(FileCollection):
         )
 
     def calibration_split(self, reported: str) -> str:
-        """See `ImageCollection.calibration_split`."""
+        """`"train"` where `val/` is reported on, else `"val"`."""
         return "train" if self._folder(reported).name == "val" else "val"
 
     @property
     def _tree(self) -> Path:
         if self.root is None:
             raise ValueError("data.root is missing; pass --set data.root=TREE, a folder with train/ and val/ inside")
-        if not Path(self.root).is_dir():
+        if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root} is not a folder; pass a tree with train/ and val/ inside")
-        return Path(self.root)
+        return self.root
 
     def _folder(self, split: str) -> Path:
-        root = Path(self.root or "")
+        root = self.root or Path()
         return root / ("val" if split == "test" and not (root / "test").is_dir() else split)
 
 
@@ -112,28 +102,23 @@ COLLECTIONS: dict[str, type[ImageCollection]] = {
     "jester": Jester,
     "video_folder": VideoFolder,
 }
-"""The kinds of images and clips, by name."""
+"""The kinds of images and clips, by name; a user may add some."""
 
 
-def collection(kind: str, settings: dict[str, Any]) -> ImageCollection:
-    """Makes a collection of a kind.
+def make_collection(given: Any) -> Any:
+    """The collection of the kind that settings name.
 
     Args:
-        kind: a key of `COLLECTIONS`.
-        settings: its fields by name; those of other kinds are left out.
+        given: settings, `kind` among them; anything else is returned as it is.
 
     Returns:
         The collection.
 
     Raises:
-        ValueError: if the kind is unknown, or a setting is out of range.
+        ValueError: if the kind is unknown, or a setting is not one of that kind or out of range.
     """
-    if kind not in COLLECTIONS:
-        raise ValueError(f"kind={kind!r} is unknown; pass one of {', '.join(COLLECTIONS)}")
-    own = settings_of(kind)
-    return COLLECTIONS[kind](**{name: value for name, value in settings.items() if name in own})
-
-
-def settings_of(kind: str) -> tuple[str, ...]:
-    """Names of the settings of a kind of images."""
-    return tuple(field.name for field in dataclasses.fields(COLLECTIONS[kind]))  # type: ignore[arg-type]  # all are dataclasses
+    if not isinstance(given, dict):
+        return given
+    kind = given.get("kind")
+    check_known("kind", kind, COLLECTIONS)
+    return COLLECTIONS[str(kind)].model_validate(given)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import platformdirs
 import torch
@@ -21,6 +20,7 @@ from classifiers.data.folder import FolderImages
 from classifiers.data.held_out import held_out
 from classifiers.data.path_list import PathList
 from classifiers.data.source import nameless_classes
+from classifiers.settings import UserPath, one_of
 
 VAL_SHARE = 0.1
 """Share of the training images of every class that is set aside where a data set has no validation split."""
@@ -75,7 +75,6 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
 """Data sets by name: that of torchvision's class and, after a hyphen, a size. Imagenette's classes are WordNet ids."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class TorchvisionImages(FileCollection):
     """A data set of torchvision, downloaded on first use; later, and without a network, its folder is read.
 
@@ -85,20 +84,11 @@ class TorchvisionImages(FileCollection):
     Attributes:
         name: a key of `TORCHVISION_SETS`.
         root: the folder that holds torchvision's data sets; None takes one in the user's cache folder.
-
-    Raises:
-        ValueError: if a setting is out of range.
     """
 
-    name: str | None = None
-    root: str | Path | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.name not in TORCHVISION_SETS:
-            near = difflib.get_close_matches(self.name or "", TORCHVISION_SETS, 1)
-            hint = f"did you mean {near[0]}? " if near else ""
-            raise ValueError(f"name={self.name!r}: {hint}pass one of {', '.join(TORCHVISION_SETS)}")
+    kind: Literal["torchvision"] = "torchvision"
+    name: Annotated[str, one_of(TORCHVISION_SETS)]
+    root: UserPath | None = None
 
     def class_names(self) -> tuple[str, ...] | None:
         """See `ImageCollection.class_names`; None before the data set has been downloaded."""
@@ -126,17 +116,13 @@ class TorchvisionImages(FileCollection):
         aside = held_out(images.labels, [entry.group(name) for name in names], VAL_SHARE)
         return images.only((aside if split == "val" else ~aside).nonzero().flatten())
 
-    def calibration_split(self, reported: str) -> str:
-        """See `ImageCollection.calibration_split`."""
-        return "train" if reported == "val" else "val"
-
     @property
     def _entry(self) -> TorchvisionSet:
-        return TORCHVISION_SETS[self.name or ""]
+        return TORCHVISION_SETS[self.name]
 
     @property
     def _root(self) -> Path:
-        return Path(self.root) if self.root is not None else default_root()
+        return default_root() if self.root is None else self.root
 
     @property
     def _place(self) -> Path:
@@ -164,7 +150,7 @@ class TorchvisionImages(FileCollection):
 
     def _opened(self, split: str, root: Path | None = None) -> Any:
         entry = self._entry
-        kind = getattr(torchvision.datasets, (self.name or "").partition("-")[0])
+        kind = getattr(torchvision.datasets, self.name.partition("-")[0])
         download = root is not None
         try:
             return kind(root or self._root, split=entry.splits[split], download=download, **entry.arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
@@ -139,7 +138,7 @@ class GlanceFocusClassifier(nn.Module):
             changes |= {"patch_size": patch_size, "patch_sizes": patch_sizes}
         if patch_sizes is not None and len(patch_sizes) > 1:
             changes.setdefault("glance_size", self.spec.glance_side)
-        spec = dataclasses.replace(self.spec, **changes)
+        spec = self.spec.replace(**changes)
         if spec == self.spec:
             return self
         most = self.head.most_glimpses

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
-from numbers import Integral
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, model_validator
 
 from classifiers.networks.encoders import check_encoder, clip_frames
 from classifiers.networks.geometry import RESIZE_MODES
 from classifiers.networks.heads import HEADS
-from classifiers.networks.tracing import STRIDES
+from classifiers.settings import Settings, one_of
 
 GLANCE_LOGITS = ("head", "encoder")
 """What may make the first prediction."""
@@ -26,9 +25,19 @@ _DEFAULT_SIDE = 96
 LEAST_SIDE, MOST_SIDE = 8, 16_384
 """Smallest and largest side of a glance or a patch, in pixels."""
 
+Side = Annotated[int, Field(ge=LEAST_SIDE, le=MOST_SIDE)]
 
-@dataclass(frozen=True, kw_only=True)
-class ClassifierSpec:
+
+def _encoder(name: str) -> str:
+    check_encoder(name)
+    return name
+
+
+EncoderName = Annotated[str, AfterValidator(_encoder)]
+"""The name of an encoder that can be built."""
+
+
+class ClassifierSpec(Settings):
     """The architecture of a classifier, except for its number of classes.
 
     Attributes:
@@ -52,18 +61,18 @@ class ClassifierSpec:
             objects need finer ones, which an earlier layer has computed anyway.
     """
 
-    encoder: str
-    head: str = "gru"
-    patch_size: int = None  # type: ignore[assignment]  # set by `__post_init__`
-    patch_sizes: tuple[int, ...] = None  # type: ignore[assignment]  # likewise
-    num_glimpses: int = 5
-    hidden_size: int = 1024
-    resize_mode: str = "bicubic"
-    glance_logits: str = "head"
-    first_look: str = "glance"
+    encoder: EncoderName
+    head: Annotated[str, one_of(HEADS)] = "gru"
+    patch_size: Side = _DEFAULT_SIDE
+    patch_sizes: Annotated[tuple[Side, ...], Field(min_length=1)] = (_DEFAULT_SIDE,)
+    num_glimpses: Annotated[int, Field(ge=2)] = 5
+    hidden_size: Annotated[int, Field(ge=1)] = 1024
+    resize_mode: Annotated[str, one_of(RESIZE_MODES)] = "bicubic"
+    glance_logits: Annotated[str, one_of(GLANCE_LOGITS)] = "head"
+    first_look: Annotated[str, one_of(FIRST_LOOKS)] = "glance"
     shares_encoder: bool = False
-    glance_size: int | None = None
-    feature_stride: int | None = None
+    glance_size: Side | None = None
+    feature_stride: Literal[4, 8, 16, 32] | None = None
 
     @property
     def num_frames(self) -> int | None:
@@ -80,56 +89,26 @@ class ClassifierSpec:
         """The larger of the sides of glance and patch: the smallest side of an image, in pixels."""
         return max(self.glance_side, self.patch_size)
 
-    def __post_init__(self) -> None:
-        check_encoder(self.encoder)
-        self._settle_sizes()
-        choices = {
-            "head": tuple(HEADS),
-            "resize_mode": RESIZE_MODES,
-            "glance_logits": GLANCE_LOGITS,
-            "first_look": FIRST_LOOKS,
-        }
-        for field, known in choices.items():
-            value = getattr(self, field)
-            if value not in known:
-                near = difflib.get_close_matches(str(value), known, 1)
-                raise ValueError(
-                    f"{field}={value!r} is unknown; pass {'perhaps ' + near[0] + ', ' if near else ''}"
-                    f"one of {', '.join(known)}"
-                )
-        if self.feature_stride not in (None, *STRIDES):
-            raise ValueError(
-                f"feature_stride={self.feature_stride}; pass one of {', '.join(map(str, STRIDES))}, or None for the "
-                "encoder's last maps"
-            )
-        for field, least in (("num_glimpses", 2), ("hidden_size", 1)):
-            if getattr(self, field) < least:
-                raise ValueError(f"{field}={getattr(self, field)} is too small; pass {least} or more")
-        if self.patch_sizes[0] < LEAST_SIDE:
-            raise ValueError(f"patch_size={self.patch_sizes[0]} is too small; pass {LEAST_SIDE} or more")
-        if self.largest_side > MOST_SIDE:
-            raise ValueError(f"a patch or glance of {self.largest_side} pixels is too large; pass at most {MOST_SIDE}")
-        if self.glance_size is not None and self.glance_size < LEAST_SIDE:
-            raise ValueError(f"glance_size={self.glance_size} is too small; pass {LEAST_SIDE} or more, or None")
-
-    def _settle_sizes(self) -> None:
+    @model_validator(mode="before")
+    @classmethod
+    def _settle_sizes(cls, given: Any) -> Any:
         """Makes `patch_size` and `patch_sizes` agree, whichever was given."""
-        one: int | None = self.patch_size
-        several: Sequence[int] | None = self.patch_sizes
-        sizes = (_DEFAULT_SIDE if one is None else one,) if several is None else tuple(several)
-        if not sizes or not all(isinstance(side, Integral) for side in sizes):
-            raise ValueError(f"patch_sizes={list(sizes)}; pass one or more whole numbers of pixels")
+        if not isinstance(given, dict):
+            return given
+        one, several = given.get("patch_size"), given.get("patch_sizes")
+        if several is None:
+            several = (_DEFAULT_SIDE if one is None else one,)
+        if isinstance(several, list | tuple) and several:
+            if one not in (None, several[-1]):
+                raise ValueError(f"patch_size={one} beside patch_sizes={list(several)}; pass one of them")
+            one = several[-1]
+        return {**given, "patch_size": _DEFAULT_SIDE if one is None else one, "patch_sizes": several}
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        sizes = list(self.patch_sizes)
         if any(small >= large for small, large in pairwise(sizes)):
-            raise ValueError(f"patch_sizes={list(sizes)} do not ascend; pass each size once, the smallest first")
-        if one not in (None, sizes[-1]):
-            raise ValueError(
-                f"patch_size={one} and patch_sizes={list(sizes)} were given; pass one of them: patch_size "
-                "if all patches have one size"
-            )
+            raise ValueError(f"patch_sizes={sizes} do not ascend; pass each size once, the smallest first")
         if len(sizes) > 1 and self.glance_size is None:
-            raise ValueError(
-                f"patch_sizes={list(sizes)} without glance_size; pass glance_size, for example {sizes[0]}: the glance "
-                "has one size"
-            )
-        object.__setattr__(self, "patch_sizes", sizes)
-        object.__setattr__(self, "patch_size", sizes[-1])
+            raise ValueError(f"patch_sizes={sizes} without glance_size; pass glance_size, for example {sizes[0]}")
+        return self

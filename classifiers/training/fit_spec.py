@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from pydantic import Field
 
-from classifiers.checks import check_fraction, check_known, check_least
+from classifiers.settings import Fraction, Settings, one_of
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
     "sgd": lambda groups, decay: torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay),
@@ -25,8 +24,11 @@ PARTS = ("global_encoder", "local_encoder", "head")
 """The parts of a classifier, f_G, f_L and f_C, by the names of its modules."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class FitSpec:
+Count = Annotated[int, Field(ge=0)]
+Rate = Annotated[float, Field(ge=0)]
+
+
+class FitSpec(Settings):
     """How long and how fast to train; the learning rates follow a cosine to zero (A.3).
 
     Attributes:
@@ -56,43 +58,26 @@ class FitSpec:
         num_workers: processes that prefetch images; 0 loads them in the main process, best for images in memory.
     """
 
-    epochs: int
-    batch_size: int = 256
-    lr: float = 0.01
-    head_lr: float | None = None
-    global_lr: float | None = None
-    weight_decay: float = 1e-4
-    optimizer: str = "sgd"
-    regularization: float = 1.0
-    warmup: float = 0.0
-    shift_px: int = 0
+    epochs: Count
+    batch_size: Annotated[int, Field(ge=1)] = 256
+    lr: Rate = 0.01
+    head_lr: Rate | None = None
+    global_lr: Rate | None = None
+    weight_decay: Rate = 1e-4
+    optimizer: Annotated[str, one_of(OPTIMIZERS)] = "sgd"
+    regularization: Rate = 1.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    shift_px: Count = 0
     flip: bool = False
-    zoom: float = 1.0
-    rotation: float = 0.0
-    color_jitter: float = 0.0
-    micro_batch_size: int | None = None
-    precision: str = "float32"
+    zoom: Annotated[float, Field(ge=1)] = 1.0
+    rotation: Annotated[float, Field(ge=0, le=180)] = 0.0
+    color_jitter: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    micro_batch_size: Annotated[int, Field(ge=1)] | None = None
+    precision: Annotated[str, one_of(PRECISIONS)] = "float32"
     freeze_statistics: bool = False
-    object_share: float = 0.5
-    num_workers: int = 0
-    frozen: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        check_known("precision", self.precision, PRECISIONS)
-        check_known("optimizer", self.optimizer, OPTIMIZERS)
-        for part in self.frozen:
-            check_known("frozen", part, PARTS)
-        check_least(self, 1, "batch_size", "micro_batch_size")
-        check_least(self, 0, "epochs", "shift_px", "num_workers")
-        check_least(self, 0, "lr", "head_lr", "global_lr", "weight_decay", "regularization")
-        check_fraction(self, "object_share")
-        for name in ("warmup", "color_jitter"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}; pass a fraction in [0, 1)")
-        if not 1 <= self.zoom < math.inf:
-            raise ValueError(f"zoom={self.zoom}; pass the largest factor, 1 (none) or more")
-        if not 0 <= self.rotation <= 180:
-            raise ValueError(f"rotation={self.rotation}; pass degrees in [0, 180]")
+    object_share: Fraction = 0.5
+    num_workers: Count = 0
+    frozen: tuple[Annotated[str, one_of(PARTS)], ...] = ()
 
     @property
     def augmentation(self) -> dict[str, Any]:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from classifiers.data.clips.frame_sampling import random_in_segments, segment_centres
 from classifiers.data.clips.recordings import Fit, Recording
-from classifiers.data.collection import check_file_settings
 from classifiers.data.source import Batch, SourceDefaults, SourceView
 from classifiers.data.threads import map_threads, readable_indices
 
@@ -38,7 +37,6 @@ class RecordedClips(SourceDefaults):
     _lengths: dict[Recording, int] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        check_file_settings(self.fit.size, "raise", self.fit.crop_pct, self.fit.interpolation)
         if self.clip_length < 1:
             raise ValueError(f"num_frames={self.clip_length}; pass 1 or more frames, such as 8")
 

@@ -11,10 +11,12 @@ sideways in one of eight ways: the class. The others have other colours, and pat
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
+from pydantic import Field, model_validator
+
+from classifiers.settings import Settings
 
 SPLITS = ("train", "val", "test")
 """Names of the splits; their clips are drawn from disjoint random streams."""
@@ -58,8 +60,7 @@ class Gesture(NamedTuple):
     boxes: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
-class GestureSpec:
+class GestureSpec(Settings):
     """What the clips look like; equal specs draw equal clips.
 
     Attributes:
@@ -76,34 +77,26 @@ class GestureSpec:
 
     height: int = 96
     width: int = 96
-    min_diameter_px: int = 16
+    min_diameter_px: Annotated[int, Field(ge=8)] = 16
     max_diameter_px: int = 20
-    max_distractors: int = 3
-    min_contrast: float = 14.0
-    max_contrast: float = 28.0
-    noise: float = 12.0
-    seed: int = 0
+    max_distractors: Annotated[int, Field(ge=0, le=len(_OTHERS))] = 3
+    min_contrast: Annotated[float, Field(ge=0)] = 14.0
+    max_contrast: Annotated[float, Field(le=_MOST_CONTRAST)] = 28.0
+    noise: Annotated[float, Field(ge=0)] = 12.0
+    seed: Annotated[int, Field(ge=0)] = 0
 
-    def __post_init__(self) -> None:
-        if not 8 <= self.min_diameter_px <= self.max_diameter_px:
-            raise ValueError(
-                f"min_diameter_px={self.min_diameter_px}, max_diameter_px={self.max_diameter_px}; pass 8 <= "
-                "min_diameter_px <= max_diameter_px"
-            )
-        if not 0 <= self.max_distractors <= len(_OTHERS):
-            raise ValueError(f"max_distractors={self.max_distractors}; pass 0 to {len(_OTHERS)}")
-        if not 0 <= self.min_contrast <= self.max_contrast <= _MOST_CONTRAST:
-            raise ValueError(
-                f"min_contrast={self.min_contrast}, max_contrast={self.max_contrast}; pass 0 <= min_contrast <= "
-                f"max_contrast <= {_MOST_CONTRAST:.0f}"
-            )
-        if self.seed < 0 or self.noise < 0:
-            raise ValueError(f"seed={self.seed}, noise={self.noise}: neither may be negative; pass 0 or more")
+    @model_validator(mode="after")
+    def _check_ranges(self) -> Self:
+        if self.min_diameter_px > self.max_diameter_px:
+            raise ValueError(f"min_diameter_px={self.min_diameter_px} exceeds max_diameter_px={self.max_diameter_px}")
+        if self.min_contrast > self.max_contrast:
+            raise ValueError(f"min_contrast={self.min_contrast} exceeds max_contrast={self.max_contrast}")
         if min(self.height, self.width) < 3 * self._room:
             raise ValueError(
-                f"frames of {self.height}x{self.width} are too small for discs of {self.max_diameter_px} pixels; "
-                f"pass at least {3 * self._room} on each side"
+                f"height={self.height}, width={self.width} are too small for max_diameter_px={self.max_diameter_px}; "
+                f"pass at least {3 * self._room}"
             )
+        return self
 
     @property
     def _room(self) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from dataclasses import dataclass
+from typing import Literal, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from classifiers.data.collection import OnProgress, check_clips_are_wanted
+from classifiers.data.collection import Count, ImageCollection, OnProgress, check_clips_are_wanted
 from classifiers.data.source import Batch, SourceDefaults
 from classifiers.data.synthetic_gestures.clips import (
     CLASS_NAMES,
@@ -80,42 +80,37 @@ class GestureClips(SourceDefaults):
         return draw_gesture(self.spec, self.split, index)
 
 
-@dataclass(frozen=True, kw_only=True)
-class SyntheticGestures:
-    """The embedded task's drawn clips.
+class SyntheticGestures(ImageCollection):
+    """The built-in task's drawn clips.
 
     Attributes:
+        num_train: clips of `"train"`.
+        num_val: clips of `"val"`.
+        num_test: clips of `"test"`.
         gestures: what they look like.
     """
 
-    needs_counts: ClassVar[bool] = True
-    gestures: GestureSpec = field(default_factory=GestureSpec)
+    kind: Literal["synthetic_gestures"] = "synthetic_gestures"
+    num_train: Count
+    num_val: Count
+    num_test: Count
+    gestures: GestureSpec = GestureSpec()
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """See `ImageCollection.image_size`."""
+        """(H, W) in pixels."""
         return self.gestures.height, self.gestures.width
 
     def class_names(self) -> tuple[str, ...]:
-        """See `ImageCollection.class_names`."""
+        """How the stripes of the red disc move."""
         return CLASS_NAMES
 
-    def open(self, split: str, count: int | None = None, on_progress: OnProgress | None = None) -> GestureClips:
-        """See `ImageCollection.open`."""
-        if count is None:
-            raise ValueError("the number of clips is missing; say how many to draw")
-        return GestureClips(self.gestures, split, count)
-
-    def open_augmented(self, count: int | None, seed: int) -> None:
-        """See `ImageCollection.open_augmented`."""
-        return None
-
-    def calibration_split(self, reported: str) -> str:
-        """See `ImageCollection.calibration_split`."""
-        return "train" if reported == "val" else "val"
+    def open(self, split: str, on_progress: OnProgress | None = None) -> GestureClips:
+        """The clips of a split; each is drawn when it is looked at."""
+        return GestureClips(self.gestures, split, self.counts[split] or 1)
 
     def with_frames(self, num_frames: int | None) -> Self:
-        """See `ImageCollection.with_frames`; drawn clips have `NUM_FRAMES`."""
+        """The same; drawn clips have `NUM_FRAMES`."""
         if check_clips_are_wanted(num_frames) != NUM_FRAMES:
             raise ValueError(
                 f"the data are clips of {NUM_FRAMES} frames, the encoder takes {num_frames}; pass an encoder such as "

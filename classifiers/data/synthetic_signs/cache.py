@@ -11,7 +11,6 @@ import os
 import warnings
 import zlib
 from collections.abc import Callable
-from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -88,7 +87,7 @@ def default_cache_dir() -> Path:
 
 def _fingerprint(spec: SceneSpec) -> str:
     """Changes with the spec, the version of the drawings and Pillow's."""
-    drawing = repr((DRAWING_VERSION, sorted(asdict(spec).items()), PIL.__version__))
+    drawing = repr((DRAWING_VERSION, sorted(dict(spec).items()), PIL.__version__))
     return hashlib.sha256(drawing.encode()).hexdigest()[:16]
 
 

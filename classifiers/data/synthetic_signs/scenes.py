@@ -8,14 +8,15 @@ full-resolution patch. Ground-truth boxes come with the scenes, so that looking 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, NamedTuple, Self
 
 import numpy as np
 from PIL import Image, ImageDraw
+from pydantic import Field, model_validator
 
 from classifiers.data.synthetic_signs.scenery import draw_pole, draw_scenery, photograph
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES, DISTRACTORS, SPEED_LIMITS, draw_sign
+from classifiers.settings import Settings
 
 SPLITS = ("train", "val", "test")
 """Names of the splits; their scenes are drawn from disjoint random streams."""
@@ -40,8 +41,7 @@ class Scene(NamedTuple):
     box: np.ndarray
 
 
-@dataclass(frozen=True, kw_only=True)
-class SceneSpec:
+class SceneSpec(Settings):
     """What the scenes look like; equal specs draw equal scenes.
 
     Attributes:
@@ -55,25 +55,21 @@ class SceneSpec:
 
     height: int = 192
     width: int = 256
-    min_sign_px: int = 28
+    min_sign_px: Annotated[int, Field(ge=4)] = 28
     max_sign_px: int = 40
-    max_distractors: int = 2
-    seed: int = 0
+    max_distractors: Annotated[int, Field(ge=0)] = 2
+    seed: Annotated[int, Field(ge=0)] = 0
 
-    def __post_init__(self) -> None:
-        if not 4 <= self.min_sign_px <= self.max_sign_px:
-            raise ValueError(
-                f"min_sign_px={self.min_sign_px}, max_sign_px={self.max_sign_px}: pass 4 <= min_sign_px <= max_sign_px"
-            )
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        if self.min_sign_px > self.max_sign_px:
+            raise ValueError(f"min_sign_px={self.min_sign_px} exceeds max_sign_px={self.max_sign_px}")
         if min(self.height, self.width) < 2 * self.max_sign_px:
             raise ValueError(
-                f"a {self.height}x{self.width} scene is too small for signs of {self.max_sign_px} pixels; "
-                f"pass height and width of at least {2 * self.max_sign_px}"
+                f"height={self.height}, width={self.width} are too small for max_sign_px={self.max_sign_px}; pass at "
+                f"least {2 * self.max_sign_px}"
             )
-        if self.max_distractors < 0 or self.seed < 0:
-            raise ValueError(
-                f"max_distractors={self.max_distractors}, seed={self.seed}: neither may be negative; pass 0 or more"
-            )
+        return self
 
 
 def draw_scene(spec: SceneSpec, split: str, index: int) -> Scene:
