@@ -9,13 +9,12 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import gymnasium
-import numpy as np
 import pytest
 import torch
 from conftest import random_classifier
@@ -23,9 +22,7 @@ from torch import Tensor
 
 from agents.policies.baselines import CentreCornerPolicy
 from agents.recognition.recognizer import Recognizer
-from classifiers.data.clips.videos import read_frames
 from classifiers.data.decoding import UnreadableImageError
-from classifiers.data.folder import FolderImages, in_memory
 from classifiers.data.loader import EpochLoader
 from classifiers.data.source import ArrayImages, Batch
 from classifiers.inference.frozen import FrozenClassifier, frozen
@@ -34,7 +31,7 @@ from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.stages import train_full_resolution
-from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
+from gfnet_env import Task
 from scripts.cli import main
 from scripts.page.game import Game
 from scripts.page.server import GameServer
@@ -42,47 +39,28 @@ from scripts.page.server import GameServer
 multiprocessing.get_context("forkserver").set_forkserver_preload(["classifiers.training.stages"])  # imported once
 
 FOLDER = "GFNet-ImageFolder-v0"
-EMBEDDED: dict[str, dict[str, Any]] = {
-    "GFNet-SyntheticSigns-v0": {"num_scenes": 6},
-    "GFNet-SyntheticSignsHard-v0": {"num_scenes": 6},
-    "GFNet-SyntheticGestures-v0": {"num_clips": 6},
-    "GFNet-ImageNet-v0": {},
-}
-
-
 _OF_TQDM = "tqdm_monitor"  # which starts one for the whole process when torch.fx first interprets a network
 
 
-def _descendants() -> Iterator[str]:
-    """What processes of ours, at any depth, are called."""
-    parents, names = {}, {}
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            name, _, rest = (folder / "stat").read_text().rpartition(")")
-            state, parent = rest.split()[:2]
-        except (OSError, ValueError):
-            continue  # no process, or gone
-        if state not in "ZX":
-            parents[int(folder.name)], names[int(folder.name)] = int(parent), name
-    for process, name in names.items():
-        ancestor = parents.get(process)
-        while ancestor and ancestor != os.getpid():
-            ancestor = parents.get(ancestor)
-        if ancestor:
-            yield f"process {name}"
+def _processes(parent: str) -> Iterator[str]:
+    """Processes below one, at any depth, that have not ended."""
+    for path in Path(f"/proc/{parent}/task").glob("*/children"):
+        for child in path.read_text().split():
+            if " Z " not in Path(f"/proc/{child}/stat").read_text():
+                yield f"process {child}"
+                yield from _processes(child)
 
 
 def _open_files() -> Iterator[str]:
     for handle in os.listdir("/proc/self/fd"):
-        try:
-            yield f"file {os.readlink(f'/proc/self/fd/{handle}')}"
-        except FileNotFoundError:
-            continue  # the listing's own
+        path = f"/proc/self/fd/{handle}"
+        if os.path.lexists(path):  # not the listing's own
+            yield f"file {os.readlink(path)}"
 
 
 def _alive() -> Counter[str]:
     threads = (f"thread {thread.name} {thread.ident}" for thread in threading.enumerate() if thread.name != _OF_TQDM)
-    return Counter([*threads, *_descendants(), *_open_files()])
+    return Counter([*threads, *_processes("self"), *_open_files()])
 
 
 @contextmanager
@@ -98,7 +76,7 @@ def nothing_left(*kinds: str) -> Iterator[None]:
     assert left == []
 
 
-def _left(before: Counter[str], kinds: tuple[str, ...]) -> list[str]:
+def _left(before: Counter[str], kinds: tuple[str, ...] = ()) -> list[str]:
     return sorted(name for name in _alive() - before if name.startswith(kinds or ""))
 
 
@@ -108,77 +86,36 @@ def test_what_is_left_is_found(tmp_path: Path) -> None:
     before = _alive()
     thread.start()
     with (tmp_path / "file").open("w"):
-        left = _left(before, ())
+        left = _left(before)
     stop.set()
     thread.join()
     assert left == [f"file {tmp_path / 'file'}", f"thread mine {thread.ident}"]
 
 
-# --- environments ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.filterwarnings("ignore:these are .* sample photos:UserWarning")
-@pytest.mark.parametrize("env_id", EMBEDDED)
-def test_environments_of_embedded_data(env_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("GFNET_IMAGENET", raising=False)
-    with nothing_left():
-        env = gymnasium.make(env_id, render_mode="rgb_array", **EMBEDDED[env_id])
-        env.reset(seed=0)
-        env.step(env.action_space.sample())
-        env.render()
-        task: Task = env.unwrapped.task  # type: ignore[attr-defined]  # ours
-        envs = GlanceFocusVectorEnv(task, EpisodeSpec(), num_envs=2)
-        envs.reset(seed=0)
-        envs.step(envs.action_space.sample())
-        env.close()
-        envs.close()
-
-
-@pytest.fixture
-def options(picture_tree: Path) -> dict[str, Any]:
+@pytest.mark.parametrize("is_closed", [True, False])
+@pytest.mark.parametrize("is_vector", [True, False])
+def test_environments(is_vector: bool, is_closed: bool, picture_tree: Path) -> None:
     spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
-    classifier = random_classifier(spec, 2)
-    return {"root": picture_tree, "image_size": (96, 128), "classifier": classifier, "decode_threads": 3}
-
-
-def _closed(env: Any) -> None:
-    env.reset(seed=0)
-    env.step(env.action_space.sample())
-    env.close()
-
-
-def _dropped(env: Any) -> None:
-    env.reset(seed=0)
-    env.step(env.action_space.sample())
-
-
-def _wrong_action(env: Any) -> None:
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match="outside"):
-        env.unwrapped.step(np.full(env.action_space.shape, np.nan))
-    env.close()
-
-
-@pytest.mark.parametrize("use", [_closed, _dropped, _wrong_action])
-@pytest.mark.parametrize("is_vector", [False, True])
-def test_environments_of_files(use: Callable[[Any], None], is_vector: bool, options: dict[str, Any]) -> None:
+    options = {"root": picture_tree, "image_size": (96, 128), "decode_threads": 3}
+    options["classifier"] = random_classifier(spec, 2)
     with nothing_left():
         env: Any = gymnasium.make_vec(FOLDER, num_envs=2, **options) if is_vector else gymnasium.make(FOLDER, **options)
-        use(env)
+        env.reset(seed=0)
+        env.step(env.action_space.sample())
+        if is_closed:
+            env.close()
         del env
 
 
-def test_an_environment_that_meets_a_broken_file(options: dict[str, Any], picture_tree: Path) -> None:
-    for path in (picture_tree / "train").rglob("*.jpg"):
-        path.write_bytes(path.read_bytes()[:400])  # the header is whole
+def test_recognizers(classifier: FrozenClassifier, picture_tree: Path) -> None:
+    files = sorted(picture_tree.rglob("*.jpg"))
     with nothing_left():
-        env = gymnasium.make_vec(FOLDER, num_envs=2, **options)
+        recognizer = Recognizer(classifier, CentreCornerPolicy(), image_size=(96, 128), batch_size=5)
+        assert len(recognizer.predict_files(files).label) == len(files)
+        files[-1].write_bytes(files[-1].read_bytes()[:400])  # the header is whole
         with pytest.raises(UnreadableImageError):
-            env.reset(seed=0)
-        env.close()
-
-
-# --- data ------------------------------------------------------------------------------------------------------------
+            recognizer.predict_files(files)
+        del recognizer
 
 
 class Broken(ArrayImages):
@@ -224,45 +161,6 @@ def test_loaders_with_processes() -> None:
     del error
     with nothing_left(), pytest.raises(UnreadableImageError, match="the last one is broken"):
         train_full_resolution(network, Broken(**vars(source)), spec, seed=0)
-
-
-def test_folders_with_a_broken_file(picture_tree: Path) -> None:
-    files = FolderImages.open(picture_tree / "train", (96, 128))
-    files.files[5].write_bytes(b"no picture")
-    files.files[6].write_bytes(files.files[6].read_bytes()[:400])
-    with nothing_left():
-        with pytest.raises(UnreadableImageError):
-            in_memory(files)
-        with pytest.raises(UnreadableImageError):
-            files.fetch(torch.arange(len(files)))
-        assert len(files.without_unreadable()) == len(files) - 2
-
-
-def test_videos_that_are_none(tmp_path: Path) -> None:
-    pytest.importorskip("imageio_ffmpeg")
-    (tmp_path / "video.mp4").write_bytes(b"no video")
-    with nothing_left(), pytest.raises(UnreadableImageError):
-        read_frames(tmp_path / "video.mp4", [0, 1])
-
-
-# --- recognition, runs and pages -------------------------------------------------------------------------------------
-
-
-def test_recognisers(classifier: FrozenClassifier, picture_tree: Path) -> None:
-    files = sorted(picture_tree.rglob("*.jpg"))
-    with nothing_left():
-        recognizer = Recognizer(classifier, CentreCornerPolicy(), image_size=(96, 128), batch_size=5)
-        recognizer.use(thresholds=[0.1, 0.2, 0.3])
-        assert len(recognizer.predict_files(files).label) == len(files)
-        files[-1].write_bytes(files[-1].read_bytes()[:400])
-        with pytest.raises(UnreadableImageError):
-            recognizer.predict_files(files)
-        skipped: list[Path] = []
-        recognizer.predict_files(files, lambda path, error: skipped.append(path))
-        assert skipped == [files[-1]]
-        with pytest.raises(ValueError, match="smaller than"):
-            recognizer.predict(np.zeros((2, 8, 8, 3), np.uint8))
-        del recognizer
 
 
 FEW = [
