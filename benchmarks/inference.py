@@ -1,14 +1,16 @@
-"""How much of the saved multiply-adds becomes saved time: images per second of the full-resolution network and of the
-recogniser, alternating every second in one process (Table 1).
+"""How much of the saved multiply-adds becomes saved time (Table 1, Fig. 8).
 
-The paper's networks have random weights and the exits of its average budgets; a run is measured with its own networks
-and test images, at the given budget. Both sides are frozen and compiled. The full-resolution network is measured at
-each of the given batch sizes and the fastest counts; the recogniser chooses its own.
+    python benchmarks/inference.py throughput [CONFIG|RUN ...] [--budget 12e6] [--images 640] [--device cuda]
+    python benchmarks/inference.py latency [RUN]
 
-"Realised" is the ratio of the speeds divided by the ratio of the multiply-adds. "Encoders" is the same for the encoders
-alone: the speed of f_L on patches, per multiply-add, compared with the network on whole images.
+`throughput` compares images per second of the full-resolution network and of the recogniser, both frozen and compiled,
+in turn. The paper's networks have random weights and its average budgets; a run has its own networks, its test images
+and `--budget`. "Realised" is the ratio of the speeds divided by the ratio of the multiply-adds; "encoders" is the same
+for the encoder on patches beside the network on whole images.
 
-python benchmarks/inference.py [NAME|RUN...] [--budget 12.2e6] [--device cuda] [--json]
+`latency` takes one image at a time on one thread with ONNX Runtime. The paper's networks have exits that reduce the
+multiply-adds by the speed-up that it measured on a phone. A run's milliseconds up to each step are written to its
+`latency.json`, which `gfnet plot` weights by the exits of every budget.
 """
 
 from __future__ import annotations
@@ -16,230 +18,137 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import Tensor, nn
 
 from agents.evaluation.rollout import evaluate
+from agents.evaluation.threshold_search import shares_for_budget
 from agents.policies.deterministic import DeterministicPolicy
-from agents.recognition.recognizer import Recognition, Recognizer
+from agents.recognition.onnx_export import export_full_resolution, export_onnx
+from agents.recognition.onnx_runner import OnnxRecognizer
+from agents.recognition.recognizer import Recognizer
+from agents.runs.claim import locked
 from agents.runs.config_files import load_config
+from agents.runs.folder import RunFolder
 from agents.runs.images import open_images
 from agents.runs.loaded import blank_agent, load_recognizer, load_run
 from classifiers.data.source import ArrayImages, nameless_classes
-from classifiers.files import json_text
+from classifiers.files import write_json
 from classifiers.inference.compiled import CompiledEncoder
 from classifiers.inference.frozen import fold_batch_norms, frozen
 from classifiers.networks.costs import encoder_cost
-from classifiers.networks.encoders import Encoder
+from classifiers.networks.encoders import Encoder, build_encoder
+from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.glimpse import Glimpse
 
-NUM_CLASSES = 1000
+CLASSES = nameless_classes(1000)
+BUDGETS = {"resnet50_96": (2.16e9, 0.98), "densenet121_96": (1.09e9, 0.79), "densenet169_96": (1.83e9, 0.81)}
+"""The average budgets of Table 1, and the share of the multiply-add ratio that the paper's code realises on a GPU."""
 
-
-@dataclass(frozen=True)
-class Case:
-    """A row of Table 1.
-
-    Attributes:
-        config: the shipped config.
-        budget: the paper's average multiply-adds per image.
-        paper: the fraction of the multiply-add ratio that its code realises on a GPU.
-    """
-
-    config: str
-    budget: float
-    paper: float
-
-
-CASES = {
-    "resnet50": Case("resnet50_96", 2.16e9, 0.98),
-    "densenet121": Case("densenet121_96", 1.09e9, 0.79),
-    "densenet169": Case("densenet169_96", 1.83e9, 0.81),
-}
+PHONE = (
+    ("mobilenetv3_large_100_128", 1.3, None),
+    ("resnet50_96", 2.9, None),
+    ("resnet50_96", 2.9, "conv1x1_32"),
+)
+"""Configs, the speed-up that the paper measured on an iPhone XS Max, and a policy of Table 6 instead of the config's:
+the first layer of ResNet-50's has 38 million weights, all of which are read for a single image."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", default=[], metavar="NAME", help=f"which: {', '.join(CASES)}, or runs")
-    parser.add_argument("--budget", type=float, help="of runs: average multiply-adds (thresholds: best)")
-    parser.add_argument("--images", type=int, default=640, help="for the recogniser in each round")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--batch-sizes", type=int, nargs="+", help="of the network itself; 8 32, or 128 on a GPU")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--json", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(dest="part", required=True)
+    throughput = parts.add_parser("throughput")
+    throughput.add_argument(
+        "names", nargs="*", default=list(BUDGETS), metavar="NAME", help=f"{', '.join(BUDGETS)}, or runs"
+    )
+    throughput.add_argument("--budget", type=float, help="of runs: average multiply-adds")
+    throughput.add_argument("--images", type=int, default=640, help="in each round")
+    throughput.add_argument("--rounds", type=int, default=5)
+    throughput.add_argument("--batch-size", type=int, default=32, help="of the full-resolution network")
+    throughput.add_argument("--device", default="cpu")
+    latency = parts.add_parser("latency")
+    latency.add_argument("run", type=Path, nargs="?", help="the folder of a run")
+    latency.add_argument("--rounds", type=int, default=30)
     options = parser.parse_args()
-    if min(*(options.batch_sizes or [1]), options.images, options.rounds) < 1:
-        parser.error("batch sizes, images and rounds are counts; pass 1 or more of each")
-    try:
-        rows = [measure(name, options) for name in options.names or CASES]
-    except (FileNotFoundError, ValueError) as error:
-        parser.error(str(error))
-    if options.json:
-        print(json_text(rows))
-        return
+    torch.manual_seed(0)
+    if options.part == "throughput":
+        throughput_table(options)
+    elif options.run is not None:
+        row = milliseconds(load_recognizer(options.run), load_run(options.run).full_resolution, options.rounds)
+        with locked(options.run):
+            write_json(RunFolder(options.run).latency, row)
+        print(row)
+    else:
+        latency_table(options.rounds)
+
+
+def throughput_table(options: argparse.Namespace) -> None:
     print(
         "| network | multiply-adds, full / ours | ratio | images/s, full | ours | ratio | realised | encoders | paper |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
-    for row in rows:
+    for name in options.names:
+        if name in BUDGETS:
+            ours, encoder, images = papers_sides(name, options)
+        else:
+            ours, encoder, images = runs_sides(Path(name), options)
+        local, side = ours.classifier.local_encoder, ours.classifier.spec.patch_size
+        patches = varied_images(ours.batch_size, (side, side), local.num_frames).to(options.device)
+        network = compiled(encoder, options.batch_size)
+        batch = images[: options.batch_size]
+        runs: list[Callable[[], object]] = [
+            partial(ours.predict, images),
+            partial(network, batch),
+            partial(encode, local, patches),
+        ]
+        rounds = [[seconds(run) for run in runs] for _ in range(options.rounds + 1)][1:]  # the first compiles
+        mine, full, by_patch = (np.array(rounds) / [len(images), len(batch), len(patches)]).T
+        cost = encoder_cost(encoder, (images.shape[-2], images.shape[-1]), with_classifier=True)
+        patch_cost = encoder_cost(local, (side, side), with_classifier=False)
+        spent = float(ours.predict(images).multiply_adds.mean())
+        speed_up, saved = float(np.median(full / mine)), cost / spent
+        paper = BUDGETS[name][1] if name in BUDGETS else "-"
         print(
-            f"| {row['name']} | {row['full_multiply_adds'] / 1e6:.1f} M / {row['multiply_adds'] / 1e6:.1f} M | "
-            f"{row['multiply_add_ratio']:.2f} | {row['full_images_per_s']:.1f} (batch {row['full_batch']}) | "
-            f"{row['images_per_s']:.1f} | {row['speed_ratio']:.2f} | **{row['realised']:.2f}** | "
-            f"{row['encoders_realise']:.2f} | {row['paper_realised'] or '-'} |"
+            f"| {name} | {cost / 1e6:.1f} M / {spent / 1e6:.1f} M | {saved:.2f} | {1 / np.median(full):.1f} | "
+            f"{1 / np.median(mine):.1f} | {speed_up:.2f} | **{speed_up / saved:.2f}** | "
+            f"{float(np.median(full / by_patch)) * patch_cost / cost:.2f} | {paper} |",
+            flush=True,
         )
 
 
-@dataclass(frozen=True)
-class Sides:
-    """Both sides of a comparison.
-
-    Attributes:
-        encoder: of the full-resolution network.
-        network_cost: its multiply-adds for one image.
-        ours: the recogniser.
-        images: (N, 3, H, W) uint8.
-    """
-
-    encoder: Encoder
-    network_cost: int
-    ours: Recognizer
-    images: Tensor
-
-
-def measure(name: str, options: argparse.Namespace) -> dict[str, Any]:
-    """Measures both sides of a network or of a run."""
-    torch.manual_seed(0)
-    device = torch.device(options.device)
-    both = papers_sides(CASES[name], options.images, device) if name in CASES else runs_sides(Path(name), options)
-    local, patch = both.ours.classifier.local_encoder, (both.ours.classifier.spec.patch_size,) * 2
-    patches = varied_images(both.ours.batch_size, patch, local.num_frames).to(device)
-    for count in (both.ours.batch_size, 1):  # the first call compiles
-        both.ours.predict(both.images[:count])
-        _encode(local, patches[:count])
-    sizes = options.batch_sizes or ([8, 32] if device.type == "cpu" else [128])
-    networks = [_network(both, size) for size in sizes]
-    trials = [[_seconds(run, device) / count for count, run in networks] for _ in range(4)][1:]
-    best = int(np.argmin(np.median(trials, axis=0)))
-    turns = Turns([networks[best], (len(patches), lambda: _encode(local, patches))], device)
-    rounds = [turns.take(both.ours, both.images) for _ in range(options.rounds)]
-    full, ours, by_patch = np.array([seconds for seconds, _ in rounds]).T
-    patch_cost = encoder_cost(local, patch, with_classifier=False)
-    found = rounds[-1][1]
-    saved = float(both.network_cost / found.multiply_adds.mean())
-    return {
-        "name": name,
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else f"{torch.get_num_threads()} threads",
-        "images": len(both.images),
-        "full_multiply_adds": both.network_cost,
-        "multiply_adds": float(found.multiply_adds.mean()),
-        "exits": (np.bincount(found.step - 1) / len(both.images)).tolist(),
-        "multiply_add_ratio": saved,
-        "full_images_per_s": float(1 / np.median(full)),
-        "full_batch": sizes[best],
-        "images_per_s": float(1 / np.median(ours)),
-        "speed_ratio": float(np.median(full / ours)),
-        "realised": float(np.median(full / ours)) / saved,
-        "realised_by_round": (full / ours / saved).tolist(),
-        "encoders_realise": float(np.median(full / by_patch)) * patch_cost / both.network_cost,
-        "paper_realised": CASES[name].paper if name in CASES else None,
-    }
-
-
-class Turns:
-    """Interrupts the recogniser every second to run others, so that a drift of the machine's speed affects all alike.
-
-    Args:
-        others: for each, the images in a run, and the run.
-        device: of all.
-    """
-
-    def __init__(self, others: list[tuple[int, Callable[[], object]]], device: torch.device) -> None:
-        self.others = others
-        self._device = device
-        self._times: list[list[float]] = []
-        self._worked, self._since = 0.0, 0.0
-
-    def take(self, ours: Recognizer, images: Tensor) -> tuple[tuple[float, float, float], Recognition]:
-        """Seconds per image of the first other, of ours and of the second other; and the recogniser's predictions."""
-        self._times, self._worked = [[] for _ in self.others], 0.0
-        classifier = ours.classifier
-        classifier.glance, classifier.focus = self._before(classifier.glance), self._before(classifier.focus)  # type: ignore[method-assign]
-        try:
-            self._since = time.perf_counter()
-            found = ours.predict(images)
-            self._let_others_run()
-        finally:
-            del classifier.glance, classifier.focus
-        first, second = (statistics.fmean(times) for times in self._times)
-        return (first, self._worked / len(images), second), found
-
-    def _before(self, forward: Callable[..., Glimpse]) -> Callable[..., Glimpse]:
-        def run(*inputs: Tensor) -> Glimpse:
-            if time.perf_counter() - self._since > 1.0:
-                self._let_others_run()
-            return forward(*inputs)
-
-        return run
-
-    def _let_others_run(self) -> None:
-        """Runs each for half the time that ours has run since the last interruption."""
-        _wait(self._device)
-        worked = time.perf_counter() - self._since
-        self._worked += worked
-        for (count, run), times in zip(self.others, self._times, strict=True):
-            until = time.perf_counter() + worked / 2
-            while not times or time.perf_counter() < until:
-                times.append(_seconds(run, self._device) / count)
-        self._since = time.perf_counter()
-
-
-def _network(both: Sides, size: int) -> tuple[int, Callable[[], object]]:
-    network, images = compiled(both.encoder, size), both.images[:size]
-    return len(images), lambda: network(images)
-
-
-def papers_sides(case: Case, count: int, device: torch.device) -> Sides:
+def papers_sides(name: str, options: argparse.Namespace) -> tuple[Recognizer, Encoder, Tensor]:
     """A network of the paper with random weights, on random images."""
-    config = load_config(case.config)
-    classifier = GlanceFocusClassifier(config.classifier, NUM_CLASSES).eval().to(device)
-    images = varied_images(count, config.data.image_size).to(device)
-    agent = blank_agent(config, frozen(classifier), nameless_classes(NUM_CLASSES))
-    agent.policy.to(device)
+    config = load_config(name)
+    classifier = GlanceFocusClassifier(config.classifier, len(CLASSES)).eval().to(options.device)
+    images = varied_images(options.images, config.data.image_size).to(options.device)
+    agent = blank_agent(config, frozen(classifier), CLASSES)
+    agent.policy.to(options.device)
     some = images[:256].cpu()  # for the thresholds
     nothing = torch.zeros(len(some), 5, dtype=torch.int64)
-    source = ArrayImages(some, nothing[:, 0], nothing[:, 1:], nameless_classes(NUM_CLASSES))
+    source = ArrayImages(some, nothing[:, 0], nothing[:, 1:], CLASSES)
     twin, policy = frozen(classifier, compile=True), DeterministicPolicy(agent)
-    calibration = evaluate(twin, source, policy, batch_size=32)
-    ours = Recognizer(twin, policy, calibration=calibration)
-    ours.use(budget=case.budget)
-    network_cost = encoder_cost(classifier.local_encoder, config.data.image_size, with_classifier=True)
-    return Sides(classifier.local_encoder, network_cost, ours, images)
+    ours = Recognizer(twin, policy, calibration=evaluate(twin, source, policy, batch_size=32))
+    ours.use(budget=BUDGETS[name][0])
+    return ours, classifier.local_encoder, images
 
 
-def runs_sides(folder: Path, options: argparse.Namespace) -> Sides:
+def runs_sides(folder: Path, options: argparse.Namespace) -> tuple[Recognizer, Encoder, Tensor]:
     """A trained run on its own test images."""
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{folder} is no folder of a run; pass one, or {', '.join(CASES)}")
     run = load_run(folder)
     if run.full_resolution is None or options.budget is None:
-        raise ValueError(f"{folder}: pass --budget, and a run that has a full-resolution network")
-    if options.device != run.config.device:
-        raise ValueError(f"{folder} is a run on {run.config.device}; pass --device {run.config.device}")
+        raise SystemExit(f"{folder}: pass --budget, and a run that has a full-resolution network")
     source = open_images(run.config, "test")
     images = source.fetch(torch.arange(min(options.images, len(source)))).images.to(options.device)
-    encoder = run.full_resolution.encoder
-    network_cost = encoder_cost(encoder, run.config.data.image_size, with_classifier=True)
-    ours = load_recognizer(folder, budget=options.budget, compile=True)
-    return Sides(encoder, network_cost, ours, images)
+    return load_recognizer(folder, budget=options.budget, compile=True), run.full_resolution.encoder, images
 
 
 def varied_images(count: int, size: tuple[int, int], num_frames: int | None = None) -> Tensor:
@@ -260,33 +169,73 @@ def compiled(encoder: Encoder, batch_size: int) -> Callable[[Tensor], Tensor]:
     encoder.trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
     fast = CompiledEncoder(encoder, batch_size)
 
-    def run(images: Tensor) -> Tensor:
-        return torch.cat([_labels(fast, batch) for batch in images.split(batch_size)])
+    @torch.inference_mode()
+    def labels(images: Tensor) -> Tensor:
+        found: Tensor = fast.classifier(fast.encode_pixels(images).pooled).argmax(dim=1)
+        return found
 
-    return run
-
-
-@torch.inference_mode()
-def _labels(encoder: CompiledEncoder, images: Tensor) -> Tensor:
-    labels: Tensor = encoder.classifier(encoder.encode_pixels(images).pooled).argmax(dim=1)
     return labels
 
 
 @torch.inference_mode()
-def _encode(encoder: Encoder, patches: Tensor) -> object:
-    return encoder.encode_pixels(patches) if isinstance(encoder, CompiledEncoder) else encoder(patches)
+def encode(encoder: Encoder, patches: Tensor) -> object:
+    return encoder.encode_pixels(patches)
 
 
-def _seconds(run: Callable[[], object], device: torch.device) -> float:
+def seconds(run: Callable[[], object]) -> float:
     started = time.perf_counter()
     run()
-    _wait(device)
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
     return time.perf_counter() - started
 
 
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
+def latency_table(rounds: int) -> None:
+    print("| networks | multiply-adds, full / ours | ms, full | t=1, 2, ... | weighted | speed-up | the paper |")
+    print("|---|---|---|---|---|---|---|")
+    for name, speed_up, extractor in PHONE:
+        config = load_config(name, [f"stage2.policy_options.extractor={extractor}"] if extractor else [])
+        classifier = frozen(GlanceFocusClassifier(config.classifier, len(CLASSES)).eval())
+        policy = DeterministicPolicy(blank_agent(config, classifier, CLASSES))
+        recognizer = Recognizer(classifier, policy, image_size=config.data.image_size)
+        network = FullResolutionNetwork(build_encoder(config.classifier.encoder, len(CLASSES)))
+        measured = milliseconds(recognizer, network, rounds)
+        cost = encoder_cost(network.encoder, config.data.image_size, with_classifier=True)
+        exits = shares_for_budget(recognizer.cumulative_multiply_adds, cost / speed_up)
+        full, mean = measured["full_resolution_ms"], float(exits @ np.array(measured["cumulative_ms"]))
+        print(
+            f"| {name}{f', {extractor}' if extractor else ''} | "
+            f"{cost / 1e6:.0f} M / {float(exits @ recognizer.cumulative_multiply_adds) / 1e6:.0f} M | {full:.1f} | "
+            f"{', '.join(f'{ms:.1f}' for ms in measured['cumulative_ms'])} | {mean:.1f} | "
+            f"**{full / mean:.2f}** | {speed_up} |",
+            flush=True,
+        )
+
+
+def milliseconds(recognizer: Recognizer, network: FullResolutionNetwork | None, rounds: int) -> dict[str, Any]:
+    """What one image takes up to each step and by the full-resolution network, medians over the rounds."""
+    assert recognizer.image_size is not None
+    image = np.random.default_rng(0).integers(0, 256, (*recognizer.image_size, 3), dtype=np.uint8)
+    with tempfile.TemporaryDirectory() as name:
+        export_onnx(recognizer, Path(name))
+        ours = OnnxRecognizer(name, num_threads=1)
+        steps = recognizer.classifier.spec.num_glimpses
+
+        def stop_at(step: int) -> None:
+            ours.thresholds = np.array([np.inf] * (step - 1) + [-np.inf] * (steps - step))[:, None]
+            ours.predict(image)
+
+        sides: list[Callable[[], object]] = [partial(stop_at, step) for step in range(1, steps + 1)]
+        if network is not None:
+            path = export_full_resolution(network, recognizer.image_size, Path(name) / "full_resolution.onnx")
+            settings = onnxruntime.SessionOptions()
+            settings.intra_op_num_threads = settings.inter_op_num_threads = 1
+            session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
+            pixels = np.ascontiguousarray(image.transpose(2, 0, 1)[None])
+            sides.append(lambda: session.run(None, {"images": pixels}))
+        times = [[1e3 * seconds(run) for run in sides] for _ in range(rounds + 1)][1:]
+    medians = [statistics.median(taken) for taken in zip(*times, strict=True)]
+    return {"cumulative_ms": medians[:steps], "full_resolution_ms": medians[steps] if network is not None else None}
 
 
 if __name__ == "__main__":
