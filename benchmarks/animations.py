@@ -129,7 +129,7 @@ def write_frames(root: Path, gestures: list[Gesture], layout: Layout) -> None:
         folder = root / layout.folders[0] / f"clip_{number}"
         folder.mkdir(parents=True, exist_ok=True)
         for index, frame in enumerate(gesture.frames, 1):
-            Image.fromarray(frame).save(folder / layout.template.format(index), quality=100, subsampling=0)
+            Image.fromarray(frame).save(folder / f"{index:06d}.jpg", quality=100, subsampling=0)
         lines.append(f"{folder.name} {len(gesture.frames)} {gesture.label}\n")
     (root / "category.txt").write_text("\n".join(CLASS_NAMES) + "\n", encoding="utf-8")
     for split in ("train", "val"):  # classes are those of the training split

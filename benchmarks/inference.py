@@ -41,7 +41,7 @@ from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
 from agents.runs.images import open_images
 from agents.runs.loaded import blank_agent, load_recognizer, load_run
-from classifiers.data.source import ArrayImages, nameless_classes
+from classifiers.data.source import ArrayImages, default_class_names
 from classifiers.files import write_json
 from classifiers.inference.compiled import CompiledEncoder
 from classifiers.inference.frozen import fold_batch_norms, frozen
@@ -50,7 +50,7 @@ from classifiers.networks.encoders import Encoder, build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 
-CLASSES = nameless_classes(1000)
+CLASSES = default_class_names(1000)
 BUDGETS = {"resnet50_96": (2.16e9, 0.98), "densenet121_96": (1.09e9, 0.79), "densenet169_96": (1.83e9, 0.81)}
 """The average budgets of Table 1, and the share of the multiply-add ratio that the paper's code realises on a GPU."""
 

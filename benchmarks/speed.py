@@ -36,8 +36,8 @@ from agents.evaluation.history_table import HistoryTable
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
 from agents.runs.new_agent import new_agent, policy_env
-from classifiers.data.folder import FolderImages, in_memory
-from classifiers.data.source import ArrayImages, Batch, ImageSource, SourceView, nameless_classes
+from classifiers.data.folder import FolderImages
+from classifiers.data.source import ArrayImages, Batch, ImageSource, SourceView, default_class_names, in_memory
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import Encoder, build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
@@ -262,7 +262,7 @@ def noise_images(image_size: tuple[int, int], num_classes: int, num_frames: int 
     frames = () if num_frames is None else (num_frames,)
     images = torch.randint(0, 256, (512, *frames, 3, *image_size), dtype=torch.uint8)
     boxes = torch.zeros(512, 4, dtype=torch.int64)
-    return ArrayImages(images, torch.arange(512) % num_classes, boxes, nameless_classes(num_classes))
+    return ArrayImages(images, torch.arange(512) % num_classes, boxes, default_class_names(num_classes))
 
 
 def write_pictures(root: Path, count: int) -> None:

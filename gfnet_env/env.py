@@ -138,7 +138,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             self._order.invalidate(0)
         indices = self._order.next_indices(_ROW, [self.np_random]) if chosen is None else chosen
         self.dynamics.reset(_ROW, indices, [self.np_random], sizes)
-        self.task.source.expect(self._order.upcoming)
+        self.task.source.prefetch(self._order.upcoming)
         self._finished = False
         return self._observation(), self._info()
 

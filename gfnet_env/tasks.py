@@ -21,12 +21,11 @@ from classifiers.data.clips.collections import (
     VideoFolder,
 )
 from classifiers.data.collection import FileCollection
-from classifiers.data.folder import FolderImages
+from classifiers.data.folder import FolderImages, encode_paths
+from classifiers.data.loading import Prefetcher
 from classifiers.data.map_style import DatasetImages
-from classifiers.data.path_list import PathList
-from classifiers.data.prefetch import Prefetcher
 from classifiers.data.registry import ImageFolder
-from classifiers.data.source import ImageSource, are_same_classes, nameless_classes
+from classifiers.data.source import ImageSource, are_same_classes, default_class_names
 from classifiers.data.synthetic_gestures.clips import CLASS_NAMES as GESTURE_NAMES
 from classifiers.data.synthetic_gestures.clips import GestureSpec
 from classifiers.data.synthetic_gestures.source import GestureClips
@@ -125,7 +124,7 @@ def resolve_classifier(
     path = Path(classifier)
     networks, known = load_classifier(run_weights(path) if path.is_dir() else path)
     here = tuple(class_names)
-    is_same = are_same_classes(known, here) or here == nameless_classes(len(here))
+    is_same = are_same_classes(known, here) or here == default_class_names(len(here))
     if len(known) == len(here) and not is_same:
         first = next(label for label, (one, other) in enumerate(zip(known, here, strict=True)) if one != other)
         raise ValueError(
@@ -434,7 +433,7 @@ class SamplePhotos(FileCollection):
         if not found:
             raise FileNotFoundError("scikit-image and matplotlib are installed without their photos; pass root=")
         return FolderImages(
-            PathList.of("", (str(path) for path, _ in found)),
+            encode_paths(path for path, _ in found),
             torch.tensor([imagenet_ids().index(label) for _, label in found]),
             imagenet_ids(),
             self.image_size,

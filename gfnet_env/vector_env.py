@@ -201,7 +201,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._order.load_state_dict(state["order"])
         self._finished = check_shape(state["finished"], self._finished.shape).numpy().copy()
         self.dynamics.load_state_dict(state["episodes"])
-        self.task.source.expect(self._order.upcoming)
+        self.task.source.prefetch(self._order.upcoming)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """One (H, W, 3) uint8 picture for each row, see `gfnet_env.rendering`; None without a render mode."""
@@ -226,7 +226,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         """Starts episodes in some rows, on given images with patches of given sizes, or on random ones."""
         rngs = [self._rngs[row] for row in rows]
         self.dynamics.reset(rows, self._order.next_indices(rows, rngs) if indices is None else indices, rngs, sizes)
-        self.task.source.expect(self._order.upcoming)
+        self.task.source.prefetch(self._order.upcoming)
 
     def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
         unknown = set(options or {}) - {"index", "patch_sizes", "reset_mask"}

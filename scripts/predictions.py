@@ -11,9 +11,8 @@ from PIL import Image, ImageDraw
 from rich.table import Table
 
 from agents.recognition.recognizer import Recognition, Recognizer
-from classifiers.data.clips.recordings import find_clips
 from classifiers.data.decoding import EXTENSIONS
-from classifiers.data.folder import image_files
+from classifiers.data.file_tree import find_clips, image_files
 from classifiers.networks.geometry import top_left_px
 from gfnet_env.rendering import draw_patch, font, shown_frames, side_by_side
 from scripts.console import printable

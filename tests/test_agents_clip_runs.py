@@ -186,7 +186,7 @@ def test_exported_graphs_run_without_this_project(run: Path, drawn: Path, tmp_pa
         assert found["confidence"] == pytest.approx(float(expected.confidence[row]), abs=1e-4)
         assert np.allclose(found["locations"], expected.locations[row], atol=1e-4)
         assert found["multiply_adds"] == expected.multiply_adds[row]
-    assert {"recordings.py", "videos.py", "frame_sampling.py"} <= {path.name for path in (tmp_path / "onnx").iterdir()}
+    assert {"recordings.py", "videos.py"} <= {path.name for path in (tmp_path / "onnx").iterdir()}
 
 
 @pytest.mark.skipif(importlib.util.find_spec("skvideo") is None, reason="scikit-video is missing")

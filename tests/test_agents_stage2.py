@@ -19,7 +19,7 @@ from agents.algorithms.ppo_gru import PPOGRU
 from agents.algorithms.stage2 import train_agent
 from agents.runs.log import RunLog
 from classifiers.data.folder import FolderImages
-from classifiers.data.prefetch import Prefetcher
+from classifiers.data.loading import Prefetcher
 from classifiers.data.source import ArrayImages, Batch, ImageSource
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.spec import ClassifierSpec
@@ -122,9 +122,9 @@ class Noting(Prefetcher):
         self.unexpected: list[int] = []
         self._known: set[int] = set()
 
-    def expect(self, indices: np.ndarray) -> None:
+    def prefetch(self, indices: np.ndarray) -> None:
         self._known = set(indices.tolist())
-        super().expect(indices)
+        super().prefetch(indices)
 
     def fetch(self, indices: Tensor) -> Batch:
         self.fetched += indices.tolist()

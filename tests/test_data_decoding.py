@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +11,10 @@ import torch
 from PIL import Image, ImageOps
 
 from agents.recognition.images import as_batch
+from classifiers.data.augmentation import RandomCrops
 from classifiers.data.decoding import UnreadableImageError, decode_image, decode_whole, to_rgb
-from classifiers.data.folder import FolderImages, image_files
+from classifiers.data.folder import FolderImages
 from classifiers.data.map_style import DatasetImages
-from classifiers.data.random_crops import RandomCrops
 
 ORIENTATION = 0x0112
 QUARTERS = np.zeros((24, 40, 3), np.uint8)  # four colours, so that each of the eight orientations looks different
@@ -182,21 +181,6 @@ def test_formats_that_start_programs_are_not_opened(tmp_path: Path) -> None:
 
     with pytest.raises(UnreadableImageError, match=r"a\.jpg"):
         decode_whole(tmp_path / "a.jpg")
-
-
-def test_only_regular_files_are_taken_for_images(tmp_path: Path) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / name / "folder.jpg").mkdir(parents=True)
-        os.mkfifo(tmp_path / name / "fifo.jpg")
-        (tmp_path / name / "device.png").symlink_to("/dev/zero")
-        (tmp_path / name / "broken.png").symlink_to(tmp_path / "nowhere")
-        Image.fromarray(QUARTERS).save(tmp_path / name / "folder.jpg" / "good.PNG")
-    (tmp_path / "cat" / "link.png").symlink_to(tmp_path / "dog" / "folder.jpg" / "good.PNG")
-
-    source = FolderImages.open(tmp_path, (8, 8))
-
-    assert [path.name for path in source.files] == ["good.PNG", "link.png", "good.PNG"]
-    assert image_files(tmp_path / "dog") == [tmp_path / "dog" / "folder.jpg" / "good.PNG"]
 
 
 def test_random_crops_are_scaled_as_asked(tmp_path: Path) -> None:

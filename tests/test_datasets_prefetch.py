@@ -13,7 +13,7 @@ import torch
 
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.folder import FolderImages
-from classifiers.data.prefetch import Prefetcher
+from classifiers.data.loading import Prefetcher
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
@@ -43,7 +43,7 @@ def test_what_was_expected_is_decoded_once(files: Counting) -> None:
     ahead = Prefetcher(files, 2)
     indices = torch.tensor([3, 5, 3])
 
-    ahead.expect(indices.numpy())
+    ahead.prefetch(indices.numpy())
     batch = ahead.fetch(indices)
 
     assert torch.equal(batch.images, files.fetch(indices).images)
@@ -53,10 +53,10 @@ def test_what_was_expected_is_decoded_once(files: Counting) -> None:
 
 def test_what_is_no_longer_expected_is_forgotten(files: Counting) -> None:
     ahead = Prefetcher(files, 1)
-    ahead.expect(np.array([1, 2]))
+    ahead.prefetch(np.array([1, 2]))
     ahead.fetch(torch.tensor([1, 2]))
 
-    ahead.expect(np.array([2]))
+    ahead.prefetch(np.array([2]))
     ahead.fetch(torch.tensor([1, 2, 4]))
 
     assert Counting.seen == Counter({1: 2, 2: 1, 4: 1})
@@ -73,7 +73,7 @@ def test_every_episode_but_the_first_was_decoded_before(files: Counting, colour_
     for _ in range(6):
         env.step(np.zeros((3, 2), np.float32))
         upcoming = set(env._order.upcoming.tolist())
-        assert set(env.task.source._expected) == upcoming  # type: ignore[attr-defined]  # a Prefetcher
+        assert set(env.task.source._started) == upcoming  # type: ignore[attr-defined]  # a Prefetcher
 
 
 def test_rows_are_single_environments_from_files_too(files: Counting, colour_classifier: MakeClassifier) -> None:
@@ -105,10 +105,10 @@ def test_rows_are_single_environments_from_files_too(files: Counting, colour_cla
 
 
 def test_a_broken_file_is_reported_when_it_is_needed(files: Counting) -> None:
-    files.files[4].write_bytes(b"no picture")
+    files.path(4).write_bytes(b"no picture")
     ahead = Prefetcher(files)
 
-    ahead.expect(np.array([4, 5]))
+    ahead.prefetch(np.array([4, 5]))
 
     assert len(ahead.fetch(torch.tensor([5])).images) == 1
     with pytest.raises(UnreadableImageError, match="can't be decoded"):

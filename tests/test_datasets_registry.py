@@ -16,12 +16,12 @@ from PIL import Image
 
 from agents.runs.config_files import load_config
 from agents.runs.images import open_images
-from classifiers.data.folder import FolderImages, in_memory
+from classifiers.data.augmentation import RandomCrops
+from classifiers.data.folder import FolderImages
+from classifiers.data.loading import Prefetcher
 from classifiers.data.map_style import DatasetImages
-from classifiers.data.prefetch import Prefetcher
-from classifiers.data.random_crops import RandomCrops
 from classifiers.data.registry import COLLECTIONS, ImageFolder, SyntheticSigns, make_collection
-from classifiers.data.source import ArrayImages, ImageSource
+from classifiers.data.source import ArrayImages, ImageSource, in_memory
 from classifiers.data.synthetic_gestures.clips import CLASS_NAMES as GESTURES
 from classifiers.data.synthetic_gestures.clips import GestureSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
@@ -133,7 +133,7 @@ def test_sources_answer_for_themselves(picture_tree: Path, scenes: ArrayImages) 
     for name, (source, is_deterministic, decodes_files) in answers.items():
         assert source.is_deterministic is is_deterministic, name
         assert source.decodes_files is decodes_files, name
-        source.expect(np.array([0, 1]))
+        source.prefetch(np.array([0, 1]))
         indices = torch.tensor([1, 0])
         later = source.for_epoch(1)
         same = torch.equal(later.fetch(indices).images, source.fetch(indices).images)
@@ -156,8 +156,8 @@ def test_an_error_of_a_thread_reaches_the_caller(picture_tree: Path) -> None:
     Image.new("RGB", (4, 4)).save(path)
     path.write_bytes(path.read_bytes()[:20])
     files = Prefetcher(FolderImages.open(picture_tree / "train", (96, 128)), 1)
-    index = files.source.files.index(path)  # type: ignore[attr-defined]  # a folder's
-    files.expect(np.array([index]))
+    index = next(i for i in range(len(files)) if files.source.path(i) == path)  # type: ignore[attr-defined]  # a folder's
+    files.prefetch(np.array([index]))
 
     with pytest.raises(ValueError, match=r"1\.jpg can't be decoded"):
         files.fetch(torch.tensor([index]))

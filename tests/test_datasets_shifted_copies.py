@@ -8,7 +8,7 @@ import torch
 
 from agents.runs.config_files import load_config
 from agents.runs.new_agent import policy_env
-from classifiers.data.shifted_copies import COPIES, ShiftedCopies
+from classifiers.data.augmentation import COPIES, ShiftedCopies
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 
@@ -55,12 +55,12 @@ def test_clips_are_shifted_as_a_whole() -> None:
 
 def test_files_are_announced_by_their_own_numbers(scenes: ArrayImages) -> None:
     class Announced(ArrayImages):
-        def expect(self, indices: np.ndarray) -> None:
+        def prefetch(self, indices: np.ndarray) -> None:
             expected.extend(indices.tolist())
 
     expected: list[int] = []
-    source = Announced(**vars(scenes))
-    ShiftedCopies(source, 5).expect(np.array([2, len(scenes) + 3]))
+    source = Announced(scenes.images, scenes.labels, scenes.boxes, scenes.class_names)
+    ShiftedCopies(source, 5).prefetch(np.array([2, len(scenes) + 3]))
     assert expected == [2, 3]
 
 

@@ -10,7 +10,7 @@ from gymnasium.utils.env_checker import check_env
 
 from agents import CentreCornerPolicy, OraclePolicy, RandomPolicy, evaluate, make_agent
 from classifiers import ClassifierSpec, FitSpec, FrozenClassifier, frozen, train_sequences
-from classifiers.data.prefetch import Prefetcher
+from classifiers.data.loading import Prefetcher
 from classifiers.data.source import ArrayImages
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.training.augmentation import augment

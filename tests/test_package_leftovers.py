@@ -23,7 +23,7 @@ from torch import Tensor
 from agents.policies.baselines import CentreCornerPolicy
 from agents.recognition.recognizer import Recognizer
 from classifiers.data.decoding import UnreadableImageError
-from classifiers.data.loader import EpochLoader
+from classifiers.data.loading import EpochLoader
 from classifiers.data.source import ArrayImages, Batch
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
@@ -160,7 +160,9 @@ def test_loaders_with_processes() -> None:
     assert error.traceback  # its frames are still alive, and hold a batch
     del error
     with nothing_left(), pytest.raises(UnreadableImageError, match="the last one is broken"):
-        train_full_resolution(network, Broken(**vars(source)), spec, seed=0)
+        train_full_resolution(
+            network, Broken(source.images, source.labels, source.boxes, source.class_names), spec, seed=0
+        )
 
 
 FEW = [

@@ -124,6 +124,7 @@ def test_progress_notes_and_plots_show_names_as_they_are(
     assert [path.name for path in written] == ["anytime.png"]
 
 
+@pytest.mark.filterwarnings("ignore:.* are left out:UserWarning")
 def test_unreadable_files_of_folders_are_skipped_and_counted(
     run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

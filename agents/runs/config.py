@@ -111,7 +111,7 @@ class Stage2Spec(Settings):
             Differs from the paper, which fixes it at 0.1: looks must first spread widely to hit a small sign at all,
             and later be precise.
         shift_px: the policy learns on randomly shifted copies of the images, by so many pixels at most in each
-            direction, see `classifiers.data.shifted_copies`; 0 shows the images themselves. Not in the paper.
+            direction, see `classifiers.data.augmentation`; 0 shows the images themselves. Not in the paper.
         compile: whether the classifier is compiled for this stage and its evaluations (20 to 60 s once), which changes
             results by rounding only; None does so where it pays, see `agents.runs.compiling`.
     """

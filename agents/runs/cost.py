@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.runs.config import RunConfig
 from agents.runs.loaded import run_policy
-from classifiers.data.source import nameless_classes
+from classifiers.data.source import default_class_names
 from classifiers.inference.frozen import frozen
 from classifiers.networks.costs import encoder_cost, glimpse_costs
 from classifiers.networks.glance_focus import GlanceFocusClassifier
@@ -55,7 +55,7 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
         Its multiply-adds.
     """
     classifier = GlanceFocusClassifier(config.classifier, num_classes)
-    policy = run_policy(config, frozen(classifier), nameless_classes(num_classes), None).multiply_adds
+    policy = run_policy(config, frozen(classifier), default_class_names(num_classes), None).multiply_adds
     glance_side, sides = classifier.spec.glance_side, classifier.spec.patch_sizes
     glance_encoder = encoder_cost(classifier.global_encoder, (glance_side, glance_side), with_classifier=False)
     encoders = [encoder_cost(classifier.local_encoder, (side, side), with_classifier=False) for side in sides]

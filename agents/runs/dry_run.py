@@ -15,7 +15,7 @@ from agents.runs.config import RunConfig, Stage2Spec
 from agents.runs.folder import start_folder
 from agents.runs.loaded import black_image, load_configured
 from agents.runs.new_agent import new_agent, policy_env
-from classifiers.data.source import nameless_classes
+from classifiers.data.source import default_class_names
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import frozen
 from classifiers.networks.encoders import build_encoder
@@ -56,7 +56,7 @@ def check_stage2(config: RunConfig) -> None:
         Exception: whatever the algorithm or the policy raises.
     """
     if config.start is None:
-        classifier, names = GlanceFocusClassifier(config.classifier, _CLASSES).eval(), nameless_classes(_CLASSES)
+        classifier, names = GlanceFocusClassifier(config.classifier, _CLASSES).eval(), default_class_names(_CLASSES)
     else:
         classifier, names = load_configured(run_weights(start_folder(config.start)), config.classifier)
     networks, black = frozen(classifier.to(usable_device(config.device))), black_image(config, names)

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 from agents.runs.config import RunConfig
 from agents.runs.reporter import Reporter
-from classifiers.data.folder import in_memory
-from classifiers.data.source import ImageSource, are_same_classes
+from classifiers.data.source import ImageSource, are_same_classes, in_memory
 
 _MEMORY_FOR_IMAGES = 4 << 30  # bytes; larger image folders are decoded whenever they are looked at
 

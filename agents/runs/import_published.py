@@ -16,7 +16,7 @@ from agents.runs.config_files import dump_config, load_config, shipped_configs
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import LoadedRun, blank_agent, load_networks
 from classifiers.checkpoints import load_exactly, save_classifier
-from classifiers.data.source import nameless_classes
+from classifiers.data.source import default_class_names
 from classifiers.files import write_json, write_text
 from classifiers.inference.frozen import frozen
 from classifiers.published import PublishedCheckpoint, read_published
@@ -63,7 +63,7 @@ def _import(path: Path, files: RunFolder) -> ImportedRun:
         raise ValueError(f"{files.path} holds a run already; pass another folder")
     checkpoint = read_published(path)
     config = published_config(checkpoint)
-    names = nameless_classes(checkpoint.classifier.num_classes)
+    names = default_class_names(checkpoint.classifier.num_classes)
     agent = blank_agent(config, frozen(checkpoint.classifier), names)
     assert isinstance(agent.policy, GlimpseGRUPolicy)
     load_published_policy(agent.policy, checkpoint.policy, f"{path}: policy")

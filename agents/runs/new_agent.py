@@ -14,8 +14,8 @@ from agents.policies.extractor import GlimpseExtractor
 from agents.runs.config import Stage2Spec
 from agents.runs.yaml_text import ConfigError
 from classifiers.checks import did_you_mean
-from classifiers.data.prefetch import Prefetcher
-from classifiers.data.shifted_copies import ShiftedCopies
+from classifiers.data.augmentation import ShiftedCopies
+from classifiers.data.loading import Prefetcher
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import GlanceFocusVectorEnv, Task

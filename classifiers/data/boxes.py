@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from classifiers.data.decoding import UnreadableImageError, centre_crop, upright_size
-from classifiers.data.threads import map_threads
+from classifiers.data.loading import map_threads
 
 BOXES_FILE = "boxes.csv"
 """Its name in a tree of images, beside `train/` and `val/`."""
@@ -46,8 +46,7 @@ def read_boxes(path: Path) -> dict[str, StoredBox]:
         The boxes by the path of their image.
 
     Raises:
-        ValueError: if a column is missing or unknown, a number is none, a size is not positive, or an image has two
-            lines.
+        ValueError: if a column is missing or unknown, or a box is not four numbers with a size above 0.
         FileNotFoundError: if an image that it names is not there.
     """
     boxes: dict[str, StoredBox] = {}
@@ -68,15 +67,23 @@ def read_boxes(path: Path) -> dict[str, StoredBox]:
                     f"{where}: {row['file']!r} is not a file of {path.parent}; name files relative to it, "
                     "or remove the line"
                 )
-            if file in boxes:
-                raise ValueError(
-                    f"{where}: {row['file']!r} has a box in line {boxes[file].line}; keep one for each file"
-                )
             boxes[file] = box
     return boxes
 
 
-def boxes_in_frame(path: Path, files: Sequence[Path], size: tuple[int, int], crop_pct: float) -> Tensor:
+def _numbers(row: dict[str, str], where: str) -> list[float]:
+    """x, y, w and h of a row."""
+    try:
+        numbers = [float(row[name]) for name in _COLUMNS[1:]]
+    except (TypeError, ValueError):
+        numbers = [math.nan] * 4
+    if not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:
+        given = ", ".join(f"{name}={row[name]!r}" for name in _COLUMNS[1:])
+        raise ValueError(f"{where}: {given}; pass four numbers, w and h above 0")
+    return numbers
+
+
+def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop_pct: float) -> Tensor:
     """The boxes of some files in the pixels that a network sees.
 
     The header of each file that has a box is read, for the size of the image.
@@ -106,7 +113,7 @@ def boxes_in_frame(path: Path, files: Sequence[Path], size: tuple[int, int], cro
             return 0, 0, 0, 0  # whoever decodes the file will say so
         if not (0 <= box.x + box.w / 2 <= width and 0 <= box.y + box.h / 2 <= height):
             raise ValueError(
-                f"{path}, line {box.line}: the centre of the box lies outside {files[index].name}, which has "
+                f"{path}, line {box.line}: the centre of the box lies outside {files[index]}, which has "
                 f"{height}x{width} pixels; give left, top, width and height in pixels of the image as it is stored"
             )
         return fitted_box(box, (height, width), size, crop_pct)
@@ -138,16 +145,3 @@ def fitted_box(
     )
     (upper, lower), (first, last) = ((max(0, low), min(max(high, low + 1), most)) for low, high, most in edges)
     return (upper, first, lower, last) if upper < lower and first < last else (0, 0, 0, 0)
-
-
-def _numbers(row: dict[str, str], where: str) -> list[float]:
-    try:
-        numbers = [float(row[name]) for name in _COLUMNS[1:]]
-    except (TypeError, ValueError):
-        numbers = [math.nan]
-    if not all(map(math.isfinite, numbers)):
-        given = ", ".join(f"{name}={row[name]!r}" for name in _COLUMNS[1:])
-        raise ValueError(f"{where}: {given}; pass four numbers")
-    if min(numbers[2:]) <= 0:
-        raise ValueError(f"{where}: w={numbers[2]:g}, h={numbers[3]:g}; pass sizes above 0")
-    return numbers

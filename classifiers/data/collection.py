@@ -8,9 +8,9 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
+from classifiers.data.augmentation import RandomCrops
 from classifiers.data.decoding import INTERPOLATIONS
 from classifiers.data.folder import FolderImages
-from classifiers.data.random_crops import RandomCrops
 from classifiers.data.source import ImageSource
 from classifiers.settings import Settings, one_of
 

@@ -1,8 +1,9 @@
-"""Images of any map-style torch data set."""
+"""Images of any map-style torch data set, or of Hugging Face's `datasets`."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,49 +11,39 @@ from PIL import Image
 from torch import Tensor
 
 from classifiers.data.decoding import UnreadableImageError, fit_image
-from classifiers.data.hugging_face import as_pairs
-from classifiers.data.source import Batch, SourceDefaults, batch_without_boxes
+from classifiers.data.source import Batch, ImageSource, batch_without_boxes, default_class_names
+
+_FEW = 50_000  # images whose labels are looked at where nothing else says how many classes there are
 
 
-class _MapStyle(Protocol):
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Any: ...
-
-
-class DatasetImages(SourceDefaults):
+class DatasetImages(ImageSource):
     """Any map-style torch data set of (image, label), or an image set of Hugging Face's `datasets`.
 
     Args:
         dataset: images as PIL images of any kind (see `classifiers.data.decoding`), or (3, H, W) or (1, H, W) tensors,
-            uint8 or floats in [0, 1]; labels as whole numbers. Class names are taken from its attribute `classes` if it
-            has one.
+            uint8 or floats in [0, 1]; labels as whole numbers. Class names are taken from its attribute `classes`, or
+            from that of the data set that it is a subset of.
         image_size: (H, W) in pixels to which images are scaled and cropped.
         is_deterministic: whether an index always gives the same picture; with random transforms it does not.
 
     Raises:
-        ValueError: if the data set is empty, lacks the columns, or has no `classes` and too many labels to look at.
+        ValueError: if the data set is empty, lacks the columns, hides its labels, or has no `classes` and too many
+            labels to look at.
     """
 
-    def __init__(self, dataset: _MapStyle, image_size: tuple[int, int], *, is_deterministic: bool = False) -> None:
-        dataset = as_pairs(dataset)
-        if len(dataset) == 0:
+    def __init__(self, dataset: Any, image_size: tuple[int, int], *, is_deterministic: bool = False) -> None:
+        self.dataset = _as_pairs(dataset)
+        if len(self.dataset) == 0:
             raise ValueError("the data set holds no image; pass one with at least one")
-        self.dataset = dataset
         self.image_size = image_size
-        self.class_names = _dataset_classes(dataset)
-        self._is_deterministic = is_deterministic
-
-    @property
-    def is_deterministic(self) -> bool:
-        """See `ImageSource.is_deterministic`."""
-        return self._is_deterministic
+        self.class_names = _class_names(self.dataset)
+        self.is_deterministic = is_deterministic
 
     def __len__(self) -> int:
         return len(self.dataset)
 
     def fetch(self, indices: Tensor) -> Batch:
-        """See `classifiers.data.source.ImageSource.fetch`.
+        """See `ImageSource.fetch`.
 
         Raises:
             UnreadableImageError: if a PIL image can't be decoded.
@@ -60,12 +51,9 @@ class DatasetImages(SourceDefaults):
         """
         items = [(index, *self.dataset[index]) for index in indices.tolist()]
         images = np.stack([self._fit(index, image) for index, image, _ in items])
-        labels = torch.tensor([int(label) for _, _, label in items])
-        if ((labels < 0) | (labels >= len(self.class_names))).any():
-            raise ValueError(
-                f"a label is outside 0 to {len(self.class_names) - 1}; give the data set a full `classes` attribute"
-            )
-        return batch_without_boxes(images, labels)
+        labels = [int(label) for _, _, label in items]
+        _check_labels(labels, len(self.class_names))
+        return batch_without_boxes(images, torch.tensor(labels))
 
     def _fit(self, index: int, image: Any) -> np.ndarray:
         try:
@@ -83,24 +71,87 @@ def _as_pil(image: Any) -> Image.Image:
         got = f"a tensor of shape {tuple(image.shape)}" if isinstance(image, Tensor) else f"a {type(image).__name__}"
         raise ValueError(f"the data set gave {got} as image; pass PIL images or (3, H, W) tensors")
     if image.is_floating_point():
-        if not (image.min() >= 0 and image.max() <= 1):
-            raise ValueError(
-                "the data set gave a float image outside [0, 1]; pass it without normalisation, or as uint8"
-            )
         image = (image * 255.0).round()
-    elif not (image.min() >= 0 and image.max() <= 255):
-        raise ValueError("the data set gave an image of whole numbers outside 0 to 255; pass uint8")
+    if not (image.min() >= 0 and image.max() <= 255):
+        raise ValueError("the data set gave an image outside [0, 1], or [0, 255] for uint8; pass it not normalised")
     return Image.fromarray(image.to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
 
 
-def _dataset_classes(dataset: _MapStyle) -> tuple[str, ...]:
-    names = getattr(dataset, "classes", None)
-    if names is not None:
-        return tuple(str(name) for name in names)
-    targets = getattr(dataset, "targets", None)
-    if targets is None and len(dataset) > 50_000:
+def _class_names(dataset: Any) -> tuple[str, ...]:
+    """The names that the data set has for its classes, or the one that it is a subset of; numbers, if none has any."""
+    labels = getattr(dataset, "targets", None)
+    part = dataset
+    while part is not None:
+        if (names := getattr(part, "classes", None)) is not None:
+            _check_labels(() if labels is None else labels, len(names))
+            return tuple(map(str, names))
+        part = getattr(part, "dataset", None)
+    if labels is None:
+        if len(dataset) > _FEW:
+            raise ValueError(
+                "the data set has neither `classes` nor `targets`; give it an attribute `classes` with the names"
+            )
+        labels = [dataset[index][1] for index in range(len(dataset))]
+    count = 1 + max(map(int, labels))
+    _check_labels(labels, count)
+    return default_class_names(count)
+
+
+def _check_labels(labels: Sequence[Any] | Tensor, num_classes: int) -> None:
+    for label in map(int, labels):
+        if label == -1:
+            raise ValueError("the data set hides labels (-1), as public test splits do; pass a split that has them")
+        if not 0 <= label < num_classes:
+            raise ValueError(
+                f"label {label} is outside 0 to {num_classes - 1}; give the data set a full `classes` attribute"
+            )
+
+
+class _ImageColumns:
+    """A set's image and label columns as (image, label), whatever their names are.
+
+    Args:
+        dataset: one split of a set of `datasets`, with one column of type `Image` and one of type `ClassLabel`.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        self._image, self._label = (_column(dataset, kind) for kind in ("Image", "ClassLabel"))
+        self.classes = tuple(dataset.features[self._label].names)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> tuple[Any, Any]:
+        row = self.dataset[index]
+        for name in (self._image, self._label):
+            if name not in row:
+                raise ValueError(
+                    f"the data set's transform drops the column {name!r} and gives {', '.join(row)}; keep it, or pass "
+                    "the set without transform (DATASET.with_format(None))"
+                )
+        return row[self._image], row[self._label]
+
+
+def _as_pairs(dataset: Any) -> Any:
+    """A data set of (image, label): itself, unless it has columns with types, as those of `datasets` have."""
+    if isinstance(dataset, Mapping):
+        splits = ", ".join(map(str, dataset))
         raise ValueError(
-            "the data set has neither `classes` nor `targets`; give it an attribute `classes` with the names"
+            f"the data set holds the splits {splits}; pass one of them: dataset=DATASET[{next(iter(dataset), '')!r}]"
         )
-    labels = targets if targets is not None else [dataset[i][1] for i in range(len(dataset))]
-    return tuple(str(label) for label in range(max(int(label) for label in labels) + 1))
+    if not isinstance(getattr(dataset, "features", None), Mapping):
+        return dataset
+    if not hasattr(dataset, "__len__"):
+        raise ValueError("the data set is a stream, which has no index; load it with streaming=False")
+    return _ImageColumns(dataset)
+
+
+def _column(dataset: Any, kind: str) -> str:
+    """Name of the one column of a type."""
+    found = [str(name) for name, feature in dataset.features.items() if type(feature).__name__ == kind]
+    if len(found) != 1:
+        columns = ", ".join(f"{name}: {type(feature).__name__}" for name, feature in dataset.features.items())
+        advice = "cast_column or class_encode_column makes one" if not found else "select_columns chooses one"
+        raise ValueError(f"the data set has {len(found)} columns of type {kind} ({columns}); pass one, {advice}")
+    return found[0]

@@ -9,7 +9,8 @@ from classifiers.checks import check_known
 from classifiers.data.boxes import BOXES_FILE
 from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2, VideoFolder
 from classifiers.data.collection import Count, FileCollection, ImageCollection, OnProgress
-from classifiers.data.folder import FolderImages, class_folders
+from classifiers.data.file_tree import class_folders
+from classifiers.data.folder import FolderImages
 from classifiers.data.source import ImageSource
 from classifiers.data.synthetic_gestures.source import SyntheticGestures
 from classifiers.data.synthetic_signs.cache import load_scenes

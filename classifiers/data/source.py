@@ -5,8 +5,9 @@ A source returns batches of uint8 images, or clips, of one size by index; what r
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Generic, NamedTuple, Protocol, Self, TypeVar
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -28,144 +29,94 @@ class Batch(NamedTuple):
     boxes: Tensor
 
 
-class ImageSource(Protocol):
-    """A finite collection of labelled images of one size; `SourceDefaults` has the answers that most sources share."""
+class ImageSource(ABC):
+    """A finite collection of labelled images, or clips, of one size.
 
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """Names of the K classes, by label."""
-        ...
+    Attributes:
+        class_names: names of the K classes, by label.
+        image_size: (H, W) in pixels.
+        num_frames: frames F of each clip; None for images.
+        is_deterministic: whether an index always gives the same picture, so that what was computed from it can be
+            remembered.
+        decodes_files: whether a fetch decodes files, or draws, so that a `Prefetcher` saves time.
+        num_skipped: unreadable images that were left out.
+    """
 
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W) in pixels."""
-        ...
-
-    @property
-    def num_frames(self) -> int | None:
-        """Frames F of each clip; None for images."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def fetch(self, indices: Tensor) -> Batch:
-        """The images at (B,) int64 indices in [0, len(self))."""
-        ...
-
-    @property
-    def is_deterministic(self) -> bool:
-        """Whether an index always gives the same picture, so that what was computed from it can be remembered."""
-        ...
-
-    @property
-    def decodes_files(self) -> bool:
-        """Whether a fetch decodes files, or draws, so that a `Prefetcher` saves time."""
-        ...
-
-    @property
-    def num_skipped(self) -> int:
-        """Unreadable images that were left out."""
-        ...
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    num_frames: int | None = None
+    is_deterministic: bool = True
+    decodes_files: bool = False
+    num_skipped: int = 0
 
     @property
     def num_short(self) -> int:
-        """Clips with fewer frames than F, as far as that is known without decoding: some of theirs are repeated."""
-        ...
+        """Clips with fewer than F frames, of which some are repeated, as far as that is known without decoding."""
+        return 0
+
+    @abstractmethod
+    def __len__(self) -> int: ...
+
+    @abstractmethod
+    def fetch(self, indices: Tensor) -> Batch:
+        """The images at (B,) int64 indices in [0, len(self)).
+
+        Raises:
+            UnreadableImageError: if one can't be decoded.
+        """
 
     def for_epoch(self, epoch: int) -> ImageSource:
         """The images as training sees them in an epoch, counted from 0."""
-        ...
+        return self
 
-    def expect(self, indices: np.ndarray) -> None:
+    def prefetch(self, indices: np.ndarray) -> None:
         """Announces all images, (B,) int64, that the next fetches will ask for, so that they can be prepared."""
-        ...
+        return
 
     def close(self) -> None:
         """Ends background work; a later fetch starts it again."""
-        ...
+        return
 
 
-class SourceDefaults:
-    """The answers of a source that gives the same image for an index every time and prepares nothing in advance."""
-
-    @property
-    def num_frames(self) -> int | None:
-        """See `ImageSource.num_frames`."""
-        return None
-
-    @property
-    def is_deterministic(self) -> bool:
-        """See `ImageSource.is_deterministic`."""
-        return True
-
-    @property
-    def decodes_files(self) -> bool:
-        """See `ImageSource.decodes_files`."""
-        return False
-
-    @property
-    def num_skipped(self) -> int:
-        """See `ImageSource.num_skipped`."""
-        return 0
-
-    @property
-    def num_short(self) -> int:
-        """See `ImageSource.num_short`."""
-        return 0
-
-    def for_epoch(self, epoch: int) -> Self:
-        """See `ImageSource.for_epoch`."""
-        return self
-
-    def expect(self, indices: np.ndarray) -> None:
-        """See `ImageSource.expect`."""
-
-    def close(self) -> None:
-        """See `ImageSource.close`."""
-
-
-@dataclass(frozen=True)
-class ArrayImages(SourceDefaults):
+class ArrayImages(ImageSource):
     """Images or clips in memory.
 
-    Attributes:
+    Args:
         images: (N, 3, H, W) or (N, F, 3, H, W), uint8, RGB.
         labels: (N,) int64.
         boxes: (N, 4) int64, see `Batch.boxes`.
         class_names: names of the K classes, by label.
         num_skipped: unreadable images that were left out.
-        num_short: see `ImageSource.num_short`.
+        num_short: clips of which some frames are repeated.
     """
 
-    images: Tensor
-    labels: Tensor
-    boxes: Tensor
-    class_names: tuple[str, ...]
-    num_skipped: int = 0
     num_short: int = 0
 
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W) in pixels."""
-        return self.images.shape[-2], self.images.shape[-1]
-
-    @property
-    def num_frames(self) -> int | None:
-        """See `ImageSource.num_frames`."""
-        return self.images.shape[1] if self.images.ndim == 5 else None
+    def __init__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        boxes: Tensor,
+        class_names: tuple[str, ...],
+        num_skipped: int = 0,
+        num_short: int = 0,
+    ) -> None:
+        self.images, self.labels, self.boxes, self.class_names = images, labels, boxes, class_names
+        self.num_skipped, self.num_short = num_skipped, num_short
+        self.image_size = (images.shape[-2], images.shape[-1])
+        self.num_frames = images.shape[1] if images.ndim == 5 else None
 
     def __len__(self) -> int:
         return len(self.images)
 
     def fetch(self, indices: Tensor) -> Batch:
-        """See `ImageSource.fetch`."""
         return Batch(self.images.index_select(0, indices), self.labels[indices], self.boxes[indices])
 
 
 _Source = TypeVar("_Source", bound=ImageSource)
 
 
-class SourceView(Generic[_Source]):
+class SourceView(ImageSource, Generic[_Source]):
     """Another source's images, to be fetched in another way; what a subclass does not answer, the source answers.
 
     Args:
@@ -174,73 +125,57 @@ class SourceView(Generic[_Source]):
 
     def __init__(self, source: _Source) -> None:
         self.source = source
+        self.class_names, self.image_size, self.num_frames = source.class_names, source.image_size, source.num_frames
+        self.is_deterministic, self.decodes_files = source.is_deterministic, source.decodes_files
+        self.num_skipped = source.num_skipped
 
     @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `ImageSource.class_names`."""
-        return self.source.class_names
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """See `ImageSource.image_size`."""
-        return self.source.image_size
-
-    @property
-    def num_frames(self) -> int | None:
-        """See `ImageSource.num_frames`."""
-        return self.source.num_frames
+    def num_short(self) -> int:
+        return self.source.num_short
 
     def __len__(self) -> int:
         return len(self.source)
 
-    @property
-    def is_deterministic(self) -> bool:
-        """See `ImageSource.is_deterministic`."""
-        return self.source.is_deterministic
-
-    @property
-    def decodes_files(self) -> bool:
-        """See `ImageSource.decodes_files`."""
-        return self.source.decodes_files
-
-    @property
-    def num_skipped(self) -> int:
-        """See `ImageSource.num_skipped`."""
-        return self.source.num_skipped
-
-    @property
-    def num_short(self) -> int:
-        """See `ImageSource.num_short`."""
-        return self.source.num_short
-
-    def expect(self, indices: np.ndarray) -> None:
-        """See `ImageSource.expect`."""
-        self.source.expect(indices)
+    def prefetch(self, indices: np.ndarray) -> None:
+        self.source.prefetch(indices)
 
     def close(self) -> None:
-        """See `ImageSource.close`."""
         self.source.close()
 
 
 def batch_without_boxes(images: np.ndarray, labels: Tensor) -> Batch:
-    """A batch of images without boxes.
-
-    Args:
-        images: (B, H, W, 3) uint8, RGB.
-        labels: (B,) int64.
-
-    Returns:
-        The batch, its boxes all zero.
-    """
-    pixels = torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
+    """A batch of images (B, H, W, 3) or clips (B, F, H, W, 3), uint8, and their labels (B,); its boxes are all zero."""
+    pixels = torch.from_numpy(images).movedim(-1, -3).contiguous()
     return Batch(pixels, labels, torch.zeros(len(labels), 4, dtype=torch.int64))
 
 
-def nameless_classes(count: int) -> tuple[str, ...]:
+def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | None = None) -> ArrayImages:
+    """Fetches all images of a source once and keeps the pixels.
+
+    Args:
+        source: the images.
+        on_progress: called with (images done, images in all).
+
+    Returns:
+        The same images in memory.
+
+    Raises:
+        UnreadableImageError: if a file can't be decoded.
+    """
+    parts = []
+    for indices in torch.arange(len(source)).split(256):
+        parts.append(source.fetch(indices))
+        if on_progress is not None:
+            on_progress(int(indices[-1]) + 1, len(source))
+    images, labels, boxes = (torch.cat([getattr(part, name) for part in parts]) for name in Batch._fields)
+    return ArrayImages(images, labels, boxes, source.class_names, source.num_skipped, source.num_short)
+
+
+def default_class_names(count: int) -> tuple[str, ...]:
     """Names for classes that have none: `"0"`, `"1"`, ..."""
     return tuple(str(index) for index in range(count))
 
 
 def are_same_classes(known: tuple[str, ...], here: tuple[str, ...]) -> bool:
     """Whether a classifier's classes can be a data set's: equal names, or as many where the classifier's have none."""
-    return known == here or (len(known) == len(here) and known == nameless_classes(len(known)))
+    return known == here or (len(known) == len(here) and known == default_class_names(len(known)))

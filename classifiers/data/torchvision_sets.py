@@ -5,21 +5,21 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import platformdirs
 import torch
 import torchvision
 from filelock import FileLock
+from torch import Tensor
 
 from classifiers.data.collection import FileCollection
-from classifiers.data.folder import FolderImages
-from classifiers.data.held_out import held_out
-from classifiers.data.path_list import PathList
-from classifiers.data.source import nameless_classes
+from classifiers.data.folder import FolderImages, encode_paths
+from classifiers.data.source import default_class_names
 from classifiers.settings import UserPath, one_of
 
 VAL_SHARE = 0.1
@@ -61,7 +61,7 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
     "GTSRB": TorchvisionSet(
         "gtsrb",
         {"train": "train", "test": "test"},
-        class_names=lambda _: nameless_classes(43),
+        class_names=lambda _: default_class_names(43),
         group=lambda file: file.rpartition("_")[0],  # `00000_00029.ppm` is frame 29 of the first sign of its class
     ),
     "Flowers102": TorchvisionSet("flowers-102", {"train": "train", "val": "val", "test": "test"}, needs_scipy=True),
@@ -101,10 +101,8 @@ class TorchvisionImages(FileCollection):
         is_cut = "val" not in entry.splits
         dataset = self._dataset("train" if is_cut and split == "val" else split)
         names, labels = _samples(dataset)
-        root = os.path.join(self._root, "")
-        files = PathList.of(root, (name.removeprefix(root) for name in names))
         images = FolderImages(
-            files,
+            encode_paths(names),
             torch.tensor(labels),
             self._names(dataset),
             self.image_size,
@@ -181,6 +179,30 @@ class TorchvisionImages(FileCollection):
                 f"{self.name} is not in {self._place} and can't be downloaded ({error}); connect to a network once, or "
                 "pass root= the folder that holds torchvision's data sets"
             ) from error
+
+
+def held_out(labels: Tensor, groups: Sequence[Hashable], share: float) -> Tensor:
+    """Chooses the images to set aside: the same share of every class, and whole groups.
+
+    Args:
+        labels: (N,) int64.
+        groups: of the N images, what belongs together, such as the frames of one sign; a group has one label.
+        share: of the groups of a class, in (0, 1), rounded; at least one, if there is another.
+
+    Returns:
+        (N,) bool, true for the images to set aside; the same ones every time.
+    """
+    rng = np.random.default_rng(0)  # the same images for every run, whatever its seed
+    chosen: set[tuple[int, Hashable]] = set()
+    keys = list(zip(labels.tolist(), groups, strict=True))
+    by_class: dict[int, dict[Hashable, None]] = {}  # a dict keeps the order, a set does not
+    for label, group in keys:
+        by_class.setdefault(label, {})[group] = None
+    for label in sorted(by_class):
+        of_class = list(by_class[label])
+        count = min(max(1, round(share * len(of_class))), len(of_class) - 1)
+        chosen |= {(label, of_class[index]) for index in rng.permutation(len(of_class))[:count]}
+    return torch.tensor([key in chosen for key in keys])
 
 
 def default_root() -> Path:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
-from classifiers.data.loader import EpochLoader
+from classifiers.data.loading import EpochLoader
 from classifiers.data.source import Batch, ImageSource
 from classifiers.tensor_files import read_torch, write_torch
 from classifiers.training.distributed import (

@@ -9,10 +9,9 @@ from typing import Annotated, ClassVar, Literal, Self
 
 import torch
 
-from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout, find_clips
-from classifiers.data.clips.recordings import Fit, Recording
+from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout, find_listed
+from classifiers.data.clips.recordings import Fit, Recording, VideoFile
 from classifiers.data.clips.source import RandomFrames, RecordedClips
-from classifiers.data.clips.video_tree import find_videos
 from classifiers.data.collection import (
     UNREADABLE,
     Count,
@@ -23,6 +22,7 @@ from classifiers.data.collection import (
     check_clips_are_wanted,
 )
 from classifiers.data.decoding import INTERPOLATIONS
+from classifiers.data.file_tree import class_files
 from classifiers.settings import UserPath, one_of
 
 _NUM_FRAMES = 8  # where nothing says how many
@@ -97,7 +97,7 @@ class _ListedClips(RecordedCollection):
     layout: ClassVar[Layout]
 
     def _find(self, split: str) -> tuple[Sequence[Recording], list[int], tuple[str, ...]]:
-        return find_clips(self._root(), split, self.layout)
+        return find_listed(self._root(), split, self.layout)
 
 
 class SomethingSomethingV1(_ListedClips):
@@ -131,7 +131,8 @@ class VideoFolder(RecordedCollection):
         return "train" if self._folder(reported).name == "val" else "val"
 
     def _find(self, split: str) -> tuple[Sequence[Recording], list[int], tuple[str, ...]]:
-        return find_videos(self._folder(split))
+        files, labels, names = class_files(self._folder(split), "video")
+        return [VideoFile(Path(file)) for file in files], labels, names
 
     def _folder(self, split: str) -> Path:
         root = self._root()

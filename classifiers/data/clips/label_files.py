@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from classifiers.data.clips.recordings import FrameFolder, Recording, VideoFile
 from classifiers.data.clips.videos import EXTENSIONS
@@ -31,18 +31,14 @@ class Layout:
     Attributes:
         prefix: of its official label files.
         folders: names, inside the data set's folder, of the folder that holds recordings; it may hold them itself.
-        template: name of a frame by its number.
     """
 
     prefix: str
     folders: tuple[str, ...]
-    template: str = "{:05d}.jpg"
 
 
 SOMETHING_V1 = Layout("something-something-v1", ("20bn-something-something-v1",))
-SOMETHING_V2 = Layout(
-    "something-something-v2", ("20bn-something-something-v2-frames", "20bn-something-something-v2"), "{:06d}.jpg"
-)
+SOMETHING_V2 = Layout("something-something-v2", ("20bn-something-something-v2-frames", "20bn-something-something-v2"))
 JESTER = Layout("jester-v1", ("20bn-jester-v1",))
 
 _LISTS = {"train": "train", "val": "val", "test": "val"}  # labels of the test splits were never published
@@ -50,15 +46,14 @@ _OFFICIAL = {"train": "train", "val": "validation", "test": "validation"}
 
 
 class _Entry(NamedTuple):
-    """One recording of a list: its folder or id, its class, its frames if they are known, and where that is written."""
+    """One recording of a list: its folder or id, its class, and its frames if they are known."""
 
     name: str
     label: int
-    num_frames: int | None
-    where: str
+    num_frames: int | None = None
 
 
-def find_clips(root: Path, split: str, layout: Layout) -> tuple[list[Recording], list[int], tuple[str, ...]]:
+def find_listed(root: Path, split: str, layout: Layout) -> tuple[list[Recording], list[int], tuple[str, ...]]:
     """Finds the recordings of a split.
 
     Args:
@@ -71,68 +66,51 @@ def find_clips(root: Path, split: str, layout: Layout) -> tuple[list[Recording],
 
     Raises:
         FileNotFoundError: if there is no such folder, or no list in it.
-        ValueError: if a list is damaged, or names a recording that is missing or a class that there is not.
+        ValueError: if a list is empty or damaged, or names a recording that is missing or a class that there is not.
     """
     if not root.is_dir():
         raise FileNotFoundError(f"{root} is not a folder; pass the data set's, with its lists and recordings inside")
     if (root / "category.txt").is_file():
-        names = tuple(line for line in _lines(root / "category.txt") if line)
-        entries = _tsm_list(root / f"{_LISTS[split]}_videofolder.txt", names)
+        path = root / f"{_LISTS[split]}_videofolder.txt"
+        names = tuple(_lines(root / "category.txt"))
+        entries = [_tsm_entry(line, len(names), path) for line in _lines(path)]
     else:
-        names, entries = _official_list(root, layout, _OFFICIAL[split])
+        path = _official_file(root, layout, _OFFICIAL[split])
+        names, entries = _official_list(path, _official_file(root, layout, "labels"))
     if not entries:
-        raise ValueError(f"{entries_file(root, split, layout)} lists no recording; restore it from a copy")
-    recordings = _recordings(root, layout, entries)
-    return recordings, [entry.label for entry in entries], names
+        raise ValueError(f"{path} lists no recording; restore it from a copy")
+    return _recordings(root, layout, entries, path), [entry.label for entry in entries], names
 
 
-def entries_file(root: Path, split: str, layout: Layout) -> Path:
-    """The file that lists the recordings of a split."""
-    if (root / "category.txt").is_file():
-        return root / f"{_LISTS[split]}_videofolder.txt"
-    return _official_file(root, layout, _OFFICIAL[split])
+def _tsm_entry(line: str, num_classes: int, path: Path) -> _Entry:
+    try:
+        name, frames, label = line.rsplit(maxsplit=2)
+        entry = _Entry(name, int(label), int(frames))
+    except ValueError as error:
+        raise ValueError(f"{path}: {line[:80]!r} is not `folder frames class`; restore the list from a copy") from error
+    if not 0 <= entry.label < num_classes:
+        raise ValueError(
+            f"{path}: {line!r} has class {label}, category.txt 0 to {num_classes - 1}; the files don't belong together"
+        )
+    return entry
 
 
-def _tsm_list(path: Path, names: Sequence[str]) -> list[_Entry]:
-    entries = []
-    for number, line in enumerate(_lines(path), 1):
-        if not line:
-            continue
-        parts, where = line.rsplit(maxsplit=2), f"{path}, line {number}"
-        if len(parts) != 3 or not parts[1].isdecimal() or not parts[2].lstrip("-").isdecimal() or int(parts[1]) < 1:
-            raise ValueError(f"{where}: {line[:80]!r} is not `folder frames class`; restore the list from a copy")
-        if not 0 <= int(parts[2]) < len(names):
-            raise ValueError(
-                f"{where}: class {parts[2]} is outside category.txt, which holds 0 to {len(names) - 1}; the two files "
-                "don't belong together"
-            )
-        entries.append(_Entry(parts[0], int(parts[2]), int(parts[1]), where))
-    return entries
-
-
-def _official_list(root: Path, layout: Layout, part: str) -> tuple[tuple[str, ...], list[_Entry]]:
-    labels, path = _official_file(root, layout, "labels"), _official_file(root, layout, part)
+def _official_list(path: Path, labels: Path) -> tuple[tuple[str, ...], list[_Entry]]:
     if labels.suffix == ".csv":
-        names = tuple(sorted(line for line in _lines(labels) if line))
-        found = [(number, *line.partition(";")[::2]) for number, line in enumerate(_lines(path), 1) if line]
+        names = tuple(sorted(_lines(labels)))
+        found = [line.partition(";")[::2] for line in _lines(path)]
     else:
-        by_number = {str(number): name for name, number in _json(labels, dict).items()}
-        if by_number.keys() != {str(number) for number in range(len(by_number))}:
-            raise ValueError(f"{labels} does not number its classes 0, 1, ...; restore it from a copy")
-        names = tuple(by_number[str(number)] for number in range(len(by_number)))
-        found = list(_json_entries(path))
+        numbered = {int(number): name for name, number in json.loads(labels.read_text(encoding="utf-8")).items()}
+        names = tuple(numbered[number] for number in range(len(numbered)))
+        found = [
+            (str(entry["id"]), entry["template"].replace("[", "").replace("]", ""))
+            for entry in json.loads(path.read_text(encoding="utf-8"))
+        ]
     numbers = {name: label for label, name in enumerate(names)}
-    for number, name, label in found:
+    for name, label in found:
         if label not in numbers:
-            raise ValueError(f"{path}, entry {number}: {name} has class {label!r}, which {labels.name} does not name")
-    return names, [_Entry(name, numbers[label], None, f"{path}, entry {n}") for n, name, label in found]
-
-
-def _json_entries(path: Path) -> Iterator[tuple[int, str, str]]:
-    for number, entry in enumerate(_json(path, list), 1):
-        if not isinstance(entry, dict) or not {"id", "template"} <= entry.keys():
-            raise ValueError(f"{path}, entry {number} has no id or no template; restore it from a copy")
-        yield number, str(entry["id"]), str(entry["template"]).replace("[", "").replace("]", "")
+            raise ValueError(f"{path}: {name} has class {label!r}, which {labels.name} does not name")
+    return names, [_Entry(name, numbers[label]) for name, label in found]
 
 
 def _official_file(root: Path, layout: Layout, part: str) -> Path:
@@ -147,7 +125,7 @@ def _official_file(root: Path, layout: Layout, part: str) -> Path:
     )
 
 
-def _recordings(root: Path, layout: Layout, entries: Sequence[_Entry]) -> list[Recording]:
+def _recordings(root: Path, layout: Layout, entries: Sequence[_Entry], listed_in: Path) -> list[Recording]:
     """Where each entry's frames are; every folder is listed once, since there are 200,000 entries."""
     listed: dict[Path, dict[str, str]] = {}
 
@@ -164,36 +142,18 @@ def _recordings(root: Path, layout: Layout, entries: Sequence[_Entry]) -> list[R
         for base in (root, *(root / folder for folder in layout.folders)):
             path = base / entry.name
             if path.name in (names := names_in(path.parent)):
-                recordings.append(_recording(path.parent / names[path.name], layout, entry.num_frames))
+                path = path.parent / names[path.name]
+                is_video = path.suffix.lower() in EXTENSIONS
+                recordings.append(VideoFile(path) if is_video else FrameFolder(path, entry.num_frames))
                 break
         else:
             raise ValueError(
-                f"{entry.where}: {entry.name} is missing in {root}, as a folder of frames and as a video; extract it "
+                f"{listed_in}: {entry.name} is missing in {root}, as a folder of frames and as a video; extract it "
                 "again, or correct the list"
             )
     return recordings
 
 
-def _recording(path: Path, layout: Layout, num_frames: int | None) -> Recording:
-    if path.suffix.lower() in EXTENSIONS:
-        return VideoFile(path)
-    return FrameFolder(path, layout.template, num_frames)
-
-
 def _lines(path: Path) -> list[str]:
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path} does not exist; pass the folder with the data set's lists") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not a text file; restore it from a copy") from error
-
-
-def _json(path: Path, kind: type) -> Any:
-    try:
-        content = json.loads("\n".join(_lines(path)))
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON (line {error.lineno}); restore it from a copy") from error
-    if not isinstance(content, kind):
-        raise ValueError(f"{path} is not a {kind.__name__}; restore it from a copy")
-    return content
+    """The lines of a text file that are not empty."""
+    return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]

@@ -3,73 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from classifiers.data.clips.frame_sampling import random_in_segments, segment_centres
-from classifiers.data.clips.recordings import Fit, Recording
-from classifiers.data.source import Batch, SourceDefaults, SourceView
-from classifiers.data.threads import map_threads, readable_indices
+from classifiers.data.clips.recordings import Fit, Recording, VideoFile, random_in_segments, segment_centres
+from classifiers.data.loading import map_threads, readable_indices
+from classifiers.data.source import Batch, ImageSource, SourceView, batch_without_boxes
 
 
-@dataclass(frozen=True)
-class RecordedClips(SourceDefaults):
-    """Clips of F frames, the centres of equally long segments; by one thread for each core.
+class RecordedClips(ImageSource):
+    """Clips of F frames, the centres of equally long segments; decoded by one thread for each core.
 
-    Attributes:
+    Args:
         recordings: where the frames are.
         labels: (N,) int64.
         class_names: names of the K classes, by label.
-        clip_length: frames F of a clip.
+        num_frames: frames F of a clip.
         fit: how frames are scaled and cropped.
         num_skipped: unreadable recordings that were left out.
     """
 
-    recordings: tuple[Recording, ...]
-    labels: Tensor
-    class_names: tuple[str, ...]
-    clip_length: int
-    fit: Fit
-    num_skipped: int = 0
-    _lengths: dict[Recording, int] = field(default_factory=dict, compare=False, repr=False)
+    decodes_files = True
+    num_frames: int
 
-    def __post_init__(self) -> None:
-        if self.clip_length < 1:
-            raise ValueError(f"num_frames={self.clip_length}; pass 1 or more frames, such as 8")
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W) in pixels."""
-        return self.fit.size
-
-    @property
-    def num_frames(self) -> int:
-        """See `ImageSource.num_frames`."""
-        return self.clip_length
-
-    @property
-    def decodes_files(self) -> bool:
-        """Yes."""
-        return True
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        labels: Tensor,
+        class_names: tuple[str, ...],
+        num_frames: int,
+        fit: Fit,
+        num_skipped: int = 0,
+    ) -> None:
+        self.recordings, self.labels, self.class_names = recordings, labels, class_names
+        self.num_frames, self.fit, self.image_size, self.num_skipped = num_frames, fit, fit.size, num_skipped
+        self._lengths: dict[Recording, int] = {}
 
     def __len__(self) -> int:
         return len(self.recordings)
 
     def fetch(self, indices: Tensor) -> Batch:
-        """See `ImageSource.fetch`.
-
-        Raises:
-            UnreadableImageError: if a frame is missing or can't be decoded.
-        """
-        return self.batch(list(map_threads(self.decode, indices.tolist())), indices)
-
-    def batch(self, clips: Sequence[np.ndarray], indices: Tensor) -> Batch:
-        """A batch of decoded clips, (F, H, W, 3) uint8 each, with the labels of their (B,) indices."""
-        pixels = torch.from_numpy(np.stack(clips)).permute(0, 1, 4, 2, 3).contiguous()
-        return Batch(pixels, self.labels[indices], torch.zeros(len(clips), 4, dtype=torch.int64))
+        clips = np.stack(list(map_threads(self.decode, indices.tolist())))
+        return batch_without_boxes(clips, self.labels[indices])
 
     def decode(self, index: int) -> np.ndarray:
         """The clip of a recording, (F, H, W, 3) uint8.
@@ -77,7 +54,7 @@ class RecordedClips(SourceDefaults):
         Raises:
             UnreadableImageError: if a frame is missing or can't be decoded.
         """
-        return self.decode_frames(index, segment_centres(self.length(index), self.clip_length))
+        return self.decode_frames(index, segment_centres(self.length(index), self.num_frames))
 
     def decode_frames(self, index: int, frames: np.ndarray) -> np.ndarray:
         """Chosen frames of a recording, (F,) int64 in [0, length), as (F, H, W, 3) uint8; see `decode`."""
@@ -92,22 +69,8 @@ class RecordedClips(SourceDefaults):
 
     @property
     def num_short(self) -> int:
-        """See `ImageSource.num_short`; `count_short` counts the frames of all, which decodes videos."""
-        known = (i for i, each in enumerate(self.recordings) if each in self._lengths or not each.counts_by_decoding)
-        return sum(self.length(index) < self.clip_length for index in known)
-
-    def count_short(self, on_progress: Callable[[int, int], None] | None = None) -> int:
-        """How many recordings have fewer than F frames, of which some are repeated; counts the frames of all.
-
-        Args:
-            on_progress: called with (recordings counted, recordings in all).
-        """
-        short = 0
-        for index, length in enumerate(map_threads(self.length, range(len(self)))):
-            short += length < self.clip_length
-            if on_progress is not None:
-                on_progress(index + 1, len(self))
-        return short
+        known = (i for i, one in enumerate(self.recordings) if one in self._lengths or not isinstance(one, VideoFile))
+        return sum(self.length(index) < self.num_frames for index in known)
 
     def first(self, count: int | None) -> RecordedClips:
         """At most `count` of the recordings, spread evenly over the list; all of them if None."""
@@ -127,10 +90,11 @@ class RecordedClips(SourceDefaults):
         good = readable_indices(self.decode, len(self), on_progress)
         if not good:
             raise ValueError(f"none of the {len(self)} clips can be decoded; pass unreadable='raise' to see why")
-        return replace(self._only(good), num_skipped=len(self) - len(good))
+        return self._only(good, num_skipped=len(self) - len(good))
 
-    def _only(self, kept: list[int]) -> RecordedClips:
-        return replace(self, recordings=tuple(self.recordings[i] for i in kept), labels=self.labels[kept])
+    def _only(self, kept: list[int], num_skipped: int = 0) -> RecordedClips:
+        recordings = [self.recordings[index] for index in kept]
+        return RecordedClips(recordings, self.labels[kept], self.class_names, self.num_frames, self.fit, num_skipped)
 
 
 class RandomFrames(SourceView[RecordedClips]):
@@ -147,15 +111,14 @@ class RandomFrames(SourceView[RecordedClips]):
         self.seed, self.epoch = seed, epoch
 
     def for_epoch(self, epoch: int) -> RandomFrames:
-        """The same recordings with the frames of another epoch."""
         return RandomFrames(self.source, self.seed, epoch)
 
     def fetch(self, indices: Tensor) -> Batch:
-        """See `RecordedClips.fetch`."""
-        return self.source.batch(list(map_threads(self.decode, indices.tolist())), indices)
+        clips = np.stack(list(map_threads(self.decode, indices.tolist())))
+        return batch_without_boxes(clips, self.source.labels[indices])
 
     def decode(self, index: int) -> np.ndarray:
         """The clip of a recording in this epoch, (F, H, W, 3) uint8; see `RecordedClips.decode`."""
         rng = np.random.default_rng([self.seed, self.epoch, index])
-        frames = random_in_segments(self.source.length(index), self.source.clip_length, rng)
+        frames = random_in_segments(self.source.length(index), self.source.num_frames, rng)
         return self.source.decode_frames(index, frames)

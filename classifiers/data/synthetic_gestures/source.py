@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
@@ -10,60 +9,38 @@ import torch
 from torch import Tensor
 
 from classifiers.data.collection import Count, ImageCollection, OnProgress, check_clips_are_wanted
-from classifiers.data.source import Batch, SourceDefaults
+from classifiers.data.loading import map_threads
+from classifiers.data.source import Batch, ImageSource, batch_without_boxes
 from classifiers.data.synthetic_gestures.clips import (
     CLASS_NAMES,
     NUM_FRAMES,
-    SPLITS,
     Gesture,
     GestureSpec,
     draw_gesture,
 )
-from classifiers.data.threads import map_threads
 
 
-@dataclass(frozen=True)
-class GestureClips(SourceDefaults):
-    """The first clips of a split.
+class GestureClips(ImageSource):
+    """The first clips of a split; a clip is drawn when it is fetched, which takes as long as decoding.
 
-    Attributes:
+    Args:
         spec: what they look like.
         split: one of `classifiers.data.synthetic_gestures.clips.SPLITS`.
         count: how many, N.
 
     Raises:
-        ValueError: if there is none, or the split is unknown.
+        ValueError: if there is none.
     """
 
-    spec: GestureSpec
-    split: str
-    count: int
+    class_names = CLASS_NAMES
+    num_frames = NUM_FRAMES
+    decodes_files = True
 
-    def __post_init__(self) -> None:
-        if self.count < 1:
-            raise ValueError(f"count={self.count}; pass 1 clip or more")
-        if self.split not in SPLITS:
-            raise ValueError(f"split={self.split!r} is not one of {', '.join(SPLITS)}; pass one of these")
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """See `ImageSource.class_names`."""
-        return CLASS_NAMES
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W) in pixels."""
-        return self.spec.height, self.spec.width
-
-    @property
-    def num_frames(self) -> int:
-        """See `ImageSource.num_frames`."""
-        return NUM_FRAMES
-
-    @property
-    def decodes_files(self) -> bool:
-        """Yes: drawing is as slow as decoding."""
-        return True
+    def __init__(self, spec: GestureSpec, split: str, count: int) -> None:
+        if count < 1:
+            raise ValueError(f"count={count}; pass 1 clip or more")
+        self.spec, self.split, self.count = spec, split, count
+        self.image_size = (spec.height, spec.width)
 
     def __len__(self) -> int:
         return self.count
@@ -71,9 +48,9 @@ class GestureClips(SourceDefaults):
     def fetch(self, indices: Tensor) -> Batch:
         """See `ImageSource.fetch`; a box holds the red disc in all frames of its clip."""
         drawn: list[Gesture] = list(map_threads(self.draw, indices.tolist()))
-        pixels = torch.from_numpy(np.stack([one.frames for one in drawn])).permute(0, 1, 4, 2, 3).contiguous()
         boxes = np.stack([np.append(one.boxes[:, :2].min(axis=0), one.boxes[:, 2:].max(axis=0)) for one in drawn])
-        return Batch(pixels, torch.tensor([one.label for one in drawn]), torch.from_numpy(boxes))
+        batch = batch_without_boxes(np.stack([one.frames for one in drawn]), torch.tensor([one.label for one in drawn]))
+        return batch._replace(boxes=torch.from_numpy(boxes))
 
     def draw(self, index: int) -> Gesture:
         """One clip, with the red disc's box in every frame."""

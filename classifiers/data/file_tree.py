@@ -1,0 +1,127 @@
+"""What lies in a folder: one walk for trees of images, trees of videos and `gfnet predict`.
+
+Hidden entries and macOS's `__MACOSX` are passed over. Links are followed, and a folder to which several lead is entered
+once. A warning counts the files that are of no use.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from classifiers.data.clips.videos import EXTENSIONS as VIDEO_EXTENSIONS
+from classifiers.data.decoding import EXTENSIONS
+
+_ENDINGS = {"image": EXTENSIONS, "video": VIDEO_EXTENSIONS}
+
+
+def class_folders(root: Path) -> tuple[str, ...]:
+    """Names of a tree's class folders in alphabetical order.
+
+    Raises:
+        FileNotFoundError: if there is no such tree.
+        ValueError: if it holds fewer than two.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
+    names = sorted(path.name for path in root.iterdir() if _counts(path.name) and path.is_dir())
+    if len(names) < 2:
+        raise ValueError(f"{root} holds {len(names)} class folders; pass a tree with one folder per class, two or more")
+    return tuple(names)
+
+
+def class_files(root: Path, kind: str) -> tuple[list[str], list[int], tuple[str, ...]]:
+    """The files of a tree with one folder per class.
+
+    Args:
+        root: the tree.
+        kind: `"image"` or `"video"`.
+
+    Returns:
+        Paths of the files, class by class; their labels; names of the classes, the folders in alphabetical order.
+
+    Raises:
+        FileNotFoundError: if there is no such tree.
+        ValueError: if it holds fewer than two classes, or a class without a file.
+    """
+    names = class_folders(root)
+    files: list[str] = []
+    labels: list[int] = []
+    useless: Counter[str] = Counter()
+    for label, name in enumerate(names):
+        found, others = _files(root / name, kind)
+        if not found:
+            other = "video" if kind == "image" else "image"
+            if _ENDINGS[other] & others.keys():
+                raise ValueError(
+                    f"class folder {root / name} holds {other}s, not {kind}s; pass them as data.kind={other}_folder or "
+                    f"to GFNet-{other.title()}Folder-v0"
+                )
+            raise ValueError(
+                f"class folder {root / name} holds no {kind}; add some ({', '.join(sorted(_ENDINGS[kind]))}) or remove "
+                "it"
+            )
+        files += found
+        labels += [label] * len(found)
+        useless += others
+    _warn(root, useless, kind)
+    return files, labels, names
+
+
+def image_files(folder: Path) -> list[Path]:
+    """The image files of a folder at any depth, in order."""
+    found, others = _files(folder, "image")
+    _warn(folder, others, "image")
+    return [Path(path) for path in found]
+
+
+def find_clips(folder: Path) -> list[Path]:
+    """The recordings of a folder at any depth, in order: video files, and folders that hold images."""
+    frames, _ = _files(folder, "image")
+    videos, others = _files(folder, "video")
+    _warn(folder, Counter({ending: count for ending, count in others.items() if ending not in EXTENSIONS}), "clip")
+    return sorted({*(Path(path).parent for path in frames), *map(Path, videos)})
+
+
+def _counts(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"
+
+
+def _files(folder: Path, kind: str) -> tuple[list[str], Counter[str]]:
+    """Paths of a folder's files of a kind, folder by folder in order, and how many others there are of each ending."""
+    found: list[str] = []
+    others: Counter[str] = Counter()
+    for entry in _walk(os.fspath(folder)):
+        ending = os.path.splitext(entry.name)[1].lower()
+        if not (os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()):
+            others["broken links" if entry.is_symlink() else "no files"] += 1
+        elif ending in _ENDINGS[kind]:
+            found.append(entry.path)
+        else:
+            others[ending or "without ending"] += 1
+    return sorted(found, key=lambda path: path.replace(os.sep, "\0")), others
+
+
+def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
+    """Whatever lies below a folder and is no folder itself."""
+    place = Path(os.path.realpath(folder))
+    entered, waiting = {str(each) for each in (place, *place.parents)}, [folder]  # parents: a link to them is a loop
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in sorted(entries, key=lambda each: each.name):
+                if not _counts(entry.name):
+                    continue
+                if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):
+                    yield entry
+                elif (inner := os.path.realpath(entry.path)) not in entered:
+                    entered.add(inner)
+                    waiting.append(entry.path)
+
+
+def _warn(folder: Path, useless: Counter[str], kind: str) -> None:
+    if useless:
+        listed = ", ".join(f"{count} {ending}" for ending, count in useless.most_common(5))
+        warnings.warn(f"{folder}: {useless.total()} entries are no {kind}s and are left out ({listed})", stacklevel=3)

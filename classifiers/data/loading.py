@@ -1,0 +1,195 @@
+"""Images fetched ahead of need: by threads for environments, by processes for training."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, get_worker_info
+
+from classifiers.data.decoding import UnreadableImageError
+from classifiers.data.source import Batch, ImageSource, SourceView
+
+_BATCHES_AHEAD = 4  # per worker
+
+
+def map_threads(function: Callable[[int], Any], indices: Sequence[int]) -> Iterable[Any]:
+    """The function's results in order, by one thread for each core; without threads in a worker or for one index.
+
+    Decoding releases the interpreter lock, so threads are enough.
+    """
+    if get_worker_info() is not None or len(indices) == 1:
+        yield from map(function, indices)
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        yield from pool.map(function, indices)
+
+
+def readable_indices(
+    decode: Callable[[int], object], count: int, on_progress: Callable[[int, int], None] | None = None
+) -> list[int]:
+    """Which of a source's files can be decoded, in ascending order; all are decoded to find out.
+
+    Args:
+        decode: decodes the file of an index; raises `UnreadableImageError` if it can't.
+        count: how many files there are.
+        on_progress: called with (files checked, files in all).
+    """
+
+    def is_readable(index: int) -> bool:
+        try:
+            decode(index)
+        except UnreadableImageError:
+            return False
+        return True
+
+    good = []
+    for index, readable in enumerate(map_threads(is_readable, range(count))):
+        if readable:
+            good.append(index)
+        if on_progress is not None:
+            on_progress(index + 1, count)
+    return good
+
+
+class Prefetcher(SourceView[ImageSource]):
+    """A source whose announced images are fetched by threads, while the networks compute.
+
+    They start with the first image and end with `close`. Copies and pickles carry the source; they start threads of
+    their own. PyTorch's DataLoader has no such use: an environment asks for an image or a few, in an order that is
+    known one episode ahead.
+
+    Args:
+        source: the images; must let several threads fetch at once.
+        num_threads: how many threads fetch; None takes one for each core.
+
+    Raises:
+        ValueError: if there is no thread.
+    """
+
+    def __init__(self, source: ImageSource, num_threads: int | None = None) -> None:
+        if num_threads is not None and num_threads < 1:
+            raise ValueError(f"num_threads={num_threads}; pass 1 or more, or None for one for each core")
+        super().__init__(source)
+        self._num_threads = num_threads
+        self._pool: ThreadPoolExecutor | None = None
+        self._started: dict[int, Future[Batch]] = {}
+
+    def for_epoch(self, epoch: int) -> Prefetcher:
+        return Prefetcher(self.source.for_epoch(epoch), self._num_threads)
+
+    def prefetch(self, indices: np.ndarray) -> None:
+        """Starts to fetch images, and drops those that were announced before and no longer are."""
+        wanted = set(indices.tolist())
+        for index in self._started.keys() - wanted:
+            self._started.pop(index).cancel()
+        for index in wanted - self._started.keys():
+            self._started[index] = self._start(index)
+
+    def fetch(self, indices: Tensor) -> Batch:
+        started = [self._started.get(index) or self._start(index) for index in indices.tolist()]
+        return Batch(*(torch.cat(parts) for parts in zip(*(one.result() for one in started), strict=True)))
+
+    def close(self) -> None:
+        self._started.clear()
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+            self._pool = None
+        super().close()
+
+    def _start(self, index: int) -> Future[Batch]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(self._num_threads or os.cpu_count(), thread_name_prefix="prefetch")
+        return self._pool.submit(self.source.fetch, torch.tensor([index]))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Prefetcher, (self.source, self._num_threads)
+
+
+class EpochLoader:
+    """Fetches the batches of one epoch after another, always in the order of the epoch's plan.
+
+    Args:
+        source: the images.
+        num_workers: processes that fetch in advance, at most one per core; they start with the first epoch and end with
+            `close`, or with the loader. 0 fetches each batch when it is needed.
+        device: where the batches will go; batches for a GPU are in pinned memory.
+    """
+
+    def __init__(self, source: ImageSource, num_workers: int, device: torch.device) -> None:
+        self._source = source
+        self._plan = _Plan()
+        self._workers: Iterable[Batch] | None = None
+        if num_workers > 0:
+            self._workers = DataLoader(
+                _Fetcher(source),
+                batch_size=None,
+                sampler=self._plan,
+                collate_fn=_as_it_is,
+                num_workers=min(num_workers, _cores()),
+                prefetch_factor=_BATCHES_AHEAD,
+                persistent_workers=True,
+                pin_memory=device.type == "cuda",
+                multiprocessing_context="spawn" if os.name == "nt" else "forkserver",  # threads don't survive a fork
+            )
+
+    def batches(self, epoch: int, plan: Sequence[Tensor]) -> Iterable[Batch]:
+        """Fetches an epoch.
+
+        Args:
+            epoch: which one, counted from 0.
+            plan: indices of each batch.
+
+        Returns:
+            The batches in the plan's order, whatever the number of workers.
+        """
+        if self._workers is None:
+            images = self._source.for_epoch(epoch)
+            return (images.fetch(indices) for indices in plan)
+        self._plan.epoch, self._plan.batches = epoch, plan
+        return self._workers
+
+    def close(self) -> None:
+        """Ends the workers, once nobody iterates over an epoch; no epoch can be fetched afterwards."""
+        self._workers = ()
+
+
+def _cores() -> int:
+    """Cores that this process may use, if the system tells; otherwise all."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class _Plan:
+    """What the workers fetch: (epoch, indices) of each batch of the current epoch."""
+
+    epoch = 0
+    batches: Sequence[Tensor] = ()
+
+    def __iter__(self) -> Iterator[tuple[int, list[int]]]:
+        return ((self.epoch, indices.tolist()) for indices in self.batches)
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+
+class _Fetcher(Dataset[Batch]):
+    """A source as a map-style data set of whole batches, whose key is what `_Plan` says."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self._source = source
+        self._epoch, self._images = -1, source
+
+    def __getitem__(self, wanted: tuple[int, list[int]]) -> Batch:
+        epoch, indices = wanted
+        if epoch != self._epoch:
+            self._epoch, self._images = epoch, self._source.for_epoch(epoch)
+        return self._images.fetch(torch.tensor(indices))
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch
