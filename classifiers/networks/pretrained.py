@@ -157,14 +157,15 @@ def load_weights(network: nn.Module, classifier: nn.Linear, path: Path) -> None:
     Args:
         network: takes the tensors.
         classifier: its last layer, which takes as many classes as the file has.
-        path: a `.safetensors` file, or one that `torch.save` wrote (`.pth`, `.pth.tar`, `.pt`, `.bin`), with the state
-            dict as it is or under `state_dict`, `model_state_dict` or `model`.
+        path: see `read_state_dict`.
 
     Raises:
         CheckpointError: if the file is damaged, carries code, holds no network, or holds another one.
         OSError: if there is no such file, or it can't be read.
     """
-    tensors, own = _read_state_dict(path), network.state_dict()
+    tensors, own = read_state_dict(path), network.state_dict()
+    if all(name.startswith(("base_model.", "new_fc.")) for name in tensors):  # TSM's
+        tensors = {_torchvision_name(name): value for name, value in tensors.items()}
     counters = {name: value for name, value in own.items() if name.endswith("num_batches_tracked")}  # may be missing
     is_ordered = path.suffix != ".safetensors"  # which sorts by name
     if is_ordered and len(own) == len(tensors) and not own.keys() & tensors.keys():
@@ -186,8 +187,20 @@ def load_weights(network: nn.Module, classifier: nn.Linear, path: Path) -> None:
         ) from error
 
 
-def _read_state_dict(path: Path) -> dict[str, Tensor]:
-    """A network's tensors, without prefixes of DataParallel, torch.compile and TSM's authors."""
+def read_state_dict(path: Path) -> dict[str, Tensor]:
+    """Reads a network's tensors.
+
+    Args:
+        path: a `.safetensors` file, or one that `torch.save` wrote (`.pth`, `.pth.tar`, `.pt`, `.bin`), with the state
+            dict as it is or under `state_dict`, `model_state_dict` or `model`.
+
+    Returns:
+        The tensors by name, without the prefixes of DataParallel and `torch.compile`.
+
+    Raises:
+        CheckpointError: if the file is damaged, carries code, or holds no network, or NaN or infinity.
+        OSError: if there is no such file, or it can't be read.
+    """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} does not exist; pass a .safetensors or .pth file, or a name such as 'DEFAULT' or "
@@ -200,8 +213,6 @@ def _read_state_dict(path: Path) -> dict[str, Tensor]:
     if not is_state_dict or not content:
         raise CheckpointError(f"{path} holds no network's named tensors; pass a file of a state dict")
     tensors: dict[str, Tensor] = import_timm().models.clean_state_dict(content)
-    if all(name.startswith(("base_model.", "new_fc.")) for name in tensors):  # TSM's
-        tensors = {_torchvision_name(name): value for name, value in tensors.items()}
     check_finite(tensors, path)
     return tensors
 

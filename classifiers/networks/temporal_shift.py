@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import operator
-from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -58,36 +57,41 @@ class TemporalShift(nn.Module):
         return shifted.flatten(0, 1)
 
 
-def shift_frames(
-    trunk: nn.Module, num_frames: int, name: str, convolutions: Collection[str] | None = None
-) -> fx.GraphModule:
+def shift_frames(trunk: nn.Module, num_frames: int, name: str) -> fx.GraphModule:
     """Puts temporal shifts into a network for images.
 
     Args:
         trunk: (B, 3, H, W) -> (B, C, h, w); if it is traced already, it is changed in place.
         num_frames: frames F of a clip.
         name: of the network, in error messages.
-        convolutions: names of the convolutions to shift before; None chooses them by the rule of this module.
 
     Returns:
         (B * F, 3, H, W), clip by clip, -> (B * F, C, h, w), with the trunk's layers and their names.
 
     Raises:
-        ValueError: if the network has no residual block, or no such convolution.
+        ValueError: if the network has no residual block.
     """
     traced = trace(trunk)
-    found = {node.target: node for node in traced.graph.nodes if isinstance(layer_of(traced, node), nn.Conv2d)}
-    chosen = _chosen(traced, name) if convolutions is None else convolutions
-    foreign = sorted(set(chosen) - found.keys())
-    if foreign:
-        raise ValueError(f"{name} has no convolution {foreign[0]!r}; pass names of its convolutions")
+    stages = first_convolutions(traced)
+    if not stages:
+        raise ValueError(
+            f"{name} has no residual block with a convolution, so that nothing says where to shift frames; pass a "
+            "residual network, such as resnet50"
+        )
+    every = 2 if max(map(len, stages)) >= _LONG_STAGE else 1
     traced.add_submodule(_SHIFT, TemporalShift(num_frames))
-    for convolution in chosen:
-        node = found[convolution]
+    for convolution in [convolution for stage in stages for convolution in stage[::every]]:
+        (node,) = traced.graph.find_nodes(op="call_module", target=convolution)
         with traced.graph.inserting_before(node):
             node.args = (traced.graph.call_module(_SHIFT, (node.args[0],)),)
     traced.recompile()
     return traced
+
+
+def shifted_convolutions(trunk: nn.Module) -> set[str]:
+    """Names of the convolutions before which `shift_frames` put a shift."""
+    shifts = trace(trunk).graph.find_nodes(op="call_module", target=_SHIFT)
+    return {str(user.target) for node in shifts for user in node.users}
 
 
 def first_convolutions(trunk: fx.GraphModule) -> list[list[str]]:
@@ -107,17 +111,6 @@ def first_convolutions(trunk: fx.GraphModule) -> list[list[str]]:
             if len(one) < len(other):
                 blocks.append((node.meta["shape"], other[0]))
     return [[name for _, name in stage] for _, stage in itertools.groupby(blocks, key=operator.itemgetter(0))]
-
-
-def _chosen(trunk: fx.GraphModule, name: str) -> list[str]:
-    stages = first_convolutions(trunk)
-    if not stages:
-        raise ValueError(
-            f"{name} has no residual block with a convolution, so that nothing says where to shift frames; pass a "
-            "residual network, such as resnet50"
-        )
-    every = 2 if max(map(len, stages)) >= _LONG_STAGE else 1
-    return [convolution for stage in stages for convolution in stage[::every]]
 
 
 def _adds_maps(node: fx.Node) -> bool:
