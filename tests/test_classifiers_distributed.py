@@ -9,14 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from classifiers.data.source import ArrayImages, Batch
-from classifiers.networks.encoders import build_encoder
+from classifiers.networks.encoders import Encoder, build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
-from classifiers.training.distributed import process_count, process_index
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.loop import fit
 from classifiers.training.stages import train_full_resolution, train_sequences
@@ -77,10 +76,6 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
             assert torch.allclose(together[name], value, atol=1e-5), name
 
 
-def test_without_torchrun_there_is_one_process() -> None:
-    assert (process_count(), process_index()) == (1, 0)
-
-
 def test_parts_add_up_to_the_whole_step() -> None:
     """Without normalisation over the batch and without randomness, cutting a step in parts changes nothing."""
     torch.manual_seed(0)
@@ -89,16 +84,18 @@ def test_parts_add_up_to_the_whole_step() -> None:
     weights = []
     for micro_batch_size in (None, 4, 3):
         torch.manual_seed(0)
-        network = FullResolutionNetwork(build_encoder("timm:convnext_atto", 3))
-        spec = FitSpec(epochs=1, batch_size=8, micro_batch_size=micro_batch_size, lr=0.01)
+        trunk = nn.Sequential(nn.Conv2d(3, 8, 3, stride=4), nn.ReLU())
+        pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+        network = FullResolutionNetwork(Encoder(trunk, pool, nn.Linear(8, 3)))
+        spec = FitSpec(epochs=1, batch_size=8, micro_batch_size=micro_batch_size, lr=0.1)
         train_full_resolution(network, source, spec, seed=0)
         weights.append(torch.cat([parameter.detach().flatten() for parameter in network.parameters()]))
 
-    assert torch.allclose(weights[1], weights[0], atol=1e-5)
-    assert torch.allclose(weights[2], weights[0], atol=1e-5)
+    assert torch.allclose(weights[1], weights[0], atol=1e-6)
+    assert torch.allclose(weights[2], weights[0], atol=1e-6)
 
 
-@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (3, [2, 1]), (5, [2, 2, 1]), (8, [1] * 8)])
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (5, [2, 2, 1]), (8, [1] * 8)])
 def test_a_data_set_smaller_than_the_micro_batches_is_one_step_of_fewer(count: int, sizes: list[int]) -> None:
     seen: list[int] = []
     weight = torch.nn.Parameter(torch.tensor(0.0))
@@ -127,8 +124,8 @@ def test_steps_that_can_not_be_shared_are_refused(monkeypatch: pytest.MonkeyPatc
         torch.zeros(9, 3, 32, 32, dtype=torch.uint8), torch.zeros(9, dtype=torch.int64), torch.zeros(9, 4), ("a", "b")
     )
 
-    with pytest.raises(ValueError, match="3 micro-batches can't be divided among 2 processes"):
+    with pytest.raises(ValueError, match="micro_batch_size"):
         train_full_resolution(network, source, FitSpec(epochs=1, batch_size=9, micro_batch_size=3), seed=0)
     one = ArrayImages(source.images[:1], source.labels[:1], source.boxes[:1], source.class_names)
-    with pytest.raises(ValueError, match="1 images can't be divided among 2 processes; start fewer, or pass more"):
+    with pytest.raises(ValueError, match="1 images"):
         train_full_resolution(network, one, FitSpec(epochs=1, batch_size=8), seed=0)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import random_classifier
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 from torchvision.transforms.v2.functional import pil_to_tensor
 
 from classifiers.data.source import ArrayImages
@@ -76,8 +76,8 @@ def test_a_share_of_stage_one_lies_near_the_object(guide: ObjectGuide, cups: Arr
 
     def near(share: float) -> Tensor:
         policy = guide.random_policy(spec, share, torch.Generator().manual_seed(0))
-        places = torch.stack([policy(view, None)[0] for _ in range(200)])  # (200, 4, 2)
-        assert places.min() >= 0 and places.max() <= 1 and len(places.unique(dim=0)) == 200
+        places = torch.stack([policy(view, None)[0] for _ in range(100)])  # (100, 4, 2)
+        assert places.min() >= 0 and places.max() <= 1 and len(places.unique(dim=0)) == 100
         return (((places - found).abs() * room) <= _SIDE / 4 + 1e-3).all(dim=2).float().mean()
 
     assert near(1.0) == 1
@@ -134,7 +134,20 @@ def test_targets_are_the_label_as_far_as_the_object_was_seen() -> None:
     assert torch.allclose(sequence_loss(predictions, labels, 0.0, seen), expected, atol=1e-6)
 
 
-def test_stage_one_learns_the_object_and_not_the_background(guide: ObjectGuide, cups: ArrayImages) -> None:
+class _KnowsCups(ObjectGuide):
+    """Knows the cups of `cups` without a network."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+
+    def locate(self, images: Tensor, side: int) -> Tensor:
+        return torch.tensor([[row / (288 - side), col / (320 - side)] for row, col in _corners()])
+
+    def probability(self, inputs: Tensor) -> Tensor:
+        return (inputs.float().std(dim=(1, 2, 3)) > 20).float()  # grey has none
+
+
+def test_stage_one_learns_the_object_and_not_the_background(cups: ArrayImages) -> None:
     spec = ClassifierSpec(
         encoder="small_resnet", head="average", patch_size=_SIDE, glance_size=32, num_glimpses=2, resize_mode="area"
     )
@@ -150,10 +163,10 @@ def test_stage_one_learns_the_object_and_not_the_background(guide: ObjectGuide, 
             logits = classifier.local_encoder.classifier(classifier.local_encoder.encode_pixels(patches).pooled)
         return logits.softmax(1).amax(1)
 
-    assert confidence(guide).mean() < 0.4
+    assert confidence(_KnowsCups()).mean() < 0.4
     assert confidence(None).mean() > 0.6
 
 
 def test_unknown_classes_are_named() -> None:
-    with pytest.raises(ValueError, match=r"imagenet_class='street sign'; pass the WordNet id"):
+    with pytest.raises(ValueError, match="imagenet_class='street sign'"):
         imagenet_label("street sign")

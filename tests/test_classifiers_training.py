@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 import torch
-import torchvision
 from torch import Tensor
 
 from classifiers.data.source import ArrayImages, Batch
@@ -18,7 +17,7 @@ from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.augmentation import augment
 from classifiers.training.fit_spec import PARTS, FitSpec
 from classifiers.training.loop import NonFiniteLossError, fit
-from classifiers.training.stages import sequence_loss, train_full_resolution, train_sequences
+from classifiers.training.stages import sequence_loss, train_sequences
 
 SHAPE = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
 
@@ -113,25 +112,12 @@ def test_nan_stops_and_keeps_the_last_good_epoch(scenes: ArrayImages, tmp_path: 
         calls += 1
         return network(batch.images).square().mean() * (math.nan if calls > 3 else 1.0)
 
-    with pytest.raises(
-        NonFiniteLossError, match="the loss became nan in epoch 2, step 2; the state after epoch 1 is kept"
-    ):
+    with pytest.raises(NonFiniteLossError, match="nan in epoch 2, step 2"):
         fit(network, groups, loss_of, scenes, FitSpec(epochs=3, batch_size=12), seed=0, checkpoint=checkpoint)
 
     state = torch.load(checkpoint, weights_only=True)
     assert state["epoch"] == 1
     assert all(torch.isfinite(value).all() for value in state["model"].values())
-
-
-def test_global_encoder_can_be_left_as_it_is(scenes: ArrayImages) -> None:
-    classifier = _new_classifier()
-    before = {name: value.clone() for name, value in classifier.state_dict().items()}
-
-    train_sequences(classifier, None, scenes, FitSpec(epochs=1, batch_size=12, lr=0.01, global_lr=0.0), seed=0)
-
-    after = classifier.state_dict()
-    assert all(torch.equal(after[name], before[name]) for name in after if name.startswith("global_encoder"))
-    assert not torch.equal(after["local_encoder.classifier.weight"], before["local_encoder.classifier.weight"])
 
 
 def test_batch_statistics_can_be_left_as_they_are(scenes: ArrayImages) -> None:
@@ -160,51 +146,16 @@ def test_stage_three_looks_where_the_policy_says(scenes: ArrayImages) -> None:
     assert len(places) == 2 * 2  # two batches, two focus steps
 
 
-def test_zero_epochs_train_nothing(scenes: ArrayImages) -> None:
-    network = FullResolutionNetwork(build_encoder("small_resnet", 10))
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-
-    train_full_resolution(network, scenes, FitSpec(epochs=0), seed=0)
-
-    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
-
-
-def test_torchvision_weights_are_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The real loading code, from a file where torchvision would have downloaded it to."""
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    weights = torchvision.models.get_model_weights("resnet18").DEFAULT
-    file = tmp_path / "hub" / "checkpoints" / Path(weights.url).name
-    file.parent.mkdir(parents=True)
-    torch.manual_seed(3)
-    pretrained = torchvision.models.resnet18()
-    torch.save(pretrained.state_dict(), file)
-
-    same_classes, other_classes = build_encoder("resnet18", 1000, "DEFAULT"), build_encoder("resnet18", 7, "DEFAULT")
-
-    assert torch.equal(same_classes.trunk.conv1.weight, pretrained.conv1.weight)
-    assert torch.equal(same_classes.classifier.weight, pretrained.fc.weight)
-    assert torch.equal(other_classes.trunk.conv1.weight, pretrained.conv1.weight)
-    assert other_classes.num_classes == 7
-
-
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("name", "value"),
     [
-        ({"epochs": -1}, "epochs=-1"),
-        ({"epochs": 1, "batch_size": 0}, "batch_size=0"),
-        ({"epochs": 1, "lr": -0.1}, "lr=-0.1"),
-        ({"epochs": 1, "lr": math.nan}, "lr=nan"),
-        ({"epochs": 1, "optimizer": "adam"}, "optimizer='adam' is unknown; did you mean 'adamw'"),
-        ({"epochs": 1, "warmup": 1.0}, "warmup=1.0"),
-        ({"epochs": 1, "shift_px": -1}, "shift_px=-1"),
-        ({"epochs": 1, "zoom": 0.5}, "zoom=0.5; pass the largest factor, 1 \\(none\\) or more"),
-        ({"epochs": 1, "rotation": 200.0}, "rotation=200.0; pass degrees"),
-        ({"epochs": 1, "color_jitter": 1.0}, "color_jitter=1.0; pass a fraction"),
+        *(("epochs", -1), ("batch_size", 0), ("lr", -0.1), ("lr", math.nan), ("optimizer", "adam"), ("warmup", 1.0)),
+        *(("shift_px", -1), ("zoom", 0.5), ("rotation", 200.0), ("color_jitter", 1.0)),
     ],
 )
-def test_bad_settings_are_refused(arguments: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        FitSpec(**arguments)
+def test_bad_settings_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=name):
+        FitSpec(**{"epochs": 1, name: value})
 
 
 @pytest.mark.slow
@@ -236,18 +187,27 @@ def test_mixed_precision_and_workers_learn_the_same_task(scenes: ArrayImages) ->
 
 
 def test_shifts_larger_than_the_image_are_an_error(scenes: ArrayImages) -> None:
-    with pytest.raises(ValueError, match="shift_px=96 exceeds the 96x128 images; pass fewer pixels than their sides"):
+    with pytest.raises(ValueError, match="shift_px=96"):
         augment(scenes.images[:2], torch.Generator(), shift_px=96)
 
 
-@pytest.mark.parametrize("frozen", [("global_encoder", "local_encoder"), ("head",)])
-def test_frozen_parts_stay_with_their_statistics(frozen: tuple[str, ...], scenes: ArrayImages) -> None:
+@pytest.mark.parametrize(
+    ("settings", "frozen"),
+    [
+        ({"frozen": ("global_encoder", "local_encoder")}, ("global_encoder", "local_encoder")),
+        ({"frozen": ("head",)}, ("head",)),
+        ({"global_lr": 0.0}, ("global_encoder",)),
+    ],
+)
+def test_frozen_parts_stay_with_their_statistics(
+    settings: dict[str, Any], frozen: tuple[str, ...], scenes: ArrayImages
+) -> None:
     classifier = _new_classifier()
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
     modes: list[bool] = []
     classifier.local_encoder.register_forward_pre_hook(lambda module, _: modes.append(module.training))
 
-    train_sequences(classifier, None, scenes, FitSpec(epochs=1, batch_size=12, lr=0.01, frozen=frozen), seed=0)
+    train_sequences(classifier, None, scenes, FitSpec(epochs=1, batch_size=12, lr=0.01, **settings), seed=0)
 
     after = classifier.state_dict()
     for part in PARTS:

@@ -51,9 +51,10 @@ def load_tsm(path: str | Path, *, num_frames: int) -> FullResolutionNetwork:
     encoder = build_encoder(f"tsm{num_frames}:torchvision:{_resnet(path, weights)}", num_classes, path)
     shifted = {name.removesuffix(".net.weight") for name in weights if name.endswith(".net.weight")}
     if shifted != shifted_convolutions(encoder.trunk):
+        found = ", ".join(sorted(shifted)) or "no convolution"
         raise CheckpointError(
-            f"{path} shifts frames before {', '.join(sorted(shifted)) or 'no convolution'}, not before those that begin "
-            "residual branches; pass a TSM ResNet of the authors"
+            f"{path} shifts frames before {found}, not before those that begin residual branches; pass a TSM ResNet of "
+            "the authors"
         )
     encoder.use_preprocessing(Preprocessing(crop_pct=_CENTRE_CROP))
     return FullResolutionNetwork(encoder).eval()
