@@ -31,8 +31,8 @@ from torch import Tensor, nn
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.accuracy_bound import AccuracyBound
 from agents.evaluation.coordinate_ascent import CoordinateAscent
-from agents.evaluation.genetic_search import genetic_thresholds
-from agents.evaluation.history_table import HistoryTable
+from agents.evaluation.stopping import HistoryTable
+from agents.evaluation.threshold_search import genetic_thresholds
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
 from agents.runs.new_agent import new_agent, policy_env

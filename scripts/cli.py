@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agents.algorithms.registry import AGENTS
-from agents.evaluation.budgets import METHODS, present_method
+from agents.evaluation.budgets import METHODS
 from agents.runs.config_files import shipped_configs
 from agents.runs.results import POLICIES
 from classifiers.data.collection import UNREADABLE
@@ -232,7 +232,6 @@ def _add_stop(command: argparse.ArgumentParser) -> None:
     command.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
     command.add_argument(
         "--method",
-        type=present_method,
         choices=METHODS,
         default=METHODS[0],
         help="how thresholds are found for a budget",

@@ -11,8 +11,15 @@ import numpy as np
 import pytest
 
 from agents.algorithms.registry import AGENTS
-from agents.evaluation.statistics import bootstrap_interval, interquartile_mean
-from agents.studies.leaderboard import Baseline, Leaderboard, Result, leaderboard_curves, markdown_table
+from agents.studies.leaderboard import (
+    Baseline,
+    Leaderboard,
+    Result,
+    bootstrap_interval,
+    interquartile_mean,
+    leaderboard_curves,
+    markdown_table,
+)
 from scripts.cli import main
 
 SMALL = [
@@ -32,33 +39,25 @@ def _benchmark(out: Path, *words: str, steps: int = 96, seeds: int = 2) -> int:
     )
 
 
-def test_every_agent_and_seed_is_trained_once(tmp_path: Path) -> None:
-    assert _benchmark(tmp_path, "ppo", "dqn") == 0
+def test_every_agent_and_seed_is_trained_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert _benchmark(tmp_path, "ppo", seeds=1) == 0
     first = json.loads((tmp_path / "leaderboard.json").read_text())
-    before = (tmp_path / "dqn" / "seed_1" / "result.json").stat().st_mtime_ns
+    before = (tmp_path / "ppo" / "seed_0" / "result.json").stat().st_mtime_ns
 
-    assert _benchmark(tmp_path, "ppo", "dqn", "a2c") == 0
+    assert _benchmark(tmp_path, "ppo", "dqn", seeds=2) == 0
 
     content = json.loads((tmp_path / "leaderboard.json").read_text())
-    assert [(r["agent"], r["seed"]) for r in content["results"]] == list(
-        itertools.product(["ppo", "dqn", "a2c"], [0, 1])
-    )
-    assert content["results"][:4] == first["results"]
-    assert (tmp_path / "dqn" / "seed_1" / "result.json").stat().st_mtime_ns == before
+    assert [(r["agent"], r["seed"]) for r in content["results"]] == list(itertools.product(["ppo", "dqn"], [0, 1]))
+    assert content["results"][:1] == first["results"]
+    assert (tmp_path / "ppo" / "seed_0" / "result.json").stat().st_mtime_ns == before
     assert all(len(r["accuracy"]) == 4 and r["env_steps"] >= 96 and r["curve"] for r in content["results"])
     assert content["baseline"]["oracle"][1] >= content["baseline"]["random"][1]
     assert (tmp_path / "leaderboard.md").read_text().startswith("| agent (2 seeds) |")
     assert (tmp_path / "leaderboard.png").read_bytes().startswith(b"\x89PNG")
-    assert (tmp_path / "a2c" / "seed_0" / "policy.safetensors").is_file()
+    assert (tmp_path / "dqn" / "seed_0" / "policy.safetensors").is_file()
 
-
-def test_results_of_other_settings_are_not_mixed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _benchmark(tmp_path, "ppo", seeds=1) == 0
-
-    assert _benchmark(tmp_path, "ppo", steps=200, seeds=1) == 1
-    assert (
-        "whose leaderboard has begun with stage2.env_steps=96, not 200; pass another --out" in capsys.readouterr().err
-    )
+    assert _benchmark(tmp_path, "ppo", steps=200, seeds=1) == 1  # results of other settings are not mixed
+    assert "stage2.env_steps=96" in capsys.readouterr().err
 
 
 def test_an_agent_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,8 +89,7 @@ def test_bad_names_and_numbers_are_refused(tmp_path: Path, capsys: pytest.Captur
     assert _benchmark(tmp_path / "out", "ppo", "--set", "stage2.evaluations=3") == 1
 
     said = capsys.readouterr().err
-    assert "agents ['pppo'], 2 seeds, 96 steps; pass names of ppo" in said
-    assert "stage2.evaluations=3; a leaderboard compares the last policies" in said
+    assert "pppo" in said and "0 steps" in said and "stage2.evaluations=3" in said
     assert not (tmp_path / "out").exists()
 
 

@@ -12,50 +12,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SMALL_SCENES, random_classifier
+from conftest import SMALL_SCENES
 from PIL import Image
+from test_agents_recognizer import SIZES, make_recognizer, spread_thresholds
 
-from agents.evaluation.rollout import evaluate
-from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.onnx_export import export_full_resolution, export_onnx
-from agents.recognition.recognizer import Recognizer
-from agents.runs.config import Stage2Spec
 from agents.runs.loaded import load_recognizer
-from agents.runs.new_agent import new_agent, policy_env
 from classifiers.data.source import ArrayImages
-from classifiers.inference.frozen import frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
-from classifiers.networks.spec import ClassifierSpec
-from gfnet_env import EpisodeSpec
 from scripts.cli import main
 
 onnxruntime = pytest.importorskip("onnxruntime")
 SIZE = (SMALL_SCENES.height, SMALL_SCENES.width)
-
-
-def _recognizer(
-    scenes: ArrayImages, head: str, agent: str, shape: dict[str, Any], rules: dict[str, Any] | None = None
-) -> Recognizer:
-    spec = ClassifierSpec(encoder="small_resnet", head=head, patch_size=48, num_glimpses=4, hidden_size=16, **shape)
-    classifier = frozen(random_classifier(spec))
-    policy_spec = Stage2Spec(env_steps=1, agent=agent, num_envs=2, episode=EpisodeSpec(**rules or {}))
-    model = new_agent(policy_env(classifier, scenes, policy_spec), policy_spec, 0)
-    if agent in ("ppo", "ppo_gru"):
-        torch.nn.init.normal_(
-            model.policy.action_net[0].weight, std=0.5
-        )  # looks that differ from image to image, inside the border
-    record = evaluate(classifier, scenes, DeterministicPolicy(model))
-    recognizer = Recognizer(
-        classifier,
-        DeterministicPolicy(model.policy.eval()),
-        class_names=scenes.class_names,
-        image_size=SIZE,
-        calibration=record,
-    )
-    criterion = "entropy" if head == "average" else "confidence"
-    recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()), criterion=criterion, method="geometric")
-    return recognizer
 
 
 def _runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
@@ -68,49 +37,59 @@ def _runner(folder: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 
 def test_a_first_look_at_a_random_place_is_not_exported(scenes: ArrayImages, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match="first look is at a random place, which a graph can't draw; export a run with"
-    ):
-        export_onnx(_recognizer(scenes, "gru", "ppo", {"first_look": "random"}), tmp_path)
+    with pytest.raises(ValueError, match="first look"):
+        export_onnx(make_recognizer(scenes, first_look="random")[0], tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(
-    ("head", "agent", "shape"),
+    ("sizes", "head", "agent", "shape"),
     [
-        ("gru", "ppo", {"resize_mode": "area"}),
-        ("cascade", "ppo_gru", {"resize_mode": "bicubic", "glance_size": 32}),
+        ((48,), "gru", "ppo_gru", {"resize_mode": "bicubic"}),
         *(
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
-                ("average", "ppo", {"resize_mode": "bilinear", "glance_size": 64}),
-                ("gru", "ppo", {"first_look": "centre"}),
-                ("gru", "dqn", {}),
-                ("gru", "sac", {}),
-                ("gru", "recurrent_ppo", {}),
-                ("gru", "crossq", {}),
+                (SIZES, "cascade", "ppo", {"resize_mode": "area"}),
+                (SIZES, "gru", "ppo_gru", {}),
+                ((48,), "average", "ppo", {"resize_mode": "bilinear", "glance_size": 64}),
+                ((48,), "gru", "ppo", {"first_look": "centre"}),
+                ((48,), "gru", "dqn", {}),
+                ((48,), "gru", "sac", {}),
+                ((48,), "gru", "recurrent_ppo", {}),
+                ((48,), "gru", "crossq", {}),
             )
         ),
     ],
 )
 def test_exported_graphs_do_what_the_recogniser_does(
-    head: str, agent: str, shape: dict[str, Any], scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sizes: tuple[int, ...],
+    head: str,
+    agent: str,
+    shape: dict[str, Any],
+    scenes: ArrayImages,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    recognizer = _recognizer(scenes, head, agent, shape)
-    written = export_onnx(recognizer, tmp_path)
+    recognizer, record = make_recognizer(scenes, head, agent, sizes=sizes, **shape)
+    criterion = "entropy" if head == "average" else "confidence"
+    recognizer.use(thresholds=spread_thresholds(record, criterion), criterion=criterion)
 
+    written = {path.name for path in export_onnx(recognizer, tmp_path)}
     ours = _runner(tmp_path, monkeypatch).OnnxRecognizer(tmp_path)
     expected = recognizer.predict(scenes.images)
 
+    steps = ("_2", "_3", "_4") if head == "cascade" else ("",)
+    sides = [f"_{side}" for side in sizes] if len(sizes) > 1 else [""]
+    focus = {f"focus{step}{side}.onnx" for step in steps for side in sides}
+    assert written == {"glance.onnx", "policy.onnx", "onnx_runner.py", "decoding.py", *focus}
     assert len(set(expected.step.tolist())) >= 3
-    assert len(written) == (7 if head == "cascade" else 5)
     for row, image in enumerate(scenes.images.permute(0, 2, 3, 1).numpy()):
-        found = ours.predict(image)
-        steps = int(expected.step[row])
-        assert (found["label"], found["steps"]) == (expected.label[row], steps)
+        found, looks = ours.predict(image), int(expected.step[row]) - 1
+        assert (found["label"], found["steps"]) == (expected.label[row], looks + 1)
         assert found["class"] == scenes.class_names[found["label"]]
         assert found["confidence"] == pytest.approx(expected.confidence[row], abs=1e-4)
-        assert np.allclose(np.array(found["locations"]).reshape(-1, 2), expected.locations[row, : steps - 1], atol=1e-4)
+        assert found["patch_sizes"] == expected.patch_sizes[row, :looks].tolist()
+        assert np.allclose(np.array(found["locations"]).reshape(-1, 2), expected.locations[row, :looks], atol=1e-4)
         assert found["multiply_adds"] == expected.multiply_adds[row]
     with pytest.raises(ValueError, match=r"pass \(96, 128, 3\) uint8"):
         ours.predict(np.zeros((64, 64, 3), np.uint8))
@@ -120,8 +99,7 @@ def test_exported_graphs_do_what_the_recogniser_does(
 def test_exported_policies_tell_the_glance_from_the_last_look(
     scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recognizer = _recognizer(scenes, "gru", "ppo", {}, {"observe": ("features", "glance")})
-    recognizer.use()
+    recognizer, _ = make_recognizer(scenes, rules={"observe": ("features", "glance")})
     export_onnx(recognizer, tmp_path)
 
     found = _runner(tmp_path, monkeypatch).OnnxRecognizer(tmp_path).predict(scenes.images[0].permute(1, 2, 0).numpy())

@@ -6,16 +6,14 @@ import sys
 
 import numpy as np
 import pytest
-from test_agents_size_histories import random_table
+from records import random_table, record_of
 
 from agents.evaluation.accuracy_bound import AccuracyBound
 from agents.evaluation.budgets import history_table
-from agents.evaluation.coordinate_ascent import CoordinateAscent, Solution
-from agents.evaluation.genetic_search import genetic_thresholds
-from agents.evaluation.history_table import HistoryTable
+from agents.evaluation.coordinate_ascent import CoordinateAscent, ScoreIntervals, Solution
 from agents.evaluation.record import EvaluationRecord
-from agents.evaluation.score_intervals import ScoreIntervals
-from agents.evaluation.threshold_search import quota_thresholds, shares_for_budget
+from agents.evaluation.stopping import HistoryTable
+from agents.evaluation.threshold_search import genetic_thresholds, quota_thresholds, shares_for_budget
 
 
 def _every_solution(table: HistoryTable) -> np.ndarray:
@@ -49,7 +47,7 @@ def _check(table: HistoryTable, solution: Solution, budget: float) -> None:
     assert figures.cost <= budget * (1 + 1e-9)
 
 
-@pytest.mark.parametrize(("count", "steps", "sizes"), [(12, 3, 1), (7, 4, 1), (7, 2, 3), (12, 2, 2), (4, 3, 2)])
+@pytest.mark.parametrize(("count", "steps", "sizes"), [(12, 3, 1), (7, 2, 3), (12, 2, 2), (4, 3, 2)])
 def test_coordinate_ascent_finds_the_best_of_all_combinations(count: int, steps: int, sizes: int) -> None:
     missed = total = 0
     for seed in range(3):
@@ -79,7 +77,7 @@ def test_the_most_credit_of_all_combinations(count: int, steps: int, sizes: int)
 
 
 @pytest.mark.parametrize("has_credit", [False, True])
-@pytest.mark.parametrize("sizes", [1, 2, 3])
+@pytest.mark.parametrize("sizes", [1, 3])
 def test_no_single_threshold_can_be_improved(sizes: int, has_credit: bool) -> None:
     table = random_table(60, 3, sizes)
     table = _with_credit(table) if has_credit else table
@@ -188,19 +186,22 @@ def test_the_genetic_algorithm_keeps_to_the_budget() -> None:
 def test_what_can_not_be_searched(monkeypatch: pytest.MonkeyPatch) -> None:
     table = random_table(20, 3, 2)
     for search in (CoordinateAscent(table).within, AccuracyBound(table).at, lambda b: genetic_thresholds(table, b)):
-        with pytest.raises(
-            ValueError, match=r"budget=1 is out of range; pass 10 \(a glance alone\) to 48 \(all steps\)"
-        ):
+        with pytest.raises(ValueError, match="budget=1 "):
             search(1.0)
     monkeypatch.setitem(sys.modules, "pymoo.algorithms.soo.nonconvex.ga", None)
-    with pytest.raises(ImportError, match=r"needs pymoo; run pip install 'gfnet-gym\[search\]'"):
+    with pytest.raises(ImportError, match="pymoo"):
         genetic_thresholds(table, 20.0)
+
+
+def _record(count: int, seed: int) -> EvaluationRecord:
+    table = random_table(count, 4, 3, seed)
+    return record_of(table, label_probability=np.where(table.is_right, table.scores, 1 - table.scores))
 
 
 def test_half_of_the_credit_for_probabilities_gives_thresholds_that_hold_on_other_images() -> None:
     gains = []
-    for seed in range(4):
-        few, others = history_table(_record(300, seed)), history_table(_record(5000, seed + 100))
+    for seed in range(3):
+        few, others = history_table(_record(200, seed)), history_table(_record(3000, seed + 100))
         ours, by_right_images = (CoordinateAscent(each, 0) for each in (few, dataclasses.replace(few, credit=None)))
         for budget in _budgets(few, 4)[1:]:
             found = (others.figures(search.within(budget).thresholds) for search in (ours, by_right_images))
@@ -208,25 +209,7 @@ def test_half_of_the_credit_for_probabilities_gives_thresholds_that_hold_on_othe
     assert np.mean(gains) > 0.003
 
 
-def _record(count: int, seed: int) -> EvaluationRecord:
-    """As random tables: right as often as it is confident."""
-    table = random_table(count, 4, 3, seed)
-    label = np.zeros(count, np.int64)
-    return EvaluationRecord(
-        label=label,
-        box=np.zeros((count, 4), np.int64),
-        prediction=np.where(table.is_right, 0, 1),
-        confidence=table.scores,
-        entropy=1 - table.scores,
-        label_probability=np.where(table.is_right, table.scores, 1 - table.scores),
-        location=np.zeros((count, 39, 2), np.float32),
-        multiply_adds=table.multiply_adds,
-        patch_sizes=(32, 48, 64),
-        image_size=(96, 96),
-    )
-
-
-@pytest.mark.parametrize("count", [7, 71, 600, 4999])
+@pytest.mark.parametrize("count", [7, 600])
 def test_the_cheapest_budget_is_a_glance_whatever_the_rounding(count: int) -> None:
     table = random_table(count, 3, 1)
     table = HistoryTable(table.scores, table.is_right, np.array([6455552.0, 13402112.0, 20348672.0]))

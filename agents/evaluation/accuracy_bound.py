@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from agents.evaluation.history_table import HistoryTable
-from agents.evaluation.score_intervals import ScoreIntervals
+from agents.evaluation.coordinate_ascent import ScoreIntervals
+from agents.evaluation.stopping import HistoryTable
 from agents.evaluation.threshold_search import BUDGET_TOLERANCE, check_budget
 from classifiers.networks.size_histories import size_histories
 

@@ -7,7 +7,6 @@ number of multiply-adds per image.
 from __future__ import annotations
 
 import dataclasses
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,17 +14,13 @@ import numpy as np
 
 from agents.evaluation.accuracy_bound import AccuracyBound
 from agents.evaluation.coordinate_ascent import CoordinateAscent
-from agents.evaluation.genetic_search import genetic_thresholds
-from agents.evaluation.history_table import HistoryTable
 from agents.evaluation.record import EvaluationRecord
-from agents.evaluation.stopping import CRITERIA, ExitFigures, ExitRule, exit_scores
-from agents.evaluation.threshold_search import check_budget, quota_thresholds, shares_for_budget
+from agents.evaluation.stopping import CRITERIA, ExitFigures, ExitRule, HistoryTable, exit_scores
+from agents.evaluation.threshold_search import check_budget, genetic_thresholds, quota_thresholds, shares_for_budget
 
 METHODS = ("coordinate_ascent", "geometric", "genetic")
 """How thresholds are found: by exact scans of one after another; by the paper's geometric distribution of exits, for
 one patch size; or by the paper's genetic algorithm, which needs pymoo."""
-
-_FORMER_METHODS = {"best": "coordinate_ascent", "grid_search": "coordinate_ascent"}
 
 
 @dataclass(frozen=True)
@@ -49,21 +44,6 @@ class BudgetCurve:
     exits: list[list[float]]
     size_shares: list[list[float]]
     bounds: list[float]
-
-
-def present_method(method: str) -> str:
-    """The present name of a method that was given a former one, with a warning; any other name as it is.
-
-    Args:
-        method: one of `METHODS`, or what one of them was called.
-
-    Returns:
-        The name, unchecked.
-    """
-    present = _FORMER_METHODS.get(method, method)
-    if present != method:
-        warnings.warn(f"method={method!r} is now called {present!r}; pass that", DeprecationWarning, stacklevel=2)
-    return present
 
 
 def fit_exit_rule(
@@ -98,7 +78,6 @@ def _rules(
     table: HistoryTable, budgets: list[float], criterion: str, method: str, search: CoordinateAscent | None = None
 ) -> list[ExitRule]:
     """Budgets in ascending order, so that a larger one never gives less; `search` is one of the same table."""
-    method = present_method(method)
     for budget in budgets:
         check_budget(table.multiply_adds, budget)
     found: list[np.ndarray]
@@ -113,7 +92,7 @@ def _rules(
         raise ValueError("method='geometric' is for one patch size; pass coordinate_ascent or genetic for several")
     else:
         found = [quota_thresholds(table.scores, shares_for_budget(table.multiply_adds, budget)) for budget in budgets]
-    return [ExitRule.of(criterion, thresholds) for thresholds in found]
+    return [ExitRule(criterion, thresholds) for thresholds in found]
 
 
 def history_table(record: EvaluationRecord, criterion: str = "confidence", seed: int = 0) -> HistoryTable:
@@ -143,17 +122,16 @@ def apply_exit_rule(record: EvaluationRecord, rule: ExitRule, *, seed: int = 1) 
 
     Args:
         record: of the images to evaluate it on.
-        rule: with a row for each step but the last, of a threshold for each patch size.
+        rule: for the record's number of steps and patch sizes.
         seed: of the criterion `"random"`.
 
     Returns:
-        See `ExitFigures`.
+        The figures.
 
     Raises:
-        ValueError: if the number of thresholds does not fit.
+        ValueError: if the thresholds are for another number of steps or patch sizes.
     """
-    thresholds = rule.array(record.num_steps, len(record.patch_sizes))
-    return history_table(record, rule.criterion, seed).figures(thresholds)
+    return history_table(record, rule.criterion, seed).figures(rule.thresholds)
 
 
 def budget_curve(
@@ -176,7 +154,7 @@ def budget_curve(
         search: of the method `"coordinate_ascent"`, on the calibration's table; None begins a new one.
 
     Returns:
-        See `BudgetCurve`.
+        M points.
     """
     costs = calibration.multiply_adds
     budgets = np.linspace(costs[0], costs.max(), num_budgets).tolist()
@@ -228,19 +206,19 @@ def fixed_lengths(
 
 
 def cheapest_rule(calibration: EvaluationRecord, accuracy: float, num_kicks: int | None = None) -> ExitRule | None:
-    """The cheapest confidence thresholds that reach an accuracy.
+    """The cheapest confidence thresholds that reach an accuracy in [0, 1] on a record; None if none do.
 
     Args:
         calibration: the record that they are fitted on.
         accuracy: to reach on that record, in [0, 1].
-        num_kicks: see `CoordinateAscent`.
+        num_kicks: as in `CoordinateAscent`.
 
     Returns:
-        The rule; None if no thresholds reach it.
+        The rule; None if no thresholds reach the accuracy.
     """
     right_images_alone = dataclasses.replace(history_table(calibration), credit=None)
     solution = CoordinateAscent(right_images_alone, num_kicks).cheapest(accuracy)
-    return None if solution is None else ExitRule.of("confidence", solution.thresholds)
+    return None if solution is None else ExitRule("confidence", solution.thresholds)
 
 
 def adaptive_figures(
@@ -258,50 +236,50 @@ def adaptive_figures(
         full_resolution_cost: its multiply-adds per image.
 
     Returns:
-        `curves`: a `BudgetCurve` for each criterion, by name, with the geometric distribution of exits, and
+        `curves`: by criterion, the fields of a `BudgetCurve` with the geometric distribution of exits, and
         `coordinate_ascent`, for the confidence with the thresholds that it finds. With several patch sizes there is no
-        such distribution, and the criteria's curves are of the most accurate thresholds. `patch_sizes`: the K sides of
-        patches, ascending, which each curve's `size_shares` are of. `fixed_lengths`: what the function of this name
-        makes. `match`: the cheapest rule
+        such distribution, and the criteria's curves are of coordinate ascent. `patch_sizes`: the K sides of patches,
+        ascending, which `size_shares` are of. `fixed_lengths`: what that function returns. `match`: the cheapest rule
         that is as accurate as the full-resolution network on the calibration images, with its thresholds, a row for
-        each step (0 means that all images exit, None that none do), its figures on the
-        reported images, and how many times cheaper it is; None if there is none.
+        each step (0 means that all images exit, None that none do), its figures on the reported images, and how many
+        times cheaper it is; None if there is none.
     """
+    # without kicks for several sizes, where they take longer than everything else here
+    num_kicks = None if len(calibration.patch_sizes) == 1 else 0
+    search = CoordinateAscent(history_table(calibration), num_kicks)
+    curves: dict[str, BudgetCurve] = {}
     if len(calibration.patch_sizes) == 1:
-        search = CoordinateAscent(history_table(calibration))
-        rules: dict[str, tuple[str, str, CoordinateAscent | None]]
-        rules = {criterion: ("geometric", criterion, None) for criterion in CRITERIA}
-        rules["coordinate_ascent"] = ("coordinate_ascent", "confidence", search)
-        num_kicks = None
-    else:  # without kicks, which take longer than everything else here
-        num_kicks = 0
-        searches = {name: CoordinateAscent(history_table(calibration, name), num_kicks) for name in CRITERIA}
-        search = searches["confidence"]
-        rules = {name: ("coordinate_ascent", name, each) for name, each in searches.items()}
-    curves = {
-        name: vars(budget_curve(calibration, record, criterion=criterion, method=method, search=each))
-        for name, (method, criterion, each) in rules.items()
-    }
+        for criterion in CRITERIA:
+            curves[criterion] = budget_curve(calibration, record, criterion=criterion, method="geometric")
+        curves["coordinate_ascent"] = budget_curve(calibration, record, search=search)
+    else:
+        for criterion in CRITERIA:
+            table = history_table(calibration, criterion)
+            own = search if criterion == "confidence" else CoordinateAscent(table, num_kicks)
+            curves[criterion] = budget_curve(calibration, record, criterion=criterion, search=own)
     match = None
     if full_resolution is not None and full_resolution_cost is not None:
         rule = cheapest_rule(calibration, full_resolution[0], num_kicks)
         if rule is not None:
-            figures = apply_exit_rule(record, rule)
-            match = {
-                "thresholds": [
-                    [None if threshold == np.inf else max(threshold, 0.0) for threshold in row]
-                    for row in rule.thresholds
-                ],
-                "accuracy": figures.accuracy,
-                "full_resolution_accuracy": full_resolution[1],
-                "multiply_adds": figures.cost,
-                "times_fewer": full_resolution_cost / figures.cost,
-                "exits": figures.exits.tolist(),
-            }
+            match = _match(apply_exit_rule(record, rule), rule, full_resolution[1], full_resolution_cost)
     return {
         "calibration_images": len(calibration.label),
         "patch_sizes": list(calibration.patch_sizes),
-        "curves": curves,
+        "curves": {name: vars(curve) for name, curve in curves.items()},
         "fixed_lengths": fixed_lengths(calibration, record, search),
         "match": match,
+    }
+
+
+def _match(figures: ExitFigures, rule: ExitRule, accuracy: float, cost: int) -> dict[str, Any]:
+    return {
+        "thresholds": [
+            [None if threshold == np.inf else max(threshold, 0.0) for threshold in row]
+            for row in rule.thresholds.tolist()
+        ],
+        "accuracy": figures.accuracy,
+        "full_resolution_accuracy": accuracy,
+        "multiply_adds": figures.cost,
+        "times_fewer": cost / figures.cost,
+        "exits": figures.exits.tolist(),
     }

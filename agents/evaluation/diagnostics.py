@@ -75,7 +75,7 @@ def diagnose(record: EvaluationRecord, exit_confidence: float | None = None) -> 
             (`EpisodeSpec.exit_confidence`); None if all have T steps. Only `looks` depends on it.
 
     Returns:
-        See `Diagnostics`.
+        The figures, and what is wrong in words.
     """
     sides = np.array([record.patch_sizes[history[-1]] for history in _looks(record)])
     is_free: np.ndarray = np.array(record.image_size) > sides[:, None]  # (nodes - 1, 2)

@@ -18,9 +18,6 @@ def accuracy_by_step(record: EvaluationRecord) -> list[float]:
 def pointing_game(record: EvaluationRecord) -> list[float] | None:
     """How often one of the first 1, 2, ..., T - 1 patches contains the centre of the ground-truth box.
 
-    Args:
-        record: of images with ground-truth boxes.
-
     Returns:
         T - 1 fractions of the images that have a box; None if none has. With several patch sizes, the averages of all
         ways to choose them.

@@ -88,31 +88,6 @@ def cumulative_multiply_adds(
     ]
 
 
-@torch.inference_mode()
-def final_accuracy(
-    classifier: FrozenClassifier, source: ImageSource, policy: LocationPolicy, *, max_images: int, batch_size: int = 250
-) -> float:
-    """Accuracy of a policy after all T steps, at patches of random sizes where there are several.
-
-    Args:
-        classifier: the frozen networks.
-        source: the images.
-        policy: where to look.
-        max_images: use at most so many images, the same ones as `evaluate`.
-        batch_size: images in a batch.
-
-    Returns:
-        The accuracy, in [0, 1].
-    """
-    chosen, right = evenly_spread(len(source), max_images), 0
-    generator = torch.Generator().manual_seed(0)
-    for indices in chosen.split(batch_size):
-        batch = source.fetch(indices)
-        *_, (last, _) = classifier.episode(batch.images.to(classifier.device), policy, batch.labels, generator)
-        right += int((last.logits.argmax(dim=1).cpu() == batch.labels).sum())
-    return right / len(chosen)
-
-
 def _rollout(
     classifier: FrozenClassifier,
     batch: Batch,
@@ -133,24 +108,46 @@ def _rollout(
 
 
 @torch.inference_mode()
+def final_accuracy(
+    classifier: FrozenClassifier, source: ImageSource, policy: LocationPolicy, *, max_images: int, batch_size: int = 250
+) -> float:
+    """Accuracy in [0, 1] of a policy after all T steps, at patches of random sizes where there are several.
+
+    Args:
+        classifier: the frozen networks.
+        source: the images.
+        policy: where to look.
+        max_images: use at most so many images, the same ones as `evaluate`.
+        batch_size: images in a batch.
+    """
+    generator = torch.Generator().manual_seed(0)
+
+    def logits(batch: Batch) -> Tensor:
+        *_, (last, _) = classifier.episode(batch.images.to(classifier.device), policy, batch.labels, generator)
+        return last.logits
+
+    return _accuracy(logits, source, max_images, batch_size)
+
+
+@torch.inference_mode()
 def full_resolution_accuracy(
     network: FullResolutionNetwork, source: ImageSource, *, max_images: int | None = None, batch_size: int = 50
 ) -> float:
-    """Accuracy of an ordinary network.
+    """Accuracy in [0, 1] of an ordinary network, on any device, on whole images.
 
     Args:
-        network: the network, on any device.
+        network: the network.
         source: the images.
         max_images: use at most so many images, the same ones as `evaluate`.
         batch_size: images in a batch.
-
-    Returns:
-        The accuracy, in [0, 1].
     """
     network.eval()
-    device = network.device
+    return _accuracy(lambda batch: network(batch.images.to(network.device)), source, max_images, batch_size)
+
+
+def _accuracy(logits: Callable[[Batch], Tensor], source: ImageSource, max_images: int | None, batch_size: int) -> float:
     right, chosen = 0, evenly_spread(len(source), max_images)
     for indices in chosen.split(batch_size):
         batch = source.fetch(indices)
-        right += int((network(batch.images.to(device)).argmax(dim=1).cpu() == batch.labels).sum())
+        right += int((logits(batch).argmax(dim=1).cpu() == batch.labels).sum())
     return right / len(chosen)

@@ -44,7 +44,7 @@ class Episodes:
         self._states: Tensor | None = None  # (N, ...) of the policy if it has a memory, which starts at zero
         self._queues = [_Queue(device, "glance" in policy.observation_keys) for _ in self._sizes]
         self._is_entropy = rule.criterion == "entropy"
-        thresholds = torch.from_numpy(rule.array(last, len(self._sizes)))
+        thresholds = torch.from_numpy(rule.thresholds)
         at_the_end = torch.full((1, len(self._sizes)), -torch.inf, dtype=torch.float64)
         ascending, order = torch.cat([thresholds, at_the_end]).sort(dim=1, stable=True)
         exits = torch.full((last, 1), len(self._sizes))

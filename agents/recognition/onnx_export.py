@@ -110,7 +110,9 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         inputs["state"] = torch.zeros_like(state)
     facts = {
         "criterion": recognizer.rule.criterion,
-        "thresholds": [[str(threshold) for threshold in row] for row in recognizer.rule.thresholds],  # no JSON infinity
+        "thresholds": [
+            [str(threshold) for threshold in row] for row in recognizer.rule.thresholds.tolist()
+        ],  # no JSON infinity
         "patch_sizes": list(sides),
         "image_size": list(recognizer.image_size),
         "num_frames": recognizer.num_frames,

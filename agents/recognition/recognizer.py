@@ -12,7 +12,7 @@ import torch
 from agents.evaluation.budgets import fit_exit_rule
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import cumulative_multiply_adds
-from agents.evaluation.stopping import ExitRule
+from agents.evaluation.stopping import ExitRule, check_thresholds
 from agents.policies.protocol import LocationPolicy
 from agents.recognition.episodes import Episodes
 from agents.recognition.images import Images, as_batch
@@ -143,8 +143,8 @@ class Recognizer:
                 raise ValueError(f"num_glimpses={steps}; pass 1 to {last}")
             thresholds = np.full((last - 1, num_sizes), -np.inf)
             thresholds[: steps - 1, -1] = np.inf
-        rule = ExitRule.of(criterion, thresholds)
-        rule.array(last, num_sizes)  # raises if they are for another T or K
+        rule = ExitRule(criterion, np.asarray(thresholds))
+        check_thresholds(rule.thresholds, last, num_sizes)
         self.rule = rule
 
     @property

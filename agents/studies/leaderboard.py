@@ -1,5 +1,8 @@
 """A fair comparison of algorithms: equal numbers of steps, several seeds, and confidence intervals.
 
+Statistics over a few seeds are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical
+Precipice" (2021): interquartile means and percentile bootstrap intervals.
+
 The comparison is about where policies look, so all of them share one frozen classifier. Accuracy
 is measured on the test split; learning curves, and the number of steps until a policy is close to the oracle, on
 the validation split.
@@ -10,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +25,6 @@ from agents.algorithms.registry import AGENTS
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.rollout import evaluate
-from agents.evaluation.statistics import bootstrap_interval, interquartile_mean
 from agents.policies.baselines import OraclePolicy, RandomPolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LocationPolicy
@@ -49,7 +51,7 @@ CLOSE = 0.9
 
 _TRAININGS = Stage(
     "leaderboard",
-    lambda config: tuple(field.name for field in fields(config)),
+    lambda config: tuple(type(config).model_fields),
     ("baseline_*.json", "*/seed_*/*"),
 )
 
@@ -301,3 +303,29 @@ def leaderboard_curves(board: Leaderboard) -> dict[str, Any]:
             "high": [high for _, high in bounds],
         }
     return curves
+
+
+def interquartile_mean(values: Sequence[float]) -> float:
+    """Mean without the smallest and the largest quarter; the plain mean of fewer than four values."""
+    ordered = np.sort(np.asarray(values, dtype=np.float64))
+    dropped = len(ordered) // 4
+    return float(ordered[dropped : len(ordered) - dropped].mean())
+
+
+def bootstrap_interval(values: Sequence[float], *, samples: int = 5000, level: float = 0.95) -> tuple[float, float]:
+    """Percentile bootstrap interval of the interquartile mean.
+
+    Args:
+        values: one for each seed.
+        samples: number of bootstrap samples.
+        level: confidence level, in (0, 1).
+
+    Returns:
+        The lower and the upper end.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    drawn = np.sort(array[np.random.default_rng(0).integers(len(array), size=(samples, len(array)))], axis=1)
+    dropped = len(array) // 4
+    means = drawn[:, dropped : len(array) - dropped].mean(axis=1)
+    low, high = np.quantile(means, [(1.0 - level) / 2.0, (1.0 + level) / 2.0])
+    return float(low), float(high)
