@@ -326,11 +326,6 @@ def as_data_uri(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def png_data_uri(png: bytes) -> str:
-    """A PNG file's bytes as the `src` of an HTML image."""
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
-
-
 def _colour(index: int) -> str:
     """The colour of a line by its place; they repeat after seven."""
     return _CYCLE[index % len(_CYCLE)]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import html
-import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -11,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
+from matplotlib.figure import Figure
 from rich.table import Table
 
 from agents.evaluation.accuracy_bound import AccuracyBound
@@ -30,28 +28,10 @@ from classifiers.files import write_text
 from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.size_histories import count_steps, size_histories
 from scripts import plots
-from scripts.console import printable
 from scripts.episodes import contact_sheet, easy_and_hard, reward_map, save_png
-from scripts.page.budgets import budget_front
-from scripts.page.gallery import gallery_episodes
+from scripts.page.gallery import data_uri, gallery_episodes
 from scripts.page.templates import fill_page
 
-_LOOKS_CAPTION = (
-    "Spread: standard deviation over images of where the policy looks, from 0 (the same place in all images) to 0.5, "
-    "0.29 for random places. At a border: share of the looks within 2 % of an edge. Overlap: intersection over union "
-    "of two patches of an episode. Looks: patches per episode, the glance not counted. Explained variance: how much of "
-    "the variance of the returns the value function predicts, 1 at most. docs/diagnosing.md says how to read them."
-)
-_BUDGET_CAPTION = "Accuracy for what was spent, by what decides that an image stops; higher and further left is better."
-_EXITS_CAPTION = (
-    "How many images stop at each step, for three budgets: with more to spend, more images take more looks."
-)
-_CAPTIONS = {
-    "latency": "Accuracy for the time that an image takes on average, as it was measured.",
-    "multiscale": "The most accurate thresholds for each budget, with patches of several sizes.",
-    "expected_length": "Accuracy for the number of steps that an image takes on average.",
-}
-_SIZES_CAPTION = "How many of the patches have each size: with more to spend, more of them are large."
 _DRAWN_IN_FULL = ("budgeted", "anytime")  # with more lines, by `accuracy_by_budget` and `accuracy_by_step`
 _MAP_MULTIPLY_ADDS = 2e10  # of one reward map: a second or so on a processor
 
@@ -173,45 +153,73 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     episodes = dict(zip(shown, gallery_episodes(run, source, shown), strict=True))
     sheet = contact_sheet([episodes[index].last_frame for index in chosen], columns=3)
     save_png(folder / "glimpses.png", sheet)
-    heat = _heat_maps(run, source, chosen[:2] + chosen[-2:], record.location[:, record.largest_patches[1] - 1])
-    data = {"episodes": [each.data for each in episodes.values()], "front": budget_front(metrics)}
-    name = folder.resolve().name
-    lead = f"<p>Run <b>{html.escape(printable(name))}</b>, {metrics['images']} held-out images.</p>"
-    page = fill_page("report", name, data, lead=lead, body="\n".join(_body(metrics, files, sheet, heat)))
+    first_focus = record.location[:, record.largest_patches[1] - 1]
+    figures = _figures(metrics, files) | {"heat": _heat_maps(run, source, chosen[:2] + chosen[-2:], first_focus)}
+    page = fill_page(
+        "report",
+        folder.resolve().name,
+        {"episodes": [each.data for each in episodes.values()], "front": budget_front(metrics)},
+        images=metrics["images"],
+        policies=(_policy_heads(metrics), _policy_rows(metrics)),
+        summary=summary_lines(metrics),
+        figures={name: figure and plots.as_data_uri(figure) for name, figure in figures.items()},
+        step_caption=_step_caption(metrics),
+        adaptive=metrics.get("adaptive"),
+        criteria=_criteria_table(metrics),
+        looks=_looks(metrics),
+        sheet=data_uri(np.asarray(sheet), "png"),
+        costs=_cost_rows(metrics),
+        config=files.config.read_text(encoding="utf-8"),
+    )
     write_text(folder / "report.html", page)
 
 
-def _body(metrics: dict[str, Any], files: RunFolder, sheet: Image.Image, heat: str) -> list[str]:
-    """All of the report that needs no script."""
-    buffer = io.BytesIO()
-    sheet.save(buffer, format="PNG")
+def _figures(metrics: dict[str, Any], files: RunFolder) -> dict[str, Figure | None]:
+    """All figures but the heat maps; None where the run has nothing to draw."""
     steps, rewards = curve(files.log, "stage2", "reward")
-    learning = _image(plots.learning_curve(steps, rewards), "Mean reward of an episode; dark: its running mean.")
-    by_step = _image(plots.accuracy_by_step(metrics), _step_caption(metrics))
-    by_cost = _image(
-        plots.accuracy_by_cost(metrics), "The same accuracies against what the looks cost, decisions included."
-    )
-    return [
-        "<h2>Accuracy by step</h2>",
-        _html_table(_policy_heads(metrics), _policy_rows(metrics)),
-        *(f"<p>{html.escape(line)}</p>" for line in summary_lines(metrics)),
-        f"<div class=row>{by_step}{by_cost}</div>",
-        *_adaptive_part(metrics),
-        "<h2>Learning curve of stage II</h2>",
-        learning if steps else "<p class=note>None: the policy was loaded.</p>",
-        *_looks_part(metrics, files),
-        "<h2>Easy and hard scenes</h2>",
-        "<p class=note>After the last look. Top: right at the first focus. Bottom: took longer, or failed.</p>",
-        f'<img src="{plots.png_data_uri(buffer.getvalue())}" alt="Six episodes after their last looks">',
-        "<h2>Reward of the first focus, by place</h2>",
-        "<p class=note>The reward of Eq. (8) for a patch centred there; the cross is the policy's choice. Of a clip, "
-        "the middle frame.</p>",
-        heat,
-        "<h2>Multiply-adds</h2>",
-        _cost_table(metrics),
-        "<h2>Config</h2>",
-        f"<pre>{html.escape(printable(files.config.read_text(encoding='utf-8')))}</pre>",
-    ]
+    sizes = plots.sizes_by_budget(metrics)
+    left_out = _DRAWN_IN_FULL if sizes is not None else (*_DRAWN_IN_FULL, "multiscale")
+    compared = {
+        kind: None if kind in left_out else plots.compare_runs({"learned": metrics}, kind) for kind in plots.RUN_PLOTS
+    }
+    has_exits = bool(metrics.get("adaptive"))
+    names = [*(f"spread_t{step}" for step in _focus_steps(metrics)), "border", "overlap", "explained_variance"]
+    curves = {name: curve(files.log, "stage2", name) for name in names}
+    return compared | {
+        "by_step": plots.accuracy_by_step(metrics),
+        "by_cost": plots.accuracy_by_cost(metrics),
+        "budget": plots.accuracy_by_budget(metrics) if has_exits else None,
+        "exits": plots.exits_by_step(metrics) if has_exits else None,
+        "sizes": sizes,
+        "learning": plots.learning_curve(steps, rewards) if steps else None,
+        "diagnostics": plots.diagnostics_along_training({k: line for k, line in curves.items() if len(line[0]) > 1}),
+    }
+
+
+def budget_front(metrics: dict[str, Any]) -> dict[str, Any] | None:
+    """What a run's most accurate thresholds give for each of some budgets, for the page's slider.
+
+    Args:
+        metrics: of a run.
+
+    Returns:
+        Of `agents.evaluation.budgets.BudgetCurve`: `budgets`, `costs`, `accuracies`, `expected_lengths` and `exits`;
+        and `full_resolution`, the multiply-adds and the accuracy of that network, None without one. None if no
+        thresholds were found for the run.
+    """
+    adaptive = metrics.get("adaptive")
+    if not adaptive:
+        return None
+    curves = adaptive["curves"]
+    best = curves.get("coordinate_ascent", curves["confidence"])  # with several patch sizes, these are the best ones
+    accuracy = metrics["full_resolution_accuracy"]
+    whole = None if accuracy is None else {"cost": metrics["multiply_adds"]["full_resolution"], "accuracy": accuracy}
+    kept = ("budgets", "costs", "accuracies", "expected_lengths", "exits")
+    return {**{key: best[key] for key in kept}, "full_resolution": whole}
+
+
+def _focus_steps(metrics: dict[str, Any]) -> range:
+    return range(2, len(metrics["accuracy"]["learned"]) + 1)
 
 
 def _step_caption(metrics: dict[str, Any]) -> str:
@@ -219,81 +227,42 @@ def _step_caption(metrics: dict[str, Any]) -> str:
     accuracy = metrics["accuracy"]
     learned = accuracy["learned"]
     last = len(learned)
-    others = [
-        f"{name.replace('_', '-')} {accuracy[name][-1]:.3f}"
-        for name in POLICIES
-        if name != "learned" and name in accuracy
-    ]
-    beside = f"; at t={last}: {', '.join(others)}" if others else ""
+    names = [name for name in POLICIES if name != "learned" and name in accuracy]
+    others = ", ".join(f"{_dashed(name)} {accuracy[name][-1]:.3f}" for name in names)
     steps = f"{learned[0]:.3f} after the glance, {learned[1]:.3f} at t=2, {learned[-1]:.3f} at t={last}"
-    return f"The learned policy: {steps}{beside}."
+    return f"The learned policy: {steps}" + (f"; at t={last}: {others}." if others else ".")
 
 
-def _looks_part(metrics: dict[str, Any], files: RunFolder) -> list[str]:
+def _looks(metrics: dict[str, Any]) -> dict[str, Any] | None:
     """Whether the policy looks where the image asks it to, beside the baselines; see docs/diagnosing.md."""
     found = metrics.get("diagnostics")
     if not found:
-        return []
-    steps = len(metrics["accuracy"]["learned"])
-    heads = ["policy", *(f"spread t={step}" for step in range(2, steps + 1)), "at a border", "overlap", "looks"]
+        return None
+    heads = ["policy", *(f"spread t={step}" for step in _focus_steps(metrics)), "at a border", "overlap", "looks"]
     rows = []
     for name in filter(found["policies"].__contains__, POLICIES):
         each = found["policies"][name]
         overlap = "-" if each["overlap"] is None else f"{each['overlap']:.3f}"
-        cells = [
-            *(f"{value:.3f}" for value in each["spread"]),
-            f"{each['border']:.3f}",
-            overlap,
-            f"{each['looks']:.2f}",
-        ]
-        rows.append([name.replace("_", "-"), *cells])
-    explained = found["explained_variance"]
-    warning = collapse_warning(metrics)
-    names = [*(f"spread_t{step}" for step in range(2, steps + 1)), "border", "overlap", "explained_variance"]
-    curves = {name: curve(files.log, "stage2", name) for name in names}
-    along = plots.diagnostics_along_training({name: line for name, line in curves.items() if len(line[0]) > 1})
-    return [
-        "<h2>Where the policy looks</h2>",
-        *([] if warning is None else [f"<p><b>{html.escape(warning)}</b></p>"]),
-        f"<p class=note>{_LOOKS_CAPTION}</p>",
-        _html_table(heads, rows),
-        *([] if explained is None else [f"<p>Explained variance at the end of stage II: {explained:.2f}.</p>"]),
-        *(
-            []
-            if along is None
-            else [_image(along, "These figures along stage II, on images that nothing is reported on.")]
-        ),
-    ]
+        spread = (f"{value:.3f}" for value in each["spread"])
+        rows.append([_dashed(name), *spread, f"{each['border']:.3f}", overlap, f"{each['looks']:.2f}"])
+    return {
+        "warning": collapse_warning(metrics),
+        "table": (heads, rows),
+        "explained_variance": found["explained_variance"],
+    }
 
 
-def _adaptive_part(metrics: dict[str, Any]) -> list[str]:
-    """Early exits: budgets, E(t), exits by step, criteria side by side, sizes (Figs. 7, 10, 15 and 17, Table 7)."""
-    adaptive = metrics.get("adaptive")
-    if not adaptive:
-        return []
-    sizes = plots.sizes_by_budget(metrics)
-    left_out = _DRAWN_IN_FULL if sizes is not None else (*_DRAWN_IN_FULL, "multiscale")
-    drawn = {kind: plots.compare_runs({"learned": metrics}, kind) for kind in plots.RUN_PLOTS if kind not in left_out}
-    others = [_image(figure, _CAPTIONS.get(kind, "")) for kind, figure in drawn.items() if figure is not None]
-    if sizes is not None:
-        others.append(_image(sizes, _SIZES_CAPTION))
-    exits = _image(plots.exits_by_step(metrics), _EXITS_CAPTION)
-    return [
-        "<h2>Stopping early</h2>",
-        f"<p class=note>Thresholds were found on {adaptive['calibration_images']} other images.</p>",
-        f"<div class=row>{_image(plots.accuracy_by_budget(metrics), _BUDGET_CAPTION)}{''.join(others)}</div>",
-        f"<div class=row>{exits}{_criteria_table(adaptive['curves'])}</div>",
-    ]
-
-
-def _criteria_table(curves: dict[str, Any]) -> str:
+def _criteria_table(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
+    if not metrics.get("adaptive"):
+        return [], []
+    curves = metrics["adaptive"]["curves"]
     budgets = curves["confidence"]["budgets"]
     chosen = np.linspace(0, len(budgets) - 1, 7).round().astype(int)[1:-1]
-    rows = [[name, *(f"{curve['accuracies'][index]:.4f}" for index in chosen)] for name, curve in curves.items()]
-    return _html_table(["budget", *(_mega(budgets[index]) for index in chosen)], rows)
+    rows = [[name, *(f"{each['accuracies'][index]:.4f}" for index in chosen)] for name, each in curves.items()]
+    return ["budget", *(_mega(budgets[index]) for index in chosen)], rows
 
 
-def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: np.ndarray) -> str:
+def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: np.ndarray) -> Figure:
     images, maps, points = [], [], []
     side = run.classifier.spec.patch_size
     rows = min(19, max(5, round(math.sqrt(_MAP_MULTIPLY_ADDS / glimpse_costs(run.classifier)[1]))))
@@ -311,7 +280,7 @@ def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: n
         images.append(image)
         maps.append(np.pad(values, ((rim[0],) * 2, (rim[1],) * 2), mode="edge"))
         points.append((float(centre[0]), float(centre[1])))
-    return _image(plots.reward_heat_maps(images, maps, points), "Brighter places are worth more.")
+    return plots.reward_heat_maps(images, maps, points)
 
 
 def _policy_heads(metrics: dict[str, Any]) -> list[str]:
@@ -324,33 +293,21 @@ def _policy_rows(metrics: dict[str, Any]) -> list[list[str]]:
     for name in filter(metrics["accuracy"].__contains__, POLICIES):
         found = metrics["pointing_game"][name]
         cells = [f"{value:.3f}" for value in metrics["accuracy"][name]]
-        rows.append([name.replace("_", "-"), *cells, "-" if found is None else f"{found[0]:.3f}"])
+        rows.append([_dashed(name), *cells, "-" if found is None else f"{found[0]:.3f}"])
     return rows
 
 
-def _html_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    body = "".join(_html_row("td", row) for row in rows)
-    return f"<div class=scroll><table>{_html_row('th', heads)}{body}</table></div>"
-
-
-def _html_row(tag: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>"
-
-
-def _cost_table(metrics: dict[str, Any]) -> str:
+def _cost_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     costs = metrics["multiply_adds"]
     rows = {"glance (f_G, f_C)": costs["glance"], "focus (f_L, f_C)": costs["focus"], "decision (pi)": costs["policy"]}
     rows |= {f"all up to t={t}": cost for t, cost in enumerate(costs["cumulative"], 1)}
     if costs["full_resolution"] is not None:
         rows["full-resolution network"] = costs["full_resolution"]
-    return _html_table(["part", "multiply-adds per image"], [[name, f"{cost:,}"] for name, cost in rows.items()])
+    return ["part", "multiply-adds per image"], [[name, f"{cost:,}"] for name, cost in rows.items()]
 
 
-def _image(figure: Any, caption: str = "") -> str:
-    """A figure with its caption, which is its alternative text, too."""
-    words = html.escape(caption)
-    below = f"<figcaption>{words}</figcaption>" if words else ""
-    return f'<figure><img src="{plots.as_data_uri(figure)}" alt="{words}">{below}</figure>'
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _mega(cost: float) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import jinja2
 import numpy as np
 import pytest
 import torch
@@ -28,7 +29,7 @@ from scripts.cli import main
 from scripts.page.gallery import class_bars, class_probabilities
 from scripts.page.game import Game
 from scripts.page.server import GameServer
-from scripts.page.templates import fill_page, script_json
+from scripts.page.templates import fill_page
 
 EVIL = "</script><img src=https://example.invalid/x onerror=alert(1)>"
 """The name of a class, as somebody's folder may be called."""
@@ -43,16 +44,6 @@ def _loads_nothing(page: str) -> bool:
     """Whether no attribute or style of the markup names a place outside the page; scripts are judged in a browser."""
     page = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
     return not re.search(r"(?:src|href|srcset|action)\s*=\s*(?![\"']?data:)|url\(|@import", page)
-
-
-def _episode(name: str) -> dict[str, Any]:
-    bars = [{"name": name, "probability": 0.75, "is_true": True}, {"name": "b", "probability": 0.25, "is_true": False}]
-    look = {"prediction": name, "right": True, "confidence": 0.75, "truth_probability": 0.75, "bars": bars}
-    return {
-        "index": 0,
-        "truth": name,
-        "looks": [{**look, "image": "data:,"}, {**look, "confidence": 0.5, "image": "data:,"}],
-    }
 
 
 def test_the_report_holds_episodes_and_the_front_that_python_computes(demo_run: Path) -> None:
@@ -95,20 +86,23 @@ def test_the_report_is_written_again(demo_run: Path, tmp_path: Path, capsys: pyt
     assert str(tmp_path / "nowhere") in capsys.readouterr().err
 
 
+def _game_page(name: str) -> str:
+    """A page of the game before the first look; its opponent and a class have a name."""
+    bars = [{"name": name, "probability": 1.0, "is_true": True}]
+    look = {"corner": None, "side": 8, "picture": "data:,", "prediction": name, "confidence": 1.0, "bars": bars}
+    score = {"images": 0, "person": 0, "policy": 0}
+    state = {"size": [8, 8], "patch_size": 4, "num_looks": 3, "looks": [look], "score": score, "opponent": name}
+    return fill_page("play", name, {**state, "result": None}, asks_server=True)
+
+
 def test_names_are_text_wherever_they_stand() -> None:
-    page = fill_page("report", EVIL, {"episodes": [_episode(EVIL)], "front": None}, lead="", body="")
+    page = _game_page(EVIL)
 
     assert EVIL not in page and page.count("</script>") == 2
-    assert _data(page)["episodes"][0]["truth"] == EVIL
-    assert json.loads(script_json({"a": "<!--&\u2028"})) == {"a": "<!--&\u2028"}
-    with pytest.raises(KeyError, match="lead"):
-        fill_page("report", "a", {}, body="")
-
-
-def test_templates_are_not_filled_twice() -> None:
-    page = fill_page("report", "{{ body }}", {"a": "{{ lead }}"}, lead="{{ body }}", body="once")
-
-    assert page.count("once") == 1 and "<title>GFNet-Gym: {{ body }}</title>" in page
+    assert _data(page)["opponent"] == EVIL
+    assert _data(_game_page("{{ data }}<!--&\u2028"))["opponent"] == "{{ data }}<!--&\u2028"
+    with pytest.raises(jinja2.UndefinedError, match="images"):
+        fill_page("report", "a", {})
 
 
 def test_bars_are_the_likeliest_classes_and_the_true_one() -> None:
@@ -167,16 +161,13 @@ def test_the_slider_and_the_gallery_in_a_browser(demo_run: Path, tmp_path: Path)
 @needs_chromium
 @pytest.mark.slow
 def test_evil_names_do_nothing_in_a_browser(tmp_path: Path) -> None:
-    page = fill_page("report", EVIL, {"episodes": [_episode(EVIL)], "front": None}, lead="", body="")
     path = tmp_path / "page.html"
-    path.write_text(
-        with_actions(page, 'return [get("verdict").textContent, document.images.length, get("front").hidden];')
-    )
+    path.write_text(with_actions(_game_page(EVIL), 'return [get("status").textContent, document.images.length];'))
 
     found = visit(path.as_uri(), tmp_path)
 
     assert found["errors"] == [] and found["requests"] == []
-    assert found["results"] == [f"After the first look: {EVIL}, 75.0 % sure. Right.", 1, True]
+    assert found["results"] == [f"2 looks left. So far the classifier says {EVIL}, 100.0 % sure.", 1]
 
 
 def test_probabilities_are_those_of_the_episode(scenes: ArrayImages, classifier: FrozenClassifier) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,12 +20,11 @@ from scripts.episodes import episode
 _NUM_BARS = 5
 
 
-@dataclass(frozen=True)
-class GalleryEpisode:
+class GalleryEpisode(NamedTuple):
     """An episode to step through.
 
     Attributes:
-        data: what the page's script reads: `truth`, a class name, and `looks`, one for each step (see `_look`).
+        data: what the page's script reads: `truth`, a class name, and `looks`, one for each step.
         last_frame: (H', W', 3) uint8, its picture after the last look.
     """
 
@@ -35,29 +33,29 @@ class GalleryEpisode:
 
 
 def gallery_episodes(run: LoadedRun, source: ImageSource, indices: Sequence[int]) -> list[GalleryEpisode]:
-    """Plays the policy's episodes on some images.
+    """Plays the policy's episodes on some images."""
+    return [_played(run, source, index) for index in indices]
 
-    Args:
-        run: the networks.
-        source: the images.
-        indices: which images.
 
-    Returns:
-        An episode for each of them.
-    """
-    found = []
-    for index in indices:
-        pictures, frame = [], np.empty(0)
-        for env in episode(run, source, index):
-            rendered = env.render()
-            assert rendered is not None
-            frame = rendered
-            pictures.append(webp_data_uri(frame))
-        looks = [_look(env, step, chances) for step, chances in enumerate(class_probabilities(env))]
-        looks = [{**look, "image": picture} for look, picture in zip(looks, pictures, strict=True)]
-        truth = printable(source.class_names[env.dynamics.trace.label[0]])
-        found.append(GalleryEpisode({"index": index, "truth": truth, "looks": looks}, frame))
-    return found
+def _played(run: LoadedRun, source: ImageSource, index: int) -> GalleryEpisode:
+    pictures, frame = [], np.empty(0)
+    for env in episode(run, source, index):
+        frame = np.asarray(env.render())
+        pictures.append(data_uri(frame, "webp"))
+    trace, names = env.dynamics.trace, source.class_names
+    label = int(trace.label[0])
+    looks = [
+        {
+            "image": picture,
+            "prediction": printable(names[trace.prediction[0, step]]),
+            "right": bool(trace.prediction[0, step] == label),
+            "confidence": float(trace.confidence[0, step]),
+            "truth_probability": float(trace.label_probability[0, step]),
+            "bars": class_bars(chances, names, label),
+        }
+        for step, (picture, chances) in enumerate(zip(pictures, class_probabilities(env), strict=True))
+    ]
+    return GalleryEpisode({"index": index, "truth": printable(names[label]), "looks": looks}, frame)
 
 
 @torch.inference_mode()
@@ -83,19 +81,6 @@ def class_probabilities(env: GlanceFocusEnv) -> list[np.ndarray]:
     return [logits[0].float().softmax(dim=0).cpu().numpy() for logits in found]
 
 
-def _look(env: GlanceFocusEnv, step: int, chances: np.ndarray) -> dict[str, Any]:
-    """One look: what was predicted, whether that is right, and `bars`, the likeliest classes and the true one."""
-    trace = env.dynamics.trace
-    label = int(trace.label[0])
-    return {
-        "prediction": printable(env.dynamics.source.class_names[trace.prediction[0, step]]),
-        "right": bool(trace.prediction[0, step] == label),
-        "confidence": float(trace.confidence[0, step]),
-        "truth_probability": float(trace.label_probability[0, step]),
-        "bars": class_bars(chances, env.dynamics.source.class_names, label),
-    }
-
-
 def class_bars(chances: np.ndarray, names: Sequence[str], label: int) -> list[dict[str, Any]]:
     """The likeliest classes, and the true one if it is not among them.
 
@@ -117,8 +102,8 @@ def class_bars(chances: np.ndarray, names: Sequence[str], label: int) -> list[di
     ]
 
 
-def webp_data_uri(picture: np.ndarray) -> str:
-    """A picture (H, W, 3) uint8 as the `src` of an HTML image."""
+def data_uri(picture: np.ndarray, format: str) -> str:
+    """A picture (H, W, 3) uint8 as the `src` of an HTML image, in a format of Pillow's."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="WEBP", quality=85)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    Image.fromarray(picture).save(buffer, format=format, quality=85)
+    return f"data:image/{format};base64," + base64.b64encode(buffer.getvalue()).decode("ascii")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 from agents.policies.protocol import LocationPolicy
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
 from scripts.console import printable
-from scripts.page.gallery import class_bars, class_probabilities
+from scripts.page.gallery import class_bars, class_probabilities, data_uri
 
 _RULES = EpisodeSpec(reward="increment")
 
@@ -87,7 +84,7 @@ class Game:
         result = None
         if self._finished:
             truth = printable(dynamics.source.class_names[dynamics.trace.label[0]])
-            picture = _data_uri(dynamics.images[0])
+            picture = _picture(dynamics.images[0])
             result = {"truth": truth, "picture": picture, "policy": _looks(self._machine)}
         return {
             "size": list(dynamics.images.shape[-2:]),
@@ -141,7 +138,7 @@ def _looks(env: GlanceFocusEnv, *, knows_truth: bool = True) -> list[dict[str, A
             {
                 "corner": None if is_glance else trace.top_left_px[0, step].tolist(),
                 "side": spec.patch_size if step else spec.glance_side,
-                "picture": _data_uri(seen[0]),
+                "picture": _picture(seen[0]),
                 "prediction": printable(names[trace.prediction[0, step]]),
                 "confidence": float(trace.confidence[0, step]),
                 "bars": [
@@ -152,10 +149,7 @@ def _looks(env: GlanceFocusEnv, *, knows_truth: bool = True) -> list[dict[str, A
     return found
 
 
-def _data_uri(pixels: Tensor) -> str:
+def _picture(pixels: Tensor) -> str:
     """An image (3, H, W), or a clip's middle frame, as the `src` of an HTML image."""
     frame = pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]
-    array = frame.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy()
-    buffer = io.BytesIO()
-    Image.fromarray(array).save(buffer, format="PNG")
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return data_uri(frame.clamp(0, 255).to(torch.uint8).permute(1, 2, 0).cpu().numpy(), "png")

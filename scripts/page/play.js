@@ -1,17 +1,7 @@
-"use strict";
 (() => {
-  const $ = (id) => document.getElementById(id);
   let state = JSON.parse($("data").textContent);
   let busy = false;
   const cursor = { top: 0, left: 0 };
-  const percent = (share) => (100 * share).toFixed(1) + " %";
-
-  function element(tag, className, text) {
-    const made = document.createElement(tag);
-    made.className = className;
-    if (text !== undefined) made.textContent = text;
-    return made;
-  }
 
   function placed(made, corner, height, width) {
     made.style.top = 100 * corner[0] / state.size[0] + "%";
@@ -27,21 +17,6 @@
     made.draggable = false;
     made.src = source;
     return placed(made, corner, height, width);
-  }
-
-  function bar(each) {
-    const row = element("div", each.is_true ? "bar true" : "bar");
-    const track = element("div", "track");
-    const fill = element("div", "fill");
-    fill.style.width = 100 * each.probability + "%";
-    track.append(fill);
-    row.append(element("span", "name", (each.is_true ? "\u2713 " : "") + each.name), track, element("span", "number", percent(each.probability)));
-    return row;
-  }
-
-  function showNumber(id, value) {
-    $(id).value = value;
-    $(id).textContent = value;
   }
 
   function show() {
@@ -73,13 +48,13 @@
         last.prediction + ", " + percent(last.confidence) + " sure.";
       moveTo(cursor.top, cursor.left);
     }
-    $("bars").replaceChildren(...last.bars.map(bar));
+    $("bars").replaceChildren(...last.bars.map(classBar));
     $("look").disabled = Boolean(result);
     $("opponent").textContent = state.opponent;
     $("opponent-short").textContent = state.opponent;
-    showNumber("person", state.score.person);
-    showNumber("policy", state.score.policy);
-    showNumber("images", state.score.images);
+    showNumber("person", state.score.person, state.score.person);
+    showNumber("policy", state.score.policy, state.score.policy);
+    showNumber("images", state.score.images, state.score.images);
   }
 
   function moveTo(top, left) {
@@ -139,11 +114,6 @@
     if (!moves[event.key]) return;
     event.preventDefault();
     moves[event.key]();
-  });
-  $("theme").addEventListener("click", () => {
-    const root = document.documentElement;
-    const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = isDark ? "light" : "dark";
   });
   centre();
   show();

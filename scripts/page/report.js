@@ -1,33 +1,6 @@
-"use strict";
 (() => {
-  const $ = (id) => document.getElementById(id);
   const data = JSON.parse($("data").textContent);
-  const percent = (share) => (100 * share).toFixed(1) + " %";
   const mega = (cost) => (cost / 1e6).toFixed(1) + " M";
-
-  function element(tag, className, text) {
-    const made = document.createElement(tag);
-    made.className = className;
-    if (text !== undefined) made.textContent = text;
-    return made;
-  }
-
-  function bar(name, share, isTrue) {
-    const row = element("div", isTrue ? "bar true" : "bar");
-    const track = element("div", "track");
-    const fill = element("div", "fill");
-    fill.style.width = 100 * share + "%";
-    track.append(fill);
-    row.append(element("span", "name", name), track, element("span", "number", percent(share)));
-    return row;
-  }
-
-  // light and dark
-  $("theme").addEventListener("click", () => {
-    const root = document.documentElement;
-    const isDark = root.dataset.theme ? root.dataset.theme === "dark" : matchMedia("(prefers-color-scheme: dark)").matches;
-    root.dataset.theme = isDark ? "light" : "dark";
-  });
 
   // the gallery
   let episode = 0;
@@ -43,7 +16,7 @@
     $("verdict").textContent = "After " + name + ": " + now.prediction + ", " + percent(now.confidence) +
       (now.right ? " sure. Right." : " sure. Wrong: it is " + played.truth + ", which has " + percent(now.truth_probability) + ".");
     $("verdict").className = now.right ? "right" : "wrong";
-    $("bars").replaceChildren(...now.bars.map((each) => bar((each.is_true ? "\u2713 " : "") + each.name, each.probability, each.is_true)));
+    $("bars").replaceChildren(...now.bars.map(classBar));
     $("previous-look").disabled = look === 0;
     $("next-look").disabled = look === played.looks.length - 1;
     $("previous-episode").disabled = episode === 0;
@@ -110,10 +83,6 @@
   $("chart-caption").textContent = "The dot is the chosen budget." + (whole ?
     " Dashed: the full-resolution network, " + percent(whole.accuracy) + " for " + mega(whole.cost) + " multiply-adds." : "");
 
-  function showNumber(id, value, text) {
-    $(id).value = value;
-    $(id).textContent = text;
-  }
   function showBudget() {
     const index = Number($("budget").value);
     showNumber("allowed", front.budgets[index], mega(front.budgets[index]));
