@@ -34,7 +34,7 @@ from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.training.fit_spec import PRECISIONS, FitSpec
 from classifiers.training.stages import train_full_resolution
-from scripts.console import PlainConsole, in_words
+from scripts.console import PlainConsole, format_error
 from scripts.progress import TerminalReporter
 
 AUGMENTATION = ("shift_px", "flip", "zoom", "rotation", "color_jitter")
@@ -71,7 +71,7 @@ def main() -> None:
                 start = path
             write_json(options.run / "saturated" / f"results{kind}.json", {"local_epochs": epochs, "rows": rows})
     except (OSError, ValueError) as error:
-        parser.exit(1, f"{in_words(error)}\n")
+        parser.exit(1, f"{format_error(error)}\n")
     print("| epochs | full resolution | recogniser, as accurate in calibration | multiply-adds |\n|---|---|---|---|")
     for row in rows:
         match = row["match"]

@@ -18,7 +18,7 @@ from agents.runs.results import POLICIES
 from classifiers.data.collection import UNREADABLE
 from classifiers.devices import tune_malloc
 from scripts.commands import COMMANDS
-from scripts.console import PlainConsole, in_words
+from scripts.console import PlainConsole, format_error
 
 _SETTING = re.compile(r"[\w.]+=")
 
@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 for success, 1 after an error that was printed, 2 for a wrong command line, 130 if interrupted.
     """
-    options = build_parser().parse_args(_one_setting_each(sys.argv[1:] if arguments is None else arguments))
+    options = build_parser().parse_args(_expand_set_args(sys.argv[1:] if arguments is None else arguments))
     tune_malloc()
     errors = PlainConsole(stderr=True)
     try:
@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, ValueError, ModuleNotFoundError) as error:
         _drop_output()
         if not isinstance(error, BrokenPipeError):  # who reads has enough, as `gfnet ... | head` does
-            errors.print(f"gfnet: {in_words(error)}")
+            errors.print(f"gfnet: {format_error(error)}")
         return 1
     except RuntimeError as error:
         if os.environ.get("GFNET_DEBUG"):
@@ -64,7 +64,7 @@ def _drop_output() -> None:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def _one_setting_each(arguments: Sequence[str]) -> list[str]:
+def _expand_set_args(arguments: Sequence[str]) -> list[str]:
     """`--set A=1 B=2` as `--set A=1 --set B=2`; what is no setting, as `demo` in `--set A=1 demo`, is left alone."""
     spread: list[str] = []
     for argument in arguments:
@@ -262,7 +262,7 @@ def _add_changes(command: argparse.ArgumentParser) -> None:
 
 
 def _add_settings(command: argparse.ArgumentParser, help: str) -> None:
-    """See `_one_setting_each` for several."""
+    """See `_expand_set_args` for several."""
     several = f"{help}; several may follow one --set"
     command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help=several)
 

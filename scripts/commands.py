@@ -145,7 +145,7 @@ def play(options: argparse.Namespace, console: Console) -> None:
 def _game(options: argparse.Namespace) -> Game:
     """The game on a run's held-out images against its policy, or on an environment's against the baseline."""
     if options.what in TASKS:
-        made = _made_by_user(make_env, options.what, options.set)
+        made = _make_env(make_env, options.what, options.set)
         return Game(made.task, CentreCornerPolicy(), "the centre-corner policy", options.seed)
     folder = Path(options.what)
     if not folder.is_dir():
@@ -160,7 +160,7 @@ def _game(options: argparse.Namespace) -> Game:
     return Game(Task(source, run.classifier), run.policy, "the run's policy", options.seed)
 
 
-def _made_by_user(make: Callable[..., Any], env_id: str, changes: Sequence[str], **kwargs: Any) -> Any:
+def _make_env(make: Callable[..., Any], env_id: str, changes: Sequence[str], **kwargs: Any) -> Any:
     """An environment with the arguments of `--set`."""
     try:
         return make(env_id, **kwargs, **dict(parse_setting(change) for change in changes))
@@ -174,7 +174,7 @@ def env(options: argparse.Namespace, console: Console) -> None:
         raise ValueError(f"environment {options.id!r} is unknown; pass one of {', '.join(TASKS)}")
     if options.num_envs < 1 or options.steps < 1:
         raise ValueError(f"--num-envs {options.num_envs}, --steps {options.steps}; pass 1 or more of each")
-    vector = _made_by_user(gymnasium.make_vec, options.id, options.set, num_envs=options.num_envs)
+    vector = _make_env(gymnasium.make_vec, options.id, options.set, num_envs=options.num_envs)
     vector.reset(seed=0)
     vector.action_space.seed(0)
     actions = [vector.action_space.sample() for _ in range(options.steps + 1)]

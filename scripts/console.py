@@ -27,7 +27,7 @@ class PlainConsole(Console):
         return super().render_str(printable(text), **options)
 
 
-def in_words(error: Exception) -> str:
+def format_error(error: Exception) -> str:
     """What went wrong, for people, in one sentence: errors of the operating system as its own programs print them.
 
     Args:

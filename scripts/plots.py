@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +16,7 @@ from scripts.console import printable
 
 _CYCLE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f7f7f")  # Okabe and Ito's, and grey
 
-COLOURS = {
+COLORS = {
     "random": "#7f7f7f",
     "centre_corner": "#e69f00",
     "best_fixed_place": "#cc79a7",
@@ -32,7 +30,7 @@ def accuracy_by_step(metrics: dict[str, Any]) -> Figure:
     """Accuracy after each step, by policy, the full-resolution network as a line (anytime prediction, Fig. 16)."""
     figure, axes = _axes("step t", "accuracy")
     for name, values in metrics["accuracy"].items():
-        axes.plot(range(1, len(values) + 1), values, "o-", color=COLOURS[name], label=_label(name))
+        axes.plot(range(1, len(values) + 1), values, "o-", color=COLORS[name], label=_label(name))
     _full_resolution_line(axes, metrics)
     axes.set_xticks(range(1, len(metrics["accuracy"]["learned"]) + 1))
     axes.legend()
@@ -44,7 +42,7 @@ def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
     figure, axes = _axes("multiply-adds per image", "accuracy")
     costs = metrics["multiply_adds"]
     for name in filter(metrics["accuracy"].__contains__, ("random", "centre_corner", "best_fixed_place", "learned")):
-        axes.plot(costs["cumulative"], metrics["accuracy"][name], "o-", color=COLOURS[name], label=_label(name))
+        axes.plot(costs["cumulative"], metrics["accuracy"][name], "o-", color=COLORS[name], label=_label(name))
     if metrics["full_resolution_accuracy"] is not None:
         point = (costs["full_resolution"], metrics["full_resolution_accuracy"])
         axes.plot(*point, "k*", markersize=12, label="full-resolution network")
@@ -66,12 +64,12 @@ def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
     """Accuracy against multiply-adds of one run, by criterion: budgeted classification, as in Fig. 7 and Table 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     for name, curve in metrics["adaptive"]["curves"].items():
-        colour, style = CURVES[name]
+        color, style = CURVES[name]
         label = "most accurate thresholds" if name == "coordinate_ascent" else name
-        axes.plot(curve["costs"], curve["accuracies"], style, color=colour, markersize=3, label=label)
+        axes.plot(curve["costs"], curve["accuracies"], style, color=color, markersize=3, label=label)
     fixed = _fixed_lengths(metrics)
     if fixed is not None:
-        axes.plot(*fixed, "D", color=COLOURS["learned"], markersize=7, fillstyle="none", label="fixed length")
+        axes.plot(*fixed, "D", color=COLORS["learned"], markersize=7, fillstyle="none", label="fixed length")
         for steps, point in enumerate(zip(*fixed, strict=True), start=1):
             axes.annotate(f"t={steps}", point, xytext=(6, -10), textcoords="offset points", fontsize="small")
     _full_resolution_line(axes, metrics)
@@ -111,8 +109,8 @@ def sizes_by_budget(metrics: dict[str, Any]) -> Figure | None:
     drawn = shares.sum(axis=1) > 0.0  # with the glance alone there is no patch
     costs = np.array(curve["budgets"])[drawn]
     figure, axes = _axes("multiply-adds per image that are allowed", "share of the focus patches")
-    colours = [f"C{index}" for index in range(len(sides))]
-    axes.stackplot(costs, shares[drawn].T, labels=[f"{side}x{side}" for side in sides], colors=colours, alpha=0.8)
+    colors = [f"C{index}" for index in range(len(sides))]
+    axes.stackplot(costs, shares[drawn].T, labels=[f"{side}x{side}" for side in sides], colors=colors, alpha=0.8)
     axes.set_ylim(0.0, 1.0)
     axes.legend(loc="lower right")
     return figure
@@ -128,20 +126,19 @@ def compare_runs(named: dict[str, dict[str, Any]], kind: str) -> Figure | None:
     Returns:
         The figure; None if no run has what it needs.
     """
-    x_label, points, baseline = RUN_PLOTS[kind]
-    figure, axes = _axes(x_label, "accuracy")
+    figure, axes = _axes(RUN_PLOTS[kind], "accuracy")
     for index, (name, metrics) in enumerate(named.items()):
-        line = points(metrics)
+        line = _line(metrics, kind)
         if line is None:
             continue
         label = _literal(name)
-        axes.plot(*line, "o-", color=_colour(index), markersize=3, label=label)
+        axes.plot(*line, "o-", color=_color(index), markersize=3, label=label)
         fixed = _fixed_lengths(metrics) if kind == "budgeted" else None
         if fixed is not None:
-            axes.plot(*fixed, "D", color=_colour(index), fillstyle="none", label=f"{label}: fixed length")
-        star = baseline(metrics)
+            axes.plot(*fixed, "D", color=_color(index), fillstyle="none", label=f"{label}: fixed length")
+        star = _baseline(metrics, kind)
         if star is not None:
-            axes.plot(*star, "*", color=_colour(index), markersize=12, label=f"{label}: full-resolution network")
+            axes.plot(*star, "*", color=_color(index), markersize=12, label=f"{label}: full-resolution network")
     if not axes.lines:
         return None
     axes.legend()
@@ -182,67 +179,49 @@ def save_figure(path: Path, figure: Figure) -> Path:
     return path
 
 
-Line = tuple[list[float], list[float]]
+RUN_PLOTS = {
+    "budgeted": "multiply-adds per image, on average",  # Fig. 7 (a-e)
+    "multiscale": "multiply-adds per image, on average",  # Fig. 10: all with the most accurate thresholds
+    "latency": "milliseconds per image, on average",  # Fig. 8
+    "expected_length": "steps per image, on average",  # Fig. 15
+    "anytime": "multiply-adds per image",  # Figs. 7 (f) and 16
+}
+"""The plots that compare the accuracy of runs, and their horizontal axes."""
+
+Line = tuple[Any, list[float]]
 
 
-def _stopping_early(metrics: dict[str, Any], x: str) -> tuple[list[Any], list[float]] | None:
-    if not metrics.get("adaptive"):
-        return None
-    curve = metrics["adaptive"]["curves"]["confidence"]
-    return curve[x], curve["accuracies"]
-
-
-def _fixed_lengths(metrics: dict[str, Any]) -> Line | None:
-    """Cost and accuracy of episodes of exactly 1, ..., T steps; None in the metrics of earlier versions."""
-    found = (metrics.get("adaptive") or {}).get("fixed_lengths")
-    return found and ([each["multiply_adds"] for each in found], [each["accuracy"] for each in found])
-
-
-def _most_accurate(metrics: dict[str, Any]) -> Line | None:
+def _line(metrics: dict[str, Any], kind: str) -> Line | None:
+    """A run's line in a plot of `RUN_PLOTS`; None if the run lacks what it needs."""
+    if kind == "anytime":
+        return metrics["multiply_adds"]["cumulative"], metrics["accuracy"]["learned"]
     if not metrics.get("adaptive"):
         return None
     curves = metrics["adaptive"]["curves"]
-    curve = curves.get("coordinate_ascent", curves["confidence"])  # the latter is one of them with several sizes
-    return curve["costs"], curve["accuracies"]
+    curve = curves["confidence"]
+    if kind == "multiscale":
+        curve = curves.get("coordinate_ascent", curve)  # the latter is one of them with several sizes
+    if kind == "latency":
+        if not metrics.get("latency"):
+            return None
+        return np.array(curve["exits"]) @ np.array(metrics["latency"]["cumulative_ms"]), curve["accuracies"]
+    return curve["expected_lengths" if kind == "expected_length" else "costs"], curve["accuracies"]
 
 
-def _anytime(metrics: dict[str, Any]) -> Line | None:
-    return metrics["multiply_adds"]["cumulative"], metrics["accuracy"]["learned"]
-
-
-def _latency(metrics: dict[str, Any]) -> Line | None:
-    found = _stopping_early(metrics, "exits")
-    if found is None or not metrics.get("latency"):
+def _baseline(metrics: dict[str, Any], kind: str) -> tuple[float, float] | None:
+    """The full-resolution network's point in a plot of `RUN_PLOTS`."""
+    if metrics["full_resolution_accuracy"] is None or kind == "expected_length":
         return None
-    milliseconds = np.array(found[0]) @ np.array(metrics["latency"]["cumulative_ms"])
-    return milliseconds.tolist(), found[1]
+    cost = (
+        metrics["latency"]["full_resolution_ms"] if kind == "latency" else metrics["multiply_adds"]["full_resolution"]
+    )
+    return None if cost is None else (cost, metrics["full_resolution_accuracy"])
 
 
-def _full_cost(metrics: dict[str, Any]) -> tuple[float, float] | None:
-    if metrics["full_resolution_accuracy"] is None:
-        return None
-    return metrics["multiply_adds"]["full_resolution"], metrics["full_resolution_accuracy"]
-
-
-def _full_latency(metrics: dict[str, Any]) -> tuple[float, float] | None:
-    if metrics["full_resolution_accuracy"] is None or metrics["latency"]["full_resolution_ms"] is None:
-        return None
-    return metrics["latency"]["full_resolution_ms"], metrics["full_resolution_accuracy"]
-
-
-RUN_PLOTS: dict[str, tuple[str, Callable[..., Line | None], Callable[..., tuple[float, float] | None]]] = {
-    # Fig. 7 (a-e)
-    "budgeted": ("multiply-adds per image, on average", partial(_stopping_early, x="costs"), _full_cost),
-    # Fig. 10: one size and several, all with the most accurate thresholds
-    "multiscale": ("multiply-adds per image, on average", _most_accurate, _full_cost),
-    # Fig. 8
-    "latency": ("milliseconds per image, on average", _latency, _full_latency),
-    # Fig. 15
-    "expected_length": ("steps per image, on average", partial(_stopping_early, x="expected_lengths"), lambda _: None),
-    # Figs. 7 (f) and 16
-    "anytime": ("multiply-adds per image", _anytime, _full_cost),
-}
-"""Horizontal axis, line and baseline of each plot that compares the accuracy of runs."""
+def _fixed_lengths(metrics: dict[str, Any]) -> Line | None:
+    """Cost and accuracy of episodes of exactly 1, ..., T steps."""
+    found = (metrics.get("adaptive") or {}).get("fixed_lengths")
+    return found and ([each["multiply_adds"] for each in found], [each["accuracy"] for each in found])
 
 
 def learning_curve(steps: list[int], rewards: list[float]) -> Figure:
@@ -252,7 +231,7 @@ def learning_curve(steps: list[int], rewards: list[float]) -> Figure:
     if len(rewards) >= 10:
         width = max(2, len(rewards) // 20)
         smooth = np.convolve(rewards, np.ones(width) / width, mode="valid")
-        axes.plot(steps[width - 1 :], smooth, color=COLOURS["learned"])
+        axes.plot(steps[width - 1 :], smooth, color=COLORS["learned"])
     return figure
 
 
@@ -285,9 +264,9 @@ def leaderboard_plot(curves: dict[str, Any]) -> Figure:
     """
     figure, axes = _axes("environment steps", "share of the oracle's gain over random at t=2")
     for index, (name, curve) in enumerate(curves.items()):
-        colour, style = _colour(index), "-" if index < len(_CYCLE) else "--"
-        axes.plot(curve["steps"], curve["mean"], style, color=colour, label=_literal(name))
-        axes.fill_between(curve["steps"], curve["low"], curve["high"], color=colour, alpha=0.15, linewidth=0)
+        color, style = _color(index), "-" if index < len(_CYCLE) else "--"
+        axes.plot(curve["steps"], curve["mean"], style, color=color, label=_literal(name))
+        axes.fill_between(curve["steps"], curve["low"], curve["high"], color=color, alpha=0.15, linewidth=0)
     axes.set_ylim(-0.05, 1.0)
     axes.legend(fontsize="small", ncols=2)
     return figure
@@ -326,7 +305,7 @@ def as_data_uri(figure: Figure) -> str:
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _colour(index: int) -> str:
+def _color(index: int) -> str:
     """The colour of a line by its place; they repeat after seven."""
     return _CYCLE[index % len(_CYCLE)]
 
