@@ -1,45 +1,11 @@
-"""Checks that many settings share, with the sentences that their errors say."""
+"""Parts of the sentences that errors say: near misses, and values and messages made short."""
 
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Collection, Iterable
-from typing import Any
 
 _LONGEST = 60  # characters of a value in a message
-
-
-def check_least(settings: Any, least: float, *names: str) -> None:
-    """Checks that attributes that are given are finite and not too small.
-
-    Args:
-        settings: their owner.
-        least: the smallest value that is allowed.
-        *names: of the attributes; None counts as not given.
-
-    Raises:
-        ValueError: with the first that is smaller, NaN or infinite.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        if value is not None and not least <= value < math.inf:
-            raise ValueError(f"{name}={value}; pass {least} or more")
-
-
-def check_fraction(settings: Any, *names: str) -> None:
-    """Checks that attributes lie in [0, 1].
-
-    Args:
-        settings: their owner.
-        *names: of the attributes.
-
-    Raises:
-        ValueError: with the first that does not.
-    """
-    for name in names:
-        if not 0 <= getattr(settings, name) <= 1:
-            raise ValueError(f"{name}={getattr(settings, name)}; pass a fraction in [0, 1]")
 
 
 def check_known(name: str, value: object, known: Collection[str]) -> None:
