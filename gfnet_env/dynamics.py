@@ -48,10 +48,10 @@ class GlanceFocusDynamics:
         self.device = classifier.device
         blank = classifier.local_encoder.blank(source.image_size).to(torch.uint8)  # an image, or a clip
         self.images = blank.expand(batch_size, *blank.shape[1:]).clone()
-        self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device)
-        self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device)
+        self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device, dtype=torch.float32)
+        self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device, dtype=torch.float32)
         self.glance = torch.zeros_like(self.features)
-        self.locations = torch.zeros(batch_size, self.num_glimpses - 1, 2, device=self.device)
+        self.locations = torch.zeros(batch_size, self.num_glimpses - 1, 2, device=self.device, dtype=torch.float32)
         self.trace = Trace.empty(batch_size, self.num_glimpses)
         self._glances: GlanceCache | None = None
         if source.is_deterministic and classifier.spec.first_look != "random":

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import importlib.metadata
+import io
 import os
 import re
 import sys
@@ -34,6 +35,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = build_parser().parse_args(_expand_set_args(sys.argv[1:] if arguments is None else arguments))
     tune_malloc()
+    for stream in (sys.stdout, sys.stderr):  # a name that a terminal's encoding lacks is shown escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     errors = PlainConsole(stderr=True)
     try:
         _import(options.imports)

@@ -38,7 +38,7 @@ class RandomPolicy(BaselinePolicy):
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
         """See `LocationPolicy.__call__`."""
-        return torch.rand(len(view.step), 2, generator=self._generator).to(view.step.device), state
+        return torch.rand(len(view.step), 2, generator=self._generator, dtype=torch.float32).to(view.step.device), state
 
 
 class CentreCornerPolicy(BaselinePolicy):

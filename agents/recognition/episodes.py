@@ -37,10 +37,10 @@ class Episodes:
         self.nodes = torch.zeros(count, dtype=torch.int64, device=device)
         self.steps = torch.zeros(count, dtype=torch.int64, device=device)
         self.labels = torch.zeros(count, dtype=torch.int64, device=device)
-        self.confidences = torch.zeros(count, device=device)
-        self.locations = torch.full((count, last - 1, 2), torch.nan, device=device)
+        self.confidences = torch.zeros(count, device=device, dtype=torch.float32)
+        self.locations = torch.full((count, last - 1, 2), torch.nan, device=device, dtype=torch.float32)
         self.sides = torch.zeros(count, last - 1, dtype=torch.int64, device=device)
-        self._hidden = torch.zeros(count, classifier.hidden_size, device=device)
+        self._hidden = torch.zeros(count, classifier.hidden_size, device=device, dtype=torch.float32)
         self._states: Tensor | None = None  # (N, ...) of the policy if it has a memory, which starts at zero
         self._queues = [_Queue(device, "glance" in policy.observation_keys) for _ in self._sizes]
         self._is_entropy = rule.criterion == "entropy"
@@ -48,7 +48,7 @@ class Episodes:
         at_the_end = torch.full((1, len(self._sizes)), -torch.inf, dtype=torch.float64)
         ascending, order = torch.cat([thresholds, at_the_end]).sort(dim=1, stable=True)
         exits = torch.full((last, 1), len(self._sizes))
-        self._thresholds = ascending.to(device)  # (T, K), ascending at each step
+        self._thresholds = round_down(ascending).to(device)  # (T, K), ascending at each step
         self._sizes_below = torch.cat([order, exits], dim=1).to(device)  # (T, K + 1), the next size in each interval
 
     @property
@@ -121,8 +121,10 @@ class _Queue:
 
     def __init__(self, device: torch.device, keeps_glances: bool) -> None:
         self.indices = torch.zeros(0, dtype=torch.int64, device=device)
-        self._features = torch.zeros(0, device=device)  # (W, C, h, w) of the last look
-        self._glances = torch.zeros(0, device=device)  # likewise of the glances, if the policy reads them
+        self._features = torch.zeros(0, device=device, dtype=torch.float32)  # (W, C, h, w) of the last look
+        self._glances = torch.zeros(
+            0, device=device, dtype=torch.float32
+        )  # likewise of the glances, if the policy reads them
         self._keeps_glances = keeps_glances
 
     def add(self, indices: Tensor, features: Tensor, glances: Tensor, stays: Tensor) -> None:
@@ -145,3 +147,10 @@ class _Queue:
 
 def _joined(waiting: Tensor, new: Tensor) -> Tensor:
     return torch.cat([waiting, new]) if len(waiting) else new
+
+
+def round_down(thresholds: Tensor) -> Tensor:
+    """Float64 as float32, which every device has. A score of float32 exceeds one exactly if it exceeds the other."""
+    rounded = thresholds.to(torch.float32)
+    below = torch.nextafter(rounded, torch.full_like(rounded, -torch.inf))
+    return torch.where(rounded.double() > thresholds, below, rounded)

@@ -71,6 +71,7 @@ class Encoder(nn.Module):
         self.classifier = classifier
         self.num_frames = num_frames
         self.use_preprocessing(preprocessing)
+        self.float()  # whatever torch's default is
 
     def use_preprocessing(self, preprocessing: Preprocessing) -> None:
         """Sets the preprocessing, as the weights that were just loaded need it."""
@@ -102,7 +103,7 @@ class Encoder(nn.Module):
     def blank(self, size: tuple[int, int]) -> Tensor:
         """A black input of a size in pixels, (1, 3, H, W) or, for clips of N frames, (1, N, 3, H, W)."""
         frames = () if self.num_frames is None else (self.num_frames,)
-        return torch.zeros(1, *frames, 3, *size, device=self.classifier.weight.device)
+        return self.classifier.weight.new_zeros(1, *frames, 3, *size)
 
     def feature_maps(self, images: Tensor) -> Tensor:
         """The maps of normalised images or clips alone, (B, C, h, w); see `forward`."""

@@ -107,6 +107,6 @@ def resizing_matrices(image_size: tuple[int, int], size: tuple[int, int], mode: 
 
 def _axis_matrix(length: int, new_length: int, mode: str) -> Tensor:
     """(new_length, length): column j is a resized unit impulse at j."""
-    impulses = torch.eye(length)[None, None]  # (1, 1, length, length), one per column
+    impulses = torch.eye(length, dtype=torch.float32)[None, None]  # (1, 1, length, length), one per column
     align_corners = None if mode == "area" else True
     return functional.interpolate(impulses, size=(new_length, length), mode=mode, align_corners=align_corners)[0, 0]

@@ -65,7 +65,7 @@ class GlanceFocusClassifier(nn.Module):
         head = HEADS[spec.head](
             global_encoder.pooled_size, num_classes, spec.num_glimpses, spec.hidden_size, spec.glance_logits
         )
-        self._assemble(spec, global_encoder, local_encoder, head)
+        self._assemble(spec, global_encoder, local_encoder, head.float())
 
     def _assemble(self, spec: ClassifierSpec, global_encoder: Encoder, local_encoder: Encoder, head: Head) -> None:
         self.spec = spec
@@ -180,8 +180,10 @@ class GlanceFocusClassifier(nn.Module):
             (B, 2) in [0, 1], (row, col), on the classifier's device; None for a glance.
         """
         if self.spec.first_look == "random":
-            return torch.rand(count, 2, generator=generator).to(self.device)
-        return torch.full((count, 2), 0.5, device=self.device) if self.spec.first_look == "centre" else None
+            return torch.rand(count, 2, generator=generator, dtype=torch.float32).to(self.device)
+        if self.spec.first_look == "centre":
+            return torch.full((count, 2), 0.5, dtype=torch.float32, device=self.device)
+        return None
 
     def first_input(self, images: Tensor, location: Tensor | None = None) -> Tensor:
         """The input of the first step: the whole images at low resolution, or a patch of each.

@@ -113,9 +113,9 @@ class View(NamedTuple):
             A view without locations; the next size is not set yet.
         """
         count, device = len(glimpse.logits), glimpse.logits.device
-        locations = torch.zeros(count, num_glimpses - 1, 2, device=device)
+        locations = glimpse.logits.new_zeros(count, num_glimpses - 1, 2)
         step = torch.ones(count, dtype=torch.int64, device=device)
-        size = torch.zeros(count, num_sizes, device=device) if num_sizes > 1 else None
+        size = glimpse.logits.new_zeros(count, num_sizes) if num_sizes > 1 else None
         return cls(glimpse, glimpse.features, locations, step, images, labels, location, size, size)
 
     def with_next_size(self, size: int) -> View:

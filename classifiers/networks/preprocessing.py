@@ -43,7 +43,10 @@ class Normalize(nn.Module):
 
     def __init__(self, preprocessing: Preprocessing) -> None:
         super().__init__()
-        mean, std = (torch.tensor(values).view(3, 1, 1) for values in (preprocessing.mean, preprocessing.std))
+        mean, std = (
+            torch.tensor(values, dtype=torch.float32).view(3, 1, 1)
+            for values in (preprocessing.mean, preprocessing.std)
+        )
         self.register_buffer("scale", 1.0 / (255.0 * std), persistent=False)
         self.register_buffer("shift", -mean / std, persistent=False)
 

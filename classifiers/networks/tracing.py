@@ -144,8 +144,8 @@ def trace(network: nn.Module) -> fx.GraphModule:
 def record_shapes(traced: fx.GraphModule, count: int = 1) -> None:
     """Runs a traced network on `count` black images and keeps the shapes of its tensors in `node.meta["shape"]`."""
     was_training = traced.training
-    device = next((tensor.device for tensor in traced.parameters()), torch.device("cpu"))
-    _ShapeRecorder(traced.eval()).run(torch.zeros(count, 3, TRIAL_SIDE, TRIAL_SIDE, device=device))
+    images = next(traced.parameters(), torch.zeros(1)).new_zeros(count, 3, TRIAL_SIDE, TRIAL_SIDE)
+    _ShapeRecorder(traced.eval()).run(images)
     traced.train(was_training)
 
 
