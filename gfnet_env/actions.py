@@ -22,6 +22,18 @@ class ActionBox(spaces.Box):
         self.names = names
 
 
+class GridSpace(spaces.Discrete):
+    """Places on a square grid over the image, borders included, numbered in reading order; see `grid_actions`.
+
+    Args:
+        side: places along each axis, 2 or more.
+    """
+
+    def __init__(self, side: int) -> None:
+        super().__init__(side * side)
+        self.side = side
+
+
 class Decisions(NamedTuple):
     """What the agent decided in each row.
 

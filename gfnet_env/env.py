@@ -99,6 +99,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.task = task
         self.render_mode = render_mode
         self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, batch_size=1)
+        self.num_glimpses, self.observation_keys = self.dynamics.num_glimpses, self.dynamics.observation_keys
         self.action_space = ActionBox(episode.action_names)
         self.observation_space: spaces.Dict = observation_space(
             self.dynamics.classifier, self.dynamics.observation_keys

@@ -63,6 +63,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         check_render_mode(render_mode)
         self.task = task
         self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, num_envs)
+        self.num_glimpses, self.observation_keys = self.dynamics.num_glimpses, self.dynamics.observation_keys
         self.num_envs = num_envs
         self.render_mode = render_mode
         self.autoreset_mode = _autoreset_mode(autoreset_mode)

@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector.utils import batch_space
 
-from gfnet_env.actions import grid_actions
+from gfnet_env.actions import GridSpace, grid_actions
 
 
 class GridAction(gymnasium.ActionWrapper[Any, np.int64, np.ndarray]):
@@ -27,7 +27,7 @@ class GridAction(gymnasium.ActionWrapper[Any, np.int64, np.ndarray]):
         super().__init__(env)
         _check_grid(env.action_space, side)
         self._places = grid_actions(side)
-        self.action_space = spaces.Discrete(side * side)
+        self.action_space = GridSpace(side)
 
     def action(self, action: np.int64) -> np.ndarray:
         """The place with a number, (2,) in [-1, 1]; places are numbered in reading order."""
@@ -50,7 +50,7 @@ class VectorGridAction(gymnasium.vector.VectorActionWrapper):
         super().__init__(env)
         _check_grid(env.single_action_space, side)
         self._places = grid_actions(side)
-        self.single_action_space = spaces.Discrete(side * side)
+        self.single_action_space = GridSpace(side)
         self.action_space = batch_space(self.single_action_space, env.num_envs)
 
     def actions(self, actions: np.ndarray) -> np.ndarray:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +12,10 @@ from conftest import with_rules
 
 from agents.algorithms.make_agent import make_agent
 from agents.algorithms.stage2 import train_agent
-from agents.evaluation.rollout import evaluate
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.baselines import OraclePolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
-from agents.recognition.recognizer import Recognizer
 from agents.runs.config_files import dump_config, load_config, parse_config
 from agents.runs.yaml_text import ConfigError, parse_yaml
 from classifiers.data.source import ArrayImages
@@ -138,52 +135,12 @@ def test_the_oracle_tries_patches_of_the_next_size(classifier: FrozenClassifier,
         assert torch.equal(OraclePolicy(alone, 3)(view, None)[0][0], together[row])
 
 
-@pytest.mark.parametrize("name", ["ppo", "crossq", "dqn"])
-@pytest.mark.parametrize("rules", [{}, {"observe": ("features",)}])
-def test_a_policy_is_used_with_as_many_sizes_as_it_was_trained_with(
-    name: str, rules: dict[str, Any], classifier: FrozenClassifier, scenes: ArrayImages
-) -> None:
-    """The maps have the same shape: nothing but the number of sizes tells them apart."""
-    several, one = (classifier.with_spec(patch_sizes=sizes) for sizes in (SIZES, (48,)))
-    agents = [make_agent(name, _env(classifier, scenes, sizes=sizes, **rules)) for sizes in (SIZES, (48,))]
-    of_several, of_one = map(DeterministicPolicy, agents)
-    use: Callable[..., object]
-
-    for use in (
-        lambda networks, policy: list(networks.episode(scenes.images[:2], policy)),
-        lambda networks, policy: evaluate(networks, scenes, policy),
-        lambda networks, policy: Recognizer(networks, policy).predict(scenes.images[:2]),
-    ):
-        with pytest.raises(
-            ValueError, match=r"^the policy was trained with patches of 3 sizes, not of one size; use it"
-        ):
-            use(one, of_several)
-        with pytest.raises(
-            ValueError, match=r"^the policy was trained with patches of one size, not of 3 sizes; use it"
-        ):
-            use(several, of_one)
-        use(several, of_several)
-        use(one, of_one)
-
-
-def test_a_policy_without_its_environment_knows_the_sizes_that_it_reads(
-    classifier: FrozenClassifier, scenes: ArrayImages
-) -> None:
-    for sizes, others, known in ((SIZES, (48,), "3 sizes"), ((48,), SIZES, "one size"), (SIZES, SIZES[1:], "3 sizes")):
-        policy = DeterministicPolicy(make_agent("ppo", _env(classifier, scenes, sizes=sizes)).policy)
-
-        assert len(list(classifier.with_spec(patch_sizes=sizes).episode(scenes.images[:2], policy))) == 4
-        with pytest.raises(ValueError, match=f"^the policy was trained with patches of {known}, not of"):
-            list(classifier.with_spec(patch_sizes=others).episode(scenes.images[:2], policy))
-
-
-def test_a_policy_needs_its_maps(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+def test_a_policy_needs_the_maps_and_sizes_that_it_reads(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     policy = DeterministicPolicy(make_agent("ppo", _env(classifier, scenes)))  # type: ignore[arg-type]  # on-policy
 
-    with pytest.raises(
-        ValueError, match=r"reads features of shape \(96, 6, 6\), not \(96, 8, 8\); use it with the sizes"
-    ):
-        list(classifier.with_spec(patch_sizes=(32, 48, 64)).episode(scenes.images[:2], policy))
+    for sizes, message in (((32, 48, 64), "features"), (SIZES[1:], "last_size"), ((48,), "there is only one")):
+        with pytest.raises(ValueError, match=message):
+            list(classifier.with_spec(patch_sizes=sizes).episode(scenes.images[:2], policy))
 
 
 # --- configs ---------------------------------------------------------------------------------------------------------

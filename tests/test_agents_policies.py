@@ -1,30 +1,75 @@
-"""Where an untrained policy looks, and how its mean is kept where it can still learn."""
+"""Policy networks: what they read, where they look untrained, how they explore, what they cost; agents as policies."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from conftest import with_rules
+from gymnasium.wrappers import DiscretizeAction, RescaleAction
+from stable_baselines3 import DQN, PPO, SAC
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import nn
 
-from agents.policies.actor_critic import PenalizedTanh, initial_actions, start_at_initial_actions
+from agents.algorithms.make_agent import as_sb3, make_agent
+from agents.algorithms.ppo_gru import PPOGRU
+from agents.algorithms.stage2 import train_agent
+from agents.evaluation.rollout import evaluate
+from agents.policies.actor_critic import (
+    GlimpseActorCriticPolicy,
+    PenalizedTanh,
+    initial_actions,
+    start_at_initial_actions,
+)
+from agents.policies.deterministic import DeterministicPolicy
+from agents.policies.exploration import set_std
+from agents.policies.weights import load_policy, save_policy
+from classifiers.checkpoints import CheckpointError
+from classifiers.data.source import ArrayImages
+from classifiers.inference.frozen import FrozenClassifier
+from classifiers.networks.glimpse import Glimpse, View
+from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, GridAction, Task
+from gfnet_env.observation import DEFAULT_OBSERVATION, observe
+
+SMALL_UNITS = {"extractor": {"conv_channels": 4, "units": 16}}
+VARIANTS: tuple[dict[str, Any], ...] = (
+    {"stop_action": True, "step_cost": 0.05, "reward": "increment"},
+    {"observe": ("features",)},
+    {"observe": ("hidden",), "stop_action": True},
+    {"patch_size": 32, "glance_size": 64},
+)
 
 
-def test_looks_start_at_the_centre_and_keep_apart() -> None:
-    looks = initial_actions(6)
-    assert looks[0].tolist() == [0.0, 0.0]
-    assert looks.abs().max() <= 0.6
-    assert torch.pdist(looks).min() > 0.2
-    assert torch.equal(initial_actions(3), looks[:3])
+def _env(classifier: FrozenClassifier, source: ArrayImages, num_envs: int = 4, **rules: Any) -> GlanceFocusVectorEnv:
+    task, episode = with_rules(source, classifier, rules)
+    return GlanceFocusVectorEnv(task, episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 
-def test_the_last_layer_has_a_bias_for_every_step() -> None:
+def _first_view(classifier: FrozenClassifier, scenes: ArrayImages) -> View:
+    return View.first(classifier.glance(scenes.images[:4]), scenes.images[:4], 4)
+
+
+# --- untrained policies ----------------------------------------------------------------------------------------------
+
+
+def test_untrained_policies_look_at_the_centre_then_elsewhere() -> None:
+    actions = initial_actions(6)
+    assert actions[0].tolist() == [0.0, 0.0]
+    assert actions.abs().max() <= 0.6
+    assert torch.pdist(actions).min() > 0.2
+    assert torch.equal(initial_actions(3), actions[:3])
+
     last = nn.Linear(5 + 4, 3)
     start_at_initial_actions(last, num_steps=4)
     means = torch.tanh(last(torch.cat([torch.zeros(4, 5), torch.eye(4)], dim=1)))
-    assert torch.allclose(means[:3, :2], initial_actions(3), atol=1e-6)
+    assert torch.allclose(means[:3, :2], actions[:3], atol=1e-6)
 
 
-def test_tanh_pulls_back_only_where_it_is_flat_and_only_in_training() -> None:
+def test_tanh_penalizes_saturation_in_training_alone() -> None:
     inputs = torch.tensor([[0.5, 4.0], [-1.4, -4.0]], requires_grad=True)
     tanh = PenalizedTanh()
     assert torch.equal(tanh(inputs), torch.tanh(inputs))
@@ -38,3 +83,217 @@ def test_tanh_pulls_back_only_where_it_is_flat_and_only_in_training() -> None:
     difference = trained - inputs.grad
     assert difference[:, 0].tolist() == [0.0, 0.0]
     assert difference[:, 1].tolist() == pytest.approx([0.125, -0.125])  # 0.1 (4 - 1.5) / 2
+
+
+def test_exploration_starts_around_the_centre_and_rarely_stops(
+    classifier: FrozenClassifier, scenes: ArrayImages
+) -> None:
+    env = _env(classifier, scenes, num_envs=24, stop_action=True)
+    agent = make_agent("ppo", env, seed=0, policy_kwargs=SMALL_UNITS)
+    observation, _ = env.reset(seed=0)
+
+    mean = agent.predict(observation, deterministic=True)[0]
+    actions = np.stack([agent.predict(observation)[0] for _ in range(40)])
+
+    assert np.abs(mean[:, :2]).max() < 0.2 and (mean[:, 2] < 0).all()
+    assert (actions - mean)[..., :2].std(axis=(0, 1)) == pytest.approx([0.3, 0.3], abs=0.05)  # 0.15 in [0, 1] units
+    assert 0.01 < (actions[..., 2] > 0).mean() < 0.08
+
+
+def test_the_standard_deviation_follows_its_schedule(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = _env(classifier, scenes, stop_action=True)
+    agent = make_agent("ppo", env, seed=0, n_steps=3, batch_size=12, policy_kwargs=SMALL_UNITS)
+    assert isinstance(agent.policy, GlimpseActorCriticPolicy)
+
+    train_agent(agent, 12 * 4, seed=0, action_std_schedule=(0.2, 0.05))
+
+    last_rollout = 0.2 * (0.05 / 0.2) ** (3 / 4)
+    assert agent.policy.log_std.exp().tolist() == pytest.approx([2 * last_rollout] * 2 + [0.5], rel=1e-4)
+    noisy: Any = make_agent("td3", _env(classifier, scenes), policy_kwargs=SMALL_UNITS, learning_starts=4)
+    noisy.learn(4)
+    set_std(noisy, 0.05)
+    assert all(np.allclose(noise._sigma, 0.1) for noise in noisy.action_noise.noises)
+
+
+def test_squashed_means_never_leave_the_space(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    agent = make_agent("ppo", _env(classifier, scenes), seed=0)
+    assert isinstance(agent.policy, GlimpseActorCriticPolicy)
+    shapes = {key: space.shape or () for key, space in agent.policy.observation_space.items()}  # type: ignore[attr-defined]  # a Dict space
+    observation = {key: 1e4 * torch.randn(5, *shape) for key, shape in shapes.items()}
+
+    assert agent.policy.mean_action(observation)[0].abs().max() <= 1.0
+
+
+def test_costs_are_those_of_what_is_read(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    def cost(name: str = "ppo", policy_kwargs: dict[str, Any] | None = None, **rules: Any) -> int:
+        return DeterministicPolicy(
+            make_agent(name, _env(classifier, scenes, **rules), policy_kwargs=policy_kwargs)
+        ).multiply_adds
+
+    channels, height, width = classifier.feature_shape()
+    history = 3 * 2 + 4  # three locations, four glimpses
+    maps = channels * height * width * 4 + 4 * height * width * 16
+    assert cost(policy_kwargs=SMALL_UNITS, observe=("hidden",)) == 16 * 16 + 16 * 2
+    assert cost(policy_kwargs=SMALL_UNITS, observe=("features",)) == maps + 16 * 2
+    assert cost(policy_kwargs=SMALL_UNITS, stop_action=True) == maps + (16 + history) * 16 + (16 + 4) * 3
+
+    flat = 32 * height * width + classifier.hidden_size + history
+    extractor = channels * 32 * height * width + flat * 256 + 8 * height * width * (channels + 2)
+    vector = 256 + 2 * 8 + 4
+    memory = vector - 4  # the one-hot of the step stands beside it
+    assert cost() == extractor + vector * 2
+    assert cost("ppo_gru") == extractor + 3 * memory * (vector + memory) + vector * 2
+
+
+def test_a_policy_with_nothing_to_read_is_refused(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    with pytest.raises(ValueError, match="observation has hidden"):
+        make_agent("ppo", _env(classifier, scenes, observe=("hidden",)), policy_kwargs={"extractor": "conv1x1_32"})
+
+
+# --- agents as policies ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "rules"), [(name, rules) for rules in VARIANTS for name in ("ppo", "ppo_gru")], ids=str
+)
+def test_an_agent_and_its_policies_look_at_the_same_places(
+    name: str, rules: dict[str, Any], classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    """In the environment, in an evaluation, the network alone, and the weights loaded into another agent."""
+    env = _env(classifier, scenes, num_envs=24, **rules)
+    networks = env.dynamics.classifier
+    agent, other = (make_agent(name, env, seed=seed, n_steps=3, policy_kwargs=SMALL_UNITS) for seed in (0, 1))
+    agent.learn(72)
+    assert isinstance(agent.policy, GlimpseActorCriticPolicy)
+    nn.init.normal_(agent.policy.action_net[0].weight, std=0.5)  # type: ignore[index]  # linear, then tanh
+    save_policy(tmp_path / "policy.safetensors", agent)
+    load_policy(tmp_path / "policy.safetensors", other)
+    observation, _ = env.reset(options={"index": np.arange(24)})
+    view = View.first(networks.glance(scenes.images), scenes.images, 4)
+
+    actions, _ = agent.predict(observation, deterministic=True)
+
+    assert actions in env.action_space
+    expected = (actions[:, :2] + 1) / 2
+    assert np.ptp(expected, axis=0).min() > 1e-4
+    for each in (agent, other, agent.policy.eval()):
+        assert np.allclose(DeterministicPolicy(each)(view)[0].numpy(), expected, atol=1e-5)
+    record = evaluate(networks, scenes, DeterministicPolicy(agent))
+    assert np.allclose(record.location[:, 0], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("algorithm", [PPO, SAC])
+def test_rescaled_actions_are_followed(algorithm: Any, classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    low, high = np.array([0.0, -3.0], np.float32), np.array([1.0, 5.0], np.float32)
+    env = RescaleAction(GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec()), low, high)
+    options = {"buffer_size": 10} if algorithm is SAC else {}
+    agent = algorithm("MultiInputPolicy", env, policy_kwargs={"net_arch": [8]}, seed=3, **options)
+
+    observation, info = env.reset(seed=0)
+    action = agent.predict(observation, deterministic=True)[0]
+    *_, after = env.step(action)
+    images = scenes.images[info["index"], None]
+    location, _ = DeterministicPolicy(agent)(View.first(classifier.glance(images), images, 4))
+
+    assert np.allclose(location[0].numpy(), after["location"], atol=1e-5)
+
+
+def test_actions_of_unknown_places_are_refused(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec())
+    options: dict[str, Any] = {"policy_kwargs": {"net_arch": [8]}, "buffer_size": 10}
+
+    DeterministicPolicy(DQN("MultiInputPolicy", GridAction(env), **options))
+    with pytest.raises(ValueError, match="GridAction"):
+        DeterministicPolicy(DQN("MultiInputPolicy", DiscretizeAction(env, bins=9), **options))
+
+
+@pytest.mark.parametrize("form", ["plain", "flat"])
+def test_observations_normalized_by_sb3_are_normalized_in_evaluation(
+    form: str, classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    venv = VecNormalize(as_sb3(_env(classifier, scenes), form), norm_reward=False)
+    agent = PPO("MlpPolicy" if form == "flat" else "MultiInputPolicy", venv, n_steps=3, batch_size=12, seed=0)
+    agent.learn(12)
+    venv.training = False
+    view = _first_view(classifier, scenes)
+    raw: Any = {key: value.numpy() for key, value in observe(view, sorted(DEFAULT_OBSERVATION)).items()}
+    if form == "flat":
+        raw = np.concatenate([part.reshape(4, -1) for part in raw.values()], axis=1)
+
+    location, _ = DeterministicPolicy(agent)(view)
+
+    def predicted(observation: Any) -> np.ndarray:
+        return (agent.predict(observation, deterministic=True)[0] + 1) / 2
+
+    assert np.allclose(location, predicted(venv.normalize_obs(raw)), atol=1e-6)
+    assert not np.allclose(location, predicted(raw), atol=1e-4)
+    with pytest.raises(ValueError, match="VecNormalize"):  # weights alone would look elsewhere
+        save_policy(tmp_path / "policy.safetensors", agent)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["ppo_gru", "recurrent_ppo"])
+def test_recurrent_states_are_carried_row_by_row(name: str, classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    agent = make_agent(name, _env(classifier, scenes), policy_kwargs=SMALL_UNITS, seed=0)
+    policy = DeterministicPolicy(agent)
+    view = _first_view(classifier, scenes)
+    third = View.first(Glimpse(*(part[2:3] for part in view.glimpse)), scenes.images[2:3], 4)
+
+    first, state = policy(view)
+    second, _ = policy(view, state)
+    assert state is not None
+    one_row, _ = policy(third, state[2:3])
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        again, _ = policy(view, state)
+
+    assert not torch.allclose(first, second)
+    assert torch.allclose(one_row, second[2:3], atol=1e-6)
+    assert again.dtype == torch.float32 and torch.equal(again, second)  # not rounded by mixed precision
+
+
+def test_the_gru_forgets_where_an_episode_starts(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = _env(classifier, scenes, num_envs=2)
+    agent = make_agent("ppo_gru", env, n_steps=3, batch_size=6, seed=0)
+    assert isinstance(agent, PPOGRU)
+    observation = env.reset(seed=0)[0]
+
+    first, state = agent.predict(observation, deterministic=True)
+    second, state = agent.predict(observation, state, np.array([False, False]), deterministic=True)
+    mixed, _ = agent.predict(observation, state, np.array([True, False]), deterministic=True)
+
+    assert not np.allclose(first, second)
+    assert np.allclose(mixed[0], first[0], atol=1e-6)
+    assert not np.allclose(mixed[1], first[1])
+
+
+def test_weights_of_another_shape_are_refused(
+    classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
+) -> None:
+    env = _env(classifier, scenes)
+    small, usual = (make_agent("ppo", env, policy_kwargs=units) for units in (SMALL_UNITS, None))
+    save_policy(tmp_path / "policy.safetensors", small)
+
+    with pytest.raises(CheckpointError, match=r"policy\.safetensors"):
+        load_policy(tmp_path / "policy.safetensors", usual)
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors"):
+        load_policy(tmp_path / "none.safetensors", usual)
+
+
+def test_own_environments_are_asked_for_no_more_than_spaces_and_numbers(
+    classifier: FrozenClassifier, scenes: ArrayImages
+) -> None:
+    """An environment in another process sends what it is asked for through a pipe."""
+    asked: list[str] = []
+
+    class Noting(gymnasium.Wrapper[Any, Any, Any, Any]):
+        def get_wrapper_attr(self, name: str) -> Any:
+            asked.append(name)
+            return super().get_wrapper_attr(name)
+
+    task = Task(scenes, classifier)
+    env = DummyVecEnv([lambda: Noting(GlanceFocusEnv(task, EpisodeSpec(observe=("hidden",))))] * 2)
+    agent: Any = make_agent("ppo", env, policy_kwargs=SMALL_UNITS)
+    DeterministicPolicy(agent)
+
+    assert agent.n_steps == 384  # 128 whole episodes in each of two environments
+    assert set(asked) <= {"num_glimpses", "render_mode"}

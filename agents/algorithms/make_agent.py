@@ -25,7 +25,7 @@ from agents.policies.exploration import in_action_units
 from agents.policies.extractor import GlimpseExtractor, extractor_arguments
 from agents.policies.off_policy import FlatGlimpseExtractor
 from classifiers.checks import check_known, did_you_mean
-from gfnet_env import GlanceFocusDynamics, GridAction, VectorGridAction
+from gfnet_env import GridAction, VectorGridAction
 
 AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
 """An environment, a vector environment (autoreset SAME_STEP), or an SB3 `VecEnv`."""
@@ -115,13 +115,8 @@ def _whole_episodes(focus_steps: int, num_envs: int, rollout: int) -> int:
 def _focus_steps(env: Any) -> int:
     """T - 1 for a glance-and-focus environment, wrapped or not; 1 for any other."""
     if isinstance(env, VecEnv):
-        try:
-            dynamics = env.get_attr("dynamics")[0]
-        except AttributeError:
-            return 1
-    else:
-        dynamics = getattr(env.unwrapped, "dynamics", None)
-    return dynamics.num_glimpses - 1 if isinstance(dynamics, GlanceFocusDynamics) else 1
+        return env.get_attr("num_glimpses", 0)[0] - 1 if env.has_attr("num_glimpses") else 1
+    return env.get_wrapper_attr("num_glimpses") - 1 if env.has_wrapper_attr("num_glimpses") else 1
 
 
 def as_sb3(env: AnyEnv, form: str = "plain") -> Any:
