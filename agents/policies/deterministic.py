@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
@@ -157,8 +156,7 @@ def _location(network: BasePolicy, action: Tensor) -> Tensor:
     if isinstance(space, GridSpace):
         action = torch.from_numpy(grid_actions(space.side)).to(action.device)[action.long()]
     elif isinstance(space, spaces.Box) and not network.squash_output:  # else the network's output is in [-1, 1]
-        low, high = space.low[:2], space.high[:2]
-        if (np.stack([low, high]) != [[-1.0], [1.0]]).any():  # `RescaleAction`
-            low, high = (torch.as_tensor(bound, device=action.device) for bound in (low, high))
+        low, high = (torch.as_tensor(bound[:2], device=action.device) for bound in (space.low, space.high))
+        if (low != -1.0).any() or (high != 1.0).any():  # `RescaleAction`
             action = 2.0 * (action[:, :2] - low) / (high - low) - 1.0
     return to_location(action)
