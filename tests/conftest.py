@@ -72,10 +72,17 @@ def random_classifier(spec: ClassifierSpec, num_classes: int = 10) -> GlanceFocu
 
 @pytest.fixture(scope="session")
 def classifier() -> FrozenClassifier:
-    """The embedded task's shape, random weights."""
+    """The built-in task's shape, random weights."""
     return frozen(
         random_classifier(ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=4, hidden_size=16))
     )
+
+
+@pytest.fixture(scope="session")
+def clip_classifier() -> FrozenClassifier:
+    """Of clips of four frames with three classes, random weights."""
+    spec = ClassifierSpec(encoder="tsm4:small_resnet", head="cascade", patch_size=32, num_glimpses=3)
+    return frozen(random_classifier(spec, 3))
 
 
 def with_rules(source: ArrayImages, classifier: FrozenClassifier, rules: dict[str, Any]) -> tuple[Task, EpisodeSpec]:

@@ -25,9 +25,9 @@ REUSED = ("torch", "torchvision")
 
 TESTS = (
     "tests/test_env_gymnasium.py",  # Gymnasium, timm
-    "tests/test_env_lifecycle.py",
-    "tests/test_env_wrappers.py",
-    "tests/test_env_imagenet.py",  # scikit-image
+    "tests/test_env_contract.py",
+    "tests/test_env_actions.py",
+    "tests/test_env_tasks.py",  # scikit-image
     "tests/test_agents_algorithms.py",  # Stable-Baselines3, sb3-contrib
     "tests/test_agents_weight_files.py",  # safetensors
     "tests/test_data_decoding.py",  # Pillow
