@@ -160,14 +160,6 @@ def test_source_distribution_passes_tests_of_its_own(unpacked: Path) -> None:
 
 
 @pytest.mark.slow
-def test_source_distribution_builds_the_same_wheel(unpacked: Path, built: Path, backend: Path, tmp_path: Path) -> None:
-    _run(sys.executable, "-c", _BUILD, tmp_path, cwd=unpacked, PYTHONPATH=str(backend))
-
-    (ours,), (theirs,) = built.glob("*.whl"), tmp_path.glob("*.whl")
-    assert _in_wheel(ours) == _in_wheel(theirs)
-
-
-@pytest.mark.slow
 def test_environments_run_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
     printed = _run(installed / "python", "-c", _PLAY, *BARE, cwd=tmp_path, GFNET_CACHE=str(tmp_path / "cache"))
 
