@@ -23,7 +23,7 @@ import agents
 from agents.policies.baselines import CentreCornerPolicy
 from agents.runs.images import open_images
 from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout
-from classifiers.data.synthetic_gestures.clips import CLASS_NAMES, Gesture, GestureSpec, draw_gesture
+from classifiers.data.synthetic_gestures import CLASS_NAMES, Gesture, GestureSpec, draw_gesture
 from classifiers.files import write_bytes
 from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action

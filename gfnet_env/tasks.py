@@ -26,12 +26,11 @@ from classifiers.data.loading import Prefetcher
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.registry import ImageFolder
 from classifiers.data.source import ImageSource, are_same_classes, default_class_names
-from classifiers.data.synthetic_gestures.clips import CLASS_NAMES as GESTURE_NAMES
-from classifiers.data.synthetic_gestures.clips import GestureSpec
-from classifiers.data.synthetic_gestures.source import GestureClips
-from classifiers.data.synthetic_signs.cache import load_scenes
+from classifiers.data.synthetic_gestures import CLASS_NAMES as GESTURE_NAMES
+from classifiers.data.synthetic_gestures import GestureClips, GestureSpec
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES as SIGN_NAMES
+from classifiers.data.synthetic_signs.source import load_scenes
 from classifiers.data.torchvision_sets import TorchvisionImages
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen

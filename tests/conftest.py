@@ -13,8 +13,8 @@ from published_weights import checkpoint, recorded
 from torch import Tensor, nn
 
 from classifiers.data.source import ArrayImages
-from classifiers.data.synthetic_signs.cache import load_scenes
 from classifiers.data.synthetic_signs.scenes import SceneSpec
+from classifiers.data.synthetic_signs.source import load_scenes
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import ENCODERS, Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier

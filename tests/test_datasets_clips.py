@@ -17,11 +17,23 @@ import torch
 from PIL import Image
 
 from classifiers import ClassifierSpec, GlanceFocusClassifier
-from classifiers.data.clips import videos
-from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2, VideoFolder
-from classifiers.data.clips.recordings import Fit, FrameFolder, random_in_segments, segment_centres
-from classifiers.data.clips.source import RandomFrames
-from classifiers.data.clips.videos import count_frames, ffmpeg_program, read_frames
+from classifiers.data.clips import recordings
+from classifiers.data.clips.collections import (
+    Jester,
+    RandomFrames,
+    SomethingSomethingV1,
+    SomethingSomethingV2,
+    VideoFolder,
+)
+from classifiers.data.clips.recordings import (
+    Fit,
+    FrameFolder,
+    count_frames,
+    ffmpeg_program,
+    random_in_segments,
+    read_frames,
+    segment_centres,
+)
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.loading import Prefetcher
 from classifiers.data.registry import ImageFolder
@@ -291,7 +303,7 @@ def test_settings_are_checked_before_anything_is_opened(monkeypatch: pytest.Monk
     def no_program(name: str) -> None:
         return None
 
-    monkeypatch.setattr(videos.shutil, "which", no_program)
+    monkeypatch.setattr(recordings.shutil, "which", no_program)
     monkeypatch.setitem(__import__("sys").modules, "imageio_ffmpeg", None)
     ffmpeg_program.cache_clear()
     with pytest.raises(ValueError, match=r"video files need FFmpeg; run `pip install 'gfnet-gym\[clips\]'`"):

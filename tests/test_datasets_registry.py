@@ -22,8 +22,8 @@ from classifiers.data.loading import Prefetcher
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.registry import COLLECTIONS, ImageFolder, SyntheticSigns, make_collection
 from classifiers.data.source import ArrayImages, ImageSource, in_memory
-from classifiers.data.synthetic_gestures.clips import CLASS_NAMES as GESTURES
-from classifiers.data.synthetic_gestures.clips import GestureSpec
+from classifiers.data.synthetic_gestures import CLASS_NAMES as GESTURES
+from classifiers.data.synthetic_gestures import GestureSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
 
 EXPECTED = ("left", "right")

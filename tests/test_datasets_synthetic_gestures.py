@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from classifiers import ClassifierSpec, frozen
-from classifiers.data.synthetic_gestures.clips import CLASS_NAMES, SPLITS, GestureSpec, draw_gesture
-from classifiers.data.synthetic_gestures.source import GestureClips
+from classifiers.data.synthetic_gestures import CLASS_NAMES, SPLITS, GestureClips, GestureSpec, draw_gesture
 from classifiers.networks.geometry import resize
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task

@@ -19,8 +19,7 @@ from PIL import Image
 from agents import AGENTS
 from agents.runs.config_files import load_config, shipped_configs
 from benchmarks import animations
-from classifiers.data.synthetic_gestures.clips import GestureSpec
-from classifiers.data.synthetic_gestures.source import GestureClips
+from classifiers.data.synthetic_gestures import GestureClips, GestureSpec
 from gfnet_env import TASKS
 
 ROOT = Path(__file__).parent.parent

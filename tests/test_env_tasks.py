@@ -15,7 +15,7 @@ from conftest import expected_checker_warnings, random_classifier
 
 import gfnet_env
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier
-from classifiers.data.synthetic_gestures.clips import CLASS_NAMES, GestureSpec, draw_gesture
+from classifiers.data.synthetic_gestures import CLASS_NAMES, GestureSpec, draw_gesture
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import build_encoder

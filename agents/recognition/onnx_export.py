@@ -8,7 +8,7 @@
 
 Clips have one dimension more, (1, F, 3, H, W). For them there are, too,
 
-    recordings.py, videos.py    read folders of frames and, with FFmpeg, videos
+    recordings.py    reads folders of frames and, with FFmpeg, videos
 
 If the head uses the same weights at every step, there is one graph for all of them, without the T in its name; if
 patches have one size, its name is without the P. Only recurrent policies have a state. The parts of the observation are
@@ -36,7 +36,7 @@ from torch.distributions import Distribution
 from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.recognizer import Recognizer
 from classifiers.data import decoding
-from classifiers.data.clips import recordings, videos
+from classifiers.data.clips import recordings
 from classifiers.files import json_text, write_bytes, write_text
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.full_resolution import FullResolutionNetwork
@@ -152,11 +152,11 @@ def _focus_name(classifier: FrozenClassifier, step: int, side: int) -> str:
 
 
 def _write_program(out: Path, *, with_clips: bool) -> list[Path]:
-    copied = [decoding, *((recordings, videos) if with_clips else ())]
+    copied = [decoding, *((recordings,) if with_clips else ())]
     files = {RUNNER.name: RUNNER.read_text(encoding="utf-8")}
     files |= {f"{_file_name(module)}.py": inspect.getsource(module) for module in copied}
     for name, text in files.items():
-        for module in (decoding, recordings, videos):
+        for module in (decoding, recordings):
             text = text.replace(f"from {module.__name__} import", f"from {_file_name(module)} import")
         write_text(out / name, text)
     return [out / name for name in files]

@@ -16,8 +16,7 @@ from agents.evaluation.stopping import ExitRule, check_thresholds
 from agents.policies.protocol import LocationPolicy
 from agents.recognition.episodes import Episodes
 from agents.recognition.images import Images, as_batch
-from classifiers.data.clips.recordings import Fit, read_clip
-from classifiers.data.clips.videos import EXTENSIONS as VIDEO_EXTENSIONS
+from classifiers.data.clips.recordings import VIDEO_EXTENSIONS, Fit, read_clip
 from classifiers.data.decoding import UnreadableImageError, decode_image
 from classifiers.inference.frozen import FrozenClassifier
 

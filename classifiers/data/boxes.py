@@ -110,7 +110,7 @@ def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop
         try:
             height, width = upright_size(files[index])
         except UnreadableImageError:
-            return 0, 0, 0, 0  # whoever decodes the file will say so
+            return 0, 0, 0, 0  # decoding the file says so
         if not (0 <= box.x + box.w / 2 <= width and 0 <= box.y + box.h / 2 <= height):
             raise ValueError(
                 f"{path}, line {box.line}: the centre of the box lies outside {files[index]}, which has "

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from classifiers.data.clips.videos import EXTENSIONS as VIDEO_EXTENSIONS
+from classifiers.data.clips.recordings import VIDEO_EXTENSIONS
 from classifiers.data.decoding import EXTENSIONS
 
 _ENDINGS = {"image": EXTENSIONS, "video": VIDEO_EXTENSIONS}

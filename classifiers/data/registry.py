@@ -8,46 +8,13 @@ from typing import Any, Literal
 from classifiers.checks import check_known
 from classifiers.data.boxes import BOXES_FILE
 from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2, VideoFolder
-from classifiers.data.collection import Count, FileCollection, ImageCollection, OnProgress
+from classifiers.data.collection import FileCollection, ImageCollection
 from classifiers.data.file_tree import class_folders
 from classifiers.data.folder import FolderImages
-from classifiers.data.source import ImageSource
-from classifiers.data.synthetic_gestures.source import SyntheticGestures
-from classifiers.data.synthetic_signs.cache import load_scenes
-from classifiers.data.synthetic_signs.scenes import SceneSpec
-from classifiers.data.synthetic_signs.signs import CLASS_NAMES
+from classifiers.data.synthetic_gestures import SyntheticGestures
+from classifiers.data.synthetic_signs.source import SyntheticSigns
 from classifiers.data.torchvision_sets import TorchvisionImages
 from classifiers.settings import UserPath
-
-
-class SyntheticSigns(ImageCollection):
-    """The built-in task's generated road scenes.
-
-    Attributes:
-        num_train: scenes of `"train"`.
-        num_val: scenes of `"val"`.
-        num_test: scenes of `"test"`.
-        scenes: what they look like.
-    """
-
-    kind: Literal["synthetic_signs"] = "synthetic_signs"
-    num_train: Count
-    num_val: Count
-    num_test: Count
-    scenes: SceneSpec = SceneSpec()
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W) in pixels."""
-        return self.scenes.height, self.scenes.width
-
-    def class_names(self) -> tuple[str, ...]:
-        """What the signs say."""
-        return CLASS_NAMES
-
-    def open(self, split: str, on_progress: OnProgress | None = None) -> ImageSource:
-        """Draws a split, or takes it from the cache."""
-        return load_scenes(self.scenes, split, self.counts[split] or 1, on_progress=on_progress)
 
 
 class ImageFolder(FileCollection):

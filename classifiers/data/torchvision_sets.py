@@ -91,12 +91,10 @@ class TorchvisionImages(FileCollection):
     root: UserPath | None = None
 
     def class_names(self) -> tuple[str, ...] | None:
-        """See `ImageCollection.class_names`; None before the data set has been downloaded."""
         dataset = self._found("train")
         return None if dataset is None else self._names(dataset)
 
     def files(self, split: str) -> FolderImages:
-        """See `FileCollection.files`."""
         entry = self._entry
         is_cut = "val" not in entry.splits
         dataset = self._dataset("train" if is_cut and split == "val" else split)

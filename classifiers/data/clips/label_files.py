@@ -20,8 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from classifiers.data.clips.recordings import FrameFolder, Recording, VideoFile
-from classifiers.data.clips.videos import EXTENSIONS
+from classifiers.data.clips.recordings import VIDEO_EXTENSIONS, FrameFolder, Recording, VideoFile
 
 
 @dataclass(frozen=True)
@@ -133,7 +132,9 @@ def _recordings(root: Path, layout: Layout, entries: Sequence[_Entry], listed_in
         """Names inside a folder, and for names of video files also without their ending."""
         if folder not in listed:
             names = os.listdir(folder) if folder.is_dir() else []
-            videos = {os.path.splitext(name)[0]: name for name in names if Path(name).suffix.lower() in EXTENSIONS}
+            videos = {
+                os.path.splitext(name)[0]: name for name in names if Path(name).suffix.lower() in VIDEO_EXTENSIONS
+            }
             listed[folder] = {**videos, **{name: name for name in names}}
         return listed[folder]
 
@@ -143,7 +144,7 @@ def _recordings(root: Path, layout: Layout, entries: Sequence[_Entry], listed_in
             path = base / entry.name
             if path.name in (names := names_in(path.parent)):
                 path = path.parent / names[path.name]
-                is_video = path.suffix.lower() in EXTENSIONS
+                is_video = path.suffix.lower() in VIDEO_EXTENSIONS
                 recordings.append(VideoFile(path) if is_video else FrameFolder(path, entry.num_frames))
                 break
         else:

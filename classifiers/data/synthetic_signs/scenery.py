@@ -1,4 +1,4 @@
-"""The road scenes of the embedded task, without their signs: sky, hills, buildings, trees, road, light and noise."""
+"""The road scenes of the built-in task, without their signs: sky, hills, buildings, trees, road, light and noise."""
 
 from __future__ import annotations
 

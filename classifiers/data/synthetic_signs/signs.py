@@ -1,4 +1,4 @@
-"""The signs of the embedded task, drawn once at a large size and scaled into each scene.
+"""The signs of the built-in task, drawn once at a large size and scaled into each scene.
 
 A *speed-limit sign* is a red ring around a white disc with a black number. *Distractors* share its colours or parts,
 so that a low-resolution glance can confuse them: an empty red ring, a blue disc with a number, a warning
