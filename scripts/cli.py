@@ -19,7 +19,7 @@ from agents.runs.results import POLICIES
 from classifiers.data.collection import UNREADABLE
 from classifiers.devices import tune_malloc
 from scripts.commands import COMMANDS
-from scripts.console import PlainConsole, format_error
+from scripts.console import PlainConsole, format_error, is_our_own
 
 _SETTING = re.compile(r"[\w.]+=")
 
@@ -32,6 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 for success, 1 after an error that was printed, 2 for a wrong command line, 130 if interrupted.
+
+    Raises:
+        Exception: what the user's code or a library raised; with `--traceback` or `GFNET_DEBUG=1`, our own errors, too.
     """
     options = build_parser().parse_args(_expand_set_args(sys.argv[1:] if arguments is None else arguments))
     tune_malloc()
@@ -46,15 +49,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         errors.print("interrupted; the same command continues where it stopped")
         return 130
-    except (OSError, ValueError, ModuleNotFoundError) as error:
+    except BrokenPipeError:  # who reads has enough, as `gfnet ... | head` does
         _drop_output()
-        if not isinstance(error, BrokenPipeError):  # who reads has enough, as `gfnet ... | head` does
-            errors.print(f"gfnet: {format_error(error)}")
         return 1
-    except RuntimeError as error:
-        if os.environ.get("GFNET_DEBUG"):
+    except Exception as error:
+        _drop_output()
+        if options.traceback or os.environ.get("GFNET_DEBUG") or not is_our_own(error):
             raise
-        errors.print(f"gfnet: {error} (set GFNET_DEBUG=1 for the traceback)")
+        errors.print(f"gfnet: {format_error(error)}")
         return 1
     return 0
 
@@ -94,6 +96,9 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="print errors only")
+    common.add_argument(
+        "--traceback", action="store_true", help="show where an error comes from; GFNET_DEBUG=1 does, too"
+    )
     common.add_argument(
         "--import",
         dest="imports",

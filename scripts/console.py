@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import sysconfig
+import traceback
+from pathlib import Path
 from typing import Any
 
 import pydantic
@@ -9,6 +13,13 @@ from rich.console import Console
 from rich.text import Text
 
 from classifiers.settings import error_sentence
+from classifiers.training.loop import NonFiniteLossError
+
+_ROOT = Path(__file__).parent.parent
+_OURS = tuple(os.path.join(_ROOT, name, "") for name in ("classifiers", "gfnet_env", "agents", "scripts"))
+_LIBRARIES = tuple(sysconfig.get_paths()[name] for name in ("purelib", "platlib"))
+_PYTHON = sysconfig.get_paths()["stdlib"]
+_PYDANTIC = os.path.dirname(pydantic.__file__)
 
 
 class PlainConsole(Console):
@@ -25,6 +36,30 @@ class PlainConsole(Console):
     def render_str(self, text: str, **options: Any) -> Text:
         """Called by Rich for every string that it shows."""
         return super().render_str(printable(text), **options)
+
+
+def is_our_own(error: Exception) -> bool:
+    """Whether an error is a check of ours, which one sentence explains, and not an exception of a library or the user.
+
+    Args:
+        error: the exception, as it was caught.
+
+    Returns:
+        True if the innermost frame, but for those of Python itself and of pydantic, is in one of our packages. An error
+        of the operating system is explained by its sentence unless it comes through code of the user's.
+    """
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    files = [file for file in files if not _raises_for_others(file)]
+    if isinstance(error, OSError) and error.errno is not None:
+        return all(file.startswith((*_OURS, *_LIBRARIES)) for file in files)
+    is_a_check = isinstance(error, ValueError | OSError | ModuleNotFoundError | NonFiniteLossError)
+    return is_a_check and bool(files) and files[-1].startswith(_OURS)
+
+
+def _raises_for_others(file: str) -> bool:
+    """Whether a file is Python's own or pydantic's: what they raise is the fault, or the check, of their caller."""
+    is_python = file.startswith("<frozen ") or (file.startswith(_PYTHON) and not file.startswith((*_LIBRARIES, *_OURS)))
+    return is_python or file.startswith(_PYDANTIC)
 
 
 def format_error(error: Exception) -> str:

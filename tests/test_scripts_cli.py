@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 import re
 import shutil
 import signal
@@ -20,11 +19,13 @@ from PIL import Image
 from safetensors.torch import load_file
 
 import agents.runs.validation
+from agents.algorithms.registry import AGENTS
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import load_record
 from agents.evaluation.rollout import final_accuracy
 from agents.runs.folder import RunFolder
 from agents.runs.results import POLICIES
+from agents.runs.yaml_text import ConfigError
 from scripts.cli import main
 from scripts.commands import COMMANDS
 
@@ -257,6 +258,30 @@ def test_user_errors_are_one_sentence_and_exit_code_1(
     assert "Traceback" not in error and len(error.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("where", ["at import", "in the agent"])
+def test_what_the_users_code_raises_passes_through(where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setitem(AGENTS, "broken_agent", AGENTS["ppo"])
+    (tmp_path / "broken_module.py").write_text(
+        "from agents import AGENTS, AgentRecipe\n"
+        "def build(*arguments, **options):\n    raise ValueError('my own fault')\n"
+        + ("build()" if where == "at import" else "AGENTS['broken_agent'] = AgentRecipe(build, 'MultiInputPolicy')\n")
+    )
+    arguments = ["--out", str(tmp_path / "run"), "--import", "broken_module", "--set", "stage2.agent=broken_agent"]
+
+    with pytest.raises(ValueError, match="my own fault"):
+        main(["demo", *arguments, "--quiet"])
+    sys.modules.pop("broken_module", None)
+
+
+def test_the_traceback_of_our_own_errors_is_a_flag_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match="sede"):
+        main(["cost", "demo", "--set", "sede=1", "--traceback"])
+    monkeypatch.setenv("GFNET_DEBUG", "1")
+    with pytest.raises(ConfigError, match="sede"):
+        main(["cost", "demo", "--set", "sede=1"])
+
+
 def test_a_wrong_command_line_is_exit_code_2() -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["trane"])
@@ -324,20 +349,6 @@ def test_what_an_interrupted_run_left_half_written_is_removed_at_the_start(tmp_p
     assert main(["train", "image_folder", "--out", str(tmp_path / "run"), "--set", "data.root=/nowhere"]) == 1
 
     assert not left.exists()
-
-
-def test_a_full_disk_is_one_sentence(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    def full(handle: int) -> None:
-        raise OSError(28, "No space left on device", str(tmp_path / "run"))
-
-    monkeypatch.setattr(os, "fsync", full)
-
-    assert main(["train", str(finished.parent / "tiny.yaml"), "--out", str(tmp_path / "run"), "--quiet"]) == 1
-
-    assert "No space left on device" in capsys.readouterr().err
-    assert not [path for path in (tmp_path / "run").rglob("*") if path.is_file()]
 
 
 def test_a_read_only_place_is_one_sentence(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
