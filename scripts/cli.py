@@ -14,7 +14,7 @@ from pathlib import Path
 
 from agents.algorithms.registry import AGENTS
 from agents.evaluation.budgets import METHODS
-from agents.runs.config_files import shipped_configs
+from agents.runs.config_files import built_in_configs
 from agents.runs.results import POLICIES
 from classifiers.data.collection import UNREADABLE
 from classifiers.devices import tune_malloc
@@ -130,9 +130,9 @@ Add = Callable[[str, str], argparse.ArgumentParser]
 
 
 def _add_training(add: Add) -> None:
-    demo = add("demo", "train a policy on the embedded task and show what it learned")
+    demo = add("demo", "train a policy on the built-in task and show what it learned")
     train = add("train", "train a whole run, or continue one")
-    train.add_argument("config", help=f"a YAML file, or one of {', '.join(shipped_configs())}")
+    train.add_argument("config", help=f"a YAML file, or one of {', '.join(built_in_configs())}")
     for command, folder in ((demo, "runs/demo"), (train, None)):
         command.add_argument("--out", type=Path, default=folder, required=folder is None, help="the run's folder")
         _add_changes(command)
@@ -141,7 +141,7 @@ def _add_training(add: Add) -> None:
     published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
     published.add_argument("--out", type=Path, required=True, help="the run's folder")
 
-    benchmark = add("benchmark", "a leaderboard of algorithms on the embedded task")
+    benchmark = add("benchmark", "a leaderboard of algorithms on the built-in task")
     benchmark.add_argument("names", nargs="*", metavar="AGENT", help=f"which; all if left out: {', '.join(AGENTS)}")
     benchmark.add_argument("--out", type=Path, required=True, help="folder of the results, the table and the curves")
     benchmark.add_argument("--steps", type=int, default=50_000, metavar="S", help="environment steps of each training")
@@ -221,7 +221,7 @@ def _add_tools(add: Add) -> None:
     env.add_argument("--steps", type=int, default=20, metavar="S", help="vector steps to time")
     _add_settings(env, "a keyword argument of the environment")
     cost = add("cost", "count the multiply-adds of a config's networks")
-    cost.add_argument("config", help="a YAML file, or the name of a shipped one")
+    cost.add_argument("config", help="a YAML file, or the name of a built-in config")
     cost.add_argument("--json", action="store_true", help="print JSON instead of a table")
     cost.add_argument("--num-classes", type=int, metavar="K", help="classes; those of the data, else 1000, if left out")
     _add_changes(cost)

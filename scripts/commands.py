@@ -50,7 +50,7 @@ _IMAGENET_CLASSES = 1000  # where a config of Table 9 names no images
 
 
 def demo(options: argparse.Namespace, console: Console) -> None:
-    """Trains a policy on the embedded task, with the networks that come with the package."""
+    """Trains a policy on the built-in task, with the networks that come with the package."""
     options.config = "demo"
     train(options, console)
 
@@ -212,7 +212,7 @@ def import_published(options: argparse.Namespace, console: Console) -> None:
 
 
 def benchmark(options: argparse.Namespace, console: Console) -> None:
-    """Trains algorithms on the embedded task over several seeds and prints their leaderboard."""
+    """Trains algorithms on the built-in task over several seeds and prints their leaderboard."""
     with TerminalReporter(console, quiet=options.quiet) as reporter:
         board = run_leaderboard(
             options.names or list(AGENTS),

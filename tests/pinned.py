@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from agents.runs.config_files import CONFIGS, flat_settings, load_config, shipped_configs
+from agents.runs.config_files import CONFIGS, built_in_configs, flat_settings, load_config
 from classifiers.data.decoding import decode_image, decode_whole
 from classifiers.networks.encoders import build_encoder
 from scripts.cli import main
@@ -37,7 +37,7 @@ COSTS = (
 
 def configs() -> dict[str, Path | str]:
     """Every config that comes with the package, the ablations' too, by a name to keep it under."""
-    return {**{name: name for name in shipped_configs()}, **{f"ablations/{p.stem}": p for p in _ablations()}}
+    return {**{name: name for name in built_in_configs()}, **{f"ablations/{p.stem}": p for p in _ablations()}}
 
 
 def _ablations() -> list[Path]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.runs.config_files import load_config, shipped_configs
+from agents.runs.config_files import built_in_configs, load_config
 from agents.runs.yaml_text import ConfigError
 from scripts.cli import main
 
@@ -62,7 +62,7 @@ def test_stages_are_those_of_appendix_a(name: str) -> None:
 
 
 def test_every_config_of_clips_is_tried() -> None:
-    of_clips = {name for name in shipped_configs() if load_config(name).classifier.num_frames is not None}
+    of_clips = {name for name in built_in_configs() if load_config(name).classifier.num_frames is not None}
 
     assert of_clips == {*NAMES, "synthetic_gestures"}
 

@@ -6,13 +6,13 @@ from typing import Literal
 import pytest
 import yaml
 
-from agents.runs.config_files import dump_config, load_config, parse_config, shipped_configs
+from agents.runs.config_files import built_in_configs, dump_config, load_config, parse_config
 from agents.runs.yaml_text import ConfigError
 from classifiers.data.registry import COLLECTIONS, ImageFolder
 
 
-@pytest.mark.parametrize("name", shipped_configs())
-def test_shipped_configs_are_valid_and_survive_the_disk(name: str) -> None:
+@pytest.mark.parametrize("name", built_in_configs())
+def test_built_in_configs_are_valid_and_survive_the_disk(name: str) -> None:
     config = load_config(name)
 
     assert parse_config(yaml.safe_load(dump_config(config))) == config
@@ -71,11 +71,11 @@ def test_wrong_changes_are_one_sentence_that_names_the_setting(config: str, chan
 
 def test_the_networks_of_start_decide_the_classifier() -> None:
     demo = load_config("demo")
-    signs = load_config("synthetic_signs", ["start=shipped"])
+    signs = load_config("synthetic_signs", ["start=pretrained"])
 
     assert demo.classifier == signs.classifier == load_config("synthetic_signs").classifier
     assert signs.initialization is None and signs.stage1 is None
-    assert load_config("synthetic_signs", ["start=shipped", "start_stage=1"]).stage1 is not None
+    assert load_config("synthetic_signs", ["start=pretrained", "start_stage=1"]).stage1 is not None
     assert load_config("demo", ["classifier={patch_size: 48}"]) == demo
 
 

@@ -23,7 +23,9 @@ SCALARS = st.one_of(
     st.text(max_size=12),
     st.dates(),
     st.binary(max_size=4),
-    st.sampled_from(["ppo", "random", "gru", "synthetic_signs", "image_folder", "sgd", "1e-3", "DEFAULT", "shipped"]),
+    st.sampled_from(
+        ["ppo", "random", "gru", "synthetic_signs", "image_folder", "sgd", "1e-3", "DEFAULT", "pretrained"]
+    ),
 )
 VALUES = st.recursive(
     SCALARS,
@@ -49,7 +51,7 @@ def _keys(tree: Any, above: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
 
 @st.composite
 def trees(draw: st.DrawFn) -> dict[str, Any]:
-    """A shipped config of which a few keys were changed, removed or added; or anything at all."""
+    """A built-in config of which a few keys were changed, removed or added; or anything at all."""
     if draw(st.integers(0, 5)) == 0:
         return draw(st.dictionaries(st.text(max_size=10), VALUES, max_size=5))
     tree = copy.deepcopy(draw(st.sampled_from(_bases())))

@@ -135,7 +135,7 @@ def test_collapsed_policies_are_told_in_words(looks: np.ndarray, message: str) -
 
 
 def test_looks_that_stay_with_what_they_found_are_no_collapse() -> None:
-    """On the embedded task, policies that stay on the sign overlap by up to 0.81 and recognise it."""
+    """On the built-in task, policies that stay on the sign overlap by up to 0.81 and recognise it."""
     places, away = _random(looks=1), 0.04 * (_random() - 0.5)
 
     found = agents.diagnose(_record(np.clip(places + away, 0.0, 1.0)))

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import nn
 
 from agents.algorithms.ppo_gru import PPOGRU
-from agents.runs.config_files import load_config, shipped_configs
+from agents.runs.config_files import built_in_configs, load_config
 from agents.runs.new_agent import new_agent, policy_env
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
@@ -46,7 +46,7 @@ NAMES = [*ROWS, *MULTISCALE]
 def test_every_row_has_its_config() -> None:
     rows = {
         (config.classifier.encoder, config.classifier.patch_size, config.classifier.num_glimpses)
-        for config in (load_config(name) for name in shipped_configs() if name in ROWS)
+        for config in (load_config(name) for name in built_in_configs() if name in ROWS)
     }
 
     assert rows == TABLE_9

@@ -15,7 +15,7 @@ from conftest import SMALL_SCENES
 from PIL import Image
 
 from agents.algorithms.registry import AGENTS
-from agents.runs.config_files import load_config, shipped_configs
+from agents.runs.config_files import built_in_configs, load_config
 from classifiers.networks.encoders import ENCODERS
 from scripts.cli import build_parser, main
 
@@ -39,7 +39,7 @@ def test_commands_are_commands(page: str) -> None:
         if program == "gfnet":
             options = build_parser().parse_args(words)
             if options.command in ("train", "cost"):
-                assert options.config in shipped_configs(), words
+                assert options.config in built_in_configs(), words
         elif program == "python" and words[0] != "-m" and not words[0].startswith("runs/"):
             assert (ROOT / words[0]).is_file(), words
         else:

@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from agents import AGENTS
-from agents.runs.config_files import load_config, shipped_configs
+from agents.runs.config_files import built_in_configs, load_config
 from benchmarks import animations
 from classifiers.data.synthetic_gestures import GestureClips, GestureSpec
 from gfnet_env import TASKS
@@ -102,7 +102,7 @@ def test_the_site_builds_without_warnings_and_fetches_nothing_from_elsewhere(tmp
     for env_id in TASKS:
         assert "<code>classifier</code>" in pages[f"environments/{env_id}.html"]
     assert "step_cost" in pages["environments/index.html"] and "GlanceFocusEnv" in pages["reference/gfnet_env.html"]
-    assert [name for name in shipped_configs() if f'id="{name}"' not in pages["configs.html"]] == []
+    assert [name for name in built_in_configs() if f'id="{name}"' not in pages["configs.html"]] == []
     assert "usage: gfnet import-checkpoint" in pages["command.html"]
     for name, page in pages.items():
         fetched = _Fetched()

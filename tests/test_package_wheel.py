@@ -25,7 +25,7 @@ BARE = (
     "GFNet-SyntheticGestures-v0",
     "GFNet-ImageNet-v0",
 )
-"""Ids that need nothing but the installation: the embedded tasks, and sample photos for a pretrained network."""
+"""Ids that need nothing but the installation: the built-in tasks, and sample photos for a pretrained network."""
 
 _BUILD = """
 import sys

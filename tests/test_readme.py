@@ -13,7 +13,7 @@ import pytest
 from conftest import SMALL_SCENES
 
 from agents.algorithms.registry import AGENTS
-from agents.runs.config_files import shipped_configs
+from agents.runs.config_files import built_in_configs
 from scripts.cli import main
 from scripts.page.server import GameServer
 
@@ -170,4 +170,4 @@ def test_torchrun_shares_the_training(tmp_path: Path) -> None:
 def test_what_it_names_exists() -> None:
     for path in re.findall(r"\]\((docs/[^)#]+)[)#]", TEXT):
         assert (ROOT / path).is_file(), path
-    assert {"demo", "synthetic_signs", "image_folder"} <= set(shipped_configs())
+    assert {"demo", "synthetic_signs", "image_folder"} <= set(built_in_configs())

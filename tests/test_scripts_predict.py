@@ -31,7 +31,7 @@ CLASSES = ("[bold]", "[/x]", ":smile:", "a\x1b[31mb", *(f"[{index}]" for index i
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The shipped classifier with hostile names of classes, and a policy that was never trained."""
+    """The pretrained classifier with hostile names of classes, and a policy that was never trained."""
     files = RunFolder(tmp_path_factory.mktemp("runs") / "[run]")
     config = load_config(
         "demo", [f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"]

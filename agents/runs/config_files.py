@@ -31,7 +31,7 @@ EVALUATION_SETTINGS = (
 """The settings, values or groups, that evaluations and pictures of a trained run depend on."""
 
 
-def shipped_configs() -> dict[str, Path]:
+def built_in_configs() -> dict[str, Path]:
     """Configs that come with the package, by name; those whose name begins with `_` are only extended by others."""
     files = sorted(CONFIGS.glob("*.yaml"))
     return {path.stem: path for path in files if not path.stem.startswith("_")}
@@ -49,7 +49,7 @@ def load_config(
     `start_stage` is 1, of its `stage1`. The shape of the networks, `classifier`, is then that of `start`.
 
     Args:
-        name_or_path: a YAML file, or the name of a shipped one.
+        name_or_path: a YAML file, or the name of a built-in config.
         changes: `key.subkey=value` each, the value as YAML.
         instead: the names or paths of configs that take the place of others where those are extended.
 
@@ -221,11 +221,11 @@ def _find(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    shipped = shipped_configs()
-    if name_or_path in shipped:
-        return shipped[name_or_path]
-    hint = did_you_mean(name_or_path, shipped)
-    raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file or one of {', '.join(shipped)}")
+    built_in = built_in_configs()
+    if name_or_path in built_in:
+        return built_in[name_or_path]
+    hint = did_you_mean(name_or_path, built_in)
+    raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file or one of {', '.join(built_in)}")
 
 
 def _read_whole(path: Path, instead: dict[Path, Path], above: tuple[Path, ...] = ()) -> dict[str, Any]:

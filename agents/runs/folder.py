@@ -65,7 +65,7 @@ class RunFolder:
 
 def start_folder(start: str | Path) -> Path:
     """The run whose networks `RunConfig.start` names."""
-    return PRETRAINED_RUN if start == "shipped" else Path(start)
+    return PRETRAINED_RUN if start == "pretrained" else Path(start)
 
 
 def classifier_file(config: RunConfig, folder: Path) -> Path:

@@ -12,7 +12,7 @@ from agents.policies.gru import GlimpseGRUPolicy
 from agents.policies.weights import save_policy
 from agents.runs.claim import locked
 from agents.runs.config import RunConfig
-from agents.runs.config_files import dump_config, load_config, shipped_configs
+from agents.runs.config_files import built_in_configs, dump_config, load_config
 from agents.runs.folder import RunFolder
 from agents.runs.loaded import LoadedRun, blank_agent, load_networks
 from classifiers.checkpoints import load_exactly, save_classifier
@@ -76,11 +76,11 @@ def _import(path: Path, files: RunFolder) -> ImportedRun:
 
 
 def published_config(checkpoint: PublishedCheckpoint) -> RunConfig:
-    """The shipped config of a published model; of its nearest, with its own patch size, if it has none."""
+    """The built-in config of a published model; of its nearest, with its own patch size, if it has none."""
     spec = checkpoint.classifier.spec
     name = f"{spec.encoder}_{spec.patch_size}"
-    if name not in shipped_configs():
-        name = next(known for known in shipped_configs() if known.startswith(f"{spec.encoder}_"))
+    if name not in built_in_configs():
+        name = next(known for known in built_in_configs() if known.startswith(f"{spec.encoder}_"))
     return load_config(name).replace(classifier=spec)
 
 

@@ -129,7 +129,7 @@ def run_leaderboard(
     changes: Sequence[str],
     reporter: Reporter,
 ) -> Leaderboard:
-    """Trains every agent with every seed on the embedded task and writes `leaderboard.json` and `leaderboard.md`.
+    """Trains every agent with every seed on the built-in task and writes `leaderboard.json` and `leaderboard.md`.
 
     Started again, it continues after the last finished training.
 
@@ -162,8 +162,8 @@ def run_leaderboard(
         )
     if config.start is None or not config.oracle_grid:
         raise ValueError(
-            f"start={config.start}, oracle_grid={config.oracle_grid}; a leaderboard needs trained networks (`shipped`, "
-            "or a run's folder) and the oracle"
+            f"start={config.start}, oracle_grid={config.oracle_grid}; a leaderboard needs trained networks "
+            "(`pretrained`, or a run's folder) and the oracle"
         )
     with claimed(folder, config, (_TRAININGS,)):
         study = _Study(config, folder, reporter)
