@@ -22,7 +22,7 @@ from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 
 _CHANNELS, _LARGEST, _LOGIT = 48, 50.0, 40.0
-STEPS = {"ppo": 256 * 60, "ppo_gru": 256 * 60, "a2c": 256 * 80, "sac": 12_000}
+STEPS = {"ppo": 256 * 40, "ppo_gru": 256 * 60, "a2c": 256 * 80, "sac": 12_000}
 
 
 class _LoudMaps(nn.Module):

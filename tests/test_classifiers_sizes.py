@@ -15,7 +15,7 @@ from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import encoder_cost, glimpse_costs
-from classifiers.networks.geometry import crop_at, resize
+from classifiers.networks.geometry import resize
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.fit_spec import FitSpec
@@ -81,15 +81,6 @@ def test_twins_for_other_sizes_share_their_weights(classifier: FrozenClassifier)
     assert classifier.with_spec(patch_size=48) is classifier
     assert classifier.with_spec(patch_size=64).spec.glance_side == 64  # the glance goes with the patches ...
     assert twin.with_spec(patch_size=48).spec.glance_side == 64  # ... unless it has a size of its own
-
-
-def test_the_first_look_at_the_centre_has_the_glances_size() -> None:
-    classifier = random_classifier(_spec(glance_size=32, first_look="centre")).eval()
-    images = torch.randint(0, 256, (1, 3, 96, 128), dtype=torch.uint8)
-
-    centre = crop_at(images, torch.tensor([[0.5, 0.5]]), 32)
-
-    assert torch.equal(classifier.first_input(images), centre.float())
 
 
 def test_stage_one_trains_at_two_sizes(scenes: ArrayImages) -> None:

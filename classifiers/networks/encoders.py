@@ -105,10 +105,6 @@ class Encoder(nn.Module):
         frames = () if self.num_frames is None else (self.num_frames,)
         return self.classifier.weight.new_zeros(1, *frames, 3, *size)
 
-    def feature_maps(self, images: Tensor) -> Tensor:
-        """The maps of normalised images or clips alone, (B, C, h, w); see `forward`."""
-        return self._by_input(self._maps(images)[0])
-
     def forward(self, images: Tensor) -> Encoding:
         """Encodes normalised images or clips.
 
@@ -121,7 +117,8 @@ class Encoder(nn.Module):
         Raises:
             ValueError: if images come where clips are expected, or the other way round, or clips of other lengths.
         """
-        features, last = self._maps(images)
+        maps = self.trunk(self._frames(images))
+        features, last = maps if isinstance(maps, tuple) else (maps, maps)
         return Encoding(self._by_input(features), self._by_input(self.pool(last)))
 
     def encode_pixels(self, pixels: Tensor) -> Encoding:
@@ -151,24 +148,13 @@ class Encoder(nn.Module):
         if old.bias is not None:
             self.classifier.bias.copy_(old.bias[rows])
 
-    def _maps(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """The maps that a policy reads and the last ones."""
-        maps = self.trunk(self._frames(images))
-        return maps if isinstance(maps, tuple) else (maps, maps)
-
     def _frames(self, images: Tensor) -> Tensor:
         """Images as they are, the frames of all clips as so many images."""
         expected = "images (B, 3, H, W)" if self.num_frames is None else f"clips (B, {self.num_frames}, 3, H, W)"
-        if images.ndim != (4 if self.num_frames is None else 5) or images.shape[-3] != 3:
+        frames = () if self.num_frames is None else (self.num_frames,)
+        if tuple(images.shape[1:-2]) != (*frames, 3):
             raise ValueError(f"the network takes {expected} and got {tuple(images.shape)}; pass what it takes")
-        if self.num_frames is None:
-            return images
-        if images.shape[1] != self.num_frames:
-            raise ValueError(
-                f"the network takes clips of {self.num_frames} frames and got {images.shape[1]}; pass as many frames, "
-                "or a network for as many"
-            )
-        return images.flatten(0, 1)
+        return images if self.num_frames is None else images.flatten(0, 1)
 
     def _by_input(self, values: Tensor) -> Tensor:
         """Values of images as they are, those of frames averaged over each clip."""

@@ -397,6 +397,6 @@ class GlanceFocusClassifier(nn.Module):
         """Shape of the larger input's feature maps."""
         was_training, side = self.training, self.spec.largest_side
         encoder = self.eval().global_encoder
-        channels, height, width = encoder.feature_maps(encoder.blank((side, side))).shape[1:]
+        channels, height, width = encoder(encoder.blank((side, side))).features.shape[1:]
         self.train(was_training)
         return channels, height, width

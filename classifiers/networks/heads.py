@@ -78,13 +78,13 @@ class GRUHead(Head):
         self.classifier = nn.Linear(hidden_size, num_classes)
 
     def reads_encoder_logits(self, *, is_first: bool) -> bool:
-        """See `Head.reads_encoder_logits`."""
+        """Only at the glance in evaluation, if asked for."""
         return is_first and self._glance_logits == "encoder" and not self.training
 
     def forward(
         self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor, step: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See `Head.forward`."""
+        """One step of the GRU, as `Head.forward`."""
         hidden = self.cell(pooled, hidden)
         return self.classifier(hidden) if encoder_logits is None else encoder_logits, hidden
 
@@ -109,13 +109,13 @@ class CascadeHead(Head):
         self.classifiers = nn.ModuleList(WideLinear(t * pooled_size, num_classes) for t in range(2, num_glimpses + 1))
 
     def reads_encoder_logits(self, *, is_first: bool) -> bool:
-        """See `Head.reads_encoder_logits`."""
+        """At the glance."""
         return is_first
 
     def forward(
         self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor, step: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See `Head.forward`; rows may be at different steps, but not some at the first and others past it."""
+        """As `Head.forward`; rows may be at different steps, but not some at the first and others past it."""
         taken = hidden[:, -1].long()  # (B,) steps before this one
         if step is not None:
             taken = torch.full_like(taken, step - 1)
@@ -150,13 +150,13 @@ class AverageHead(Head):
         self.hidden_size = num_classes + 1
 
     def reads_encoder_logits(self, *, is_first: bool) -> bool:
-        """See `Head.reads_encoder_logits`."""
+        """Always."""
         return True
 
     def forward(
         self, pooled: Tensor, encoder_logits: Tensor | None, hidden: Tensor, step: int | None = None
     ) -> tuple[Tensor, Tensor]:
-        """See `Head.forward`."""
+        """One step of the mean, as `Head.forward`."""
         assert encoder_logits is not None
         total, count = hidden[:, :-1] + encoder_logits, hidden[:, -1:] + 1
         return total / count, torch.cat([total, count], dim=1)

@@ -69,7 +69,7 @@ class ObjectGuide(nn.Module):
     def _locate(self, image: Tensor, side: int) -> Tensor:
         digest = hashlib.blake2b(image.cpu().numpy().tobytes(), digest_size=16, salt=side.to_bytes(4, "big")).digest()
         if digest not in self._found:
-            maps = self.encoder.feature_maps(self.encoder.normalize(image[None]))
+            maps = self.encoder.encode_pixels(image[None]).features
             window = [
                 min(size, max(1, round(side * size / pixels)))
                 for size, pixels in zip(maps.shape[2:], image.shape[1:], strict=True)
