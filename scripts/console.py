@@ -25,6 +25,8 @@ _PYDANTIC = os.path.dirname(pydantic.__file__)
 class PlainConsole(Console):
     """A console that prints text literally: no markup, emoji codes, highlighting or terminal control codes.
 
+    Where the output is no terminal, lines are as long as they need to be.
+
     Args:
         stderr: whether it writes to standard error, where it doesn't wrap lines.
         quiet: prints nothing.
@@ -32,6 +34,8 @@ class PlainConsole(Console):
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         super().__init__(stderr=stderr, quiet=quiet, soft_wrap=stderr, markup=False, emoji=False, highlight=False)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = 1000  # files and pipes have no width: nothing is wrapped
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Called by Rich for every string that it shows."""

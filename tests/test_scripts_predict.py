@@ -10,7 +10,6 @@ import pytest
 import torch
 from conftest import SMALL_SCENES
 from PIL import Image
-from rich.progress import Progress
 
 from agents.policies.weights import save_policy
 from agents.runs.config_files import dump_config, load_config
@@ -98,16 +97,17 @@ def test_names_are_shown_as_they_are(
     assert any(printable(name) in shown for name in CLASSES)
 
 
-def test_progress_notes_and_plots_show_names_as_they_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "200")
-    console = PlainConsole()
-    with TerminalReporter(console, quiet=False) as reporter:
-        reporter.track("[bold] m[/x] :cat:")(1, 2, {})
-        reporter.note("[run] m[/x]\x1b[2J")
-    shown = capsys.readouterr().out
-    assert "[run] m[/x]\\x1b[2J" in shown and "[bold] m[/x] :cat:" in shown and isinstance(reporter._progress, Progress)
+def test_progress_notes_and_plots_show_names_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with TerminalReporter(PlainConsole(), quiet=False) as reporter:
+        advance = reporter.track("[bold] m[/x] :cat:")
+        for done in (1, 2, 3):
+            advance(done, 3, {"loss": 0.5})
+        reporter.note("[run] m[/x]\x1b[2J" + 300 * "x")
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0] == "[bold] m[/x] :cat:: 1 of 3, 0 s, loss 0.500" and shown[1].startswith(
+        "[bold] m[/x] :cat:: 3 of 3"
+    )
+    assert shown[2].startswith("[run] m[/x]\\x1b[2J") and len(shown) == 3  # nothing is wrapped
 
     metrics = {
         "accuracy": {"learned": [0.5, 0.6]},
