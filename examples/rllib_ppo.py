@@ -48,7 +48,7 @@ class GlimpseModule(TorchRLModule, ValueFunctionAPI):
         self.mean = nn.Linear(self.extractor.features_dim, 2)
         self.value = nn.Linear(self.extractor.features_dim, 1)
         self.log_std = nn.Parameter(torch.full((2,), math.log(0.5)))
-        nn.init.orthogonal_(self.mean.weight, 0.01)  # the first looks are at the centre
+        nn.init.orthogonal_(self.mean.weight, 0.01)  # the first patches are at the centre
         nn.init.zeros_(self.mean.bias)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:
@@ -100,7 +100,7 @@ def make_algorithm(num_scenes: int, seed: int, env_runners: int) -> PPO:
 
 
 def accuracy(module: TorchRLModule | None, test_scenes: int, seed: int) -> list[float]:
-    """Accuracy on held-out scenes after t = 2 ... T looks; without a module, of random looks."""
+    """Accuracy on held-out scenes after t = 2 ... T glimpses; without a module, of random places."""
     envs = gymnasium.make_vec(ENV_ID, num_envs=test_scenes, split="test", num_scenes=test_scenes)
     rng = np.random.default_rng(seed)
     observation, _ = envs.reset(seed=seed, options={"index": np.arange(test_scenes)})  # each scene once
@@ -116,7 +116,7 @@ def accuracy(module: TorchRLModule | None, test_scenes: int, seed: int) -> list[
 
 
 def main() -> None:
-    """Trains a policy and compares it with random looks."""
+    """Trains a policy and compares it with random places."""
     parser = argparse.ArgumentParser(description="RLlib's PPO on GFNet-SyntheticSigns-v0.")
     parser.add_argument("--total-steps", type=int, default=50_000, help="rounded up to whole rollouts")
     parser.add_argument("--num-scenes", type=int, default=5000)

@@ -57,7 +57,7 @@ class Network(nn.Module):
         self._ranks = {key: len(part.shape or ()) for key, part in space.items()}
         self.extractor = GlimpseExtractor(space, attention_maps=8)
         self.output = nn.Linear(self.extractor.features_dim, outputs)
-        nn.init.orthogonal_(self.output.weight, 0.01)  # the first looks are at the centre
+        nn.init.orthogonal_(self.output.weight, 0.01)  # the first patches are at the centre
         nn.init.zeros_(self.output.bias)
 
     def forward(self, *parts: Tensor) -> Tensor:
@@ -106,7 +106,7 @@ def train(total_steps: int, num_scenes: int, seed: int) -> ProbabilisticActor:
 
 @torch.no_grad()
 def accuracy(policy: ProbabilisticActor | None, test_scenes: int, seed: int) -> list[float]:
-    """Accuracy on held-out scenes after t = 2 ... T looks; without a policy, of random looks."""
+    """Accuracy on held-out scenes after t = 2 ... T glimpses; without a policy, of random places."""
     env = make_env(test_scenes, split="test", num_scenes=test_scenes)
     env.set_seed(seed)
     first = env.reset(options={"index": np.arange(test_scenes)})  # each scene once
@@ -117,7 +117,7 @@ def accuracy(policy: ProbabilisticActor | None, test_scenes: int, seed: int) -> 
 
 
 def main() -> None:
-    """Trains a policy and compares it with random looks."""
+    """Trains a policy and compares it with random places."""
     parser = argparse.ArgumentParser(description="TorchRL's PPO on GFNet-SyntheticSigns-v0.")
     parser.add_argument("--total-steps", type=int, default=50_000, help="rounded up to whole rollouts")
     parser.add_argument("--num-scenes", type=int, default=5000)

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from agents.evaluation.record import EvaluationRecord
-from agents.policies.baselines import encode_places, grid_locations, label_chances
+from agents.policies.baselines import encode_places, grid_locations, label_probabilities
 from agents.runs.loaded import LoadedRun
 from classifiers.data.source import ImageSource
 from classifiers.files import write_bytes
@@ -103,5 +103,5 @@ def reward_map(run: LoadedRun, source: ImageSource, index: int, rows: int, colum
     places = grid_locations(rows, columns)
     pooled, encoder_logits = encode_places(run.classifier, images, places)
     hidden = run.classifier.glance(images).hidden
-    chances = label_chances(run.classifier, pooled, encoder_logits, hidden, batch.labels).cpu()[0]  # (G,)
+    chances = label_probabilities(run.classifier, pooled, encoder_logits, hidden, batch.labels).cpu()[0]  # (G,)
     return contrastive_reward(chances, chances[:, None]).numpy().reshape(rows, columns)

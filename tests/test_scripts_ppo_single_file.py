@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from gymnasium import spaces
 
 from scripts import ppo_single_file
-from scripts.ppo_single_file import Rollout, advantages, main, parse, train
+from scripts.ppo_single_file import Agent, Rollout, advantages, evaluate, main, parse, train, update
 
 SMALL = ("--num-envs", "8", "--num-scenes", "12", "--test-scenes", "6", "--total-steps", "48")
-ROOMS_AND_LIBRARIES_IT_DOES_WITHOUT = {"classifiers", "gfnet_env", "agents", "scripts", "stable_baselines3", "rich"}
+ROW = r"^(random|learned) +(.+)$"
+UNUSED = {"classifiers", "gfnet_env", "agents", "scripts", "stable_baselines3", "rich"}
 
 
 def test_it_imports_nothing_of_ours_but_through_gymnasium() -> None:
@@ -27,68 +28,66 @@ def test_it_imports_nothing_of_ours_but_through_gymnasium() -> None:
     }
 
     assert {"gymnasium", "torch", "numpy"} <= imported
-    assert not imported & ROOMS_AND_LIBRARIES_IT_DOES_WITHOUT
+    assert not imported & UNUSED
 
 
-Output = Callable[[tuple[str, ...]], str]
-
-
-@pytest.fixture
-def output(capsys: pytest.CaptureFixture[str]) -> Output:
-    """What the program prints."""
-
-    def run(arguments: tuple[str, ...]) -> str:
-        assert main(arguments) == 0
-        return capsys.readouterr().out
-
-    return run
-
-
-def test_it_trains_and_evaluates_the_same_with_the_same_seed(output: Output) -> None:
-    first, again, other = (output((*SMALL, "--seed", seed)) for seed in ("3", "3", "4"))
-
-    assert first == again != other
-    assert [line.split()[0] for line in first.splitlines() if "steps: return" in line] == ["24", "48"]
-    rows = {name: row.split() for name, row in re.findall(r"^(random|learned) +(.+)$", first, re.MULTILINE)}
-    assert set(rows) == {"random", "learned"}
-    assert {len(row) for row in rows.values()} == {4}
-    assert rows["random"][0] == rows["learned"][0]  # the glance is before any choice
-    sixths = {f"{right / 6:.3f}" for right in range(7)}
-    assert set(rows["random"]) | set(rows["learned"]) <= sixths  # of six scenes
-
-
-def test_it_learns_at_several_sizes(output: Output, capsys: pytest.CaptureFixture[str]) -> None:
-    """The agent reads which size comes next, so that its first layer is six numbers wider."""
-    assert "learned" in output((*SMALL, "--patch-sizes", "32,48,64"))
-    several = train(parse((*SMALL, "--patch-sizes", "32,48,64"))).trunk[0].in_features
-    assert several == train(parse((*SMALL, "--patch-sizes", "64"))).trunk[0].in_features + 6
-    assert main((*SMALL, "--patch-sizes", "32,large")) == 2
-    assert "--patch-sizes 32,large; pass sides in pixels, such as 32,48,64" in capsys.readouterr().err
-    assert main((*SMALL, "--patch-sizes", "48,32")) == 2
-    assert "do not ascend" in capsys.readouterr().err
-
-
-def _weights(*arguments: str) -> bytes:
-    """All weights after training."""
-    agent = train(parse(arguments))
+def _weights(agent: Agent) -> bytes:
     return b"".join(parameter.detach().numpy().tobytes() for parameter in agent.parameters())
 
 
 @pytest.fixture(scope="module")
 def usual_weights() -> bytes:
-    return _weights(*SMALL)
+    return _weights(train(parse(SMALL)))
+
+
+def test_it_repeats_itself_and_evaluates(usual_weights: bytes, capsys: pytest.CaptureFixture[str]) -> None:
+    args = parse(SMALL)
+    agent = train(args)
+    evaluate(agent, args)
+
+    assert _weights(agent) == usual_weights
+    printed = capsys.readouterr().out
+    assert [line.split()[0] for line in printed.splitlines() if "steps: return" in line] == ["24", "48"]
+    rows = {name: row.split() for name, row in re.findall(ROW, printed, re.MULTILINE)}
+    assert [len(rows[name]) for name in ("random", "learned")] == [4, 4]
+    assert rows["random"][0] == rows["learned"][0]  # the glance is before any choice
+    assert set(rows["random"]) | set(rows["learned"]) <= {f"{right / 6:.3f}" for right in range(7)}  # of six scenes
+
+
+def test_it_learns_at_several_sizes() -> None:
+    """The agent reads which size was last and which comes next."""
+    agent = train(parse((*SMALL, "--patch-sizes", "32,48,64")))
+
+    (convolution, *_), (linear, _) = agent.reduce, agent.trunk
+    assert linear.in_features == convolution.out_channels * len(agent.places) + 128 + 2 * 3
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        *("--reward contrastive", "--exit-confidence 1", "--num-glimpses 3", "--num-scenes 5", "--num-envs 7"),
-        *("--learning-rate 0.1", "--epochs 1", "--minibatches 1", "--gamma 0.1", "--gae-lambda 0.5", "--clip 0.001"),
-        *("--first-std 1", "--last-std 0.5", "--total-steps 24"),
-    ],
+    "change", ["--reward contrastive", "--exit-confidence 1", "--num-glimpses 3", "--learning-rate 0.1", "--seed 4"]
 )
-def test_every_option_changes_what_is_learnt(change: str, usual_weights: bytes) -> None:
-    assert _weights(*SMALL, *change.split()) != usual_weights
+def test_options_change_what_is_learnt(change: str, usual_weights: bytes) -> None:
+    assert _weights(train(parse((*SMALL, *change.split())))) != usual_weights
+
+
+def test_options_of_an_update_change_it() -> None:
+    def updated(*options: str) -> bytes:
+        torch.manual_seed(0)
+        space = spaces.Dict({"features": spaces.Box(-1, 1, (2, 3, 3)), "hidden": spaces.Box(-1, 1, (4,))})
+        agent = Agent(space, units=8)
+        args = parse((*SMALL, *options))
+        features, hidden, done = torch.randn(3, 8, 2, 3, 3), torch.randn(3, 8, 4), torch.zeros(3, 8)
+        actions, log_probs, values, rewards = torch.randn(3, 8, 2), -torch.rand(3, 8), *torch.randn(2, 3, 8)
+        rollout = Rollout(
+            features=features, hidden=hidden, actions=actions, log_probs=log_probs, values=values, rewards=rewards,
+            done=done, last_value=torch.randn(8), right=0,
+        )  # fmt: skip
+        update(agent, torch.optim.Adam(agent.parameters(), lr=0.01), rollout, 0.5, args)
+        return _weights(agent)
+
+    usual = updated()
+    assert updated() == usual
+    for change in ("--epochs 1", "--minibatches 1", "--gamma 0.1", "--gae-lambda 0.5", "--clip 0.001"):
+        assert updated(*change.split()) != usual, change
 
 
 def test_advantages_by_hand() -> None:
@@ -115,19 +114,13 @@ def test_advantages_by_hand() -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--num-envs", "0"), "--num-envs 0; pass 1 or more"),
-        (("--total-steps", "-5"), "--total-steps -5; pass 1 or more"),
-        (("--num-envs", "many"), "argument --num-envs: invalid int value: 'many'"),
-        (("--stepps", "5"), "unrecognized arguments: --stepps 5"),
-        (("--learning-rate", "nan"), "--learning-rate nan; pass a number above 0"),
-        (("--gamma", "1.5"), "--gamma 1.5; pass a number from 0 to 1"),
-        (("--last-std", "0"), "--last-std 0.0; pass a number from 0.001 to 10"),
-        (("--seed", "-1"), "--seed -1; pass a number from 0 to 2**32 - 1"),
-        (("--num-glimpses", "1"), "--num-glimpses 1; pass 2 or more"),
-        (("--minibatches", "25"), "--minibatches 25; pass at most 24, a rollout's steps"),
-        (("--reward", "praise"), "reward='praise' is unknown; pass one of contrastive, increment"),
-        (("--exit-confidence", "2"), "exit_confidence=2.0; pass a probability in (0, 1]"),
-        (("--learning-rate", "1e30"), "the policy diverged; pass a lower --learning-rate"),
+        (("--num-envs", "0"), "--num-envs 0"),
+        (("--num-envs", "many"), "--num-envs: .*'many'"),
+        (("--stepps", "5"), "--stepps"),
+        (("--minibatches", "25"), "--minibatches 25; .* 24"),
+        (("--patch-sizes", "32,large"), "--patch-sizes 32,large"),
+        (("--reward", "praise"), "praise"),
+        (("--learning-rate", "1e30"), "--learning-rate"),
     ],
 )
 def test_what_is_wrong_is_one_sentence_and_exit_code_2(
@@ -135,18 +128,15 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
 ) -> None:
     assert main([*SMALL, *arguments]) == 2
 
-    error = capsys.readouterr().err
-    assert message in error
-    assert error.startswith("ppo_single_file: ") and len(error.splitlines()) == 1
+    assert re.fullmatch(f"ppo_single_file: .*{message}.*\n", capsys.readouterr().err)
 
 
 @pytest.mark.slow
-def test_it_learns_where_to_look(output: Output) -> None:
-    """Half the usual steps: random looks recognise 0.54 of the scenes after two looks, the best possible 0.98."""
-    printed = output(("--total-steps", "25000", "--num-scenes", "2000", "--test-scenes", "500"))
+def test_it_learns_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
+    """Half the usual steps: random places recognise 0.54 of the scenes at t=2, the best possible 0.98."""
+    assert main(("--total-steps", "25000", "--num-scenes", "2000", "--test-scenes", "500")) == 0
 
-    shares = {
-        name: float(row.split()[1]) for name, row in re.findall(r"^(random|learned) +(.+)$", printed, re.MULTILINE)
-    }
+    rows = re.findall(ROW, capsys.readouterr().out, re.MULTILINE)
+    shares = {name: float(row.split()[1]) for name, row in rows}
     assert shares["random"] < 0.6
     assert shares["learned"] > shares["random"] + 0.15

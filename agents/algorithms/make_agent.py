@@ -43,8 +43,8 @@ def make_agent(
         name: a key of `AGENTS`.
         env: the environment or its id; wrapped where the algorithm needs flat observations or discrete actions.
         policy_kwargs: arguments of the policy, which override the recipe's.
-        **overrides: arguments of the algorithm (`seed`, `learning_rate`, `tensorboard_log`, ...), likewise; and, for
-            algorithms that learn from rollouts, the recipe's `rollout` and `batches`.
+        **overrides: arguments of the algorithm (`seed`, `learning_rate`, `tensorboard_log`, ...), which override the
+            recipe's; and, for algorithms that learn from rollouts, the recipe's `rollout` and `batches`.
 
     Returns:
         The SB3 algorithm, with SB3's own `learn`, `predict` and `save`.

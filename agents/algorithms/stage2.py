@@ -64,7 +64,8 @@ def train_agent(
 
     Raises:
         NonFiniteLossError: if a weight becomes NaN or infinite; the checkpoint then holds the last good state.
-        CheckpointError: if the checkpoint is damaged or belongs to another training.
+        CheckpointError: if the checkpoint is damaged.
+        RuntimeError: if it belongs to another training.
         OSError: if the checkpoint can't be written.
     """
     env_steps = whole_rollouts(agent, env_steps)

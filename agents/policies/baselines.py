@@ -25,6 +25,10 @@ class BaselinePolicy:
     observation_keys: tuple[str, ...] = ()
     multiply_adds: int = 0
 
+    def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
+        """Decides where to look, as `LocationPolicy`."""
+        raise NotImplementedError
+
 
 class RandomPolicy(BaselinePolicy):
     """Uniformly random locations.
@@ -37,18 +41,16 @@ class RandomPolicy(BaselinePolicy):
         self._generator = torch.Generator().manual_seed(seed)
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
-        """See `LocationPolicy.__call__`."""
         return torch.rand(len(view.step), 2, generator=self._generator, dtype=torch.float32).to(view.step.device), state
 
 
 class CentreCornerPolicy(BaselinePolicy):
     """First the centre, then the corners in reading order (Table 5), then the centre again.
 
-    Where the first look was a patch at the centre instead of a glance, it begins with the corners.
+    Where the first glimpse was a patch at the centre instead of a glance, it begins with the corners.
     """
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
-        """See `LocationPolicy.__call__`."""
         places = CENTRE_CORNERS.to(view.step.device)
         visited = view.step - 1
         if view.first_location is not None:
@@ -57,7 +59,7 @@ class CentreCornerPolicy(BaselinePolicy):
 
 
 class FixedPlacesPolicy(BaselinePolicy):
-    """The same places in every image, one for each look since the first; then they begin again.
+    """The same places in every image, one for each focus step; then they begin again.
 
     Args:
         places: (L, 2) locations in [0, 1], (row, col).
@@ -67,7 +69,6 @@ class FixedPlacesPolicy(BaselinePolicy):
         self.places = places
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
-        """See `LocationPolicy.__call__`."""
         return self.places.to(view.step.device)[(view.step - 1) % len(self.places)], state
 
 
@@ -80,6 +81,9 @@ class OraclePolicy(BaselinePolicy):
     Args:
         classifier: the frozen networks.
         grid: locations along each axis.
+
+    Raises:
+        ValueError: in a call, if images or labels are unknown.
     """
 
     def __init__(self, classifier: GlanceFocusClassifier, grid: int = 9) -> None:
@@ -87,22 +91,17 @@ class OraclePolicy(BaselinePolicy):
         self._places = grid_locations(grid)
 
     def __call__(self, view: View, state: _Encodings | None) -> tuple[Tensor, _Encodings]:
-        """See `LocationPolicy.__call__`.
-
-        Raises:
-            ValueError: if images or labels are unknown.
-        """
         if view.images is None or view.labels is None:
             raise ValueError("the oracle needs images and labels; use it in `agents.evaluate`, not in recognition")
         size = torch.zeros_like(view.step) if view.next_size is None else view.next_size.argmax(dim=1)  # (B,)
         state = dict(state or {})
-        chances = torch.zeros(len(size), len(self._places), device=size.device)
+        probabilities = torch.zeros(len(size), len(self._places), device=size.device)
         for each in size.unique().tolist():
             if each not in state:
                 state[each] = encode_places(self._classifier, view.images, self._places, each)
-            found = label_chances(self._classifier, *state[each], view.glimpse.hidden, view.labels)
-            chances = torch.where((size == each)[:, None], found, chances)
-        return self._places[chances.argmax(dim=1).cpu()].to(chances.device), state
+            found = label_probabilities(self._classifier, *state[each], view.glimpse.hidden, view.labels)
+            probabilities = torch.where((size == each)[:, None], found, probabilities)
+        return self._places[probabilities.argmax(dim=1).cpu()].to(probabilities.device), state
 
 
 FIXED_POLICIES: dict[str, Callable[[int], LocationPolicy]] = {
@@ -143,10 +142,10 @@ def encode_places(
 
 
 @torch.inference_mode()
-def label_chances(
+def label_probabilities(
     classifier: GlanceFocusClassifier, pooled: Tensor, encoder_logits: Tensor, hidden: Tensor, labels: Tensor
 ) -> Tensor:
-    """The true label's probability after a look at each place, (B, G); see `encode_places` for the arguments."""
+    """(B, G) the true label's probability after a glimpse of each place, of what `encode_places` returned."""
     count, places = pooled.shape[:2]
     reads = classifier.head.reads_encoder_logits(is_first=False)
     logits, _ = classifier.head(
@@ -154,6 +153,6 @@ def label_chances(
         encoder_logits.flatten(0, 1) if reads else None,
         hidden.repeat_interleave(places, dim=0),
     )
-    chances = summarize_logits(logits, labels.repeat_interleave(places)).label_probability
-    assert chances is not None
-    return chances.view(count, places)
+    probabilities = summarize_logits(logits, labels.repeat_interleave(places)).label_probability
+    assert probabilities is not None
+    return probabilities.view(count, places)

@@ -5,11 +5,11 @@ a GRU is the memory, and one linear layer each outputs the mean of the location 
 DenseNets, A.1 uses two fully-connected layers and no convolution; `PROPOSAL_NETWORKS` holds all variants of Table 6.
 
 Differs from the paper by default: `SpatialSoftArgmax` appends centres of attention over the feature maps, with which
-the built-in task takes far fewer steps to learn precise looks; the mean is squashed by tanh into the environment's
+the built-in task takes far fewer steps to learn precise locations; the mean is squashed by tanh into the environment's
 [-1, 1], the paper's sigmoid into [0, 1] in other units, tanh(z / 2) = 2 sigmoid(z) - 1; the other parts of the
 observation are read as well as the feature maps; maps and hidden state are normalised, because those of pretrained
 networks are so large that tanh would saturate within a few updates, in a corner of the image; and the last layer has a
-bias of its own for every step, so that looks start at different places.
+bias of its own for every step, so that each step starts at a place of its own.
 """
 
 from __future__ import annotations
