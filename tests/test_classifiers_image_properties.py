@@ -40,11 +40,11 @@ def _picture(mode: str, width: int, height: int, seed: int) -> Image.Image:
     return image.convert("L").convert("LA") if mode == "LA" else image.convert(mode)
 
 
-@examples(60, 600)
+@examples(25, 600)
 def test_any_picture_becomes_the_size_that_was_asked_for(count: int) -> None:
     @holds(
         count,
-        mode=st.sampled_from(MODES),
+        mode=st.sampled_from([mode for mode in MODES if mode not in ("I", "F")]),  # which have no known white
         width=SIDES,
         height=SIDES,
         size=st.tuples(SIDES, SIDES),
@@ -62,7 +62,7 @@ def test_any_picture_becomes_the_size_that_was_asked_for(count: int) -> None:
         assert -1e-6 <= left < right <= width + 1e-6 and -1e-6 <= top < bottom <= height + 1e-6
 
 
-@examples(60, 500)
+@examples(25, 500)
 def test_any_file_is_decoded_or_one_sentence(count: int, tmp_path: Path) -> None:
     """Whole and damaged files of every kind."""
     path = tmp_path / "picture"
@@ -103,7 +103,7 @@ def test_any_file_is_decoded_or_one_sentence(count: int, tmp_path: Path) -> None
     assert {mode for is_damaged, mode in refused if not is_damaged} <= {"I", "F"}  # whose pixels mean nothing known
 
 
-@examples(60, 500)
+@examples(25, 500)
 def test_any_array_is_a_batch_or_one_sentence(count: int) -> None:
     @holds(
         count,
@@ -131,7 +131,7 @@ def test_any_array_is_a_batch_or_one_sentence(count: int) -> None:
 UNIT = st.floats(0.0, 1.0, width=32)
 
 
-@examples(100, 600)
+@examples(40, 600)
 def test_a_patch_lies_inside_and_holds_those_pixels(count: int) -> None:
     @holds(
         count,
@@ -169,7 +169,7 @@ def test_whatever_a_network_says_the_patch_lies_inside(count: int) -> None:
         assert 0 <= top <= size[0] - 8 and 0 <= left <= size[1] - 8
 
 
-@examples(30, 200)
+@examples(10, 200)
 @pytest.mark.parametrize("mode", RESIZE_MODES)
 def test_resizing_is_interpolation_with_aligned_corners(mode: str, count: int) -> None:
     @holds(

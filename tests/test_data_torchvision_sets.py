@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import hashlib
 import http.server
-import json
 import sys
 import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import gymnasium
 import numpy as np
@@ -24,7 +22,7 @@ from PIL import Image
 
 from agents.runs.config_files import load_config
 from agents.runs.images import open_images
-from classifiers.data.torchvision_sets import TORCHVISION_SETS, TorchvisionImages, default_root, held_out
+from classifiers.data.torchvision_sets import TorchvisionImages, held_out
 from classifiers.networks.spec import ClassifierSpec
 
 WNIDS = ("n01440764", "n02102040", "n02979186")
@@ -74,25 +72,6 @@ def _pets(root: Path) -> None:
         (folder / "annotations" / f"{split}.txt").write_text("".join(lines))
 
 
-def _food(root: Path) -> None:
-    folder = root / "food-101"
-    (folder / "meta").mkdir(parents=True)
-    for split, indices in (("train", range(4)), ("test", range(4, 6))):
-        listed = {name: [f"{name}/{index}" for index in indices] for name in ("apple_pie", "waffles")}
-        for name in [name for names in listed.values() for name in names]:
-            _save(folder / "images" / f"{name}.jpg")
-        (folder / "meta" / f"{split}.json").write_text(json.dumps(listed))
-
-
-def _aircraft(root: Path) -> None:
-    folder = root / "fgvc-aircraft-2013b" / "data"
-    for index, split in enumerate(("train", "val", "test")):
-        _save(folder / "images" / f"{index}0.jpg")
-        _save(folder / "images" / f"{index}1.jpg")
-        (folder / f"images_variant_{split}.txt").write_text(f"{index}0 707-320\n{index}1 Yak-42\n")
-    (folder / "variants.txt").write_text("707-320\nYak-42\n")
-
-
 def _cars(root: Path) -> None:
     folder = root / "stanford_cars"
     (folder / "devkit").mkdir(parents=True)
@@ -114,8 +93,6 @@ COPIES: dict[str, tuple[Callable[[Path], None], tuple[int, int, int], tuple[int,
     "GTSRB": (_gtsrb, (43 * 8, 43 * 4, 2), (43, "0", "42")),
     "Flowers102": (_flowers, (2, 2, 2), (102, "pink primrose", "blackberry lily")),
     "OxfordIIITPet": (_pets, (6, 2, 8), (2, "Abyssinian", "Basset Hound")),
-    "Food101": (_food, (6, 2, 4), (2, "apple_pie", "waffles")),
-    "FGVCAircraft": (_aircraft, (2, 2, 2), (2, "707-320", "Yak-42")),
     "StanfordCars": (_cars, (4, 2, 6), (2, "AM General Hummer SUV 2000", "Acura RL Sedan 2012")),
 }
 """What makes a small copy; how many images of each split it has; number of classes, the first and the last."""
@@ -276,12 +253,3 @@ def test_other_sets_that_are_not_there_are_named(tmp_path: Path, monkeypatch: py
     monkeypatch.setitem(sys.modules, "scipy", None)
     with pytest.raises(ValueError, match="Flowers102 needs scipy to read its labels; run `pip install scipy`"):
         TorchvisionImages(name="Flowers102", root=tmp_path).open("train")
-
-
-def test_every_set_is_one_of_torchvisions() -> None:
-    arguments: dict[str, Any] = {}
-    for name, entry in TORCHVISION_SETS.items():
-        assert hasattr(torchvision.datasets, name.partition("-")[0])
-        assert {"train", "test"} <= set(entry.splits)
-        arguments |= entry.arguments
-    assert set(arguments) == {"size"} and default_root().name == "torchvision"

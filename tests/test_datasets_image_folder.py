@@ -6,16 +6,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import torchvision
 from PIL import Image
 
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.folder import FolderImages
-from classifiers.data.map_style import DatasetImages
 from classifiers.data.registry import ImageFolder
 from classifiers.data.source import in_memory
-
-ALL = torch.arange(3)
 
 
 def _save(path: Path, image: Image.Image, **options: Any) -> None:
@@ -131,56 +127,6 @@ def test_in_memory_holds_the_same_images(tree: Path) -> None:
 
     assert torch.equal(kept.images, source.fetch(torch.arange(6)).images)
     assert kept.class_names == source.class_names and torch.equal(kept.labels, source.labels)
-
-
-class _Pictures(torch.utils.data.Dataset[Any]):
-    def __init__(self, images: list[Any], labels: list[int], **attributes: Any) -> None:
-        self.images, self.labels = images, labels
-        for name, value in attributes.items():
-            setattr(self, name, value)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        return self.images[index], self.labels[index]
-
-
-@pytest.mark.parametrize(
-    "image",
-    [
-        _red(),
-        torch.tensor([200, 30, 40], dtype=torch.uint8).view(3, 1, 1).expand(3, 20, 20),
-        torch.tensor([200, 30, 40]).view(3, 1, 1).expand(3, 20, 20) / 255.0,
-    ],
-)
-def test_data_sets_of_pil_images_bytes_or_floats(image: Any) -> None:
-    source = DatasetImages(_Pictures([image] * 3, [0, 1, 1]), (8, 8))
-
-    batch = source.fetch(ALL)
-
-    assert batch.images[0, :, 4, 4].tolist() == [200, 30, 40]
-    assert source.class_names == ("0", "1") and batch.labels.tolist() == [0, 1, 1]
-
-
-def test_data_sets_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="holds no image"):
-        DatasetImages(_Pictures([], []), (8, 8))
-    with pytest.raises(ValueError, match=r"a tensor of shape \(20, 20\) as image; pass PIL images"):
-        DatasetImages(_Pictures([torch.zeros(20, 20)], [1]), (8, 8)).fetch(torch.tensor([0]))
-    with pytest.raises(ValueError, match="not normalised"):
-        DatasetImages(_Pictures([torch.randn(3, 20, 20)], [1]), (8, 8)).fetch(torch.tensor([0]))
-    with pytest.raises(ValueError, match="label 2"):
-        DatasetImages(_Pictures([_red()], [2], classes=("a", "b")), (8, 8)).fetch(torch.tensor([0]))
-
-
-def test_torchvisions_own_image_folder_fits(tree: Path) -> None:
-    theirs = DatasetImages(torchvision.datasets.ImageFolder(str(tree)), (8, 8))
-    ours = FolderImages.open(tree, (8, 8))
-
-    assert theirs.class_names == ours.class_names
-    everything = torch.arange(6)
-    assert torch.equal(theirs.fetch(everything).images, ours.fetch(everything).images)
 
 
 def test_files_are_scaled_as_asked(tree: Path) -> None:

@@ -149,16 +149,3 @@ def test_skipped_files_are_counted_whatever_lies_between(picture_tree: Path) -> 
 
     for source in (files, in_memory(files), RandomCrops(files, (0.5, 1.0)), Prefetcher(files)):
         assert source.num_skipped == 1
-
-
-def test_an_error_of_a_thread_reaches_the_caller(picture_tree: Path) -> None:
-    path = picture_tree / "train" / "left" / "1.jpg"
-    Image.new("RGB", (4, 4)).save(path)
-    path.write_bytes(path.read_bytes()[:20])
-    files = Prefetcher(FolderImages.open(picture_tree / "train", (96, 128)), 1)
-    index = next(i for i in range(len(files)) if files.source.path(i) == path)  # type: ignore[attr-defined]  # a folder's
-    files.prefetch(np.array([index]))
-
-    with pytest.raises(ValueError, match=r"1\.jpg can't be decoded"):
-        files.fetch(torch.tensor([index]))
-    files.close()

@@ -33,9 +33,9 @@ def test_a_clip_depends_on_spec_split_and_index_alone() -> None:
 def test_every_class_is_drawn_about_as_often() -> None:
     small = GestureSpec(height=66, width=66, min_diameter_px=8, max_diameter_px=10, max_distractors=0)
 
-    counts = np.bincount([draw_gesture(small, "train", index).label for index in range(400)], minlength=8)
+    counts = np.bincount([draw_gesture(small, "train", index).label for index in range(160)], minlength=8)
 
-    assert len(counts) == len(CLASS_NAMES) == 8 and counts.min() > 30
+    assert len(counts) == len(CLASS_NAMES) == 8 and counts.min() > 8
 
 
 def test_classes_differ_in_order_and_nothing_else() -> None:

@@ -1,18 +1,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 
 import numpy as np
 import PIL
 import pytest
-import torch
 from conftest import SMALL_SCENES
 
+from classifiers.data.source import ArrayImages
+from classifiers.data.synthetic_signs import source
 from classifiers.data.synthetic_signs.scenes import DRAWING_VERSION, SPLITS, SceneSpec, draw_scene
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES, DISTRACTORS
-from classifiers.data.synthetic_signs.source import SHARD_SIZE, load_scenes
+from classifiers.data.synthetic_signs.source import load_scenes
 
 
 def test_scenes_are_deterministic_and_splits_differ() -> None:
@@ -28,7 +28,7 @@ def test_scenes_are_deterministic_and_splits_differ() -> None:
 def test_any_image_size(size: tuple[int, int]) -> None:
     spec = SceneSpec(height=size[0], width=size[1])
 
-    for index in range(20):
+    for index in range(10):
         scene = draw_scene(spec, "val", index)
         assert scene.image.shape == (*size, 3) and scene.image.dtype == np.uint8
         top, left, bottom, right = scene.box
@@ -40,23 +40,22 @@ def test_any_image_size(size: tuple[int, int]) -> None:
 
 
 def test_all_classes_occur_about_equally() -> None:
-    labels = [draw_scene(SMALL_SCENES, "train", index).label for index in range(600)]
+    labels = [draw_scene(SMALL_SCENES, "train", index).label for index in range(200)]
 
     counts = np.bincount(labels, minlength=len(CLASS_NAMES))
-    assert len(counts) == 10
-    assert counts.min() > 30 and counts.max() < 95
+    assert len(counts) == 10 and counts.min() > 8 and counts.max() < 35
 
 
 def test_the_box_holds_the_sign() -> None:
     """Red of the ring lies inside the box: the scene drawn without the sign (label 0) has none there."""
     reds = []
-    for index in range(60):
+    for index in range(40):
         scene = draw_scene(SceneSpec(max_distractors=0), "train", index)
         if scene.label:
             top, left, bottom, right = scene.box
             pixels = scene.image[top:bottom, left:right].astype(int)
             reds.append((pixels[..., 0] - pixels[..., 1:].max(axis=2) > 20).mean())
-    assert len(reds) > 40
+    assert len(reds) > 25
     assert np.mean(np.array(reds) > 0.1) > 0.95
 
 
@@ -68,11 +67,11 @@ def test_distractors_can_be_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         synthetic_signs, "draw_sign", lambda rng, kind, *rest: kinds.append(kind) or draw_sign(rng, kind, *rest)
     )
-    for index in range(80):
+    for index in range(25):
         draw_scene(SceneSpec(max_distractors=0), "train", index)
     assert set(kinds) == {"speed_limit"}
     kinds.clear()
-    for index in range(80):
+    for index in range(25):
         draw_scene(SceneSpec(max_distractors=3), "train", index)
     assert set(kinds) == {"speed_limit", *DISTRACTORS}
 
@@ -92,7 +91,7 @@ def test_bad_specs_are_refused(arguments: dict[str, int], message: str) -> None:
 
 
 def test_unknown_splits_and_no_scenes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="split='training' is not one of train, val, test"):
+    with pytest.raises(ValueError, match="split"):
         draw_scene(SceneSpec(), "training", 0)
     with pytest.raises(ValueError, match="num_scenes=0"):
         load_scenes(SceneSpec(), "train", 0, cache_dir=tmp_path)
@@ -101,50 +100,52 @@ def test_unknown_splits_and_no_scenes_are_refused(tmp_path: Path) -> None:
 TINY = SceneSpec(height=48, width=48, min_sign_px=10, max_sign_px=20)
 
 
-@pytest.fixture(scope="module")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("scenes")
-    load_scenes(TINY, "train", SHARD_SIZE, cache_dir=folder)
-    return folder
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of one file of six scenes."""
+    monkeypatch.setenv("GFNET_CACHE", str(tmp_path))
+    monkeypatch.setattr(source, "SHARD_SIZE", 6)
+    load_scenes(TINY, "train", 6)
+    return tmp_path
 
 
-def _shard(cache: Path) -> Path:
-    (path,) = cache.rglob("*.safetensors")
-    return path
+def _drawn(spec: SceneSpec, count: int) -> tuple[ArrayImages, bool]:
+    """Some scenes, and whether they had to be drawn."""
+    news: list[tuple[int, int]] = []
+    images = load_scenes(spec, "train", count, on_progress=lambda *each: news.append(each))
+    return images, bool(news)
 
 
 def test_cached_scenes_are_the_drawn_ones(cache: Path) -> None:
-    drawn: list[int] = []
-    source = load_scenes(TINY, "train", SHARD_SIZE, cache_dir=cache, on_progress=lambda done, _: drawn.append(done))
+    scenes, was_drawn = _drawn(TINY, 6)
 
-    assert not drawn
-    for index in (0, 7, SHARD_SIZE - 1):
+    assert not was_drawn
+    for index in (0, 3, 5):
         scene = draw_scene(TINY, "train", index)
-        batch = source.fetch(torch.tensor([index]))
-        assert np.array_equal(batch.images[0].permute(1, 2, 0).numpy(), scene.image)
-        assert batch.labels.tolist() == [scene.label] and batch.boxes[0].tolist() == scene.box.tolist()
+        assert np.array_equal(scenes.images[index].permute(1, 2, 0).numpy(), scene.image)
+        assert scenes.labels[index] == scene.label and scenes.boxes[index].tolist() == scene.box.tolist()
 
 
 @pytest.mark.parametrize("damage", ["truncate", "empty", "foreign"])
-def test_damaged_shards_are_drawn_anew(cache: Path, damage: str) -> None:
-    path = _shard(cache)
+def test_damaged_files_are_drawn_anew(cache: Path, damage: str) -> None:
+    (path,) = cache.rglob("train-00000.safetensors")
     good = path.read_bytes()
     path.write_bytes({"truncate": good[:-1000], "empty": b"", "foreign": b"hello" * 99}[damage])
-    drawn: list[tuple[int, int]] = []
 
-    source = load_scenes(TINY, "train", SHARD_SIZE, cache_dir=cache, on_progress=lambda *news: drawn.append(news))
+    scenes, was_drawn = _drawn(TINY, 6)
 
-    assert drawn == [(SHARD_SIZE, SHARD_SIZE)]
-    assert np.array_equal(source.images[3].permute(1, 2, 0).numpy(), draw_scene(TINY, "train", 3).image)
-    assert path.read_bytes() == good
+    assert was_drawn and path.read_bytes() == good
+    assert np.array_equal(scenes.images[3].permute(1, 2, 0).numpy(), draw_scene(TINY, "train", 3).image)
 
 
-def test_other_specs_have_other_shards(cache: Path) -> None:
-    other = SceneSpec(height=48, width=48, min_sign_px=10, max_sign_px=20, seed=1)
+def test_scenes_of_other_specs_and_drawing_versions_are_not_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = TINY.replace(seed=1)
 
-    source = load_scenes(other, "train", 5, cache_dir=cache)
+    scenes, was_drawn = _drawn(other, 2)
 
-    assert np.array_equal(source.images[0].permute(1, 2, 0).numpy(), draw_scene(other, "train", 0).image)
+    assert was_drawn and np.array_equal(scenes.images[0].permute(1, 2, 0).numpy(), draw_scene(other, "train", 0).image)
+    monkeypatch.setattr(source, "DRAWING_VERSION", DRAWING_VERSION + 1)
+    assert _drawn(TINY, 2)[1]
 
 
 DRAWN = {(1, "11.3.0"): "aac63b58683e4f00"}
@@ -167,21 +168,3 @@ def test_the_drawing_version_changes_with_the_drawings() -> None:
         "scenes are drawn differently: add one to DRAWING_VERSION in synthetic_signs/scenes.py, so that cached scenes "
         f"are drawn again, and note {digest.hexdigest()[:16]} here"
     )
-
-
-def test_scenes_of_another_drawing_version_are_not_used(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("classifiers.data.synthetic_signs.source.DRAWING_VERSION", DRAWING_VERSION + 1)
-    drawn: list[int] = []
-
-    load_scenes(TINY, "train", 5, cache_dir=cache, on_progress=lambda done, _: drawn.append(done))
-
-    assert drawn == [5]
-
-
-def test_cache_folder_can_be_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("GFNET_CACHE", str(tmp_path))
-
-    load_scenes(TINY, "test", SHARD_SIZE)
-
-    assert len(list(tmp_path.rglob("test-00000.safetensors"))) == 1
-    assert os.access(tmp_path, os.W_OK)

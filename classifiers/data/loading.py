@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing.context
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -135,7 +136,7 @@ class EpochLoader:
                 prefetch_factor=_BATCHES_AHEAD,
                 persistent_workers=True,
                 pin_memory=device.type == "cuda",
-                multiprocessing_context="spawn" if os.name == "nt" else "forkserver",  # threads don't survive a fork
+                multiprocessing_context=_context(),
             )
 
     def batches(self, epoch: int, plan: Sequence[Tensor]) -> Iterable[Batch]:
@@ -157,6 +158,15 @@ class EpochLoader:
     def close(self) -> None:
         """Ends the workers, once nobody iterates over an epoch; no epoch can be fetched afterwards."""
         self._workers = ()
+
+
+def _context() -> multiprocessing.context.BaseContext:
+    """How workers start: not by a fork of this process, whose threads they would not have."""
+    if os.name == "nt":
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])  # imported once, not by each worker
+    return context
 
 
 def _cores() -> int:
