@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 import importlib.metadata
-import io
-import os
 import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from agents.algorithms.registry import AGENTS
-from agents.evaluation.budgets import METHODS
-from agents.runs.config_files import built_in_configs
-from agents.runs.results import POLICIES
-from classifiers.data.collection import UNREADABLE
-from classifiers.devices import tune_malloc
-from scripts.commands import COMMANDS
-from scripts.console import PlainConsole, format_error, is_our_own
-
+_METHODS = ("coordinate_ascent", "geometric", "genetic")  # `agents.evaluation.budgets.METHODS`, which imports PyTorch
 _SETTING = re.compile(r"[\w.]+=")
 
 
@@ -37,37 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exception: what the user's code or a library raised; with `--traceback` or `GFNET_DEBUG=1`, our own errors, too.
     """
     options = build_parser().parse_args(_expand_set_args(sys.argv[1:] if arguments is None else arguments))
-    tune_malloc()
-    for stream in (sys.stdout, sys.stderr):  # a name that a terminal's encoding lacks is shown escaped
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    errors = PlainConsole(stderr=True)
-    try:
-        _import(options.imports)
-        COMMANDS[options.command](options, PlainConsole(quiet=options.quiet))
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        errors.print("interrupted; the same command continues where it stopped")
-        return 130
-    except BrokenPipeError:  # who reads has enough, as `gfnet ... | head` does
-        _drop_output()
-        return 1
-    except Exception as error:
-        _drop_output()
-        if options.traceback or os.environ.get("GFNET_DEBUG") or not is_our_own(error):
-            raise
-        errors.print(f"gfnet: {format_error(error)}")
-        return 1
-    return 0
+    from scripts.run_command import run_command  # with PyTorch, which help and usage errors needn't wait for
 
-
-def _drop_output() -> None:
-    """Leaves Python nothing that it could not write when it ends, which would be an error of its own."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), sys.stdout.fileno())
+    return run_command(options)
 
 
 def _expand_set_args(arguments: Sequence[str]) -> list[str]:
@@ -79,14 +40,6 @@ def _expand_set_args(arguments: Sequence[str]) -> list[str]:
             spread.append("--set")
         spread.append(argument)
     return spread
-
-
-def _import(modules: Sequence[str]) -> None:
-    """Imports the user's own modules, also from the current folder."""
-    if modules:
-        sys.path.insert(0, os.getcwd())
-    for module in modules:
-        importlib.import_module(module)
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -132,7 +85,9 @@ Add = Callable[[str, str], argparse.ArgumentParser]
 def _add_training(add: Add) -> None:
     demo = add("demo", "train a policy on the built-in task and show what it learned")
     train = add("train", "train a whole run, or continue one")
-    train.add_argument("config", help=f"a YAML file, or one of {', '.join(built_in_configs())}")
+    train.add_argument(
+        "config", help="a YAML file, or a built-in config such as image_folder; an unknown name lists all"
+    )
     for command, folder in ((demo, "runs/demo"), (train, None)):
         command.add_argument("--out", type=Path, default=folder, required=folder is None, help="the run's folder")
         _add_changes(command)
@@ -142,7 +97,7 @@ def _add_training(add: Add) -> None:
     published.add_argument("--out", type=Path, required=True, help="the run's folder")
 
     benchmark = add("benchmark", "a leaderboard of algorithms on the built-in task")
-    benchmark.add_argument("names", nargs="*", metavar="AGENT", help=f"which; all if left out: {', '.join(AGENTS)}")
+    benchmark.add_argument("names", nargs="*", metavar="AGENT", help="which, such as ppo; all if left out")
     benchmark.add_argument("--out", type=Path, required=True, help="folder of the results, the table and the curves")
     benchmark.add_argument("--steps", type=int, default=50_000, metavar="S", help="environment steps of each training")
     benchmark.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
@@ -160,7 +115,7 @@ def _add_use_of_runs(add: Add) -> None:
         "--policies",
         nargs="+",
         metavar="POLICY",
-        help=f"which of {', '.join(POLICIES)}, the learned one always; all if left out",
+        help="baselines to compare with, such as random or oracle; all if left out",
     )
     evaluate.add_argument(
         "--budget",
@@ -186,7 +141,7 @@ def _add_recognition(add: Add) -> None:
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files or folders: images, or clips")
     predict.add_argument(
         "--on-error",
-        choices=UNREADABLE,
+        choices=("raise", "skip"),
         help="what to do with unreadable images; by default, one named on the command line is an error, and those "
         "found in folders are skipped and counted",
     )
@@ -241,8 +196,8 @@ def _add_stop(command: argparse.ArgumentParser) -> None:
     command.add_argument("--criterion", choices=("confidence", "entropy"), default="confidence")
     command.add_argument(
         "--method",
-        choices=METHODS,
-        default=METHODS[0],
+        choices=_METHODS,
+        default=_METHODS[0],
         help="how thresholds are found for a budget",
     )
 

@@ -21,7 +21,7 @@ from agents.runs.yaml_text import ConfigError
 from scripts.cli import main
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["scripts.cli", "agents.runs.pipeline"])  # what all processes need is imported once
+CONTEXT.set_forkserver_preload(["scripts.run_command", "agents.runs.pipeline"])  # what all need is imported once
 
 FILES = {
     "full-resolution network": "initialization/full_resolution.training.pt",

@@ -20,13 +20,14 @@ from safetensors.torch import load_file
 
 import agents.runs.validation
 from agents.algorithms.registry import AGENTS
+from agents.evaluation.budgets import METHODS
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import load_record
 from agents.evaluation.rollout import final_accuracy
 from agents.runs.folder import RunFolder
 from agents.runs.results import POLICIES
 from agents.runs.yaml_text import ConfigError
-from scripts.cli import main
+from scripts.cli import _METHODS, main
 from scripts.commands import COMMANDS
 
 TINY = """
@@ -387,3 +388,25 @@ def test_whole_runs_of_other_algorithms(agent: str, tiny: Path, tmp_path: Path) 
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert len(metrics["accuracy"]["learned"]) == len(metrics["accuracy"]["random"])
     assert (tmp_path / "looks.png").is_file() and (tmp_path / "run" / "report.html").is_file()
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["train", "--help"], ["trian"]])
+def test_help_version_and_usage_errors_do_not_wait_for_pytorch(arguments: list[str]) -> None:
+    program = (
+        "import sys\nfrom scripts.cli import main\n"
+        "try:\n    main(sys.argv[1:])\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)\n"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=Path(__file__).parent.parent,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert done.stdout.splitlines()[-1] == ("2 False" if arguments == ["trian"] else "0 False")
+
+
+def test_methods_of_the_command_are_the_librarys() -> None:
+    assert _METHODS == METHODS

@@ -30,7 +30,7 @@ TINY = [
     "stage3.epochs=2",
 ]
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["scripts.cli", "agents.runs.pipeline"])  # what a process needs is imported once
+CONTEXT.set_forkserver_preload(["scripts.run_command", "agents.runs.pipeline"])  # what a process needs is imported once
 
 
 def _train(folder: Path) -> None:
