@@ -25,7 +25,7 @@ from classifiers.data.folder import FolderImages, encode_paths
 from classifiers.data.loading import Prefetcher
 from classifiers.data.map_style import DatasetImages
 from classifiers.data.registry import ImageFolder
-from classifiers.data.source import ImageSource, are_same_classes, default_class_names
+from classifiers.data.source import ImageSource, are_same_classes
 from classifiers.data.synthetic_gestures import CLASS_NAMES as GESTURE_NAMES
 from classifiers.data.synthetic_gestures import GestureClips, GestureSpec
 from classifiers.data.synthetic_signs.scenes import SceneSpec
@@ -123,7 +123,7 @@ def resolve_classifier(
     path = Path(classifier)
     networks, known = load_classifier(run_weights(path) if path.is_dir() else path)
     here = tuple(class_names)
-    is_same = are_same_classes(known, here) or here == default_class_names(len(here))
+    is_same = are_same_classes(known, here) or are_same_classes(here, known)
     if len(known) == len(here) and not is_same:
         first = next(label for label, (one, other) in enumerate(zip(known, here, strict=True)) if one != other)
         raise ValueError(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from classifiers.data.file_tree import class_files, find_clips, image_files
+from classifiers.data.source import are_same_classes
 
 
 def _touch(*paths: Path) -> None:
@@ -73,3 +74,22 @@ def test_clips_are_videos_and_folders_of_frames(tree: Path) -> None:
     _touch(tree / "dog" / "clip.mp4")
 
     assert find_clips(tree) == [tree / "cat", tree / "cat" / "deep" / "er", tree / "dog", tree / "dog" / "clip.mp4"]
+
+
+def test_a_split_may_lack_classes_and_has_no_others(tree: Path) -> None:
+    files, labels, names = class_files(tree, "image", ("ant", "cat", "dog"))
+
+    assert names == ("ant", "cat", "dog") and labels == [1, 1, 2] and len(files) == 3
+    with pytest.raises(ValueError, match="'dog'"):
+        class_files(tree, "image", ("ant", "cat"))
+
+
+def test_names_decide_which_classes_are_the_same() -> None:
+    counted = tuple(map(str, range(11)))
+
+    assert are_same_classes(counted, counted)
+    assert are_same_classes(counted, tuple("abcdefghijk"))  # a classifier without names
+    assert not are_same_classes(tuple(sorted(counted)), counted) and not are_same_classes(
+        counted, tuple(sorted(counted))
+    )
+    assert not are_same_classes(("a", "b"), ("0", "1")) and not are_same_classes(("0", "1"), ("a", "b", "c"))

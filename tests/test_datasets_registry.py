@@ -149,3 +149,15 @@ def test_skipped_files_are_counted_whatever_lies_between(picture_tree: Path) -> 
 
     for source in (files, in_memory(files), RandomCrops(files, (0.5, 1.0)), Prefetcher(files)):
         assert source.num_skipped == 1
+
+
+def test_other_splits_are_labelled_by_the_training_classes(picture_tree: Path) -> None:
+    tree = ImageFolder(root=picture_tree, height=96, width=128)
+    shutil.rmtree(picture_tree / "val" / "left")
+
+    val = tree.open("val")
+
+    assert val.class_names == EXPECTED and val.labels.unique().tolist() == [1]
+    (picture_tree / "val" / "right").rename(picture_tree / "val" / "down")
+    with pytest.raises(ValueError, match="'down'"):
+        tree.open("val")

@@ -25,33 +25,42 @@ def class_folders(root: Path) -> tuple[str, ...]:
         FileNotFoundError: if there is no such tree.
         ValueError: if it holds fewer than two.
     """
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
-    names = sorted(path.name for path in root.iterdir() if _counts(path.name) and path.is_dir())
+    names = sorted(_subfolders(root))
     if len(names) < 2:
         raise ValueError(f"{root} holds {len(names)} class folders; pass a tree with one folder per class, two or more")
     return tuple(names)
 
 
-def class_files(root: Path, kind: str) -> tuple[list[str], list[int], tuple[str, ...]]:
+def class_files(
+    root: Path, kind: str, class_names: tuple[str, ...] | None = None
+) -> tuple[list[str], list[int], tuple[str, ...]]:
     """The files of a tree with one folder per class.
 
     Args:
         root: the tree.
         kind: `"image"` or `"video"`.
+        class_names: the classes, by label, of which the tree may lack some; None takes its folders.
 
     Returns:
-        Paths of the files, class by class; their labels; names of the classes, the folders in alphabetical order.
+        Paths of the files, class by class; their labels; names of the classes.
 
     Raises:
         FileNotFoundError: if there is no such tree.
-        ValueError: if it holds fewer than two classes, or a class without a file.
+        ValueError: if it holds fewer than two classes, or a class without a file, or one that is not known.
     """
-    names = class_folders(root)
+    names = class_folders(root) if class_names is None else class_names
+    present = _subfolders(root)
+    if unknown := sorted(present - set(names)):
+        raise ValueError(
+            f"{root} holds the class folder {unknown[0]!r}, the training images know the classes {', '.join(names[:5])}"
+            f"{', ...' if len(names) > 5 else ''} ({len(names)}); rename or remove it"
+        )
     files: list[str] = []
     labels: list[int] = []
     useless: Counter[str] = Counter()
     for label, name in enumerate(names):
+        if name not in present:
+            continue
         found, others = _files(root / name, kind)
         if not found:
             other = "video" if kind == "image" else "image"
@@ -84,6 +93,12 @@ def find_clips(folder: Path) -> list[Path]:
     videos, others = _files(folder, "video")
     _warn(folder, Counter({ending: count for ending, count in others.items() if ending not in EXTENSIONS}), "clip")
     return sorted({*(Path(path).parent for path in frames), *map(Path, videos)})
+
+
+def _subfolders(root: Path) -> set[str]:
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder; pass a tree that holds it, with one folder per class inside")
+    return {path.name for path in root.iterdir() if _counts(path.name) and path.is_dir()}
 
 
 def _counts(name: str) -> bool:

@@ -63,6 +63,7 @@ class FolderImages(ImageSource):
         crop_pct: float = 1.0,
         interpolation: str = "bilinear",
         boxes_file: Path | None = None,
+        class_names: tuple[str, ...] | None = None,
     ) -> FolderImages:
         """Finds the images of a tree.
 
@@ -72,16 +73,17 @@ class FolderImages(ImageSource):
             crop_pct: see the class.
             interpolation: see the class.
             boxes_file: a file of boxes in a folder that holds the tree, see `classifiers.data.boxes`; None: no boxes.
+            class_names: the classes, by label, of which the tree may lack some; None takes its folders.
 
         Returns:
             The images.
 
         Raises:
             FileNotFoundError: if there is no such folder, or a file that the boxes file names is not there.
-            ValueError: if it holds fewer than two classes, or a class without an image, or if the boxes file is not
-                what it should be.
+            ValueError: if it holds fewer than two classes, a class without an image or an unknown one, or if the boxes
+                file is not what it should be.
         """
-        files, labels, names = class_files(root, "image")
+        files, labels, names = class_files(root, "image", class_names)
         boxes = None if boxes_file is None else boxes_in_frame(boxes_file, files, image_size, crop_pct)
         paths = encode_paths(files)
         return cls(paths, torch.tensor(labels), names, image_size, crop_pct, interpolation, boxes=boxes)
@@ -131,11 +133,10 @@ class FolderImages(ImageSource):
         """
         good = readable_indices(self.decode, len(self), on_progress)
         kept = replace(self.only(torch.tensor(good, dtype=torch.int64)), num_skipped=len(self) - len(good))
-        for label, count in enumerate(kept.labels.bincount(minlength=len(self.class_names)).tolist()):
-            if not count:
-                raise ValueError(
-                    f"class {self.class_names[label]!r} holds no readable image; add some or remove its folder"
-                )
+        if lost := set(self.labels.tolist()) - set(kept.labels.tolist()):
+            raise ValueError(
+                f"class {self.class_names[min(lost)]!r} holds no readable image; add some or remove its folder"
+            )
         return kept
 
     def only(self, kept: Tensor) -> FolderImages:

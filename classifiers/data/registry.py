@@ -33,14 +33,15 @@ class ImageFolder(FileCollection):
         return None if self.root is None else class_folders(self._tree / "train")
 
     def files(self, split: str) -> FolderImages:
-        """All files of a split."""
-        boxes = self._tree / BOXES_FILE
+        """All files of a split, labelled by the training images' classes where there are some."""
+        boxes, train = self._tree / BOXES_FILE, self._tree / "train"
         return FolderImages.open(
             self._folder(split),
             self.image_size,
             crop_pct=self.crop_pct,
             interpolation=self.interpolation,
             boxes_file=boxes if boxes.is_file() else None,
+            class_names=class_folders(train) if split != "train" and train.is_dir() else None,
         )
 
     def calibration_split(self, reported: str) -> str:

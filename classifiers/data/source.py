@@ -177,5 +177,10 @@ def default_class_names(count: int) -> tuple[str, ...]:
 
 
 def are_same_classes(known: tuple[str, ...], here: tuple[str, ...]) -> bool:
-    """Whether a classifier's classes can be a data set's: equal names, or as many where the classifier's have none."""
-    return known == here or (len(known) == len(here) and known == default_class_names(len(known)))
+    """Whether a classifier's classes can be a data set's: equal names, or as many where the classifier's have none.
+
+    Names decide where both have some: folders `0` to `10` are sorted as text, and are not the classes 0 to 10 that a
+    data set without names counts.
+    """
+    is_nameless = known == default_class_names(len(here)) and set(known) != set(here)
+    return known == here or is_nameless

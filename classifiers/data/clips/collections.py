@@ -23,7 +23,7 @@ from classifiers.data.collection import (
     check_clips_are_wanted,
 )
 from classifiers.data.decoding import INTERPOLATIONS
-from classifiers.data.file_tree import class_files
+from classifiers.data.file_tree import class_files, class_folders
 from classifiers.data.loading import map_threads, readable_indices
 from classifiers.data.source import Batch, ImageSource, SourceView, batch_without_boxes
 from classifiers.settings import UserPath, one_of
@@ -244,7 +244,9 @@ class VideoFolder(RecordedCollection):
         return "train" if self._folder(reported).name == "val" else "val"
 
     def _find(self, split: str) -> tuple[Sequence[Recording], list[int], tuple[str, ...]]:
-        files, labels, names = class_files(self._folder(split), "video")
+        train = self._folder("train")
+        known = class_folders(train) if split != "train" and train.is_dir() else None
+        files, labels, names = class_files(self._folder(split), "video", known)
         return [VideoFile(Path(file)) for file in files], labels, names
 
     def _folder(self, split: str) -> Path:
