@@ -6,15 +6,15 @@
     onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
     decoding.py     reads image files for it, with Pillow
 
-Clips have one dimension more, (1, F, 3, H, W). For them there are, too,
+Clips have one dimension more, (1, F, 3, H, W). For them there is, too,
 
     recordings.py    reads folders of frames and, with FFmpeg, videos
 
 If the head uses the same weights at every step, there is one graph for all of them, without the T in its name; if
 patches have one size, its name is without the P. Only recurrent policies have a state. The parts of the observation are
-those of `gfnet_env.observation` that the policy reads, by name. The metadata of the graphs, entry `gfnet`, is JSON with
-everything else the runner needs: thresholds, criterion, sizes, class names, multiply-adds of each size history, and the
-graph of each step and size.
+those of `gfnet_env.observation` that the policy reads, by name. The metadata of `glance.onnx`, entry `gfnet`, is JSON
+with everything else the runner needs: thresholds, criterion, sizes, class names, multiply-adds of each size history,
+and the graph of each step and size.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -46,33 +45,19 @@ from gfnet_env.observation import observe
 RUNNER = Path(__file__).with_name("onnx_runner.py")
 """The program that runs exported graphs; it needs nothing of this project but the copy of `decoding.py` beside it."""
 
+_GLIMPSE = ("features", "hidden_out", "logits")
 
-class _Look(nn.Module):
-    """A glance at images or a look at patches, of one size and at one fixed step."""
 
-    def __init__(self, classifier: FrozenClassifier, look: Callable[..., Glimpse]) -> None:
+class _Graph(nn.Module):
+    """A function of tensors, with the networks whose weights it uses."""
+
+    def __init__(self, networks: nn.Module, function: Callable[..., tuple[Tensor, ...]]) -> None:
         super().__init__()
-        self.classifier = classifier  # registers its weights
-        self.look = look
-
-    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        glimpse = self.look(*inputs)
-        return glimpse.features, glimpse.hidden, glimpse.logits
-
-
-class _Policy(nn.Module):
-    """The deterministic policy; its inputs are the parts of the observation, in the policy's order, then the state."""
-
-    def __init__(self, policy: DeterministicPolicy) -> None:
-        super().__init__()
-        self.network = policy.network  # registers its weights
-        self.policy = policy
+        self.networks = networks
+        self.function = function
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        keys = self.policy.observation_keys
-        state = inputs[len(keys)] if len(inputs) > len(keys) else None
-        location, state = self.policy.decide(dict(zip(keys, inputs, strict=False)), state)
-        return (location,) if state is None else (location, state)
+        return self.function(*inputs)
 
 
 def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
@@ -91,29 +76,17 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         OSError: if the folder can't be written.
     """
     policy = _exportable_policy(recognizer)
-    classifier = copy.deepcopy(recognizer.classifier).cpu()
-    sides, num_glimpses = classifier.spec.patch_sizes, classifier.spec.num_glimpses
     assert recognizer.image_size is not None
+    classifier = copy.deepcopy(recognizer.classifier).cpu()
     image = _blank(classifier, recognizer.image_size)
     with torch.no_grad():
         glimpse = classifier.glance(image)
-    hidden = torch.zeros_like(glimpse.hidden)
-    steps = range(2, num_glimpses + 1)
-    focus_graphs = [[_focus_name(classifier, step, side) for side in sides] for step in steps]
-    outputs = ("features", "hidden_out", "logits")
-    view = View.first(glimpse, image, num_glimpses, num_sizes=len(sides))
-    # copies: the exporter would make one input of two that are the same tensor
-    inputs = {name: part.clone() for name, part in observe(view, policy.observation_keys).items()}
-    with torch.no_grad():
-        state = policy.decide(inputs, None)[1]
-    if state is not None:
-        inputs["state"] = torch.zeros_like(state)
+    focus_graphs = _write_focus(out, classifier, torch.zeros_like(glimpse.hidden))
+    state_shape = _write_policy(out, classifier, policy, glimpse, image)
     facts = {
         "criterion": recognizer.rule.criterion,
-        "thresholds": [
-            [str(threshold) for threshold in row] for row in recognizer.rule.thresholds.tolist()
-        ],  # no JSON infinity
-        "patch_sizes": list(sides),
+        "thresholds": recognizer.rule.thresholds.astype(str).tolist(),  # JSON has no infinity
+        "patch_sizes": list(classifier.spec.patch_sizes),
         "image_size": list(recognizer.image_size),
         "num_frames": recognizer.num_frames,
         "crop_pct": recognizer.crop_pct,
@@ -121,20 +94,51 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         "class_names": list(recognizer.class_names),
         "multiply_adds": recognizer.cumulative_multiply_adds.tolist(),
         "focus_graphs": focus_graphs,
-        "state_shape": [1, 0] if state is None else list(state.shape),
+        "state_shape": state_shape,
     }
-    written = []
-    for step, names in zip(steps, focus_graphs, strict=True):
-        look = _Look(classifier, partial(classifier.focus, step=step))
-        for side, name in zip(sides, names, strict=True):
-            if out / name not in written:
-                inputs_of_focus = {"patches": _blank(classifier, (side, side)), "hidden": hidden}
-                written.append(_write(out / name, look, inputs_of_focus, outputs, facts))
-    policy_outputs = ("location",) if state is None else ("location", "state_out")
-    written.append(_write(out / "policy.onnx", _Policy(policy), inputs, policy_outputs, facts))
     # the glance is written last: a folder that has it is complete
-    written.append(_write(out / "glance.onnx", _Look(classifier, classifier.glance), {"images": image}, outputs, facts))
+    glance = _Graph(classifier, lambda images: classifier.glance(images)[:3])
+    _write(out / "glance.onnx", glance, {"images": image}, _GLIMPSE, facts)
+    graphs = dict.fromkeys(name for names in focus_graphs for name in names)
+    written = [out / name for name in (*graphs, "policy.onnx", "glance.onnx")]
     return [*written, *_write_program(out, with_clips=recognizer.num_frames is not None)]
+
+
+def _write_focus(out: Path, classifier: FrozenClassifier, hidden: Tensor) -> list[list[str]]:
+    """Writes the graphs of all focus steps; their names by step and size."""
+    sides, names = classifier.spec.patch_sizes, []
+    for step in range(2, classifier.spec.num_glimpses + 1):
+        names.append([_focus_name(classifier, step, side) for side in sides])
+        if step > 2 and not classifier.head.varies_by_step:
+            continue
+        focus = partial(classifier.focus, step=step)
+        for side, name in zip(sides, names[-1], strict=True):
+            graph = _Graph(classifier, lambda patches, hidden, focus=focus: focus(patches, hidden)[:3])
+            _write(out / name, graph, {"patches": _blank(classifier, (side, side)), "hidden": hidden}, _GLIMPSE)
+    return names
+
+
+def _write_policy(
+    out: Path, classifier: FrozenClassifier, policy: DeterministicPolicy, glimpse: Glimpse, image: Tensor
+) -> list[int]:
+    """Writes the policy's graph: parts of the observation in the policy's order, then the state; the state's shape."""
+    keys, spec = policy.observation_keys, classifier.spec
+    view = View.first(glimpse, image, spec.num_glimpses, num_sizes=len(spec.patch_sizes))
+    # copies: the exporter would make one input of two that are the same tensor
+    inputs = {name: part.clone() for name, part in observe(view, keys).items()}
+    with torch.no_grad():
+        state = policy.decide(inputs, None)[1]
+    if state is not None:
+        inputs["state"] = torch.zeros_like(state)
+
+    def decide(*parts: Tensor) -> tuple[Tensor, ...]:
+        observation = dict(zip(keys, parts, strict=False))
+        location, state = policy.decide(observation, parts[-1] if len(parts) > len(keys) else None)
+        return (location,) if state is None else (location, state)
+
+    outputs = ("location",) if state is None else ("location", "state_out")
+    _write(out / "policy.onnx", _Graph(policy.network, decide), inputs, outputs)
+    return [1, 0] if state is None else list(state.shape)
 
 
 def _blank(classifier: FrozenClassifier, size: tuple[int, int]) -> Tensor:
@@ -152,29 +156,26 @@ def _focus_name(classifier: FrozenClassifier, step: int, side: int) -> str:
 
 
 def _write_program(out: Path, *, with_clips: bool) -> list[Path]:
-    copied = [decoding, *((recordings,) if with_clips else ())]
-    files = {RUNNER.name: RUNNER.read_text(encoding="utf-8")}
-    files |= {f"{_file_name(module)}.py": inspect.getsource(module) for module in copied}
-    for name, text in files.items():
+    modules = (decoding, recordings) if with_clips else (decoding,)
+    written = []
+    for path in (RUNNER, *(Path(inspect.getfile(module)) for module in modules)):
+        text = path.read_text(encoding="utf-8")
         for module in (decoding, recordings):
-            text = text.replace(f"from {module.__name__} import", f"from {_file_name(module)} import")
-        write_text(out / name, text)
-    return [out / name for name in files]
-
-
-def _file_name(module: ModuleType) -> str:
-    return module.__name__.rpartition(".")[2]
+            text = text.replace(f"from {module.__name__} import", f"from {module.__name__.rpartition('.')[2]} import")
+        write_text(out / path.name, text)
+        written.append(out / path.name)
+    return written
 
 
 def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
-    """A copy of the policy on the CPU; raises if the recogniser can't be exported, before anything is written."""
+    """A copy of the policy on the CPU; an error, before anything is written, if the recogniser can't be exported."""
     try:
         import onnx  # noqa: F401 - checks that the exporter will find them
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is missing; pip install 'gfnet-gym[onnx]'") from error
     if recognizer.image_size is None:
-        raise ValueError("the recogniser does not know its image size; load it from a run")
+        raise ValueError("the recogniser does not know its image size; pass image_size")
     if not isinstance(recognizer.policy, DeterministicPolicy):
         raise ValueError("the run's policy is not a trained network; export a run whose stage2.agent learns")
     if recognizer.classifier.spec.first_look == "random":
@@ -186,16 +187,7 @@ def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
 
 
 def export_full_resolution(network: FullResolutionNetwork, image_size: tuple[int, int], path: Path) -> Path:
-    """Writes the baseline as a graph, images (1, 3, H, W) or clips (1, F, 3, H, W), uint8 -> logits.
-
-    Args:
-        network: the full-resolution network; it is not changed.
-        image_size: (H, W) in pixels.
-        path: the file.
-
-    Returns:
-        The file.
-    """
+    """Writes the baseline as a graph: uint8 images (1, 3, H, W) or clips (1, F, 3, H, W) to logits."""
     network = copy.deepcopy(network).cpu()
     return _write(path, network, {"images": network.encoder.blank(image_size).to(torch.uint8)}, ("logits",))
 
