@@ -14,7 +14,7 @@ from agents.evaluation.stopping import HistoryTable
 from agents.evaluation.threshold_search import BUDGET_TOLERANCE, check_budget
 from classifiers.networks.size_histories import size_histories
 
-_MOST_PRICES = 60  # for a budget
+_MAX_PRICES = 60  # for a budget
 _TOLERANCE = 0.1  # images between the bound and the relaxation's optimum
 _ROUNDING = 1e-6  # images
 
@@ -57,7 +57,7 @@ class AccuracyBound:
         check_budget(self._table.multiply_adds, budget)
         images = len(self._table.scores)
         limit = budget * images * (1.0 + BUDGET_TOLERANCE)
-        for _ in range(_MOST_PRICES):
+        for _ in range(_MAX_PRICES):
             cost, right = max((point for point in self._points if point[0] <= limit), key=lambda point: point[1])
             above = [point for point in self._points if point[0] > limit and point[1] > right]
             if not above:

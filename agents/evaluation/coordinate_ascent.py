@@ -36,7 +36,7 @@ from classifiers.networks.size_histories import node_of, size_histories
 
 _NUM_PRICES = 40
 _NUM_BISECTIONS = 12
-_LEAST_GAIN = 1e-6  # of an image; less is rounding
+_MIN_GAIN = 1e-6  # of an image; less is rounding
 
 Segments = list[tuple[int, int]]
 """The sizes whose intervals are not empty, each with the cut where its interval ends, in ascending order."""
@@ -88,7 +88,7 @@ class ScoreIntervals:
         segments = self._best_segments(price)
         (credit, cost), (credit_now, cost_now) = (self._totals(at) for at in (segments, self._as_segments(thresholds)))
         gained = (credit - credit_now) - price * (cost - cost_now)
-        return self._as_thresholds(segments) if gained > _LEAST_GAIN else thresholds
+        return self._as_thresholds(segments) if gained > _MIN_GAIN else thresholds
 
     def totals_at_price(self, price: float) -> tuple[float, float]:
         """Credit and cost, of all images together, with the best thresholds at a price; see `at_price`."""

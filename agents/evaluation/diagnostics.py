@@ -18,13 +18,13 @@ from classifiers.networks.size_histories import mean_by_step, node_of, size_hist
 BORDER = 0.02
 """A look is at a border if its row or its column, in [0, 1], is closer to 0 or to 1 than this."""
 
-LEAST_SPREAD = 0.05
+MIN_SPREAD = 0.05
 """Below this spread at every step, looks hardly depend on the image."""
 
-MOST_AT_BORDER = 0.9
+MAX_BORDER_SHARE = 0.9
 """Above this share, nearly all looks are at a border; of random ones, 0.08 are."""
 
-LEAST_NEW_GROUND = 0.1
+MIN_NEW_GROUND = 0.1
 """The looks of an episode are nearly the same if 1 - overlap is below this share of what it is for random looks."""
 
 _RANDOM_EPISODES = 1024
@@ -77,8 +77,7 @@ def diagnose(record: EvaluationRecord, exit_confidence: float | None = None) -> 
     Returns:
         The figures, and what is wrong in words.
     """
-    sides = np.array([record.patch_sizes[history[-1]] for history in _looks(record)])
-    is_free: np.ndarray = np.array(record.image_size) > sides[:, None]  # (nodes - 1, 2)
+    is_free: np.ndarray = np.array(record.image_size) > _sides(record)[:, None]  # (nodes - 1, 2)
     has_choice = bool(is_free.any())
     is_free |= not has_choice
     spread = _by_step(record, (record.location.std(axis=0, dtype=np.float64) * is_free).sum(axis=1))
@@ -108,16 +107,16 @@ def _by_step(record: EvaluationRecord, values: np.ndarray) -> np.ndarray:
 def _findings(spread: float, border: float, overlap: float | None, record: EvaluationRecord) -> list[str]:
     """What is wrong, a phrase each."""
     found = []
-    if spread < LEAST_SPREAD:
+    if spread < MIN_SPREAD:
         found.append(f"it looks at nearly the same places in all images (spread {spread:.3f}; random places 0.29)")
-    if border > MOST_AT_BORDER:
+    if border > MAX_BORDER_SHARE:
         found.append(f"{border:.0%} of its looks are at a border of the image")
     if overlap is not None:
         shape = (_RANDOM_EPISODES, *record.location.shape[1:])
         places = np.random.default_rng(0).random(shape, dtype=np.float32)
         usual = _overlap(places, record)
         assert usual is not None  # of pairs
-        if 1.0 - overlap < LEAST_NEW_GROUND * (1.0 - usual):
+        if 1.0 - overlap < MIN_NEW_GROUND * (1.0 - usual):
             found.append(
                 f"the looks of an episode are nearly the same (their patches overlap by {overlap:.0%}; random ones by "
                 f"{usual:.0%})"
@@ -143,13 +142,19 @@ def _overlap(location: np.ndarray, record: EvaluationRecord) -> float | None:
     return float(np.average(shares, weights=chances))
 
 
+def _sides(record: EvaluationRecord) -> np.ndarray:
+    """(nodes - 1,) sides of the last patches."""
+    return np.array([record.patch_sizes[history[-1]] for history in _looks(record)])
+
+
 def _corners(location: np.ndarray, record: EvaluationRecord) -> tuple[np.ndarray, np.ndarray]:
     """Of the patches at (N, nodes - 1, 2): top-left pixels, and the first pixels beyond their bottom right."""
-    sides = [record.patch_sizes[history[-1]] for history in _looks(record)]
-    places = torch.from_numpy(np.ascontiguousarray(location))
-    start = [top_left_px(places[:, look], record.image_size, side).numpy() for look, side in enumerate(sides)]
-    corners = np.stack(start, axis=1)
-    return corners, corners + np.array(sides)[:, None]
+    places = torch.from_numpy(np.ascontiguousarray(location)).unbind(dim=1)
+    starts = [
+        top_left_px(place, record.image_size, int(side)) for place, side in zip(places, _sides(record), strict=True)
+    ]
+    corners: np.ndarray = torch.stack(starts, dim=1).numpy()
+    return corners, corners + _sides(record)[:, None]
 
 
 def _mean_looks(record: EvaluationRecord, exit_confidence: float | None) -> float:

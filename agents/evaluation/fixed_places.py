@@ -13,7 +13,7 @@ from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.glimpse import summarize_logits
 
-MOST_IMAGES = 1000
+MAX_IMAGES = 1000
 """Maximum number of images that the places are chosen on."""
 
 
@@ -23,7 +23,7 @@ def best_fixed_places(
     source: ImageSource,
     *,
     grid: int = 5,
-    max_images: int = MOST_IMAGES,
+    max_images: int = MAX_IMAGES,
     batch_size: int = 50,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> FixedPlacesPolicy:
@@ -52,13 +52,13 @@ def best_fixed_places(
     places, chosen = grid_locations(grid).to(classifier.device), evenly_spread(len(source), max_images)
     generator = torch.Generator().manual_seed(0)  # of random first looks, as in `evaluate`
     parts: list[tuple[Tensor, ...]] = []
-    for done, indices in enumerate(chosen.split(batch_size), start=1):
+    for indices in chosen.split(batch_size):
         batch = source.fetch(indices)
         images = batch.images.to(classifier.device)
         glance = classifier.glance(images, classifier.first_location(len(images), generator))
         parts.append((*encode_places(classifier, images, places), glance.hidden, batch.labels.to(classifier.device)))
         if on_progress is not None:
-            on_progress(min(done * batch_size, len(chosen)), len(chosen))
+            on_progress(min(len(parts) * batch_size, len(chosen)), len(chosen))
     pooled, encoder_logits, hidden, labels = (torch.cat(columns) for columns in zip(*parts, strict=True))
     reads = classifier.head.reads_encoder_logits(is_first=False)
     best = []
