@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from gymnasium import spaces
@@ -155,8 +155,12 @@ def _location(network: BasePolicy, action: Tensor) -> Tensor:
     space = network.action_space
     if isinstance(space, GridSpace):
         action = torch.from_numpy(grid_actions(space.side)).to(action.device)[action.long()]
-    elif isinstance(space, spaces.Box) and not network.squash_output:  # else the network's output is in [-1, 1]
+    elif _is_rescaled(space) and not network.squash_output:  # else the network's output is in [-1, 1]
         low, high = (torch.as_tensor(bound[:2], device=action.device) for bound in (space.low, space.high))
-        if (low != -1.0).any() or (high != 1.0).any():  # `RescaleAction`
-            action = 2.0 * (action[:, :2] - low) / (high - low) - 1.0
+        action = 2.0 * (action[:, :2] - low) / (high - low) - 1.0
     return to_location(action)
+
+
+def _is_rescaled(space: spaces.Space[Any]) -> TypeGuard[spaces.Box]:
+    """Whether actions have other bounds than -1 and 1, as under `RescaleAction`."""
+    return isinstance(space, spaces.Box) and bool((space.low[:2] != -1.0).any() or (space.high[:2] != 1.0).any())
