@@ -16,9 +16,10 @@ from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config import RunConfig
+from agents.runs.config_files import load_config
 from agents.runs.import_published import import_checkpoint
-from agents.runs.loaded import LoadedRun, load_recognizer, load_run
 from agents.runs.pipeline import Pipeline
+from agents.runs.run import LoadedRun, load_recognizer, load_run
 
 __all__ = [
     "AGENTS",
@@ -44,6 +45,7 @@ __all__ = [
     "evaluate",
     "fit_exit_rule",
     "import_checkpoint",
+    "load_config",
     "load_policy",
     "load_recognizer",
     "load_record",

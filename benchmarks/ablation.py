@@ -19,14 +19,12 @@ from typing import Any
 import numpy as np
 import yaml
 
-from agents.runs.claim import claimed
 from agents.runs.config import RunConfig
 from agents.runs.config_files import CONFIGS, load_config
-from agents.runs.folder import RunFolder
-from agents.runs.metrics_file import read_metrics
+from agents.runs.folder import RunFolder, read_metrics
+from agents.runs.log import Reporter
 from agents.runs.pipeline import Pipeline
-from agents.runs.reporter import Reporter
-from agents.runs.stages import STAGES, changed_setting
+from agents.runs.stages import STAGES, changed_setting, claimed
 from classifiers.training.loop import NonFiniteLossError
 from scripts.console import PlainConsole
 from scripts.progress import TerminalReporter

@@ -36,11 +36,11 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.onnx_export import export_full_resolution, export_onnx
 from agents.recognition.onnx_runner import OnnxRecognizer
 from agents.recognition.recognizer import Recognizer
-from agents.runs.claim import locked
 from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
 from agents.runs.images import open_images
-from agents.runs.loaded import blank_agent, load_recognizer, load_run
+from agents.runs.run import blank_agent, load_recognizer, load_run
+from agents.runs.stages import locked
 from classifiers.data.source import ArrayImages, default_class_names
 from classifiers.files import write_json
 from classifiers.inference.compiled import CompiledEncoder

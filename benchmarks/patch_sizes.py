@@ -18,9 +18,9 @@ from ablation import Runs, add_options, cells, train_all
 
 from agents.evaluation.accuracy_bound import AccuracyBound
 from agents.evaluation.budgets import apply_exit_rule, fit_exit_rule, history_table
-from agents.evaluation.record import EvaluationRecord
+from agents.evaluation.record import EvaluationRecord, load_record
 from agents.runs.config_files import load_config
-from agents.runs.fingerprint import load_run_record
+from agents.runs.folder import RunFolder
 from scripts.console import PlainConsole
 from scripts.progress import TerminalReporter
 
@@ -62,7 +62,7 @@ def judge(runs: Runs, folder: Path, methods: dict[str, str]) -> tuple[list[float
     """The M budgets, and by row the (seeds, M) accuracy on the test images that its thresholds reach."""
 
     def record(kind: str, seed: int, name: str) -> EvaluationRecord:
-        return load_run_record(runs[kind, seed], folder / kind / f"seed_{seed}", name)
+        return load_record(RunFolder(folder / kind / f"seed_{seed}").record(name))
 
     costs = record(SEVERAL, 0, "calibration").multiply_adds
     budgets = np.geomspace(costs[0], costs.max(), NUM_BUDGETS + 1)[1:].tolist()

@@ -20,14 +20,14 @@ from typing import Any
 import torch
 
 from agents.evaluation.budgets import adaptive_figures
+from agents.evaluation.record import load_record
 from agents.evaluation.rollout import full_resolution_accuracy
-from agents.runs.claim import locked
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_run_config
-from agents.runs.fingerprint import load_run_record
+from agents.runs.folder import RunFolder, read_metrics
 from agents.runs.images import RunImages
-from agents.runs.metrics_file import read_metrics
 from agents.runs.results import CALIBRATION_IMAGES
+from agents.runs.stages import locked
 from classifiers.checkpoints import load_full_resolution, save_full_resolution
 from classifiers.files import write_json
 from classifiers.networks.encoders import build_encoder
@@ -135,7 +135,7 @@ def baseline_figures(
         full_resolution_accuracy(network, there, max_images=CALIBRATION_IMAGES),
         full_resolution_accuracy(network, test),
     )
-    calibration, record = (load_run_record(config, run, name) for name in ("calibration", "learned"))
+    calibration, record = (load_record(RunFolder(run).record(name)) for name in ("calibration", "learned"))
     cost = metrics["multiply_adds"]["full_resolution"]
     match = adaptive_figures(calibration, record, accuracies, cost)["match"]
     return {"accuracy": accuracies[1], "match": match}

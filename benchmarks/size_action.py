@@ -20,7 +20,8 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 import agents
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.budgets import apply_exit_rule, fit_exit_rule
-from agents.runs.fingerprint import load_run_record
+from agents.evaluation.record import load_record
+from agents.runs.folder import RunFolder
 from agents.runs.images import open_images
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
 
@@ -50,7 +51,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     run = agents.load_run(options.run)
-    calibration, record = (load_run_record(run.config, options.run, name) for name in ("calibration", "learned"))
+    calibration, record = (load_record(RunFolder(options.run).record(name)) for name in ("calibration", "learned"))
     print("| price | multiply-adds | patches per image | shares of the sizes | accuracy | of thresholds |")
     print("|---|---|---|---|---|---|")
     for price in options.prices:

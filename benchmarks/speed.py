@@ -35,7 +35,7 @@ from agents.evaluation.stopping import HistoryTable
 from agents.evaluation.threshold_search import genetic_thresholds
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
-from agents.runs.new_agent import new_agent, policy_env
+from agents.runs.run import new_agent, policy_env
 from classifiers.data.folder import FolderImages
 from classifiers.data.source import ArrayImages, Batch, ImageSource, SourceView, default_class_names, in_memory
 from classifiers.inference.frozen import FrozenClassifier, frozen

@@ -15,22 +15,20 @@ import gymnasium
 from rich.console import Console
 
 from agents.algorithms.registry import AGENTS
+from agents.evaluation.record import load_record
 from agents.policies.baselines import CentreCornerPolicy
 from agents.recognition.onnx_export import export_onnx
 from agents.recognition.recognizer import Recognizer
-from agents.runs.claim import claimed, locked
 from agents.runs.config import RunConfig
-from agents.runs.config_files import check_evaluation_changes, load_config, load_run_config
+from agents.runs.config_files import check_evaluation_changes, load_config, load_run_config, parse_setting
 from agents.runs.cost import run_cost
-from agents.runs.fingerprint import load_run_record
-from agents.runs.folder import RunFolder
+from agents.runs.folder import RunFolder, known_metrics, read_metrics
 from agents.runs.images import RunImages, check_classes, open_images
 from agents.runs.import_published import import_checkpoint
-from agents.runs.loaded import load_networks, load_recognizer
-from agents.runs.metrics_file import known_metrics, read_metrics
 from agents.runs.pipeline import Pipeline
 from agents.runs.results import chosen_policies, evaluate_run
-from agents.runs.yaml_text import parse_setting
+from agents.runs.run import load_networks, load_recognizer
+from agents.runs.stages import claimed, locked
 from agents.studies.leaderboard import leaderboard_curves, markdown_table, run_leaderboard
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.files import json_text, write_json
@@ -95,7 +93,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
     if options.budget is not None:
         if metrics["adaptive"] is None:
             raise ValueError("--budget needs images to find thresholds on; restore the run's train/ or val/")
-        calibration, record = (load_run_record(config, options.run, name) for name in ("calibration", "learned"))
+        calibration, record = (load_record(RunFolder(options.run).record(name)) for name in ("calibration", "learned"))
         console.print(budget_table(calibration, record, options.budget))
 
 
@@ -108,7 +106,7 @@ def render(options: argparse.Namespace, console: Console) -> None:
     with _writing(out, options.run):
         run, source = load_networks(config, options.run), open_images(config, options.split)
         check_classes(run.class_names, source, str(options.run))
-        indices = options.images or easy_and_hard(load_run_record(config, options.run, "learned"), 6)
+        indices = options.images or easy_and_hard(load_record(RunFolder(options.run).record("learned")), 6)
         episodes = [list(episode_frames(run, source, index)) for index in indices]
         if out.suffix == ".gif":
             save_gif(out, [frame for frames in episodes for frame in frames])

@@ -12,7 +12,7 @@ from PIL import Image
 
 from agents.evaluation.record import EvaluationRecord
 from agents.policies.baselines import encode_places, grid_locations, label_probabilities
-from agents.runs.loaded import LoadedRun
+from agents.runs.run import LoadedRun
 from classifiers.data.source import ImageSource
 from classifiers.files import write_bytes
 from gfnet_env import GlanceFocusEnv, Task

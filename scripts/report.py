@@ -14,15 +14,13 @@ from rich.table import Table
 
 from agents.evaluation.accuracy_bound import AccuracyBound
 from agents.evaluation.budgets import apply_exit_rule, fit_exit_rule, history_table
-from agents.evaluation.record import EvaluationRecord
+from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.stopping import CRITERIA
 from agents.runs.cost import RunCost
-from agents.runs.fingerprint import load_run_record
-from agents.runs.folder import RunFolder
-from agents.runs.loaded import LoadedRun
+from agents.runs.folder import RunFolder, read_metrics
 from agents.runs.log import curve
-from agents.runs.metrics_file import read_metrics
 from agents.runs.results import POLICIES
+from agents.runs.run import LoadedRun
 from classifiers.data.source import ImageSource
 from classifiers.files import write_text
 from classifiers.networks.costs import glimpse_costs
@@ -147,7 +145,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         OSError: if the folder can't be written.
     """
     files, metrics = RunFolder(folder), read_metrics(folder)
-    record = load_run_record(run.config, folder, "learned")
+    record = load_record(RunFolder(folder).record("learned"))
     chosen = easy_and_hard(record, 6)
     shown = list(dict.fromkeys([*chosen, *easy_and_hard(record, 12)]))
     episodes = dict(zip(shown, gallery_episodes(run, source, shown), strict=True))

@@ -44,16 +44,20 @@ def scenes() -> ArrayImages:
     return load_scenes(SMALL_SCENES, "train", 24)
 
 
+_CHANGES = (
+    *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
+    *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
+    *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
+)
+TINY = [part for change in _CHANGES for part in ("--set", change)]
+"""What makes `gfnet demo` a run of seconds that has all its files."""
+
+
 @pytest.fixture(scope="session")
-def demo_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`gfnet demo` on small scenes, trained for as long as it takes to have all its files; tests only read it."""
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`gfnet demo` with `TINY`; tests only read it."""
     folder = tmp_path_factory.mktemp("runs") / "demo"
-    changes = [
-        *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
-        *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
-        *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
-    ]
-    assert main(["demo", "--out", str(folder), "--quiet", *[p for c in changes for p in ("--set", c)]]) == 0
+    assert main(["demo", "--out", str(folder), "--quiet", *TINY]) == 0
     return folder
 
 

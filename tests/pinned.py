@@ -148,14 +148,14 @@ def common_and_own(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
     return {"common": common, **own}
 
 
-def write(demo_run: Path) -> None:
+def write(tiny_run: Path) -> None:
     """Computes everything and writes it, a line for each entry."""
     content = {
         "configs": common_and_own({name: resolved(path) for name, path in configs().items()}),
         "encoders": {name: encoding(name) for name in ENCODERS},
         "costs": {name: cost(name) for name in COSTS},
         "pictures": pictures(),
-        "demo": demo_results(demo_run),
+        "demo": demo_results(tiny_run),
     }
     groups = [
         f" {json.dumps(group)}: {{\n"

@@ -19,8 +19,8 @@ from agents.algorithms.ppo_gru import PPOGRU
 from agents.algorithms.stage2 import train_agent
 from agents.policies.gru import GlimpseGRUPolicy
 from agents.runs.config_files import dump_config
-from agents.runs.new_agent import new_agent, policy_env
 from agents.runs.pipeline import Pipeline
+from agents.runs.run import new_agent, policy_env
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.training.loop import NonFiniteLossError

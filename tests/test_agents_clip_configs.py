@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from agents.runs.config_files import built_in_configs, load_config
-from agents.runs.yaml_text import ConfigError
+from agents.runs.config_files import ConfigError, built_in_configs, load_config
 from scripts.cli import main
 
 SOMETHING = {

@@ -25,7 +25,7 @@ from agents.recognition.images import as_batch
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config_files import load_config
 from agents.runs.images import RunImages
-from agents.runs.reporter import Reporter
+from agents.runs.log import Reporter
 from classifiers.data.clips.recordings import ffmpeg_program
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.synthetic_gestures import GestureClips, GestureSpec, draw_gesture

@@ -10,9 +10,9 @@ import torch
 from conftest import random_classifier
 from torch._inductor import config as inductor
 
-from agents.runs.compiling import compiles_stage2, stage2_multiply_adds
 from agents.runs.config import Stage2Spec
 from agents.runs.config_files import load_config
+from agents.runs.policy_training import compiles_stage2, stage2_multiply_adds
 from classifiers.data.source import ArrayImages
 from classifiers.inference.compiled import CompiledEncoder
 from classifiers.inference.frozen import FrozenClassifier, frozen

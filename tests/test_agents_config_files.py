@@ -6,8 +6,7 @@ from typing import Literal
 import pytest
 import yaml
 
-from agents.runs.config_files import built_in_configs, dump_config, load_config, parse_config
-from agents.runs.yaml_text import ConfigError
+from agents.runs.config_files import ConfigError, built_in_configs, dump_config, load_config, parse_config
 from classifiers.data.registry import COLLECTIONS, ImageFolder
 
 

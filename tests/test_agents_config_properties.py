@@ -10,8 +10,7 @@ import yaml
 from hypothesis import strategies as st
 from properties import check_sentence, examples, holds
 
-from agents.runs.config_files import dump_config, load_config, parse_config
-from agents.runs.yaml_text import ConfigError, parse_yaml
+from agents.runs.config_files import ConfigError, dump_config, load_config, parse_config, parse_yaml
 
 SCALARS = st.one_of(
     st.none(),

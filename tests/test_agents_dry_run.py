@@ -8,9 +8,8 @@ import pytest
 
 from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
-from agents.runs.config_files import load_config
-from agents.runs.dry_run import check_stage2
-from agents.runs.yaml_text import ConfigError
+from agents.runs.config_files import ConfigError, load_config
+from agents.runs.policy_training import check_stage2
 
 
 @pytest.mark.parametrize(

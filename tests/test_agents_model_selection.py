@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from agents.algorithms.make_agent import make_agent
-from agents.runs.model_selection import BestPolicy
+from agents.runs.policy_training import BestCheckpoint
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
@@ -45,13 +45,13 @@ def test_the_best_is_kept_whenever_it_was(
     tmp_path: Path,
 ) -> None:
     trained = _Agent(classifier, scenes)
-    best = BestPolicy(trained.agent, tmp_path, trained.accuracy, times=4)
+    best = BestCheckpoint(trained.agent, tmp_path, trained.accuracy, times=4)
     for index, accuracy in enumerate(path):
         trained.become(accuracy)
         best.evaluate_if_due(10 * index + 5, 40)  # not yet due for the first
         best.evaluate_if_due(10 * index + 10, 40)
         if cut_off and index == 2:
-            best = BestPolicy(trained.agent, tmp_path, trained.accuracy, times=4)
+            best = BestCheckpoint(trained.agent, tmp_path, trained.accuracy, times=4)
             best.evaluate_if_due(25, 40)  # a step that was evaluated before
 
     assert best.restore() == kept

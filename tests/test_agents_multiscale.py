@@ -17,7 +17,7 @@ from agents.evaluation.rollout import evaluate, final_accuracy
 from agents.policies.baselines import OraclePolicy, RandomPolicy
 from agents.runs.config_files import load_config
 from agents.runs.cost import run_cost
-from agents.runs.loaded import load_recognizer
+from agents.runs.run import load_recognizer
 from classifiers.data.source import ArrayImages
 from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.size_histories import size_histories

@@ -17,7 +17,7 @@ from PIL import Image
 from test_agents_recognizer import SIZES, make_recognizer, spread_thresholds
 
 from agents.recognition.onnx_export import export_full_resolution, export_onnx
-from agents.runs.loaded import load_recognizer
+from agents.runs.run import load_recognizer
 from classifiers.data.source import ArrayImages
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
@@ -120,10 +120,10 @@ def test_exported_baseline_gives_its_logits(scenes: ArrayImages, tmp_path: Path)
 
 @pytest.mark.slow
 def test_export_command_and_its_program(
-    demo_run: Path, tmp_path: Path, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Path, tmp_path: Path, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = tmp_path / "run"
-    shutil.copytree(demo_run, run)
+    shutil.copytree(tiny_run, run)
     assert main(["export", str(run), "--num-glimpses", "2", "--quiet"]) == 0
     scene = scenes.images[0].permute(1, 2, 0).numpy()
     glassy = np.dstack([scene, np.tile(np.linspace(0, 255, scene.shape[1]).astype(np.uint8), (len(scene), 1))])

@@ -16,8 +16,7 @@ from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.baselines import OraclePolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
-from agents.runs.config_files import dump_config, load_config, parse_config
-from agents.runs.yaml_text import ConfigError, parse_yaml
+from agents.runs.config_files import ConfigError, dump_config, load_config, parse_config, parse_yaml
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.glimpse import View

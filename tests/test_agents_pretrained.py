@@ -7,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agents.runs.config_files import dump_config, load_config, load_run_config
-from agents.runs.yaml_text import ConfigError
+from agents.runs.config_files import ConfigError, dump_config, load_config, load_run_config
 from classifiers.checkpoints import load_classifier, load_full_resolution
 from classifiers.networks.encoders import build_encoder
 from scripts.cli import main

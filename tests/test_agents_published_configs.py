@@ -14,7 +14,7 @@ from torch import nn
 
 from agents.algorithms.ppo_gru import PPOGRU
 from agents.runs.config_files import built_in_configs, load_config
-from agents.runs.new_agent import new_agent, policy_env
+from agents.runs.run import new_agent, policy_env
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.published import PUBLISHED

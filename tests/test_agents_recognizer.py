@@ -21,8 +21,7 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.images import as_batch
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config import Stage2Spec
-from agents.runs.loaded import load_recognizer
-from agents.runs.new_agent import new_agent, policy_env
+from agents.runs.run import load_recognizer, new_agent, policy_env
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import frozen
 from classifiers.networks.size_histories import size_histories
@@ -227,9 +226,9 @@ def test_bad_settings_are_refused(scenes: ArrayImages) -> None:
 
 
 @pytest.fixture(scope="module")
-def run(demo_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(tiny_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of small scenes, the tests' own."""
-    return Path(shutil.copytree(demo_run, tmp_path_factory.mktemp("runs") / "small"))
+    return Path(shutil.copytree(tiny_run, tmp_path_factory.mktemp("runs") / "small"))
 
 
 @pytest.fixture(scope="module")

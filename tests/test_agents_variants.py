@@ -13,9 +13,8 @@ from conftest import SMALL_SCENES, random_classifier
 
 from agents.evaluation.rollout import evaluate
 from agents.policies.baselines import OraclePolicy
-from agents.runs.config_files import dump_config, load_config
-from agents.runs.loaded import load_recognizer, load_run
-from agents.runs.yaml_text import ConfigError
+from agents.runs.config_files import ConfigError, dump_config, load_config
+from agents.runs.run import load_recognizer, load_run
 from classifiers.checkpoints import load_classifier
 from classifiers.data.source import ArrayImages
 from classifiers.networks.spec import ClassifierSpec

@@ -15,7 +15,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.evaluation.record import EvaluationRecord, load_record, save_record
 from agents.policies.weights import load_policy, save_policy
 from agents.runs.config import Stage2Spec
-from agents.runs.new_agent import new_agent, policy_env
+from agents.runs.run import new_agent, policy_env
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.tensor_files import CheckpointError

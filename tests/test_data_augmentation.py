@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from agents.runs.config_files import load_config
-from agents.runs.new_agent import policy_env
+from agents.runs.run import policy_env
 from classifiers.data.augmentation import COPIES, RandomCrops, ShiftedCopies, _random_box
 from classifiers.data.folder import FolderImages
 from classifiers.data.source import ArrayImages

@@ -108,10 +108,10 @@ def test_our_figures_stand_where_the_table_says(row: list[str]) -> None:
 
 
 @pytest.fixture
-def run(demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def run(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`runs/demo` in the current folder, and an image."""
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(demo_run, "runs/demo")
+    shutil.copytree(tiny_run, "runs/demo")
     Image.new("RGB", (SMALL_SCENES.width, SMALL_SCENES.height), (90, 120, 90)).save("IMAGE.png")
     return Path("runs/demo")
 

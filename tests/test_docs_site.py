@@ -57,9 +57,9 @@ def test_animations_of_recorded_clips_read_drawn_gestures_from_files(env_id: str
     assert difference.mean(dim=(1, 2, 3, 4)).max() < 2  # JPEG of the best quality, or no loss
 
 
-def test_animations_are_drawn_from_a_run(demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_animations_are_drawn_from_a_run(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(animations, "gfnet", lambda arguments: 0)  # the run is there
-    (tmp_path / "GFNet-SyntheticSigns-v0").symlink_to(demo_run)
+    (tmp_path / "GFNet-SyntheticSigns-v0").symlink_to(tiny_run)
 
     frames = animations.frames("GFNet-SyntheticSigns-v0", tmp_path)
     animations.save_small(tmp_path / "a.gif", frames, widest=60)

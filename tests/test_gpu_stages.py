@@ -23,7 +23,7 @@ from agents.policies.baselines import RandomPolicy
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
-from agents.runs.loaded import load_networks, load_recognizer
+from agents.runs.run import load_networks, load_recognizer
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import frozen
 from classifiers.networks.encoders import build_encoder

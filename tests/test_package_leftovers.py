@@ -174,9 +174,9 @@ SETS = [part for change in FEW for part in ("--set", change)]
 
 @pytest.mark.slow
 def test_runs_that_are_whole_and_runs_that_fail(
-    demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Matplotlib keeps the fonts open that it has drawn with: `demo_run` has drawn the same plots."""
+    """Matplotlib keeps the fonts open that it has drawn with: `tiny_run` has drawn the same plots."""
     with nothing_left():
         assert main(["demo", "--out", str(tmp_path / "run"), "--quiet", *SETS]) == 0
 

@@ -85,13 +85,13 @@ def test_thresholds_of_float32_let_the_same_scores_pass() -> None:
     assert torch.equal(scores[:, None] <= rounded, scores[:, None] <= thresholds)
 
 
-def test_a_terminal_may_lack_characters(demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_terminal_may_lack_characters(tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     picture = tmp_path / "\N{GRINNING FACE}.png"
-    picture.write_bytes((demo_run / "glimpses.png").read_bytes())
+    picture.write_bytes((tiny_run / "glimpses.png").read_bytes())
     output = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
     monkeypatch.setattr("sys.stdout", output)
 
-    assert main(["predict", str(demo_run), str(picture)]) == 0
+    assert main(["predict", str(tiny_run), str(picture)]) == 0
 
     output.flush()
     assert b"\\U0001f600.png" in output.buffer.getvalue()  # type: ignore[attr-defined]  # a BytesIO

@@ -45,8 +45,8 @@ def test_every_kind_of_image_file_gives_the_same_pixels() -> None:
         assert values == pytest.approx(EXPECTED["pictures"][name], abs=2), name  # JPEG decoders differ by rounding
 
 
-def test_a_small_demo_ends_with_the_same_figures(demo_run: Path) -> None:
-    found, expected = pinned.demo_results(demo_run), EXPECTED["demo"]
+def test_a_small_demo_ends_with_the_same_figures(tiny_run: Path) -> None:
+    found, expected = pinned.demo_results(tiny_run), EXPECTED["demo"]
 
     assert found.pop("rewards") == pytest.approx(expected.pop("rewards"), abs=1e-4)
     assert found == expected

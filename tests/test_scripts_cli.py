@@ -18,15 +18,15 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
-import agents.runs.validation
+import agents.runs.policy_training
 from agents.algorithms.registry import AGENTS
 from agents.evaluation.budgets import METHODS
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import load_record
 from agents.evaluation.rollout import final_accuracy
+from agents.runs.config_files import ConfigError
 from agents.runs.folder import RunFolder
 from agents.runs.results import POLICIES
-from agents.runs.yaml_text import ConfigError
 from scripts.cli import _METHODS, main
 from scripts.commands import COMMANDS
 
@@ -205,7 +205,7 @@ def test_the_best_policy_is_kept(finished: Path, tiny: Path, tmp_path: Path, mon
         found.append(final_accuracy(*arguments, **options))
         return found[-1]
 
-    monkeypatch.setattr(agents.runs.validation, "final_accuracy", noting)
+    monkeypatch.setattr(agents.runs.policy_training, "final_accuracy", noting)
     options = [f"start={finished}", "stage2.options.learning_rate=0.3", "stage2.options.n_steps=3"]
     options += ["stage2.evaluations=4", "stage3.epochs=0"]
     sets = [part for option in options for part in ("--set", option)]

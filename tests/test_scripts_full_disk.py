@@ -17,7 +17,7 @@ import pytest
 from full_disk import file_size_limit
 from PIL import Image
 
-from agents.runs.metrics_file import read_metrics
+from agents.runs.folder import read_metrics
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.source import load_scenes
 from scripts.cli import main
@@ -89,8 +89,8 @@ def test_a_cache_that_can_not_be_written_is_a_warning_once(
 
 
 @pytest.fixture
-def run(demo_run: Path, tmp_path: Path) -> Path:
-    shutil.copytree(demo_run, tmp_path / "run")
+def run(tiny_run: Path, tmp_path: Path) -> Path:
+    shutil.copytree(tiny_run, tmp_path / "run")
     return tmp_path / "run"
 
 

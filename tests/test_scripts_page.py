@@ -46,10 +46,10 @@ def _loads_nothing(page: str) -> bool:
     return not re.search(r"(?:src|href|srcset|action)\s*=\s*(?![\"']?data:)|url\(|@import", page)
 
 
-def test_the_report_holds_episodes_and_the_front_that_python_computes(demo_run: Path) -> None:
-    page = (demo_run / "report.html").read_text()
+def test_the_report_holds_episodes_and_the_front_that_python_computes(tiny_run: Path) -> None:
+    page = (tiny_run / "report.html").read_text()
     data = _data(page)
-    files = RunFolder(demo_run)
+    files = RunFolder(tiny_run)
 
     assert _loads_nothing(page)
     curve = budget_curve(load_record(files.record("calibration")), load_record(files.record("learned")))
@@ -72,8 +72,8 @@ def test_the_report_holds_episodes_and_the_front_that_python_computes(demo_run: 
             assert true == pytest.approx(look["truth_probability"], abs=1e-4)
 
 
-def test_captions_stand_for_the_pictures(demo_run: Path) -> None:
-    page = (demo_run / "report.html").read_text()
+def test_captions_stand_for_the_pictures(tiny_run: Path) -> None:
+    page = (tiny_run / "report.html").read_text()
 
     figures = re.findall(r'<figure><img src="data:image/svg\+xml;base64,[^"]+" alt="([^"]*)">', page)
     assert len(figures) >= 6 and all(len(caption) > 20 for caption in figures)
@@ -112,8 +112,8 @@ def test_bars_are_the_likeliest_classes_and_the_true_one() -> None:
 
 @needs_chromium
 @pytest.mark.slow
-def test_the_slider_and_the_gallery_in_a_browser(demo_run: Path, tmp_path: Path) -> None:
-    page = (demo_run / "report.html").read_text()
+def test_the_slider_and_the_gallery_in_a_browser(tiny_run: Path, tmp_path: Path) -> None:
+    page = (tiny_run / "report.html").read_text()
     front, taken = _data(page)["front"], len(_data(page)["episodes"][0]["looks"])
     actions = """
       const seen = { texts: [], accuracies: [], spent: [], exits: [] };
@@ -281,7 +281,7 @@ def test_a_person_plays_with_mouse_and_keys(game: Game, tmp_path: Path, monkeypa
 
 
 def test_play_is_a_command(
-    demo_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     states = []
 
@@ -292,7 +292,7 @@ def test_play_is_a_command(
     monkeypatch.setattr(GameServer, "serve_forever", play_one)
     opened: list[str] = []
     monkeypatch.setattr("webbrowser.open", opened.append)
-    assert main(["play", str(demo_run)]) == 0
+    assert main(["play", str(tiny_run)]) == 0
     assert main(["play", "GFNet-SyntheticSigns-v0", "--no-browser", "--set", "num_scenes=4"]) == 0
 
     assert len(opened) == 1 and opened[0].startswith("http://127.0.0.1:")
@@ -303,8 +303,8 @@ def test_play_is_a_command(
     assert states[2]["result"] is not None and torch.tensor(states[2]["looks"][1]["corner"]).tolist() == [0, 80]
     for arguments, message in (
         (["play", str(tmp_path / "none")], "is neither a run's folder nor an environment; pass one of GFNet"),
-        (["play", str(demo_run), "--set", "a=1"], "--set with a run; leave it out"),
-        (["play", str(demo_run), "--images", "0"], "--images 0; pass 1 or more"),
+        (["play", str(tiny_run), "--set", "a=1"], "--set with a run; leave it out"),
+        (["play", str(tiny_run), "--images", "0"], "--images 0; pass 1 or more"),
         (["play", "GFNet-SyntheticSigns-v0", "--set", "colour=1"], "was given a wrong argument"),
     ):
         assert main(arguments) == 1

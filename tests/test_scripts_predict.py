@@ -14,7 +14,7 @@ from PIL import Image
 from agents.policies.weights import save_policy
 from agents.runs.config_files import dump_config, load_config
 from agents.runs.folder import RunFolder
-from agents.runs.loaded import blank_agent
+from agents.runs.run import blank_agent
 from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.data.source import ArrayImages
 from classifiers.files import write_text

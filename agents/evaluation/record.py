@@ -31,7 +31,6 @@ class EvaluationRecord:
         multiply_adds: (nodes,) int64, cost of all looks of a node, with a decision before each but the first.
         patch_sizes: (K,) sides of the patches in pixels, ascending.
         image_size: (H, W) in pixels.
-        networks: fingerprint of the networks and the policy that looked; empty if unknown.
     """
 
     label: np.ndarray
@@ -44,7 +43,6 @@ class EvaluationRecord:
     multiply_adds: np.ndarray
     patch_sizes: tuple[int, ...]
     image_size: tuple[int, int]
-    networks: str = ""
 
     @property
     def num_steps(self) -> int:
@@ -66,7 +64,7 @@ def save_record(path: Path, record: EvaluationRecord) -> None:
     """
     arrays = {name: value for name, value in vars(record).items() if isinstance(value, np.ndarray)}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
-    facts = {"patch_sizes": list(record.patch_sizes), "image_size": record.image_size, "networks": record.networks}
+    facts = {"patch_sizes": list(record.patch_sizes), "image_size": record.image_size}
     write_tensors(path, _RECORD, facts, tensors)
 
 
@@ -87,5 +85,4 @@ def load_record(path: Path) -> EvaluationRecord:
             **{name: tensor.numpy().copy() for name, tensor in tensors.items()},
             patch_sizes=tuple(facts["patch_sizes"]),
             image_size=(height, width),
-            networks=facts["networks"],
         )

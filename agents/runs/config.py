@@ -113,7 +113,7 @@ class Stage2Spec(Settings):
         shift_px: the policy learns on randomly shifted copies of the images, by so many pixels at most in each
             direction, see `classifiers.data.augmentation`; 0 shows the images themselves. Not in the paper.
         compile: whether the classifier is compiled for this stage and its evaluations (20 to 60 s once), which changes
-            results by rounding only; None does so where it pays, see `agents.runs.compiling`.
+            results by rounding only; None does so where it pays, see `agents.runs.policy_training`.
     """
 
     env_steps: Annotated[int, Field(ge=1)]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.runs.config import RunConfig
-from agents.runs.loaded import run_policy
+from agents.runs.run import run_policy
 from classifiers.data.source import default_class_names
 from classifiers.inference.frozen import frozen
 from classifiers.networks.costs import encoder_cost, glimpse_costs

@@ -15,7 +15,9 @@ is locked while a process works on the run.
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 from agents.runs.config import RunConfig
 from gfnet_env.tasks import PRETRAINED_RUN, run_weights
@@ -77,3 +79,46 @@ def classifier_file(config: RunConfig, folder: Path) -> Path:
     if config.start is None or config.start_stage == 1 or RunFolder(folder).classifier(3).is_file():
         return run_weights(folder)
     return run_weights(start_folder(config.start))
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """The results of a finished run, with `latency` where that was measured.
+
+    Args:
+        folder: the run's.
+
+    Returns:
+        What `agents.runs.results.evaluate_run` found, and `env_steps` and `seconds` of a trained run.
+
+    Raises:
+        FileNotFoundError: if the run has none yet.
+        ValueError: if the file is damaged.
+    """
+    files = RunFolder(folder)
+    if not files.metrics.is_file():
+        raise FileNotFoundError(f"{folder} has no metrics.json; pass the folder of a finished run")
+    metrics = known_metrics(folder)
+    if files.latency.is_file():
+        metrics["latency"] = _read_json(files.latency, ("cumulative_ms",), "measure it again")
+    return metrics
+
+
+def known_metrics(folder: Path) -> dict[str, Any]:
+    """The results of a run; empty if there are none.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    path = RunFolder(folder).metrics
+    way_out = f"delete it and run `gfnet evaluate {folder}`"
+    return _read_json(path, ("accuracy", "multiply_adds", "images"), way_out) if path.is_file() else {}
+
+
+def _read_json(path: Path, needed: tuple[str, ...], way_out: str) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_bytes())
+        for key in needed:
+            content[key]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged ({error}); {way_out}") from error
+    return content

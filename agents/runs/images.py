@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from agents.runs.config import RunConfig
-from agents.runs.reporter import Reporter
+from agents.runs.log import Reporter
 from classifiers.data.source import ImageSource, are_same_classes, in_memory
 
 _MEMORY_FOR_IMAGES = 4 << 30  # bytes; larger image folders are decoded whenever they are looked at

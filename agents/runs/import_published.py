@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from agents.policies.gru import GlimpseGRUPolicy
 from agents.policies.weights import save_policy
-from agents.runs.claim import locked
 from agents.runs.config import RunConfig
 from agents.runs.config_files import built_in_configs, dump_config, load_config
 from agents.runs.folder import RunFolder
-from agents.runs.loaded import LoadedRun, blank_agent, load_networks
+from agents.runs.run import LoadedRun, blank_agent, load_networks
+from agents.runs.stages import locked
 from classifiers.checkpoints import load_exactly, save_classifier
 from classifiers.data.source import default_class_names
 from classifiers.files import write_json, write_text

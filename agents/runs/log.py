@@ -1,17 +1,31 @@
-"""The curves of a run: `metrics.jsonl`, one line for each epoch and rollout, and the same for TensorBoard."""
+"""What a run reports: progress to a person, and curves to `metrics.jsonl` and TensorBoard."""
 
 from __future__ import annotations
 
 import json
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from agents.runs.event_file import EventFile
+from torch.utils.tensorboard import SummaryWriter
+
 from classifiers.files import json_text, write_text
 
 _SECONDS = "seconds:"  # entries with this prefix hold the time that a stage has taken
+
+
+class Reporter(Protocol):
+    """Shows what a long job is doing; `agents` itself prints nothing."""
+
+    def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
+        """Adds a line of progress; the result is called with (done, total, figures to show)."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Shows a message."""
+        ...
 
 
 class RunLog:
@@ -29,7 +43,8 @@ class RunLog:
 
     def __init__(self, path: Path, tensorboard: Path) -> None:
         self._path = path
-        self._events = EventFile(tensorboard)
+        self._tensorboard = tensorboard
+        self._events: SummaryWriter | None = None  # made with the first figure: a run may end before it has one
         self._stage: str | None = None
         self._since = time.monotonic()
         self._lines = {(line["stage"], line["step"]): line for line in _read(path)}
@@ -38,8 +53,9 @@ class RunLog:
         """Adds figures to those of a step, leaving out NaN and infinity; the next `write` saves them."""
         figures = {name: value for name, value in figures.items() if math.isfinite(value)}
         self._lines.setdefault((stage, step), {"stage": stage, "step": step}).update(figures)
+        self._events = self._events or SummaryWriter(str(self._tensorboard))
         for name, value in figures.items():
-            self._events.add(f"{stage}/{name}", value, step)
+            self._events.add_scalar(f"{stage}/{name}", value, step)
 
     def begin(self, stage: str | None) -> None:
         """Counts the time from here on towards a stage; None: only towards the run."""
@@ -59,11 +75,13 @@ class RunLog:
         """
         self._count()
         write_text(self._path, "".join(json_text(line) + "\n" for line in self._lines.values()))
-        self._events.flush()
+        if self._events is not None:
+            self._events.flush()
 
     def close(self) -> None:
         """Closes what is open; what the last `write` did not save is lost."""
-        self._events.close()
+        if self._events is not None:
+            self._events.close()
 
     def _count(self) -> None:
         now = time.monotonic()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import nn
 
 from agents.algorithms.stage2 import train_agent, whole_rollouts
@@ -17,19 +17,20 @@ from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import load_policy, save_policy
-from agents.runs.compiling import compiles_stage2
 from agents.runs.config import RunConfig
-from agents.runs.dry_run import check_stage2, check_weights
-from agents.runs.event_file import EventFile
 from agents.runs.folder import RunFolder, start_folder
 from agents.runs.images import RunImages, check_classes
-from agents.runs.loaded import LoadedRun, load_configured
-from agents.runs.log import RunLog
-from agents.runs.model_selection import BestPolicy, read_facts
-from agents.runs.new_agent import new_agent, policy_env
-from agents.runs.reporter import Reporter
+from agents.runs.log import Reporter, RunLog
+from agents.runs.policy_training import (
+    BestCheckpoint,
+    Validation,
+    check_stage2,
+    check_weights,
+    compiles_stage2,
+    read_facts,
+)
 from agents.runs.results import evaluate_run
-from agents.runs.validation import Validation
+from agents.runs.run import LoadedRun, load_configured, new_agent, policy_env
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
 from classifiers.files import write_json
 from classifiers.inference.frozen import FrozenClassifier, frozen
@@ -236,7 +237,7 @@ class Pipeline:
             self.log.write()  # a training that is interrupted does not evaluate again
 
         validation = Validation(agent, classifier, lambda: self.images.calibration("test"), note)
-        best = BestPolicy(agent, path.parent, validation.accuracy, spec.evaluations) if spec.evaluations else None
+        best = BestCheckpoint(agent, path.parent, validation.accuracy, spec.evaluations) if spec.evaluations else None
 
         def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
             self.log.add(stage, done, figures)
@@ -245,7 +246,7 @@ class Pipeline:
                 best.evaluate_if_due(done, total)
 
         checkpoint = path.parent / "training.pt"
-        with closing(Logger(None, [EventFile(self.files.path / "tensorboard" / stage)])) as logger:
+        with closing(Logger(None, [TensorBoardOutputFormat(str(self.files.path / "tensorboard" / stage))])) as logger:
             agent.set_logger(logger)
             train_agent(
                 agent,

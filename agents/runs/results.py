@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Collection
 from itertools import pairwise
 from typing import Any
@@ -24,13 +23,11 @@ from agents.policies.baselines import (
 )
 from agents.policies.protocol import LocationPolicy
 from agents.runs.config import RunConfig
-from agents.runs.fingerprint import networks_fingerprint
+from agents.runs.config_files import ConfigError
 from agents.runs.folder import RunFolder
 from agents.runs.images import RunImages, check_classes
-from agents.runs.loaded import LoadedRun
-from agents.runs.log import curve
-from agents.runs.reporter import Reporter
-from agents.runs.yaml_text import ConfigError
+from agents.runs.log import Reporter, curve
+from agents.runs.run import LoadedRun
 from classifiers.checks import shortened
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
@@ -73,8 +70,8 @@ def evaluate_run(
         boxes); `multiply_adds`; `full_resolution_accuracy`; the number of `images`; `fixed_places`, the T - 1 places of
         `best_fixed_place`, (row, col) in [0, 1] (None without it); `adaptive`, which is what
         `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on);
-        `diagnostics`, see `_diagnostics`; and `networks`, the fingerprint of the networks that were evaluated. With
-        several patch sizes, accuracies and costs are means over the size histories.
+        and `diagnostics`, see `_diagnostics`. With several patch sizes, accuracies and costs are means over the size
+        histories.
 
     Raises:
         ValueError: if data and networks don't fit each other, or a policy is unknown.
@@ -82,7 +79,7 @@ def evaluate_run(
         OSError: if the folder can't be written.
     """
     chosen = chosen_policies(run.config, policies)
-    fingerprint, network, source = networks_fingerprint(run.config, files.path), run.full_resolution, images(split)
+    network, source = run.full_resolution, images(split)
     check_classes(run.class_names, source, str(files.path))
     fixed = _best_fixed_places(run, images, split, reporter) if "best_fixed_place" in chosen else None
     records = compare_policies(run, source, reporter, chosen, fixed)
@@ -96,7 +93,6 @@ def evaluate_run(
         "fixed_places": None if fixed is None else fixed.places.tolist(),
         "adaptive": None,
         "diagnostics": _diagnostics(records, run.config, files),
-        "networks": fingerprint,
     }
     calibration_split = images.calibration_split(split)
     calibration = _calibrate(run, images, calibration_split, reporter)
@@ -109,7 +105,7 @@ def evaluate_run(
         metrics["adaptive"] = adaptive_figures(calibration, records["learned"], baseline, costs["full_resolution"])
     if split == "test":
         for name, record in records.items():
-            save_record(files.record(name), dataclasses.replace(record, networks=fingerprint))
+            save_record(files.record(name), record)
     return metrics
 
 

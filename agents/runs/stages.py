@@ -1,13 +1,30 @@
-"""The stages of a run: what each one depends on, and the files that it leaves."""
+"""A run's stages, and who may work on them: one process at a time, with settings that match the stages begun so far."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from agents.runs.config import RunConfig
-from agents.runs.config_files import changed_settings, is_below
+from agents.runs.config_files import (
+    ConfigError,
+    changed_settings,
+    dump_config,
+    flat_settings,
+    is_below,
+    load_run_config,
+)
+from agents.runs.folder import RunFolder
+from classifiers.checks import shortened
+from classifiers.files import make_folder, remove_empty, remove_temporary, write_text
+from classifiers.training.distributed import is_first_process
+
+LOCK = ".lock"
+"""Name of the file that is locked while a process works on a folder."""
 
 
 @dataclass(frozen=True)
@@ -75,3 +92,92 @@ def changed_setting(before: RunConfig, now: RunConfig, stages: Sequence[Stage]) 
     """
     keys = {key for config in (before, now) for stage in stages for key in stage.settings(config)}
     return next((key for key in changed_settings(before, now) if is_below(key, keys)), None)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keeps other processes from working on a folder for as long as the block runs.
+
+    The operating system frees the lock when its process ends, however it ends. Under `torchrun`, the first process
+    holds it for all. Folders that were made for nothing are removed again.
+
+    Args:
+        folder: of a run or a study; made if need be.
+
+    Raises:
+        ConfigError: if another process holds it.
+        OSError: if the folder can't be written.
+    """
+    if not is_first_process():
+        yield
+        return
+    made = make_folder(folder)
+    try:
+        with FileLock(folder / LOCK, timeout=0):
+            try:
+                yield
+            finally:
+                with suppress(OSError):  # Windows removes no open file
+                    (folder / LOCK).unlink()
+    except Timeout as error:
+        raise ConfigError(
+            f"{folder} is locked by another process; wait until it is done, or pass another folder"
+        ) from error
+    finally:
+        remove_empty(made)
+
+
+@contextmanager
+def claimed(folder: Path, config: RunConfig, stages: Sequence[Stage] = STAGES) -> Iterator[None]:
+    """Locks a folder and writes the config of what is done there, for as long as the block runs.
+
+    A run that fails before it has written anything else leaves no folder behind.
+
+    Args:
+        folder: of a run or a study.
+        config: its settings.
+        stages: what it consists of.
+
+    Raises:
+        ConfigError: if another process is at work there, or a stage has begun with other settings.
+        OSError: if the folder can't be written.
+    """
+    path = RunFolder(folder).config
+    is_new = not path.is_file()
+    with locked(folder):
+        if is_first_process():
+            remove_temporary(folder, recursive=True)
+            check_settings(folder, config, stages)
+            text = dump_config(config)
+            if is_new or path.read_text(encoding="utf-8") != text:
+                write_text(path, text)
+        try:
+            yield
+        except (ValueError, OSError):
+            if is_new and is_first_process() and {*folder.iterdir()} <= {path, folder / LOCK}:
+                path.unlink(missing_ok=True)
+            raise
+
+
+def check_settings(folder: Path, config: RunConfig, stages: Sequence[Stage] = STAGES) -> None:
+    """Checks that the stages of a folder that have begun depend on nothing that a config changes.
+
+    Args:
+        folder: of a run or a study; may be new.
+        config: what is to be run there.
+        stages: what it consists of.
+
+    Raises:
+        ConfigError: if a stage has begun with another setting; says which.
+    """
+    if not RunFolder(folder).config.is_file():
+        return
+    before = load_run_config(folder)
+    for index, stage in enumerate(stages, 1):
+        key = changed_setting(before, config, stages[:index]) if stage.files_in(folder) else None
+        if key is not None:
+            old, new = (shortened(str(flat_settings(each).get(key))) for each in (before, config))
+            raise ConfigError(
+                f"{folder} holds a run whose {stage.name} has begun with {key}={old}, not {new}; pass another --out, "
+                "or the setting that it began with"
+            )

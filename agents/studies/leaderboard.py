@@ -29,15 +29,13 @@ from agents.policies.baselines import OraclePolicy, RandomPolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import save_policy
-from agents.runs.claim import claimed
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
 from agents.runs.folder import start_folder
 from agents.runs.images import RunImages
-from agents.runs.loaded import load_configured
-from agents.runs.new_agent import new_agent, policy_env
-from agents.runs.reporter import Reporter
-from agents.runs.stages import Stage
+from agents.runs.log import Reporter
+from agents.runs.run import load_configured, new_agent, policy_env
+from agents.runs.stages import Stage, claimed
 from classifiers.files import write_json, write_text
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from gfnet_env.tasks import run_weights

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from agents.runs.loaded import LoadedRun
+from agents.runs.run import LoadedRun
 from classifiers.data.source import ImageSource
 from gfnet_env import GlanceFocusEnv
 from scripts.console import printable

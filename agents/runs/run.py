@@ -1,31 +1,39 @@
-"""A trained run, ready for use."""
+"""A trained run, ready for use; and the agent and the environment that its policy is trained with."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from agents.algorithms.make_agent import make_agent
 from agents.algorithms.registry import AGENTS
+from agents.evaluation.record import load_record
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
+from agents.policies.extractor import GlimpseExtractor
 from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import load_policy
 from agents.recognition.recognizer import Recognizer
-from agents.runs.config import RunConfig
-from agents.runs.config_files import load_run_config
-from agents.runs.fingerprint import load_run_record
+from agents.runs.config import RunConfig, Stage2Spec
+from agents.runs.config_files import ConfigError, load_run_config
 from agents.runs.folder import RunFolder, classifier_file, start_folder
-from agents.runs.new_agent import new_agent, policy_env
 from classifiers.checkpoints import load_classifier, load_full_resolution
-from classifiers.data.source import ArrayImages
+from classifiers.checks import did_you_mean
+from classifiers.data.augmentation import ShiftedCopies
+from classifiers.data.loading import Prefetcher
+from classifiers.data.source import ArrayImages, ImageSource
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ADJUSTABLE, ClassifierSpec
+from gfnet_env import GlanceFocusVectorEnv, Task
 
 
 @dataclass(frozen=True)
@@ -91,7 +99,7 @@ def load_recognizer(
         image_size=run.config.data.image_size,
         crop_pct=getattr(run.config.data, "crop_pct", 1.0),
         interpolation=getattr(run.config.data, "interpolation", "bilinear"),
-        calibration=load_run_record(run.config, folder, "calibration") if is_evaluated else None,
+        calibration=load_record(RunFolder(folder).record("calibration")) if is_evaluated else None,
         batch_size=batch_size,
     )
     recognizer.use(budget=budget)
@@ -191,3 +199,52 @@ def black_image(config: RunConfig, names: tuple[str, ...]) -> ArrayImages:
         torch.zeros(1, 4, dtype=torch.int64),
         names,
     )
+
+
+def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Spec) -> GlanceFocusVectorEnv:
+    """Builds the environment that stage II trains in; image files are prefetched."""
+    num_envs = spec.num_envs or AGENTS[spec.agent].num_envs
+    if source.decodes_files:
+        source = Prefetcher(source)
+    if spec.shift_px:
+        source = ShiftedCopies(source, spec.shift_px)
+    return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
+
+
+def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int) -> BaseAlgorithm:
+    """Builds an untrained agent for stage II, its learning rate decaying linearly if it has one.
+
+    Raises:
+        ConfigError: if the algorithm, its policy or the extractor has no such option.
+    """
+    recipe, options = AGENTS[spec.agent], dict(spec.options)
+    _check_names("options", recipe.algorithm, spec.options, ("rollout", "batches"))
+    _check_names("policy_options", recipe.policy, spec.policy_options, ("extractor",))
+    _check_names("policy_options.extractor", GlimpseExtractor, spec.policy_options.get("extractor"))
+    initial = {**recipe.defaults, **options}.get("learning_rate")
+    if initial is not None:
+        options["learning_rate"] = lambda left: (
+            initial * (spec.final_lr_fraction + (1.0 - spec.final_lr_fraction) * left)
+        )
+    return make_agent(
+        spec.agent,
+        env,
+        policy_kwargs=spec.policy_options,
+        seed=seed,
+        device=str(env.task.classifier.device),
+        **options,
+    )
+
+
+def _check_names(group: str, called: Callable[..., Any] | str, options: Any, ours: tuple[str, ...] = ()) -> None:
+    """Rejects an option that nothing takes, with the near miss; what a class passes on is not known here."""
+    if not isinstance(options, dict) or isinstance(called, str):
+        return
+    parameters = inspect.signature(called).parameters
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+        return
+    known = [*parameters, *ours]
+    for name in options:
+        if name not in known:
+            hint = did_you_mean(name, known, f"stage2.{group}.")
+            raise ConfigError(f"config stage2.{group}.{name} is unknown: {hint}known are {', '.join(known)}")

@@ -1,0 +1,247 @@
+"""How a run trains its policy: tried out before anything trains, evaluated meanwhile, and the best one kept."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from agents.algorithms.registry import AGENTS
+from agents.algorithms.stage2 import train_agent
+from agents.evaluation.diagnostics import Diagnostics, diagnose
+from agents.evaluation.rollout import evaluate, final_accuracy
+from agents.policies.baselines import FIXED_POLICIES
+from agents.policies.deterministic import DeterministicPolicy
+from agents.policies.weights import load_policy, save_policy
+from agents.runs.config import RunConfig, Stage2Spec
+from agents.runs.folder import start_folder
+from agents.runs.results import CALIBRATION_IMAGES
+from agents.runs.run import black_image, load_configured, new_agent, policy_env
+from classifiers.data.source import ImageSource, default_class_names
+from classifiers.devices import usable_device
+from classifiers.files import write_json
+from classifiers.inference.compiled import has_compiler
+from classifiers.inference.frozen import FrozenClassifier, frozen
+from classifiers.networks.costs import encoder_cost
+from classifiers.networks.encoders import build_encoder
+from classifiers.networks.glance_focus import GlanceFocusClassifier
+from classifiers.networks.pretrained import imagenet_ids
+from gfnet_env import Task
+from gfnet_env.tasks import run_weights
+
+DIAGNOSED_IMAGES = 500
+"""So many images show whether a finished policy has collapsed; the standard error of its spread is then some 3 %."""
+
+
+_LEAST_MULTIPLY_ADDS = 3e12
+_ENVS = 2
+_CLASSES = 10  # where the data are not open yet; only the shapes of observations could depend on it
+
+
+def check_weights(config: RunConfig) -> None:
+    """Loads the pretrained weights that the encoders start from, if any, as the training will.
+
+    Args:
+        config: the run's.
+
+    Raises:
+        ValueError: if there are no such weights, or they don't fit the encoder.
+        FileNotFoundError: if they are a file that does not exist.
+    """
+    if config.initialization is not None and config.initialization.weights is not None:
+        build_encoder(config.classifier.encoder, _CLASSES, config.initialization.weights)
+    if config.objects is not None:
+        build_encoder(config.objects.encoder, len(imagenet_ids()), config.objects.weights, may_replace_classifier=False)
+
+
+def check_stage2(config: RunConfig) -> None:
+    """Builds stage II's agent and has it take one small rollout and update.
+
+    Args:
+        config: the run's.
+
+    Raises:
+        ValueError: if an option of the agent is unknown, or the networks' sizes don't fit the images.
+        FileNotFoundError: if the run to start from has no networks.
+        Exception: whatever the algorithm or the policy raises.
+    """
+    if config.start is None:
+        classifier, names = GlanceFocusClassifier(config.classifier, _CLASSES).eval(), default_class_names(_CLASSES)
+    else:
+        classifier, names = load_configured(run_weights(start_folder(config.start)), config.classifier)
+    networks, black = frozen(classifier.to(usable_device(config.device))), black_image(config, names)
+    Task(black, networks)
+    if config.stage2.agent in FIXED_POLICIES:
+        return
+    steps = networks.spec.num_glimpses - 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of so small a rollout
+        new_agent(policy_env(networks, black, config.stage2), config.stage2, config.seed)  # full size: memory allows it
+        small = _small(config.stage2, steps)
+        env = policy_env(networks, black, small)
+        agent = new_agent(env, small, config.seed)
+        train_agent(agent, _ENVS * steps, seed=config.seed, action_std_schedule=small.action_std_schedule)
+        env.close()
+
+
+def _small(spec: Stage2Spec, steps: int) -> Stage2Spec:
+    """The same stage II on two environments, its rollout, batch and replay buffer as small as can be."""
+    recipe = AGENTS[spec.agent]
+    caps = {
+        **({"n_steps": steps} if recipe.rollout else {}),
+        **{"batch_size": _ENVS * steps, "buffer_size": 64, "learning_starts": 0, "train_freq": 1, "gradient_steps": 1},
+        "n_eval_episodes": _ENVS,
+    }
+    batch = {"batch_size": _ENVS * steps} if recipe.batches else {}
+    has = {"n_steps": steps, **batch, **recipe.defaults, **spec.options}
+    options = {**spec.options}
+    for name, cap in caps.items():
+        value = has.get(name)
+        if isinstance(value, int):
+            options[name] = min(value, cap)
+    return spec.replace(num_envs=_ENVS, options=options)
+
+
+class Validation:
+    """Evaluates an agent as it is, and notes what it finds.
+
+    Args:
+        agent: the agent, while it learns.
+        classifier: the networks that it looks through.
+        images: opens the images.
+        note: takes the figures of each evaluation: `accuracy` at t = T, and those of `Diagnostics.figures`.
+    """
+
+    def __init__(
+        self,
+        agent: BaseAlgorithm,
+        classifier: FrozenClassifier,
+        images: Callable[[], ImageSource],
+        note: Callable[[dict[str, float]], None],
+    ) -> None:
+        self._agent, self._classifier, self._images, self._note = agent, classifier, images, note
+
+    def accuracy(self) -> float:
+        """Accuracy at t = T on the images that thresholds are found on; of several patch sizes, drawn at random.
+
+        Raises:
+            FileNotFoundError: if there are none.
+        """
+        policy = DeterministicPolicy(self._agent)
+        accuracy = final_accuracy(self._classifier, self._images(), policy, max_images=CALIBRATION_IMAGES)
+        self._note({"accuracy": accuracy, **self._diagnose().figures()})
+        return accuracy
+
+    def diagnose(self) -> Diagnostics:
+        """Where the agent looks, on some of these images.
+
+        Raises:
+            FileNotFoundError: if there are none.
+        """
+        found = self._diagnose()
+        self._note(found.figures())
+        return found
+
+    def _diagnose(self) -> Diagnostics:
+        policy = DeterministicPolicy(self._agent)
+        return diagnose(evaluate(self._classifier, self._images(), policy, max_images=DIAGNOSED_IMAGES))
+
+
+class BestCheckpoint:
+    """Keeps the most accurate policy of an agent's training; of equally accurate ones, the first.
+
+    It keeps the policy and its accuracy in files, so that an interrupted training ends with the same choice.
+
+    Args:
+        agent: the agent, while it learns.
+        folder: where the files go.
+        accuracy: evaluates the agent as it is now.
+        times: number of evaluations, evenly spread over the training.
+    """
+
+    def __init__(self, agent: BaseAlgorithm, folder: Path, accuracy: Callable[[], float], times: int) -> None:
+        self._agent, self._accuracy, self._times = agent, accuracy, times
+        self._weights, self._facts = folder / "best.safetensors", folder / "best.json"
+        self._asked, self._best = 0, -1.0
+        if self._facts.is_file():
+            self._asked, self._best = read_facts(self._facts)
+
+    def evaluate_if_due(self, done: int, total: int) -> None:
+        """Evaluates the agent if it is time to.
+
+        Args:
+            done: environment steps so far.
+            total: environment steps in all.
+        """
+        due = done * self._times // total
+        if due <= self._asked:
+            return
+        accuracy = self._accuracy()
+        if accuracy > self._best:
+            save_policy(self._weights, self._agent)
+            self._best = accuracy
+        self._asked = due
+        write_json(self._facts, {"asked": due, "accuracy": self._best})
+
+    def restore(self) -> float:
+        """Loads the best weights, the last ones included, into the agent.
+
+        Returns:
+            Their accuracy.
+        """
+        last = self._accuracy()
+        if self._best > last:
+            load_policy(self._weights, self._agent)
+        return max(self._best, last)
+
+    def remove(self) -> None:
+        """Removes the files, once the policy that was chosen is kept: a process killed before that needs them again."""
+        for path in (self._facts, self._weights):
+            path.unlink(missing_ok=True)
+
+
+def read_facts(path: Path) -> tuple[int, float]:
+    """How often an unfinished training was evaluated, and the best accuracy.
+
+    Raises:
+        ValueError: if the file is damaged.
+    """
+    try:
+        facts = json.loads(path.read_bytes())
+        return int(facts["asked"]), float(facts["accuracy"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{path} is damaged; delete the folder {path.parent}, and its stage starts again") from error
+
+
+def compiles_stage2(spec: Stage2Spec, classifier: GlanceFocusClassifier) -> bool:
+    """Decides whether stage II's classifier is compiled, where the config leaves it open.
+
+    Compiling takes 20 to 60 s once. Compiled encoders save a core, which computes 5 to 20 billion multiply-adds a
+    second, a fifth to a half of its time; so compiling pays from some 3 * 10^12 multiply-adds on. What counts is the
+    number of steps, times the patches encoded for each (one, and one for every random crop of the contrastive reward),
+    times the encoder's multiply-adds for a patch. On accelerators, where it was not measured, nothing is compiled
+    unless `spec.compile` says so.
+
+    Args:
+        spec: of stage II.
+        classifier: its networks.
+
+    Returns:
+        `spec.compile` where it is given, else whether compiling pays and there is a C++ compiler to do it with.
+    """
+    if spec.compile is not None:
+        return spec.compile
+    if classifier.device.type != "cpu":
+        return False
+    return stage2_multiply_adds(spec, classifier) >= _LEAST_MULTIPLY_ADDS and has_compiler()
+
+
+def stage2_multiply_adds(spec: Stage2Spec, classifier: GlanceFocusClassifier) -> int:
+    """Multiply-adds of the patches that stage II encodes, those of the reward's random crops included."""
+    encoder, sides = classifier.local_encoder, classifier.spec.patch_sizes
+    each = sum(encoder_cost(encoder, (side, side), with_classifier=False) for side in sides) // len(sides)
+    patches = 1 + (spec.episode.reward_samples if spec.episode.reward == "contrastive" else 0)
+    return spec.env_steps * patches * each
