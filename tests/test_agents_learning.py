@@ -25,7 +25,7 @@ ON_POLICY = [name for name, recipe in AGENTS.items() if recipe.rollout]
 _OFTEN = {"learning_starts": 512, "gradient_steps": 32, "batch_size": 64}
 FIND: dict[str, tuple[dict[str, Any], int, int]] = {  # options that find the good place soon, environments and steps
     **{name: ({"n_steps": 2, "batch_size": 512, "learning_rate": 5e-3}, 256, 512 * 80) for name in ON_POLICY},
-    "ppo_gru": ({"n_steps": 2, "batch_size": 256, "learning_rate": 5e-3}, 128, 256 * 60),
+    "ppo_gru": ({"n_steps": 2, "batch_size": 256, "learning_rate": 5e-3}, 128, 256 * 50),
     "a2c": ({"n_steps": 2, "learning_rate": 2e-3}, 256, 512 * 120),
     **dict.fromkeys(("sac", "td3", "ddpg", "tqc", "crossq"), (_OFTEN, 64, 3000)),
     "td3": ({**_OFTEN, "learning_rate": 1e-3}, 64, 3000),
@@ -66,7 +66,7 @@ def test_agents_learn_when_to_stop(name: str, colour_classifier: MakeClassifier)
     options: dict[str, Any] = {"n_steps": 2, "batch_size": 128, "learning_rate": 5e-3, "policy_kwargs": SMALL_UNITS}
     agent = make_agent(name, env, seed=0, **options)
 
-    train_agent(agent, 128 * 50, seed=0, action_std_schedule=(0.35, 0.1))
+    train_agent(agent, 128 * 45, seed=0, action_std_schedule=(0.35, 0.1))
 
     taken = []
     for index in (0, 2):

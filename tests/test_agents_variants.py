@@ -26,8 +26,8 @@ HARD = "GFNet-SyntheticSignsHard-v0"
 SHRUNK = [
     f"data.scenes.height={SMALL_SCENES.height}",
     f"data.scenes.width={SMALL_SCENES.width}",
-    *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
-    *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2", "stage3.epochs=1"),
+    *("data.num_train=12", "data.num_val=6", "data.num_test=6"),
+    *("stage2.num_envs=4", "stage2.env_steps=8", "oracle_grid=2", "stage3.epochs=1"),
 ]
 
 
