@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 
 import torch
 
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3  # of glibc's malloc.h
 _NEVER, _AT_ONCE = 2**31 - 1, 256 << 20
+
+
+if hasattr(os, "register_at_fork"):
+    # A forked process has none of torch's other threads and would wait for them forever; as DataLoader's workers do.
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 
 def usable_device(name: str) -> torch.device:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing.context
 import os
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -61,9 +62,9 @@ def readable_indices(
 class Prefetcher(SourceView[ImageSource]):
     """A source whose announced images are fetched by threads, while the networks compute.
 
-    They start with the first image and end with `close`. Copies and pickles carry the source; they start threads of
-    their own. PyTorch's DataLoader has no such use: an environment asks for an image or a few, in an order that is
-    known one episode ahead.
+    They start with the first image and end with `close`. Copies, pickles and forked processes carry the source; they
+    start threads of their own. PyTorch's DataLoader does not fit here: an environment asks for an image or a few, in an
+    order that is known one episode ahead.
 
     Args:
         source: the images; must let several threads fetch at once.
@@ -78,6 +79,10 @@ class Prefetcher(SourceView[ImageSource]):
             raise ValueError(f"num_threads={num_threads}; pass 1 or more, or None for one for each core")
         super().__init__(source)
         self._num_threads = num_threads
+        self._forget_threads()
+        _PREFETCHERS.add(self)
+
+    def _forget_threads(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
         self._started: dict[int, Future[Batch]] = {}
 
@@ -110,6 +115,19 @@ class Prefetcher(SourceView[ImageSource]):
 
     def __reduce__(self) -> tuple[Any, ...]:
         return Prefetcher, (self.source, self._num_threads)
+
+
+_PREFETCHERS: weakref.WeakSet[Prefetcher] = weakref.WeakSet()
+
+
+def _forget_threads_after_fork() -> None:
+    """A forked process has no threads of its parent; the next fetch starts new ones."""
+    for prefetcher in _PREFETCHERS:
+        prefetcher._forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads_after_fork)
 
 
 class EpochLoader:
