@@ -252,6 +252,7 @@ def test_the_gru_forgets_where_an_episode_starts(classifier: FrozenClassifier, s
     assert not np.allclose(first, second)
     assert np.allclose(mixed[0], first[0], atol=1e-6)
     assert not np.allclose(mixed[1], first[1])
+    assert np.array_equal(agent.policy.predict(observation, deterministic=True)[0], first)
 
 
 def test_weights_of_another_shape_are_refused(

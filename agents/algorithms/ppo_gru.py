@@ -24,7 +24,7 @@ class PPOGRU(PPO):
     """PPO whose minibatches are whole environments' rollouts, so that gradients flow through the GRU.
 
     `batch_size` counts steps, as in SB3: a minibatch holds `batch_size / n_steps` environments. `predict` takes and
-    returns the GRU's state.
+    returns the GRU's state, as `GlimpseGRUPolicy.predict`.
 
     A rollout that begins in the middle of an episode starts from the state that the last rollout ended with, where
     gradients stop. With `n_steps` a multiple of the episode's focus steps T - 1, this happens only once an episode of
@@ -155,37 +155,6 @@ class PPOGRU(PPO):
             values.append(value)
             entropies.append(entropy)
         return torch.stack(log_probs), torch.stack(values), torch.stack(entropies)
-
-    def predict(
-        self,
-        observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Decides where to look next.
-
-        Args:
-            observation: of one environment or of B.
-            state: what the last call returned; None at the start.
-            episode_start: (B,) bool, which environments start an episode and need a fresh state.
-            deterministic: takes the mean instead of a sample.
-
-        Returns:
-            action (B, A) or (A,) in [-1, 1], and the state to pass to the next call.
-        """
-        self.policy.set_training_mode(False)
-        tensors, is_batch = self.policy.obs_to_tensor(observation)
-        assert isinstance(tensors, dict)
-        count = len(next(iter(tensors.values())))
-        last = self.policy.initial_state(count) if state is None else torch.as_tensor(state[0], device=self.device)
-        starts = np.zeros(count) if episode_start is None else np.asarray(episode_start)
-        with torch.no_grad():
-            new = self.policy.recur(tensors, last, torch.as_tensor(starts, dtype=torch.float32, device=self.device))
-            actions = self.policy.outputs(new)[0].get_actions(deterministic=deterministic)
-        assert isinstance(self.action_space, spaces.Box)
-        clipped = np.clip(actions.cpu().numpy(), self.action_space.low, self.action_space.high)
-        return (clipped if is_batch else clipped[0]), (new.cpu().numpy(),)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "state", "_first_state"]

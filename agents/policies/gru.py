@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
+from gymnasium import spaces
 from stable_baselines3.common.distributions import Distribution
 from torch import Tensor, nn
 
@@ -59,3 +61,33 @@ class GlimpseGRUPolicy(GlimpseActorCriticPolicy):
     def outputs(self, state: Tensor) -> tuple[Distribution, Tensor]:
         """The distribution of the action and the value (B,), given the state."""
         return self._get_action_dist_from_latent(state), self.value_net(state).flatten()
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Decides where to look next.
+
+        Args:
+            observation: of one environment or of B.
+            state: what the last call returned; None at the start.
+            episode_start: (B,) bool, which environments start an episode and need a fresh state.
+            deterministic: takes the mean instead of a sample.
+
+        Returns:
+            action (B, A) or (A,) in [-1, 1], and the state to pass to the next call.
+        """
+        self.set_training_mode(False)
+        tensors, is_batch = self.obs_to_tensor(observation)
+        assert isinstance(tensors, dict) and isinstance(self.action_space, spaces.Box)
+        count = len(next(iter(tensors.values())))
+        last = self.initial_state(count) if state is None else torch.as_tensor(state[0], device=self.device)
+        starts = np.zeros(count) if episode_start is None else np.asarray(episode_start)
+        with torch.no_grad():
+            new = self.recur(tensors, last, torch.as_tensor(starts, dtype=torch.float32, device=self.device))
+            actions = self.outputs(new)[0].get_actions(deterministic=deterministic)
+        clipped = np.clip(actions.cpu().numpy(), self.action_space.low, self.action_space.high)
+        return (clipped if is_batch else clipped[0]), (new.cpu().numpy(),)
