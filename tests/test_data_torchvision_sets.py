@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import http.server
-import sys
+import shutil
 import tarfile
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import gymnasium
@@ -178,40 +175,24 @@ def test_runs_and_environments_take_a_set_by_its_name(tmp_path: Path) -> None:
     assert [spec.calibration_split(split) for split in ("train", "val", "test")] == ["val", "train", "val"]
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Says nothing."""
+def _offer(monkeypatch: pytest.MonkeyPatch, url: str, md5: str) -> None:
+    monkeypatch.setattr(torchvision.datasets.Imagenette, "_ARCHIVES", {"full": (url, md5)})
 
 
-@pytest.fixture
-def site(tmp_path: Path) -> Iterator[str]:
-    """The address of a server of the files in `site`."""
-    (tmp_path / "site").mkdir()
-    handler = functools.partial(_Quiet, directory=tmp_path / "site")
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever).start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-
-
-def test_a_set_is_downloaded_on_first_use_whole_or_not_at_all(
-    site: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_set_is_downloaded_on_first_use_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _imagenette(tmp_path / "site")
     archive = tmp_path / "site" / "imagenette2.tgz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(tmp_path / "site" / "imagenette2", "imagenette2")
-    md5 = hashlib.md5(archive.read_bytes()).hexdigest()
+    monkeypatch.setattr(torchvision.datasets.utils, "_urlretrieve", lambda _, path: shutil.copy(archive, path))
     root = tmp_path / "mine" / "sets"
     images = TorchvisionImages(name="Imagenette", root=root, height=16, width=16)
 
-    _offer(monkeypatch, f"{site}/imagenette2.tgz", "0" * 32)
-    with pytest.raises(
-        FileNotFoundError, match=r"Imagenette is not in .* and can't be downloaded \(File not found or c"
-    ):
+    _offer(monkeypatch, archive.as_uri(), "0" * 32)
+    with pytest.raises(FileNotFoundError, match="Imagenette"):
         images.open("train")
     assert not (root / "imagenette2").exists() and images.class_names() is None
-    _offer(monkeypatch, f"{site}/imagenette2.tgz", md5)
+    _offer(monkeypatch, archive.as_uri(), hashlib.md5(archive.read_bytes()).hexdigest())
     assert len(images.open("train")) == 27
     archive.unlink()
 
@@ -219,37 +200,14 @@ def test_a_set_is_downloaded_on_first_use_whole_or_not_at_all(
     assert sorted(path.name for path in root.iterdir()) == [".imagenette2.lock", "imagenette2"]
 
 
-def _offer(monkeypatch: pytest.MonkeyPatch, url: str, md5: str) -> None:
-    monkeypatch.setattr(torchvision.datasets.Imagenette, "_ARCHIVES", {"full": (url, md5)})
-
-
-def test_without_network_or_folder_one_sentence_says_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sets_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _offer(monkeypatch, "http://127.0.0.1:9/imagenette2.tgz", "0" * 32)
-
-    with pytest.raises(FileNotFoundError) as caught:
-        TorchvisionImages(name="Imagenette", root=tmp_path).open("train")
-
-    message = str(caught.value)
-    assert message.startswith(f"Imagenette is not in {tmp_path}/imagenette2 and can't be downloaded (")
-    assert "refused" in message and message.endswith("pass root= the folder that holds torchvision's data sets")
-    assert [path.name for path in tmp_path.iterdir()] == [".imagenette2.lock"]
-
-
-def test_other_sets_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(FileNotFoundError, match=r"StanfordCars is not in .*, and its authors no longer offer it"):
-        TorchvisionImages(name="StanfordCars", root=tmp_path).open("train")
+    for name in ("Imagenette", "StanfordCars"):  # the latter is no longer offered
+        with pytest.raises(FileNotFoundError, match=f"{name} is not in {tmp_path}.*root="):
+            TorchvisionImages(name=name, root=tmp_path).open("train")
     with pytest.raises(ValueError, match="Imagenette"):
         TorchvisionImages(name="imagenette")
-    with pytest.raises(ValueError, match="name"):
-        TorchvisionImages()
     _gtsrb(tmp_path)
     (tmp_path / "gtsrb" / "GT-final_test.csv").unlink()
-    with pytest.raises(
-        FileNotFoundError, match=r"GTSRB in .*gtsrb is incomplete .*; remove that folder to have it down"
-    ):
+    with pytest.raises(FileNotFoundError, match="incomplete"):
         TorchvisionImages(name="GTSRB", root=tmp_path).open("test")
-    monkeypatch.setitem(sys.modules, "scipy", None)
-    with pytest.raises(ValueError, match="Flowers102 needs scipy to read its labels; run `pip install scipy`"):
-        TorchvisionImages(name="Flowers102", root=tmp_path).open("train")

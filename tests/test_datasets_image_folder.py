@@ -11,7 +11,6 @@ from PIL import Image
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.folder import FolderImages
 from classifiers.data.registry import ImageFolder
-from classifiers.data.source import in_memory
 
 
 def _save(path: Path, image: Image.Image, **options: Any) -> None:
@@ -63,39 +62,25 @@ def test_crop_pct_crops_as_imagenet_does(tree: Path) -> None:
 
 
 def test_what_is_missing_is_said(tree: Path, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="nowhere is not a folder; pass a tree"):
+    with pytest.raises(FileNotFoundError, match="nowhere"):
         FolderImages.open(tmp_path / "nowhere", (8, 8))
     (tree / "eel").mkdir()
-    with pytest.raises(ValueError, match=r"class folder .*eel holds no image; add some"):
+    with pytest.raises(ValueError, match="eel"):
         FolderImages.open(tree, (8, 8))
     empty = tmp_path / "empty"
     empty.mkdir()
-    with pytest.raises(ValueError, match="holds 0 class folders; pass a tree with one folder per class, two or more"):
+    with pytest.raises(ValueError, match="empty"):
         FolderImages.open(empty, (8, 8))
     with pytest.raises(ValueError, match="unreadable"):
         ImageFolder(root=tree, unreadable="ignore")
 
 
-def _truncated_jpeg(path: Path) -> None:
-    noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), dtype=np.uint8)
-    _save(path, Image.fromarray(noise), quality=95)
-    path.write_bytes(path.read_bytes()[:1500])
-
-
-def _text(path: Path) -> None:
-    path.write_text("this is no picture")
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-@pytest.mark.parametrize("spoil", [_truncated_jpeg, _text, _empty])
-def test_unreadable_images_are_refused_by_name_or_skipped_and_counted(tree: Path, spoil: Any) -> None:
-    spoil(tree / "cat" / "9.jpg")
+@pytest.mark.parametrize("length", [0, 60])
+def test_unreadable_images_are_refused_by_name_or_skipped_and_counted(tree: Path, length: int) -> None:
+    (tree / "cat" / "9.jpg").write_bytes((tree / "cat" / "1.png").read_bytes()[:length])
 
     strict = FolderImages.open(tree, (8, 8))
-    with pytest.raises(UnreadableImageError, match=r"cat/9.jpg can't be decoded .*or have unreadable files skipped"):
+    with pytest.raises(UnreadableImageError, match=r"cat/9\.jpg"):
         strict.fetch(torch.tensor([3]))
     news: list[tuple[int, int]] = []
     lenient = strict.without_unreadable(lambda *n: news.append(n))
@@ -109,7 +94,7 @@ def test_a_class_left_without_a_readable_image_is_refused(tree: Path) -> None:
     for path in (tree / "dog").iterdir():
         path.write_text("broken")
 
-    with pytest.raises(ValueError, match="class 'dog' holds no readable image"):
+    with pytest.raises(ValueError, match="'dog'"):
         FolderImages.open(tree, (8, 8)).without_unreadable()
 
 
@@ -118,15 +103,6 @@ def test_first_takes_from_every_class(tree: Path) -> None:
 
     assert source.first(4).labels.tolist() == [0, 0, 1, 1]
     assert source.first(None) is source and source.first(99) is source
-
-
-def test_in_memory_holds_the_same_images(tree: Path) -> None:
-    source = FolderImages.open(tree, (8, 8))
-
-    kept = in_memory(source)
-
-    assert torch.equal(kept.images, source.fetch(torch.arange(6)).images)
-    assert kept.class_names == source.class_names and torch.equal(kept.labels, source.labels)
 
 
 def test_files_are_scaled_as_asked(tree: Path) -> None:

@@ -37,13 +37,7 @@ class StoredBox(NamedTuple):
 
 
 def read_boxes(path: Path) -> dict[str, StoredBox]:
-    """Reads and checks a boxes file.
-
-    Args:
-        path: the CSV file.
-
-    Returns:
-        The boxes by the path of their image.
+    """The boxes of a file by the path of their image.
 
     Raises:
         ValueError: if a column is missing or unknown, or a box is not four numbers with a size above 0.
@@ -84,22 +78,11 @@ def _numbers(row: dict[str, str], where: str) -> list[float]:
 
 
 def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop_pct: float) -> Tensor:
-    """The boxes of some files in the pixels that a network sees.
+    """The boxes (N, 4) int64 of N files in the pixels of a frame (H, W) that they are scaled and cropped to.
 
-    The header of each file that has a box is read, for the size of the image.
-
-    Args:
-        path: the boxes file.
-        files: paths of the images, which begin with the folder of the boxes file.
-        size: (H, W) in pixels to which the images are scaled and cropped, see `classifiers.data.decoding.fit_image`.
-        crop_pct: share of each side that the centre crop keeps.
-
-    Returns:
-        (N, 4) int64, see `classifiers.data.source.Batch.boxes`; what the crop leaves of a box, all zero if nothing.
-
-    Raises:
-        ValueError: see `read_boxes`; if the centre of a box lies outside its image.
-        FileNotFoundError: see `read_boxes`.
+    Of each file that has a box, the header is read, for the size of the image. What the crop leaves of a box is its
+    box; it is all zero if nothing is left. For the errors see `read_boxes`; a `ValueError`, too, if the centre of a box
+    lies outside its image.
     """
     stored = read_boxes(path)
     boxes = torch.zeros(len(files), 4, dtype=torch.int64)
@@ -126,13 +109,7 @@ def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop
 def fitted_box(
     box: StoredBox, stored: tuple[int, int], size: tuple[int, int], crop_pct: float
 ) -> tuple[int, int, int, int]:
-    """Where `fit_image` moves a box.
-
-    Args:
-        box: in pixels of the stored image.
-        stored: (H, W) of the stored image.
-        size: (H, W) of the frame.
-        crop_pct: share of each side that the centre crop keeps.
+    """Where `fit_image` moves a box in an image of `stored` (H, W) pixels.
 
     Returns:
         (top, left, bottom, right) of its visible part in pixels of the frame; zeros if none of it is visible.

@@ -19,12 +19,7 @@ _ENDINGS = {"image": EXTENSIONS, "video": VIDEO_EXTENSIONS}
 
 
 def class_folders(root: Path) -> tuple[str, ...]:
-    """Names of a tree's class folders in alphabetical order.
-
-    Raises:
-        FileNotFoundError: if there is no such tree.
-        ValueError: if it holds fewer than two.
-    """
+    """Names of a tree's class folders in alphabetical order; raises as `class_files` does."""
     names = sorted(_subfolders(root))
     if len(names) < 2:
         raise ValueError(f"{root} holds {len(names)} class folders; pass a tree with one folder per class, two or more")

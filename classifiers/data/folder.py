@@ -101,19 +101,11 @@ class FolderImages(ImageSource):
         return Path(os.fsdecode(self.files[index]))
 
     def decode(self, index: int) -> np.ndarray:
-        """One image, (H, W, 3) uint8.
-
-        Raises:
-            UnreadableImageError: if the file can't be decoded.
-        """
+        """One image, (H, W, 3) uint8."""
         return decode_image(self.path(index), self.image_size, self.crop_pct, self.interpolation)
 
     def open_rgb(self, index: int) -> Image.Image:
-        """One image in RGB at the size that it has on disk.
-
-        Raises:
-            UnreadableImageError: if the file can't be decoded.
-        """
+        """One image in RGB at the size that it has on disk."""
         return decode_whole(self.path(index))
 
     def first(self, count: int | None) -> FolderImages:

@@ -35,12 +35,10 @@ def map_threads(function: Callable[[int], Any], indices: Sequence[int]) -> Itera
 def readable_indices(
     decode: Callable[[int], object], count: int, on_progress: Callable[[int, int], None] | None = None
 ) -> list[int]:
-    """Which of a source's files can be decoded, in ascending order; all are decoded to find out.
+    """Which of `count` files can be decoded, in ascending order; all are decoded to find out.
 
-    Args:
-        decode: decodes the file of an index; raises `UnreadableImageError` if it can't.
-        count: how many files there are.
-        on_progress: called with (files checked, files in all).
+    `decode` raises an `UnreadableImageError` for an index that can't be; `on_progress` is called with (files checked,
+    files in all).
     """
 
     def is_readable(index: int) -> bool:
@@ -158,15 +156,7 @@ class EpochLoader:
             )
 
     def batches(self, epoch: int, plan: Sequence[Tensor]) -> Iterable[Batch]:
-        """Fetches an epoch.
-
-        Args:
-            epoch: which one, counted from 0.
-            plan: indices of each batch.
-
-        Returns:
-            The batches in the plan's order, whatever the number of workers.
-        """
+        """Fetches an epoch, counted from 0; the batches come in the order of the plan, the indices of each."""
         if self._workers is None:
             images = self._source.for_epoch(epoch)
             return (images.fetch(indices) for indices in plan)

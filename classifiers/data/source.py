@@ -152,13 +152,6 @@ def batch_without_boxes(images: np.ndarray, labels: Tensor) -> Batch:
 def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | None = None) -> ArrayImages:
     """Fetches all images of a source once and keeps the pixels.
 
-    Args:
-        source: the images.
-        on_progress: called with (images done, images in all).
-
-    Returns:
-        The same images in memory.
-
     Raises:
         UnreadableImageError: if a file can't be decoded.
     """

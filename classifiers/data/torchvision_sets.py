@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
@@ -36,8 +35,6 @@ class TorchvisionSet:
         arguments: further arguments of torchvision's class.
         class_names: names of the classes of torchvision's data set, by label.
         group: what a file belongs to that must not be divided between training and validation; itself, if nothing.
-        needs_scipy: whether its labels are in MATLAB's format.
-        is_offered: whether it can still be downloaded.
     """
 
     folder: str
@@ -45,8 +42,6 @@ class TorchvisionSet:
     arguments: Mapping[str, Any] = field(default_factory=dict)
     class_names: Callable[[Any], Sequence[str]] = lambda dataset: dataset.classes
     group: Callable[[str], str] = lambda file: file
-    needs_scipy: bool = False
-    is_offered: bool = True
 
 
 def _imagenette(folder: str, size: str) -> TorchvisionSet:
@@ -64,13 +59,11 @@ TORCHVISION_SETS: dict[str, TorchvisionSet] = {
         class_names=lambda _: default_class_names(43),
         group=lambda file: file.rpartition("_")[0],  # `00000_00029.ppm` is frame 29 of the first sign of its class
     ),
-    "Flowers102": TorchvisionSet("flowers-102", {"train": "train", "val": "val", "test": "test"}, needs_scipy=True),
+    "Flowers102": TorchvisionSet("flowers-102", {"train": "train", "val": "val", "test": "test"}),
     "OxfordIIITPet": TorchvisionSet("oxford-iiit-pet", {"train": "trainval", "test": "test"}),
     "Food101": TorchvisionSet("food-101", {"train": "train", "test": "test"}),
     "FGVCAircraft": TorchvisionSet("fgvc-aircraft-2013b", {"train": "train", "val": "val", "test": "test"}),
-    "StanfordCars": TorchvisionSet(
-        "stanford_cars", {"train": "train", "test": "test"}, needs_scipy=True, is_offered=False
-    ),
+    "StanfordCars": TorchvisionSet("stanford_cars", {"train": "train", "test": "test"}),
 }
 """Data sets by name: that of torchvision's class and, after a hyphen, a size. Imagenette's classes are WordNet ids."""
 
@@ -137,8 +130,6 @@ class TorchvisionImages(FileCollection):
 
     def _found(self, split: str) -> Any:
         """Torchvision's data set; None if it is not there."""
-        if self._entry.needs_scipy and importlib.util.find_spec("scipy") is None:
-            raise ValueError(f"{self.name} needs scipy to read its labels; run `pip install scipy`")
         try:
             return self._opened(split)
         except RuntimeError:  # torchvision's for a data set that is not there
@@ -159,11 +150,6 @@ class TorchvisionImages(FileCollection):
 
     def _download(self, split: str) -> None:
         """Downloads beside its place and moves it there when it is whole; other processes wait meanwhile."""
-        if not self._entry.is_offered:
-            raise FileNotFoundError(
-                f"{self.name} is not in {self._place}, and its authors no longer offer it for download; put a copy "
-                "there, laid out as torchvision's documentation says, or pass root="
-            )
         try:
             self._root.mkdir(parents=True, exist_ok=True)
             with FileLock(self._root / f".{self._entry.folder}.lock"):
@@ -172,7 +158,7 @@ class TorchvisionImages(FileCollection):
                 with tempfile.TemporaryDirectory(prefix=".download-", dir=self._root) as beside:
                     self._opened(split, Path(beside))
                     _move_into(Path(beside) / self._entry.folder, self._place)
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, ValueError) as error:
             raise FileNotFoundError(
                 f"{self.name} is not in {self._place} and can't be downloaded ({error}); connect to a network once, or "
                 "pass root= the folder that holds torchvision's data sets"
@@ -180,15 +166,10 @@ class TorchvisionImages(FileCollection):
 
 
 def held_out(labels: Tensor, groups: Sequence[Hashable], share: float) -> Tensor:
-    """Chooses the images to set aside: the same share of every class, and whole groups.
+    """(N,) bool: the images to set aside, always the same ones, for labels (N,).
 
-    Args:
-        labels: (N,) int64.
-        groups: of the N images, what belongs together, such as the frames of one sign; a group has one label.
-        share: of the groups of a class, in (0, 1), rounded; at least one, if there is another.
-
-    Returns:
-        (N,) bool, true for the images to set aside; the same ones every time.
+    It is the same share of the groups of every class, rounded, and at least one if there is another. Groups, such as
+    the frames of one sign, are not divided.
     """
     rng = np.random.default_rng(0)  # the same images for every run, whatever its seed
     chosen: set[tuple[int, Hashable]] = set()

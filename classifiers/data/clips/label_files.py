@@ -53,15 +53,9 @@ class _Entry(NamedTuple):
 
 
 def find_listed(root: Path, split: str, layout: Layout) -> tuple[list[Recording], list[int], tuple[str, ...]]:
-    """Finds the recordings of a split.
+    """The recordings of a split, their labels, and the names of all classes.
 
-    Args:
-        root: folder with the lists, and recordings somewhere inside.
-        split: `"train"`, `"val"` or `"test"`; labels of the test splits were never published, so it means `"val"`.
-        layout: the data set's.
-
-    Returns:
-        The recordings, their labels, and the names of all classes.
+    Labels of the test splits were never published, so `"test"` means `"val"`.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no list in it.

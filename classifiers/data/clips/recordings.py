@@ -120,11 +120,7 @@ Recording = FrameFolder | VideoFile
 
 
 def segment_centres(length: int, count: int) -> np.ndarray:
-    """The frames in the middle of equally long segments, for testing, as TSM's authors choose them.
-
-    Args:
-        length: frames of the recording, 1 or more.
-        count: frames F of the clip.
+    """The frames in the middle of `count` equally long segments, for testing, as TSM's authors choose them.
 
     Returns:
         (F,) int64 in [0, length), in order of time; frames are repeated evenly where there are fewer than F.
@@ -134,15 +130,10 @@ def segment_centres(length: int, count: int) -> np.ndarray:
 
 
 def random_in_segments(length: int, count: int, rng: np.random.Generator) -> np.ndarray:
-    """A random frame of each of equally long segments, for training.
+    """A random frame of each of `count` equally long segments, for training.
 
     Differs from TSM where a recording has fewer frames than the clip: TSM takes its first frame F times; here, frames
     are repeated as in testing, so that something still moves.
-
-    Args:
-        length: frames of the recording, 1 or more.
-        count: frames F of the clip.
-        rng: draws the frames.
 
     Returns:
         (F,) int64 in [0, length), in order of time.
@@ -166,15 +157,7 @@ class Clip(NamedTuple):
 
 
 def read_clip(path: Path, num_frames: int, fit: Fit) -> Clip:
-    """Reads a clip from a file or folder that somebody names: the centres of equally long segments.
-
-    Args:
-        path: a video, or a folder of frames.
-        num_frames: frames F of the clip.
-        fit: their size.
-
-    Returns:
-        The clip.
+    """Reads a clip of F frames, the centres of equally long segments, from a video or a folder of frames.
 
     Raises:
         UnreadableImageError: if it is an image, or can't be decoded.
@@ -189,12 +172,7 @@ def read_clip(path: Path, num_frames: int, fit: Fit) -> Clip:
 
 
 def count_frames(path: Path) -> int:
-    """Frames of a video file, counted by decoding it.
-
-    Raises:
-        UnreadableImageError: if it can't be decoded or holds no video.
-        ValueError: if there is no FFmpeg.
-    """
+    """Frames of a video file, counted by decoding it; for the errors see `read_frames`."""
     report = _ffmpeg(path, "-progress", "pipe:1", "-f", "null", "-").decode()
     counts = re.findall(r"^frame=\s*(\d+)", report, re.MULTILINE)
     if not counts or int(counts[-1]) == 0:
@@ -203,14 +181,7 @@ def count_frames(path: Path) -> int:
 
 
 def read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
-    """Some frames of a video file, upright, in RGB.
-
-    Args:
-        path: the file.
-        indices: which frames, from 0, in order of time; some may be repeated.
-
-    Returns:
-        One image for each index.
+    """The frames of a video file at some indices, from 0, upright, in RGB.
 
     Raises:
         UnreadableImageError: if it can't be decoded, holds no video, or has fewer frames.
@@ -227,11 +198,7 @@ def read_frames(path: Path, indices: Sequence[int]) -> list[Image.Image]:
 
 @functools.cache
 def ffmpeg_program() -> str:
-    """Where FFmpeg's program is: that of imageio-ffmpeg, else the system's.
-
-    Raises:
-        ValueError: if there is none.
-    """
+    """Where FFmpeg's program is: that of imageio-ffmpeg, else the system's; a `ValueError` if there is none."""
     try:
         from imageio_ffmpeg import get_ffmpeg_exe
 

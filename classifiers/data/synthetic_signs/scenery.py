@@ -15,16 +15,7 @@ _PAINTS = ((30, 34, 40), (200, 204, 210), (150, 24, 28), (28, 60, 120), (230, 23
 
 
 def draw_scenery(rng: random.Random, height: int, width: int) -> Image.Image:
-    """A road scene with nothing to recognise in it.
-
-    Args:
-        rng: source of all randomness.
-        height: image height in pixels.
-        width: image width in pixels.
-
-    Returns:
-        RGB image of `height` x `width` pixels.
-    """
+    """A road scene of `height` x `width` pixels, RGB, with nothing to recognise in it."""
     horizon = int(height * rng.uniform(0.38, 0.56))
     scene = _sky_and_ground(rng, height, width, horizon)
     draw = ImageDraw.Draw(scene)
@@ -48,15 +39,7 @@ def draw_pole(draw: ImageDraw.ImageDraw, column: int, top: int, bottom: int, hal
 
 
 def photograph(rng: random.Random, scene: Image.Image) -> np.ndarray:
-    """The scene as a camera sees it: cast shadows, light, blur and sensor noise.
-
-    Args:
-        rng: source of all randomness.
-        scene: RGB image.
-
-    Returns:
-        (H, W, 3) uint8.
-    """
+    """The scene as a camera sees it, (H, W, 3) uint8: cast shadows, light, blur and sensor noise."""
     _cast_shadows(rng, scene)
     if rng.random() < 0.4:
         scene = scene.filter(ImageFilter.BoxBlur(rng.uniform(0.1, 0.55)))
