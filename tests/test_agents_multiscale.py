@@ -79,8 +79,8 @@ def test_the_oracle_is_better_than_random_at_every_size(scenes: ArrayImages) -> 
 
 SHRUNK = (
     *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
-    *("data.num_train=24", "data.num_val=12", "data.num_test=12"),
-    *("stage2.num_envs=8", "stage2.env_steps=24", "oracle_grid=2", "stage2.policy_options={extractor: {units: 8}}"),
+    *("data.num_train=16", "data.num_val=8", "data.num_test=8", "classifier.num_glimpses=3", "fixed_place_grid=2"),
+    *("stage2.num_envs=8", "stage2.env_steps=16", "oracle_grid=2", "stage2.policy_options={extractor: {units: 8}}"),
 )
 ONE_STEP = (
     *("initialization.full_resolution.epochs=1", "initialization.low_resolution.epochs=1", "stage1.epochs=1"),
@@ -103,8 +103,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_stage_of_the_embedded_config_trains(run: Path) -> None:
     metrics = json.loads((run / "metrics.json").read_text())
 
-    assert [len(metrics["accuracy"][name]) for name in ("random", "learned", "oracle")] == [4, 4, 4]
-    assert len(metrics["multiply_adds"]["cumulative"]) == 4
+    assert [len(metrics["accuracy"][name]) for name in ("random", "learned", "oracle")] == [3, 3, 3]
+    assert len(metrics["multiply_adds"]["cumulative"]) == 3
     assert (run / "stage3" / "classifier.safetensors").is_file() and (run / "report.html").is_file()
     recognizer = load_recognizer(run)
     assert recognizer.calibration is not None and recognizer.calibration.patch_sizes == (32, 48, 64)
@@ -149,12 +149,9 @@ def test_budgets_of_several_sizes_are_evaluated_plotted_and_reported(
     assert main(["plot", str(run), str(tmp_path / "copy"), "--out", str(tmp_path / "plots")]) == 0
     names = {path.name for path in (tmp_path / "plots").iterdir()}
     assert {"budgeted.png", "multiscale.png", "sizes_ms.png", "sizes_copy.png"} <= names
-    few = ["--policies", "learned"]
-    assert main(["evaluate", str(tmp_path / "copy"), *few, "--budget", "15M"]) == 0
+    assert main(["evaluate", str(tmp_path / "copy"), "--policies", "learned", "--budget", "10M"]) == 0
     (row,) = [line.split() for line in capsys.readouterr().out.splitlines() if "coordinate_ascent" in line]
     assert row[3] == "confidence"
-    assert main(["evaluate", str(tmp_path / "copy"), *few, "--budget", "1k"]) == 1
-    assert "budget=1000 is out of range; pass" in capsys.readouterr().err
 
 
 def test_predict_takes_a_threshold_for_each_size(
@@ -163,25 +160,22 @@ def test_predict_takes_a_threshold_for_each_size(
     Image.fromarray(scenes.images[0].permute(1, 2, 0).numpy()).save(tmp_path / "scene.png")
     command = ["predict", str(run), str(tmp_path / "scene.png"), "--json"]
 
-    assert main([*command, "--thresholds", "1, -1, -1; -1, 1, -1; -1, -1, 1", "--pictures", str(tmp_path)]) == 0
+    assert main([*command, "--thresholds", "1, -1, -1; -1, -1, 1", "--pictures", str(tmp_path)]) == 0
     (found,) = json.loads(capsys.readouterr().out)
-    assert found["patch_sizes"] == [32, 48, 64] and found["steps"] == 4
-    for wrong in ("1,1,1", "1,1; 1,1; 1,1"):
+    assert found["patch_sizes"] == [32, 64] and found["steps"] == 3
+    for wrong in ("1,1", "1,1; 1,1"):
         assert main([*command, "--thresholds", wrong]) == 1
         assert "thresholds have shape" in capsys.readouterr().err
 
 
 def test_a_run_of_one_kind_is_not_continued_as_the_other(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    one, two = "classifier.patch_size=48", "classifier.patch_sizes=[48, 64]"
     again = ["train", "ms_synthetic_signs", "--out", str(run), "--quiet", *_sets(*SHRUNK, *ONE_STEP)]
 
-    assert main([*again, *_sets(one)]) == 1
-    assert "has begun with classifier.patch_size=64, not 48; pass another --out" in capsys.readouterr().err
-    assert main([*again, *_sets(two)]) == 1
-    assert "has begun with classifier.patch_sizes=" in capsys.readouterr().err
-    for change, message in ((one, "3 patch sizes, not one patch size"), (two, "3 patch sizes, not 2 patch sizes")):
+    for change in ("classifier.patch_size=48", "classifier.patch_sizes=[48, 64]"):
+        assert main([*again, *_sets(change)]) == 1
+        assert "classifier.patch_size" in capsys.readouterr().err
         assert main(["evaluate", str(run), "--set", change]) == 1
-        assert message in capsys.readouterr().err
+        assert "3 patch sizes" in capsys.readouterr().err
 
 
 def test_other_sizes_of_a_trained_run_can_be_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:

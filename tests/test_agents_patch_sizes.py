@@ -37,16 +37,12 @@ def _env(
 @pytest.mark.parametrize(
     ("name", "rules"),
     [
-        ("ppo", {}),
-        ("ppo", CHOSEN),
         ("ppo", {"observe": ("hidden", "next_size")}),
-        ("ppo_gru", {}),
         ("ppo_gru", CHOSEN),
         ("crossq", {}),
-        ("ars", {}),
         *(
             pytest.param(name, rules, marks=pytest.mark.slow)
-            for name in ("recurrent_ppo", "sac")
+            for name in ("ppo", "ppo_gru", "ars", "recurrent_ppo", "sac")
             for rules in ({}, CHOSEN)
         ),
     ],
@@ -54,10 +50,11 @@ def _env(
 def test_agents_learn_and_are_kept(
     name: str, rules: dict[str, Any], classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
 ) -> None:
-    options = {
+    options: dict[str, dict[str, Any]] = {
         "sac": {"learning_starts": 4},
         "crossq": {"learning_starts": 4},
         "ars": {"n_eval_episodes": 4, "n_delta": 1, "n_top": 1},
+        "ppo_gru": {"policy_kwargs": SMALL_UNITS},
     }
     env = _env(classifier, scenes, **rules)
     agent, other = (make_agent(name, env, seed=seed, **options.get(name, {})) for seed in (0, 1))
