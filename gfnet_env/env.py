@@ -78,7 +78,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | `patch_size` | side of the last patch in pixels; after the glance, of the largest |
     | `multiply_adds` | spent so far by the classifier |
     | `stopped` | whether the agent ended the episode |
-    | `is_success` | whether the final prediction is right; only at the end of an episode |
+    | `is_success` | whether the episode has ended with the right prediction; false before its end |
 
     ## Version history
     v0: first.
@@ -184,4 +184,4 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
     def _info(self) -> dict[str, Any]:
         info = {key: value[0] if value.ndim > 1 else value[0].item() for key, value in self.dynamics.info().items()}
-        return {**info, "is_success": bool(self.dynamics.is_right()[0])} if self._finished else info
+        return {**info, "is_success": self._finished and bool(self.dynamics.is_right()[0])}

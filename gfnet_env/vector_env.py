@@ -247,11 +247,9 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     def _info(self, mask: np.ndarray) -> dict[str, Any]:
         """The infos of some rows, (B,) bool, in Gymnasium's layout."""
         info: dict[str, Any] = {}
-        for key, values in self.dynamics.info().items():
+        values_by_key = {**self.dynamics.info(), "is_success": self.dynamics.is_right() & self._finished}
+        for key, values in values_by_key.items():
             info[key], info[f"_{key}"] = values, mask.copy()
-        over = mask & self._finished
-        if over.any():
-            info["is_success"], info["_is_success"] = self.dynamics.is_right() & over, over
         return info
 
     def _final(self, mask: np.ndarray) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_stopping_costs_nothing_and_earns_nothing(red_corner: Task) -> None:
     assert (reward, terminated, truncated) == (0.0, True, False)
     assert all(np.array_equal(observation[key], after[key]) for key in observation)
     assert info["stopped"] is True
-    for key in before.keys() - {"stopped"}:  # prediction, multiply-adds and all else as they were
+    for key in before.keys() - {"stopped", "is_success"}:  # prediction, multiply-adds and all else as they were
         assert np.array_equal(info[key], before[key]), key
     assert env.reset(seed=1)[1]["stopped"] is False
 
