@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 from rich.console import Console
 
 from agents.algorithms.registry import AGENTS
 from agents.evaluation.record import load_record
+from agents.evaluation.rollout import cumulative_multiply_adds
+from agents.evaluation.threshold_search import check_budget
 from agents.policies.baselines import CentreCornerPolicy
 from agents.recognition.onnx_export import export_onnx
 from agents.recognition.recognizer import Recognizer
@@ -81,6 +84,9 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
     with _writing(RunFolder(options.run).metrics, options.run) if is_kept else nullcontext():
         before = known_metrics(options.run) if is_kept else {}
         run, files = load_networks(config, options.run), RunFolder(options.run)
+        if options.budget is not None:
+            costs = cumulative_multiply_adds(run.classifier, run.policy.multiply_adds)
+            check_budget(np.array(costs), options.budget)
         with TerminalReporter(console, quiet=options.quiet) as reporter:
             images = RunImages(config, reporter)
             metrics = evaluate_run(run, images, files, reporter, split=options.split, policies=options.policies)

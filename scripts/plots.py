@@ -52,20 +52,19 @@ def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
 
 
 CURVES = {
-    "confidence": ("#0072b2", "o-"),
-    "entropy": ("#e69f00", "s-"),
-    "random": ("#7f7f7f", "^-"),
-    "coordinate_ascent": ("#009e73", "-"),
+    "confidence": ("confidence", "#0072b2", "o-"),
+    "entropy": ("entropy", "#e69f00", "s-"),
+    "random": ("random", "#7f7f7f", "^-"),
+    "coordinate_ascent": ("most accurate thresholds", "#009e73", "-"),
 }
-"""Colour and style of each criterion for early exits."""
+"""Label, colour and style of each rule for early exits."""
 
 
 def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
     """Accuracy against multiply-adds of one run, by criterion: budgeted classification, as in Fig. 7 and Table 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     for name, curve in metrics["adaptive"]["curves"].items():
-        color, style = CURVES[name]
-        label = "most accurate thresholds" if name == "coordinate_ascent" else name
+        label, color, style = CURVES[name]
         axes.plot(curve["costs"], curve["accuracies"], style, color=color, markersize=3, label=label)
     fixed = _fixed_lengths(metrics)
     if fixed is not None:

@@ -156,7 +156,10 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     page = fill_page(
         "report",
         folder.resolve().name,
-        {"episodes": [each.data for each in episodes.values()], "front": budget_front(metrics)},
+        {
+            "episodes": sorted((each.data for each in episodes.values()), key=_opens_late),
+            "front": budget_front(metrics),
+        },
         images=metrics["images"],
         policies=(_policy_heads(metrics), _policy_rows(metrics)),
         summary=summary_lines(metrics),
@@ -213,7 +216,13 @@ def budget_front(metrics: dict[str, Any]) -> dict[str, Any] | None:
     accuracy = metrics["full_resolution_accuracy"]
     whole = None if accuracy is None else {"cost": metrics["multiply_adds"]["full_resolution"], "accuracy": accuracy}
     kept = ("budgets", "costs", "accuracies", "expected_lengths", "exits")
-    return {**{key: best[key] for key in kept}, "full_resolution": whole}
+    useful = best["costs"].index(best["costs"][-1]) + 1  # larger budgets change nothing any more
+    return {**{key: best[key][:useful] for key in kept}, "full_resolution": whole}
+
+
+def _opens_late(episode: dict[str, Any]) -> bool:
+    """False for an episode to open with: the glance was wrong, and a patch helped."""
+    return bool(episode["looks"][0]["right"] or not episode["looks"][-1]["right"])
 
 
 def _focus_steps(metrics: dict[str, Any]) -> range:
@@ -256,7 +265,10 @@ def _criteria_table(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]
     curves = metrics["adaptive"]["curves"]
     budgets = curves["confidence"]["budgets"]
     chosen = np.linspace(0, len(budgets) - 1, 7).round().astype(int)[1:-1]
-    rows = [[name, *(f"{each['accuracies'][index]:.4f}" for index in chosen)] for name, each in curves.items()]
+    rows = [
+        [plots.CURVES[name][0], *(f"{each['accuracies'][index]:.4f}" for index in chosen)]
+        for name, each in curves.items()
+    ]
     return ["budget", *(_mega(budgets[index]) for index in chosen)], rows
 
 

@@ -174,3 +174,13 @@ def test_thresholds_may_be_negative(run: Path, pictures: Path, capsys: pytest.Ca
         options = ["--criterion", "entropy", f"--thresholds={thresholds}", "--json"]
         assert main(["predict", str(run), str(pictures), *options]) == 0
         assert {row["steps"] for row in json.loads(capsys.readouterr().out)} == {steps}
+
+
+def test_a_budget_out_of_range_is_refused_before_anything_is_evaluated(
+    run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("scripts.commands.evaluate_run")
+
+    assert main(["evaluate", str(run), "--budget", "1"]) == 1
+
+    assert "budget=1 is out of range" in capsys.readouterr().err
