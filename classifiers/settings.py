@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, ParamSpec, Self, TypeVar
 
 import numpy as np
 import pydantic
@@ -12,6 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from classifiers.checks import did_you_mean, shortened
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class Settings(pydantic.BaseModel):
@@ -49,6 +53,8 @@ def _plain(value: Any) -> Any:
 
 
 def _user_path(value: Any) -> Any:
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = str(value)  # what YAML makes of a folder that is called 2024
     return Path(value).expanduser().absolute() if isinstance(value, str | Path) else value
 
 
@@ -72,23 +78,39 @@ def one_of(known: Collection[str]) -> AfterValidator:
     return AfterValidator(check)
 
 
-def error_sentence(error: pydantic.ValidationError, group: str = "") -> str:
+def checked(function: Callable[P, T]) -> Callable[P, T]:
+    """Checks a function's arguments against their annotations as `Settings` checks its fields."""
+    config = pydantic.ConfigDict(strict=True, arbitrary_types_allowed=True, allow_inf_nan=False)
+    validated: Any = pydantic.validate_call(config=config)(function)
+
+    @functools.wraps(function)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in kwargs.items()}
+        result: T = validated(*args, **plain)
+        return result
+
+    return call
+
+
+def error_sentence(error: pydantic.ValidationError, known: Collection[str] = ()) -> str:
     """The first thing that pydantic found, as one sentence.
 
     Args:
-        error: of some settings.
-        group: dotted name of the group that they belong to; empty if they are the whole.
+        error: of some settings, or of a function's arguments.
+        known: names of the function's arguments, for a suggestion where one is unknown.
 
     Returns:
         The setting's dotted name, what it got, and what was expected.
     """
     first = error.errors(include_url=False)[0]
-    path = [group, *(part for part in first["loc"] if isinstance(part, str) and not _is_type(part))]
-    name, message = ".".join(filter(None, path)), first["msg"]
+    name = ".".join(part for part in first["loc"] if isinstance(part, str) and not _is_type(part))
+    message = first["msg"]
     if first["type"] == "unknown_setting":
         prefix, unknown = name and f"{name}.", first["ctx"]["name"]
         hint = did_you_mean(unknown, first["ctx"]["known"].split(", "), prefix)
         return f"{shortened(prefix + unknown)} is unknown: {hint}{message}"
+    if first["type"] == "unexpected_keyword_argument":
+        return f"{name} is unknown: {did_you_mean(name, known)}known are {', '.join(known)}"
     if first["type"] == "value_error":
         message = message.removeprefix("Value error, ")
         return f"{name}: {message}" if name else message

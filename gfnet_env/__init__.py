@@ -1,5 +1,7 @@
 """A Gymnasium environment for learning where to look. `import gfnet_env` registers its ids."""
 
+import importlib.metadata
+
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
@@ -15,6 +17,11 @@ from gfnet_env.tasks import (
 )
 from gfnet_env.vector_env import GlanceFocusVectorEnv
 from gfnet_env.wrappers import GridAction, VectorGridAction
+
+try:
+    __version__ = importlib.metadata.version("gfnet-gym")
+except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
+    __version__ = "unknown"
 
 __all__ = [
     "TASKS",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -79,7 +80,8 @@ def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
         task = TASKS[env_id](**kwargs)
         return Task(task.source, task.classifier.with_spec(**sizes)), episode
     except pydantic.ValidationError as error:
-        raise ValueError(error_sentence(error)) from error
+        known = [*EpisodeSpec.model_fields, *ADJUSTABLE, *inspect.signature(TASKS[env_id]).parameters]
+        raise ValueError(error_sentence(error, known)) from error
 
 
 _BUILT_IN: dict[str, Callable[..., Task]] = {

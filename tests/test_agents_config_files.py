@@ -139,6 +139,11 @@ def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert load_config("image_folder", ["data.root=tree"]).data.root == tmp_path / "tree"
 
 
+def test_values_of_set_are_names_too() -> None:
+    assert load_config("image_folder", ["data.root=2024"]).data.root == Path("2024").absolute()
+    assert load_config("image_folder", ["data.root=a #b"]).data.root == Path("a #b").absolute()
+
+
 def test_a_kind_of_data_that_a_user_adds_is_a_kind_like_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     class Mine(ImageFolder):
         kind: Literal["mine"] = "mine"

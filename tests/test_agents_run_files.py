@@ -9,10 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import TINY
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 import agents.algorithms.stage2
+import gfnet_env
 from agents.evaluation.fixed_places import best_fixed_places
 from agents.evaluation.metrics import accuracy_by_step
 from agents.evaluation.record import load_record
@@ -124,24 +126,41 @@ def test_damaged_metrics_are_named(
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("stage2/best.json", b"null", "best.json"),
         ("config.yaml", b"", "config.yaml"),
         ("config.yaml", b"a: [", "config.yaml, line 1, column"),
     ],
 )
-def test_damaged_states_are_named_before_anything_is_done(
+def test_damaged_configs_are_named(
     name: str,
     content: bytes,
     message: str,
     run: Path,
     capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (run / "stage2" / "policy.safetensors").unlink()
     (run / name).write_bytes(content)
-    monkeypatch.setattr("agents.runs.images.open_images", lambda *args: pytest.fail("it went on"))
 
     assert message in _error(capsys, "demo", "--out", str(run), "--quiet", *TINY)
+
+
+def test_a_run_says_what_made_it(tiny_run: Path) -> None:
+    made = read_metrics(tiny_run)["made_by"]
+
+    assert made["version"] == gfnet_env.__version__ and made["torch"] == torch.__version__
+    assert made.keys() == {"version", "commit", "torch", "device", "date", "command"}
+    assert (tiny_run / "config.yaml").read_text().startswith(f"# version: {made['version']}\n")
+
+
+def test_splits_are_compared_by_name_before_anything_trains(
+    picture_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pipeline, "full_resolution", lambda self: pytest.fail("it went on"))
+    arguments = ["train", "image_folder", "--out", str(tmp_path / "run"), "--set", f"data.root={picture_tree}"]
+
+    (picture_tree / "val" / "left").rename(picture_tree / "val" / "up")
+    assert "up" in _error(capsys, *arguments, "--quiet")
+    shutil.rmtree(picture_tree / "val")
+    assert "val" in _error(capsys, *arguments, "--quiet")
 
 
 # --- which policies ------------------------------------------------------------------------------------------------

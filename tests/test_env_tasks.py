@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 import torch
 import torchvision
@@ -283,3 +284,27 @@ def test_every_rule_is_documented() -> None:
     rules = gfnet_env.EpisodeSpec.model_fields
     for name in (*rules, "num_glimpses", "patch_size", "patch_sizes", "glance_size"):
         assert f"| `{name}`" in VARIANTS, name
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_scenes": 20.0}, "num_scenes=20.0"),
+        ({"num_scenes": 0}, "num_scenes=0"),
+        ({"num_scene": 4}, "num_scene is unknown.*'num_scenes'"),
+        ({"rewards": "increment"}, "rewards is unknown.*'reward'"),
+        ({"stop_action": "false"}, "stop_action='false'"),
+        ({"split": "dev"}, "split='dev'"),
+        ({"num_glimpses": 3.0}, "num_glimpses=3.0"),
+    ],
+)
+def test_wrong_arguments_are_one_sentence(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message) as error:
+        gymnasium.make("GFNet-SyntheticSigns-v0", **arguments)
+    assert "\n" not in str(error.value)
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    env = gymnasium.make("GFNet-SyntheticSigns-v0", num_scenes=np.int64(4), exit_confidence=np.float32(0.5))
+
+    assert len(env.unwrapped.task.source) == 4 and env.unwrapped.dynamics.spec.exit_confidence == 0.5

@@ -345,6 +345,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
     if not equals or not key:
         raise ConfigError(f"--set {shortened(repr(text))}; pass key=value, for example --set seed=1")
     try:
-        return key, parse_yaml(value, "")
+        parsed = parse_yaml(value, "")
     except ConfigError as error:
         raise ConfigError(f"--set {shortened(repr(text))}: the value is not YAML; put it in quotes?") from error
+    if isinstance(parsed, str) and " #" in value and value[0] not in "'\"":
+        return key, value  # a comment in YAML, but on the command line more likely part of a name
+    return key, parsed

@@ -16,9 +16,17 @@ is locked while a process works on the run.
 from __future__ import annotations
 
 import json
+import shlex
+import shutil
+import subprocess
+import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import torch
+
+import gfnet_env
 from agents.runs.config import RunConfig
 from gfnet_env.tasks import PRETRAINED_RUN, run_weights
 
@@ -63,6 +71,27 @@ class RunFolder:
     def round(self, number: int) -> RunFolder:
         """Folder of the policy and the classifier of an earlier round; those of the last round are in the run's own."""
         return RunFolder(self.path / f"round_{number}")
+
+
+def made_by(device: str) -> dict[str, str]:
+    """What makes a run or its results: version and commit of this package, torch, device, date and command.
+
+    Args:
+        device: where the networks run.
+    """
+    root, commit = Path(__file__).parents[2], ""
+    if (root / ".git").exists() and (git := shutil.which("git")):
+        asked = subprocess.run([git, "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=False)
+        commit = asked.stdout.strip()
+    program, *arguments = sys.argv
+    return {
+        "version": gfnet_env.__version__,
+        "commit": commit or "unknown",
+        "torch": torch.__version__,
+        "device": device,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": " ".join(shlex.join([Path(program).name, *arguments]).split()),
+    }
 
 
 def start_folder(start: str | Path) -> Path:

@@ -27,7 +27,6 @@ from agents.runs.policy_training import (
     check_stage2,
     check_weights,
     compiles_stage2,
-    read_facts,
 )
 from agents.runs.results import evaluate_run
 from agents.runs.run import LoadedRun, load_configured, new_agent, policy_env
@@ -113,13 +112,16 @@ class Pipeline:
         return metrics
 
     def _check(self) -> None:
-        """Finds what would stop the run later on: settings and weights that don't work, files that are damaged."""
+        """Finds what would stop the run later on: missing images or classes, settings and weights that don't work."""
+        collection = self.config.collection
+        for split in dict.fromkeys(("train", "test", collection.calibration_split("test"))):
+            try:
+                collection.check(split)
+            except FileNotFoundError:
+                if split in ("train", "test") or self.config.stage2.evaluations:
+                    raise  # without the others, no thresholds are computed
         if self.config.start is None and not self.files.full_resolution.is_file():
             check_weights(self.config)
-        for files in self.rounds:
-            stage2 = files.policy.parent
-            if (stage2 / "best.json").is_file():
-                read_facts(stage2 / "best.json")
         if not all(files.policy.is_file() for files in self.rounds):
             check_stage2(self.config)
 

@@ -167,7 +167,11 @@ class BestCheckpoint:
         self._weights, self._facts = folder / "best.safetensors", folder / "best.json"
         self._asked, self._best = 0, -1.0
         if self._facts.is_file():
-            self._asked, self._best = read_facts(self._facts)
+            try:
+                facts = json.loads(self._facts.read_bytes())
+                self._asked, self._best = int(facts["asked"]), float(facts["accuracy"])
+            except (ValueError, TypeError, KeyError) as error:
+                raise ValueError(f"{self._facts} is damaged; delete {folder}, and its stage starts again") from error
 
     def evaluate_if_due(self, done: int, total: int) -> None:
         """Evaluates the agent if it is time to.
@@ -201,19 +205,6 @@ class BestCheckpoint:
         """Removes the files, once the policy that was chosen is kept: a process killed before that needs them again."""
         for path in (self._facts, self._weights):
             path.unlink(missing_ok=True)
-
-
-def read_facts(path: Path) -> tuple[int, float]:
-    """How often an unfinished training was evaluated, and the best accuracy.
-
-    Raises:
-        ValueError: if the file is damaged.
-    """
-    try:
-        facts = json.loads(path.read_bytes())
-        return int(facts["asked"]), float(facts["accuracy"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{path} is damaged; delete the folder {path.parent}, and its stage starts again") from error
 
 
 def compiles_stage2(spec: Stage2Spec, classifier: GlanceFocusClassifier) -> bool:

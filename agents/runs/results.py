@@ -24,7 +24,7 @@ from agents.policies.baselines import (
 from agents.policies.protocol import LocationPolicy
 from agents.runs.config import RunConfig
 from agents.runs.config_files import ConfigError
-from agents.runs.folder import RunFolder
+from agents.runs.folder import RunFolder, made_by
 from agents.runs.images import RunImages, check_classes
 from agents.runs.log import Reporter, curve
 from agents.runs.run import LoadedRun
@@ -70,8 +70,8 @@ def evaluate_run(
         boxes); `multiply_adds`; `full_resolution_accuracy`; the number of `images`; `fixed_places`, the T - 1 places of
         `best_fixed_place`, (row, col) in [0, 1] (None without it); `adaptive`, which is what
         `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on);
-        and `diagnostics`, see `_diagnostics`. With several patch sizes, accuracies and costs are means over the size
-        histories.
+        `diagnostics`, see `_diagnostics`; and what made them, `agents.runs.folder.made_by`. With several patch sizes,
+        accuracies and costs are means over the size histories.
 
     Raises:
         ValueError: if data and networks don't fit each other, or a policy is unknown.
@@ -93,6 +93,7 @@ def evaluate_run(
         "fixed_places": None if fixed is None else fixed.places.tolist(),
         "adaptive": None,
         "diagnostics": _diagnostics(records, run.config, files),
+        "made_by": made_by(run.config.device),
     }
     calibration_split = images.calibration_split(split)
     calibration = _calibrate(run, images, calibration_split, reporter)

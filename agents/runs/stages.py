@@ -18,7 +18,7 @@ from agents.runs.config_files import (
     is_below,
     load_run_config,
 )
-from agents.runs.folder import RunFolder
+from agents.runs.folder import RunFolder, made_by
 from classifiers.checks import shortened
 from classifiers.files import make_folder, remove_empty, remove_temporary, write_text
 from classifiers.training.distributed import is_first_process
@@ -148,12 +148,12 @@ def claimed(folder: Path, config: RunConfig, stages: Sequence[Stage] = STAGES) -
         if is_first_process():
             remove_temporary(folder, recursive=True)
             check_settings(folder, config, stages)
-            text = dump_config(config)
-            if is_new or path.read_text(encoding="utf-8") != text:
-                write_text(path, text)
+            if is_new or load_run_config(folder) != config:
+                origin = "".join(f"# {name}: {value}\n" for name, value in made_by(config.device).items())
+                write_text(path, origin + dump_config(config))
         try:
             yield
-        except (ValueError, OSError):
+        except Exception:
             if is_new and is_first_process() and {*folder.iterdir()} <= {path, folder / LOCK}:
                 path.unlink(missing_ok=True)
             raise

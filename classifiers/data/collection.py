@@ -76,6 +76,9 @@ class ImageCollection(Settings, ABC):
             FileNotFoundError: if there are none.
         """
 
+    def check(self, split: str) -> None:
+        """Raises what `open` would, as far as that can be known without reading images; by default nothing."""
+
     def open_augmented(self, seed: int) -> ImageSource | None:
         """The training split with augmentation of the collection's own, drawn from a seed; None if it has none."""
         return None
@@ -160,6 +163,10 @@ class FileCollection(ImageCollection):
         if self.unreadable == "skip":
             files = files.without_unreadable(on_progress)
         return files.first(self.counts[split])
+
+    def check(self, split: str) -> None:
+        """Finds the files of a split."""
+        self.files(split)
 
     def open_augmented(self, seed: int) -> RandomCrops | None:
         """The training split in random crops; None without `train_crop`."""

@@ -179,6 +179,10 @@ class RecordedCollection(ImageCollection):
         source = source.first(self.counts[split])
         return source.without_unreadable(on_progress) if self.unreadable == "skip" else source
 
+    def check(self, split: str) -> None:
+        """Finds the recordings of a split."""
+        self._find(split)
+
     def open_augmented(self, seed: int) -> RandomFrames:
         """The training clips with frames at random in their segments."""
         return RandomFrames(self.open("train"), seed)
