@@ -11,9 +11,7 @@ import torch
 from PIL import Image, ImageOps
 
 from agents.recognition.images import as_batch
-from classifiers.data.augmentation import RandomCrops
 from classifiers.data.decoding import UnreadableImageError, decode_image, decode_whole, to_rgb
-from classifiers.data.folder import FolderImages
 from classifiers.data.map_style import DatasetImages
 
 ORIENTATION = 0x0112
@@ -73,25 +71,19 @@ def test_draft_of_a_turned_jpeg_keeps_enough_detail(orientation: int, tmp_path: 
     assert drafted.shape == (*size, 3) and np.abs(drafted.astype(int) - exact).mean() < 2
 
 
-def test_orientation_is_honoured_wherever_images_come_in(tmp_path: Path) -> None:
-    for name in ("cat", "dog"):
-        (tmp_path / name).mkdir()
-        path = _save(tmp_path / name / "a.png", QUARTERS, 6)
-    upright = np.ascontiguousarray(_upright(6))
-    height, width = upright.shape[:2]
-    folder = FolderImages.open(tmp_path, (height, width))
-
-    with Image.open(path) as lazy, Image.open(path) as other:
-        data_set = DatasetImages([(lazy, 0), (other.convert("RGB"), 1)], (height, width)).fetch(torch.tensor([0, 1]))
-    with Image.open(path) as image:
+def test_pictures_in_memory_are_turned_and_refused_as_files_are(tmp_path: Path) -> None:
+    upright = torch.from_numpy(np.ascontiguousarray(_upright(6))).permute(2, 0, 1)
+    size = (upright.shape[1], upright.shape[2])
+    with Image.open(_save(tmp_path / "a.png", QUARTERS, 6)) as image:
+        data_set = DatasetImages([(image, 0)], size).fetch(torch.tensor([0]))
         batch = as_batch([image])
 
-    expected = torch.from_numpy(upright).permute(2, 0, 1)
-    assert torch.equal(folder.fetch(torch.tensor([0])).images[0], expected)
-    assert torch.equal(data_set.images, expected.expand(2, -1, -1, -1))
-    assert torch.equal(batch[0], expected)
-    crops = RandomCrops(folder, (1.0, 1.0)).fetch(torch.tensor([0]))  # none fits: all but the longer side's ends
-    assert (crops.images[0, :, 0, 0] - expected[:, 0, 0].int()).abs().max() <= 2
+    assert torch.equal(data_set.images[0], upright) and torch.equal(batch[0], upright)
+    floats = Image.fromarray(np.zeros((9, 9), np.float32))
+    with pytest.raises(UnreadableImageError, match="mode F"):
+        as_batch([Image.new("RGB", (9, 9)), floats])
+    with pytest.raises(UnreadableImageError, match="image 0"):
+        DatasetImages([(floats, 0)], (8, 8)).fetch(torch.tensor([0]))
 
 
 def test_damaged_exif_is_no_reason_to_refuse_the_pixels(tmp_path: Path) -> None:
@@ -181,11 +173,3 @@ def test_formats_that_start_programs_are_not_opened(tmp_path: Path) -> None:
 
     with pytest.raises(UnreadableImageError, match=r"a\.jpg"):
         decode_whole(tmp_path / "a.jpg")
-
-
-def test_images_passed_from_memory_name_what_is_wrong_with_them() -> None:
-    bad = Image.fromarray(np.full((9, 9), np.nan, np.float32))
-    with pytest.raises(UnreadableImageError, match="pixels"):
-        as_batch([Image.new("RGB", (9, 9)), bad])
-    with pytest.raises(UnreadableImageError, match="image 0"):
-        DatasetImages([(bad, 0), (bad, 1)], (8, 8)).fetch(torch.tensor([0]))

@@ -106,17 +106,6 @@ def test_training_frames_are_random_and_depend_on_epoch_and_index_alone(tsm_list
     assert all(4 * k < number <= 4 * k + 4 for epoch in epochs for k, number in enumerate(epoch[0]))
 
 
-def test_sources_of_clips_can_be_prefetched_and_kept(tsm_lists: Path) -> None:
-    files = SomethingSomethingV1(root=tsm_lists, num_frames=4, **SMALL).open("train")
-    kept, ahead = in_memory(files), Prefetcher(files, 1)
-
-    assert kept.num_frames == ahead.num_frames == 4
-    everything = torch.arange(2)
-    ahead.prefetch(np.arange(2))
-    assert torch.equal(kept.fetch(everything).images, ahead.fetch(everything).images)
-    ahead.close()
-
-
 def test_official_csv_files(tmp_path: Path) -> None:
     for number, count in (("100", 5), ("34870", 6)):
         _frames(tmp_path / "20bn-jester-v1" / number, count)

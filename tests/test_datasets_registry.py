@@ -14,8 +14,6 @@ import torch
 from conftest import SMALL_SCENES
 from PIL import Image
 
-from agents.runs.config_files import load_config
-from agents.runs.images import open_images
 from classifiers.data.augmentation import RandomCrops
 from classifiers.data.folder import FolderImages
 from classifiers.data.loading import Prefetcher
@@ -74,12 +72,6 @@ def _add_recordings(tree: Path) -> None:
     (tree / "category.txt").write_text("\n".join(EXPECTED))
 
 
-def test_class_names_are_not_known_before_there_is_a_root() -> None:
-    assert ImageFolder().class_names() is None
-    with pytest.raises(ValueError, match="root is missing"):
-        ImageFolder().open("train")
-
-
 def test_thresholds_are_never_found_on_reported_images(picture_tree: Path) -> None:
     tree = ImageFolder(root=picture_tree, height=96, width=128)
 
@@ -88,24 +80,6 @@ def test_thresholds_are_never_found_on_reported_images(picture_tree: Path) -> No
     assert tree.calibration_split("test") == "val"
     signs = SyntheticSigns(num_train=1, num_val=1, num_test=1)
     assert [signs.calibration_split(split) for split in ("train", "val", "test")] == ["val", "train", "val"]
-
-
-def test_scenes_need_a_number() -> None:
-    with pytest.raises(ValueError, match="num_train"):
-        SyntheticSigns(num_val=2, num_test=2)
-
-
-def test_a_runs_images_are_those_of_the_table(picture_tree: Path) -> None:
-    spec = ImageFolder(root=picture_tree, height=96, width=128, num_train=6, train_crop=(0.5, 1.0))
-
-    config = load_config("image_folder").replace(data=spec)
-    images, crops = open_images(config, "train"), config.collection.open_augmented(seed=1)
-
-    everything = torch.arange(6)
-    files = ImageFolder(root=picture_tree, height=96, width=128, num_train=6).open("train")
-    assert torch.equal(images.fetch(everything).images, files.fetch(everything).images)
-    expected = RandomCrops(files, (0.5, 1.0), 1).fetch(everything).images
-    assert crops is not None and torch.equal(crops.fetch(everything).images, expected)
 
 
 class _Pairs(torch.utils.data.Dataset[tuple[torch.Tensor, int]]):
@@ -161,3 +135,11 @@ def test_other_splits_are_labelled_by_the_training_classes(picture_tree: Path) -
     (picture_tree / "val" / "right").rename(picture_tree / "val" / "down")
     with pytest.raises(ValueError, match="'down'"):
         tree.open("val")
+
+
+def test_what_is_missing_is_named() -> None:
+    assert ImageFolder().class_names() is None
+    with pytest.raises(ValueError, match="root"):
+        ImageFolder().open("train")
+    with pytest.raises(ValueError, match="num_train"):
+        SyntheticSigns(num_val=2, num_test=2)
