@@ -1,4 +1,4 @@
-"""Parts of the sentences that errors say: near misses, and values and messages made short."""
+"""Parts of error messages: near misses, and shortened values."""
 
 from __future__ import annotations
 

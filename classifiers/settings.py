@@ -1,4 +1,4 @@
-"""What all settings share: models of pydantic, checked when they are made by Python, `gym.make` or a YAML file."""
+"""The base of all settings: pydantic models, checked when they are made by Python, `gym.make` or a YAML file."""
 
 from __future__ import annotations
 

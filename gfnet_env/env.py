@@ -20,7 +20,7 @@ _ROW = np.array([0])
 
 
 class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
-    """Where to look next: an episode is one image, an action a place to look at, the reward what the look was worth.
+    """Chooses where to look: an episode is one image, an action a place in it, the reward the value of the glimpse.
 
     ## Description
     `reset` picks an image and shows it to a frozen classifier at low resolution (the glance). Each step cuts a small

@@ -24,7 +24,7 @@ Observation = dict[str, np.ndarray]
 
 
 class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
-    """Where to look next, on B images at once.
+    """`GlanceFocusEnv` on B images at once.
 
     Row i behaves like a `GlanceFocusEnv` seeded with `seed + i`; see there for observations, actions, rewards, infos.
     Infos have Gymnasium's layout: an array for each key, and under `_key` which rows it holds for.

@@ -1,4 +1,4 @@
-"""Does a policy look where the image asks it to? What an evaluation record says of its looks; see docs/diagnosing.md.
+"""Does a policy look where the image asks it to? Statistics of evaluation records; see docs/diagnosing.md.
 
 A collapsed policy still earns some reward, so that its learning curve alone does not give it away: it looks at the same
 places in every image, at the border, or at one place of an image again and again.
@@ -32,7 +32,7 @@ _RANDOM_EPISODES = 1024
 
 @dataclass(frozen=True)
 class Diagnostics:
-    """What a record says of a policy's looks; the glance is no look of the policy's.
+    """Statistics of where a policy looks; the glance is not counted.
 
     With several patch sizes, these are the means over the size histories of each step.
 
@@ -105,7 +105,7 @@ def _by_step(record: EvaluationRecord, values: np.ndarray) -> np.ndarray:
 
 
 def _findings(spread: float, border: float, overlap: float | None, record: EvaluationRecord) -> list[str]:
-    """What is wrong, a phrase each."""
+    """A phrase for each thing that is wrong."""
     found = []
     if spread < MIN_SPREAD:
         found.append(f"it looks at nearly the same places in all images (spread {spread:.3f}; random places 0.29)")

@@ -37,7 +37,7 @@ def best_fixed_places(
         classifier: the frozen networks.
         source: images to choose the places on, never those that are reported on.
         grid: locations along each axis, 2 or more.
-        max_images: use at most so many images, evenly spread over the source.
+        max_images: use at most this many images, evenly spread over the source.
         batch_size: images in a batch.
         on_progress: called with (images done, total).
 

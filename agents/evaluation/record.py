@@ -1,4 +1,4 @@
-"""What is kept of an evaluation, and its file."""
+"""The record of an evaluation, and its file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _RECORD = "gfnet-record"
 
 @dataclass(frozen=True)
 class EvaluationRecord:
-    """All that is kept of N images at all nodes of `classifiers.networks.size_histories`; never the probabilities.
+    """The outcome for N images at all nodes of `classifiers.networks.size_histories`, without class probabilities.
 
     With one patch size the nodes are the T steps of an episode.
 

@@ -37,8 +37,8 @@ def evaluate(
         classifier: the frozen networks; an episode has `spec.num_glimpses` steps.
         source: the images.
         policy: where to look.
-        num_steps: stop after so many steps, at most the classifier's T; None takes all T.
-        max_images: use at most so many images, evenly spread over the source.
+        num_steps: stop after this many steps, at most the classifier's T; None takes all T.
+        max_images: use at most this many images, evenly spread over the source.
         batch_size: images in a batch.
         on_progress: called with (images done, total).
 
@@ -117,7 +117,7 @@ def final_accuracy(
         classifier: the frozen networks.
         source: the images.
         policy: where to look.
-        max_images: use at most so many images, the same ones as `evaluate`.
+        max_images: use at most this many images, the same ones as `evaluate`.
         batch_size: images in a batch.
     """
     generator = torch.Generator().manual_seed(0)
@@ -138,7 +138,7 @@ def full_resolution_accuracy(
     Args:
         network: the network.
         source: the images.
-        max_images: use at most so many images, the same ones as `evaluate`.
+        max_images: use at most this many images, the same ones as `evaluate`.
         batch_size: images in a batch.
     """
     network.eval()

@@ -216,7 +216,7 @@ class HistoryTable:
         return ends
 
     def credit_and_cost(self, thresholds: np.ndarray) -> tuple[float, float]:
-        """What a search for thresholds goes by: an image's average credit, in [0, 1], and its average cost."""
+        """The objective of a search for thresholds: an image's average credit, in [0, 1], and its average cost."""
         ends = self.exits(thresholds)
         credit = self.credits[np.arange(len(ends)), ends].mean()
         return float(credit), float(self.multiply_adds[ends].mean())

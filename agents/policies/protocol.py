@@ -10,7 +10,7 @@ from classifiers.networks.glimpse import View
 
 
 class LocationPolicy(Protocol):
-    """Where to look next, without exploration noise: a `classifiers.networks.glimpse.Policy` with a known cost.
+    """A policy without exploration noise: a `classifiers.networks.glimpse.Policy` with a known cost.
 
     Attributes:
         observation_keys: keys of `gfnet_env.observation.OBSERVATION_KEYS` that it reads.

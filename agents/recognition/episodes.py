@@ -67,7 +67,7 @@ class Episodes:
         """The next step of those that have waited longest for patches of one size, where most wait.
 
         Args:
-            batch_size: take at most so many.
+            batch_size: take at most this many.
         """
         size = max(range(len(self._queues)), key=lambda each: len(self._queues[each].indices))
         indices, features, glances = self._queues[size].take(batch_size)

@@ -1,4 +1,4 @@
-"""What a recogniser takes as images or clips, as one tensor."""
+"""Converts images or clips for a recogniser into one tensor."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Recognizer:
             budget: multiply-adds per image, on average over images like those of the calibration.
             thresholds: T - 1 rows of one for each patch size, or T - 1 of them where there is one size; see
                 `agents.evaluation.stopping.next_sizes`.
-            num_glimpses: always take so many steps, 1 to T, with patches of the largest size.
+            num_glimpses: always take this many steps, 1 to T, with patches of the largest size.
             criterion: `"confidence"` or `"entropy"`.
             method: how thresholds are fitted to a budget, one of `agents.evaluation.budgets.METHODS`.
 

@@ -39,7 +39,7 @@ Std = Annotated[float, Field(gt=0)]
 
 
 class InitializationSpec(Settings):
-    """What f_L and f_G start from (Section 3.4).
+    """The initial weights of f_L and f_G (Section 3.4).
 
     Attributes:
         full_resolution: training of the network on full-resolution images: f_L starts from it, and it is the baseline.
@@ -72,7 +72,7 @@ class InitializationSpec(Settings):
 
 
 class ObjectSpec(Settings):
-    """What all objects of a data set have in common, see `classifiers.training.object_guide`.
+    """The class of ImageNet that all objects belong to, see `classifiers.training.object_guide`.
 
     Attributes:
         imagenet_class: WordNet id of the class of ImageNet that all belong to, such as `n06794110`, street sign.

@@ -42,7 +42,7 @@ class RunImages:
         return self._config.collection.open_augmented(seed) or self("train")
 
     def calibration(self, reported: str) -> ImageSource:
-        """Images to find thresholds on when `reported` is reported on: never the same ones."""
+        """Images for thresholds when results are reported on `reported`: never the same ones."""
         return self(self.calibration_split(reported))
 
     def calibration_split(self, reported: str) -> str:

@@ -172,7 +172,7 @@ def _calibrate(run: LoadedRun, images: RunImages, split: str, reporter: Reporter
 
 
 def _best_fixed_places(run: LoadedRun, images: RunImages, split: str, reporter: Reporter) -> FixedPlacesPolicy | None:
-    """Chosen on images that are not reported on; None if there are none."""
+    """Chosen on validation images; None if there are none."""
     try:
         source = images.calibration(split)
     except FileNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Where in each file of a folder the thing lies that decides its label: `boxes.csv`, for evaluation and pictures.
+"""Boxes of the objects that decide images' labels, from `boxes.csv`: for evaluation and pictures.
 
 One line a file, `file,x,y,w,h` and, if known, `track` (the physical thing or the recording, which evaluation does not
 need); `file` is relative to the folder of `boxes.csv`; x, y (left, top), w and h are in pixels of the upright image at

@@ -1,4 +1,4 @@
-"""Images with their splits, not opened yet: what every kind answers, and what all kinds of image files share."""
+"""Collections of images with their splits, before they are opened, and what all kinds of image files share."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ImageCollection(Settings, ABC):
 
     Attributes:
         kind: a key of `COLLECTIONS`.
-        num_train: at most so many images to train on; None takes all.
-        num_val: at most so many images for validation and confidence thresholds; None takes all.
-        num_test: at most so many images for the reported results; None takes all.
+        num_train: at most this many images to train on; None takes all.
+        num_val: at most this many images for validation and confidence thresholds; None takes all.
+        num_test: at most this many images for the reported results; None takes all.
     """
 
     kind: str
@@ -84,7 +84,7 @@ class ImageCollection(Settings, ABC):
         return None
 
     def calibration_split(self, reported: str) -> str:
-        """The split that confidence thresholds are found on when `reported` is reported on: never the same images."""
+        """The split for confidence thresholds when results are reported on `reported`: never the same images."""
         return "train" if reported == "val" else "val"
 
     def with_frames(self, num_frames: int | None) -> Self:

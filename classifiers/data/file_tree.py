@@ -1,4 +1,4 @@
-"""What lies in a folder: one walk for trees of images, trees of videos and `gfnet predict`.
+"""Files in folders: one walk for trees of images, trees of videos and `gfnet predict`.
 
 Hidden entries and macOS's `__MACOSX` are passed over. Links are followed, and a folder to which several lead is entered
 once. A warning counts the files that are of no use.
@@ -116,7 +116,7 @@ def _files(folder: Path, kind: str) -> tuple[list[str], Counter[str]]:
 
 
 def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    """Whatever lies below a folder and is no folder itself."""
+    """All files below a folder."""
     place = Path(os.path.realpath(folder))
     entered, waiting = {str(each) for each in (place, *place.parents)}, [folder]  # parents: a link to them is a loop
     while waiting:

@@ -1,4 +1,4 @@
-"""The kinds of images and clips that there are: environments, configs and commands open them all through one table."""
+"""The table of all kinds of images and clips; environments, configs and commands open them through it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ImageFolder(FileCollection):
     """A tree of image files.
 
     Attributes:
-        root: holds `train/` and `val/` (and `test/`, else `val/` is reported on), each with one folder per class; if it
+        root: holds `train/` and `val/` (and `test/`, else results are on `val/`), each with one folder per class; if it
             holds a `boxes.csv`, too (see `classifiers.data.boxes`), evaluation and pictures show the boxes.
     """
 
@@ -45,7 +45,7 @@ class ImageFolder(FileCollection):
         )
 
     def calibration_split(self, reported: str) -> str:
-        """`"train"` where `val/` is reported on, else `"val"`."""
+        """`"train"` if results are reported on `val/`, else `"val"`."""
         return "train" if self._folder(reported).name == "val" else "val"
 
     @property

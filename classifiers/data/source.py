@@ -1,4 +1,4 @@
-"""What every source of images or clips answers, for training, the environment and evaluation.
+"""The interface of sources of images or clips, for training, the environment and evaluation.
 
 A source returns batches of uint8 images, or clips, of one size by index; what reaches the device is bytes.
 """
@@ -117,7 +117,7 @@ _Source = TypeVar("_Source", bound=ImageSource)
 
 
 class SourceView(ImageSource, Generic[_Source]):
-    """Another source's images, to be fetched in another way; what a subclass does not answer, the source answers.
+    """A wrapper around another source; what a subclass does not define is the source's.
 
     Args:
         source: the images.

@@ -321,7 +321,7 @@ class GlanceFocusClassifier(nn.Module):
             policy: see `episode`.
             labels: see `episode`.
             generator: see `episode`.
-            num_steps: stop after so many steps, at most T; None takes all T.
+            num_steps: stop after this many steps, at most T; None takes all T.
 
         Yields:
             The node of `classifiers.networks.size_histories`, a node's descendants right after it, its glimpse, and

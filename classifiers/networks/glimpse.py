@@ -150,5 +150,5 @@ class View(NamedTuple):
 
 
 Policy = Callable[[View, Any], tuple[Tensor, Any]]
-"""Where to look next: `policy(view, state) -> (location, state)`. The location is (B, 2) in [0, 1], (row, col); the
+"""A policy, `policy(view, state) -> (location, state)`. The location is (B, 2) in [0, 1], (row, col); the
 state is the policy's own memory, None at the first call of an episode."""

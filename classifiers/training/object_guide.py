@@ -1,4 +1,4 @@
-"""What a pretrained network knows of where objects are, for data sets whose objects all belong to one of its classes.
+"""Finds objects with a pretrained network, for data sets whose objects all belong to one of its classes.
 
 Frames of road scenes are labelled with a number on a sign that fills 1 % of them. A network trained on whole frames
 learns the backgrounds by heart, and one trained on random patches mostly sees none of the sign. A network pretrained on

@@ -195,7 +195,7 @@ class RecordedCollection(ImageCollection):
         return self.replace(num_frames=wanted)
 
     def calibration_split(self, reported: str) -> str:
-        """`"train"`, as in the paper (Section 5.1), unless it is reported on."""
+        """`"train"`, as in the paper (Section 5.1), unless results are reported on it."""
         return "val" if reported == "train" else "train"
 
     @abstractmethod
@@ -239,12 +239,12 @@ class Jester(_ListedClips):
 
 
 class VideoFolder(RecordedCollection):
-    """A tree with `train/` and `val/` (and `test/`, else `val/` is reported on), each with one folder per class."""
+    """A tree with `train/` and `val/` (and `test/`, else results are on `val/`), each with one folder per class."""
 
     kind: Literal["video_folder"] = "video_folder"
 
     def calibration_split(self, reported: str) -> str:
-        """`"train"` where `val/` is reported on, else `"val"`."""
+        """`"train"` if results are reported on `val/`, else `"val"`."""
         return "train" if self._folder(reported).name == "val" else "val"
 
     def _find(self, split: str) -> tuple[Sequence[Recording], list[int], tuple[str, ...]]:
