@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
+from pathlib import Path
 
 import torch
 
@@ -54,3 +56,39 @@ def tune_malloc() -> bool:
         return False
     settings = {_M_MMAP_THRESHOLD: _NEVER, _M_TRIM_THRESHOLD: _NEVER, _M_TOP_PAD: _AT_ONCE}
     return [mallopt(key, value) for key, value in settings.items()] == [1, 1, 1]
+
+
+class _MallocInfo(ctypes.Structure):
+    """glibc's `struct mallinfo2`; `fordblks` are the bytes that malloc keeps although nothing uses them."""
+
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in ("arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks")
+    ] + [("keepcost", ctypes.c_size_t)]
+
+
+def free_memory(device: torch.device) -> int | None:
+    """Bytes that tensors can still take on a device.
+
+    Args:
+        device: a GPU, or the processor, on which a container's limit counts, too.
+
+    Returns:
+        Bytes, with those that this process keeps for its next tensors; None where the system does not say.
+    """
+    if device.type == "cuda":
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + kept
+    if device.type != "cpu" or sys.platform != "linux":
+        return None
+    found = re.search(r"MemAvailable: *(\d+) kB", Path("/proc/meminfo").read_text())
+    free = None if found is None else int(found[1]) * 1024
+    limit, used = Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.stat")
+    if free is not None and limit.is_file() and (most := limit.read_text().strip()) != "max":
+        of_processes = re.search(r"^anon (\d+)", used.read_text(), re.MULTILINE)
+        free = min(free, int(most) - (0 if of_processes is None else int(of_processes[1])))
+    malloc_info = getattr(ctypes.CDLL(None), "mallinfo2", None)
+    if free is None or malloc_info is None:
+        return free
+    malloc_info.restype = _MallocInfo
+    return free + int(malloc_info().fordblks)

@@ -89,6 +89,15 @@ def mean_over_processes(value: float) -> float:
     return float(number)
 
 
+def largest_over_processes(value: int) -> int:
+    """The largest of one number per process."""
+    if process_count() == 1:
+        return value
+    number = torch.tensor(value, device="cuda" if distributed.get_backend() == "nccl" else "cpu")
+    distributed.all_reduce(number, distributed.ReduceOp.MAX)
+    return int(number)
+
+
 def _average(values: Tensor) -> None:
     distributed.all_reduce(values)
     values /= process_count()

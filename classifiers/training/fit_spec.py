@@ -49,7 +49,7 @@ class FitSpec(Settings):
         rotation: largest random rotation either way, in degrees in [0, 180].
         color_jitter: largest random relative change of brightness, contrast and saturation, in [0, 1).
         micro_batch_size: most images in one forward pass; gradients are accumulated over a step's micro-batches. None
-            takes the whole batch, divided evenly among the processes.
+            takes the whole batch, divided evenly among the processes, or as much of it as fits into memory.
         precision: `"float32"`, or `"bfloat16"` for mixed precision.
         freeze_statistics: whether batch normalisations keep their mean and variance, such as those of pretrained
             weights, instead of taking each batch's. Best where few images fine-tune a pretrained network.

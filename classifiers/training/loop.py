@@ -3,10 +3,10 @@
 It resumes after the last finished epoch. An epoch's randomness depends on the seed and the epoch alone, so an
 interrupted training ends with the same weights as an uninterrupted one.
 
-The images of a step are split into micro-batches, each with its own random numbers. The micro-batches are divided among
-the processes, and each process accumulates the gradients of its own. The number of processes therefore does not change
-the result, except for the running statistics of batch normalisation, which each process collects on its own
-micro-batches.
+The images of a step are split into micro-batches, each with its own random numbers: as few as fit into memory, unless
+`FitSpec.micro_batch_size` says otherwise. A training that resumes keeps their number. They are divided among the
+processes, and each process accumulates the gradients of its own. The number of processes therefore does not change the
+result, except for the running statistics of batch normalisation, which each process collects on its own micro-batches.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from classifiers.tensor_files import read_torch, write_torch
 from classifiers.training.distributed import (
     average_statistics,
     is_first_process,
+    largest_over_processes,
     mean_over_processes,
     process_count,
     process_index,
@@ -36,6 +37,7 @@ from classifiers.training.distributed import (
     wrap,
 )
 from classifiers.training.fit_spec import OPTIMIZERS, PRECISIONS, FitSpec
+from classifiers.training.memory import fitting_parts
 
 
 class NonFiniteLossError(RuntimeError):
@@ -87,12 +89,12 @@ def fit(
     """
     optimizer = OPTIMIZERS[spec.optimizer](groups, spec.weight_decay)
     initial_lrs = [group["lr"] for group in groups]
-    done = _resume(checkpoint, model, optimizer)
+    done, kept_parts = _resume(checkpoint, model, optimizer)
     trainable = [parameter for part in frozen for parameter in part.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)  # saves their backward passes
     if done < spec.epochs:
-        with closing(_Steps(model, optimizer, loss_of, source, spec, seed)) as steps:
+        with closing(_Steps(model, optimizer, loss_of, source, spec, seed, kept_parts)) as steps:
             total = spec.epochs * steps.per_epoch
             for epoch in range(done, spec.epochs):
                 model.train()
@@ -120,7 +122,7 @@ def fit(
                         on_epoch(epoch + 1, {"loss": sum(losses) / len(losses)})
                     if checkpoint is not None:
                         state = {"epoch": epoch + 1, "model": model.state_dict(), "optimizer": optimizer.state_dict()}
-                        write_torch(checkpoint, state)
+                        write_torch(checkpoint, {**state, "micro_batches": steps.micro_batches})
                 wait_for_all()
     for parameter in trainable:
         parameter.requires_grad_(True)
@@ -146,13 +148,18 @@ class _Steps:
         source: ImageSource,
         spec: FitSpec,
         seed: int,
+        kept_parts: int | None,
     ) -> None:
-        self.model = wrap(model)
+        self.model = model
         self.optimizer, self.loss_of, self.spec, self.seed = optimizer, loss_of, spec, seed
         self.device = next(model.parameters()).device
         self.running: Generator[list[_MicroBatch], None, None] | None = None  # the epoch
-        micro_batch_size = spec.micro_batch_size or math.ceil(spec.batch_size / process_count())
-        self.micro_batches = math.ceil(spec.batch_size / micro_batch_size)
+        if spec.micro_batch_size is None:
+            found = kept_parts or process_count() * self._fitting_parts(source)
+            self.micro_batches = math.lcm(found, process_count())
+        else:
+            self.micro_batches = math.ceil(spec.batch_size / spec.micro_batch_size)
+        self.model = wrap(model)
         if self.micro_batches % process_count():
             raise ValueError(
                 f"a step of {self.micro_batches} micro-batches can't be divided among {process_count()} processes; "
@@ -166,10 +173,19 @@ class _Steps:
                     f"{self.num_images} images can't be divided among {processes} processes; start fewer, or pass more "
                     "images"
                 )
+            micro_batch_size = spec.micro_batch_size or math.ceil(spec.batch_size / self.micro_batches)
             needed = math.ceil(self.num_images / micro_batch_size)
             self.micro_batches = min(math.ceil(needed / processes), self.num_images // processes) * processes
         whole, rest = divmod(self.num_images, spec.batch_size)
         self.per_epoch = whole + (rest >= self.micro_batches)  # steps; a last one of fewer images is dropped
+
+    def _fitting_parts(self, source: ImageSource) -> int:
+        """Into how many parts memory divides each process's images of a step."""
+        processes, first = process_count(), source.fetch(torch.tensor([0]))
+        images = max(1, min(self.spec.batch_size, len(source)) // processes)
+        one = _MicroBatch(first, 1.0, self.seed)
+        pixels = first.images.numel() // 3
+        return largest_over_processes(fitting_parts(self.model, lambda: self._loss(one), images, pixels, processes))
 
     def close(self) -> None:
         """Ends the processes that load images, also in the middle of an epoch."""
@@ -236,14 +252,14 @@ def _schedule(progress: float, warmup: float) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * (progress - warmup) / (1.0 - warmup)))
 
 
-def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> int:
-    """Loads the state after the last complete epoch, if any; returns how many epochs are done."""
+def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[int, int | None]:
+    """Loads the state after the last complete epoch, if any; returns how many are done, and a step's micro-batches."""
     if checkpoint is None or not checkpoint.exists():
-        return 0
+        return 0, None
     state = read_torch(checkpoint)
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
-    return int(state["epoch"])
+    return int(state["epoch"]), int(state["micro_batches"])
 
 
 def freeze_statistics(model: nn.Module) -> None:
