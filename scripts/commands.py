@@ -45,7 +45,7 @@ from scripts.page.server import GameServer
 from scripts.plots import leaderboard_plot, save_figure, save_plots
 from scripts.predictions import files_to_predict, kind_of_input, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
-from scripts.report import budget_table, collapse_warning, cost_table, summary_lines, terminal_table, write_report
+from scripts.report import budget_table, cost_table, summary_lines, terminal_table, training_warning, write_report
 
 _IMAGENET_CLASSES = 1000  # where a config of Table 9 names no images
 
@@ -93,7 +93,7 @@ def evaluate(options: argparse.Namespace, console: Console) -> None:
         if is_kept:
             write_json(files.metrics, {**before, **metrics})
     console.print(terminal_table(metrics))
-    warning = collapse_warning(metrics)
+    warning = training_warning(metrics)
     if warning is not None:
         console.print(warning)
     if options.budget is not None:

@@ -97,15 +97,8 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], left
 
 def summary_lines(metrics: dict[str, Any]) -> list[str]:
     """Sentences about what is not in the table."""
-    costs = metrics["multiply_adds"]
-    lines = []
-    if metrics["full_resolution_accuracy"] is not None:
-        share = costs["full_resolution"] / costs["cumulative"][1]
-        lines.append(
-            f"Full-resolution network: accuracy {metrics['full_resolution_accuracy']:.3f} for "
-            f"{_mega(costs['full_resolution'])} multiply-adds; two steps of the policy take "
-            f"{_mega(costs['cumulative'][1])}, {share:.1f} times fewer."
-        )
+    full = metrics["full_resolution_accuracy"]
+    lines = [] if full is None else [_saving(metrics)]
     adaptive = metrics.get("adaptive") or {}
     two = next((each for each in adaptive.get("fixed_lengths", []) if each["steps"] == 2), None)
     if two:
@@ -121,13 +114,31 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
             f"network: {match['full_resolution_accuracy']:.4f}) for {_mega(match['multiply_adds'])} multiply-adds on "
             f"average, {match['times_fewer']:.1f} times fewer."
         )
-    lines += filter(None, [collapse_warning(metrics)])
+    elif adaptive and full is not None:
+        lines.append("No thresholds reach the full-resolution network's accuracy on the images that they are found on.")
+    lines += filter(None, [training_warning(metrics)])
     lines.append(f"{metrics['env_steps']:,} environment steps; {metrics['seconds']:.0f} s in all.")
     return lines
 
 
-def collapse_warning(metrics: dict[str, Any]) -> str | None:
-    """The sentence that warns of a collapsed policy; None if it has not collapsed, or nobody has looked yet."""
+def _saving(metrics: dict[str, Any]) -> str:
+    """The fewest steps that are as accurate as the full-resolution network; else the most accurate ones."""
+    full, accuracy, costs = (
+        metrics["full_resolution_accuracy"],
+        metrics["accuracy"]["learned"],
+        metrics["multiply_adds"],
+    )
+    network = f"Full-resolution network: accuracy {full:.3f} for {_mega(costs['full_resolution'])} multiply-adds."
+    step = next((step for step, reached in enumerate(accuracy) if reached >= full), None)
+    best = accuracy.index(max(accuracy)) if step is None else step
+    steps = "the glance alone" if best == 0 else f"{best + 1} steps"
+    times = costs["full_resolution"] / costs["cumulative"][best]
+    taken = f"{accuracy[best]:.3f} after {steps} for {_mega(costs['cumulative'][best])}, {times:.1f} times fewer."
+    return f"{network} {'The same accuracy is not reached: ' if step is None else 'As accurate: '}{taken}"
+
+
+def training_warning(metrics: dict[str, Any]) -> str | None:
+    """What went wrong in the training, in sentences; None if nothing did."""
     warning: str | None = (metrics.get("diagnostics") or {}).get("warning")
     return warning
 
@@ -253,7 +264,7 @@ def _looks(metrics: dict[str, Any]) -> dict[str, Any] | None:
         spread = (f"{value:.3f}" for value in each["spread"])
         rows.append([_dashed(name), *spread, f"{each['border']:.3f}", overlap, f"{each['looks']:.2f}"])
     return {
-        "warning": collapse_warning(metrics),
+        "warning": training_warning(metrics),
         "table": (heads, rows),
         "explained_variance": found["explained_variance"],
     }

@@ -15,9 +15,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import agents
 import agents.algorithms.stage2
+from agents.evaluation.metrics import training_findings
 from agents.evaluation.record import EvaluationRecord
 from agents.runs.log import curve
 from scripts.cli import main
+from scripts.report import summary_lines
 
 
 def _record(
@@ -164,6 +166,51 @@ def test_the_pages_snippet_finds_an_untrained_policy_collapsed(capsys: pytest.Ca
     assert "The policy has collapsed: it looks at nearly the same places in all images" in capsys.readouterr().out
 
 
+# --- a failed training ------------------------------------------------------------------------------------------------
+
+
+def _predictions(*accuracies: float) -> EvaluationRecord:
+    """400 images of three classes, of which the first shares of the images are recognised after each step."""
+    label = np.arange(400) % 3
+    right = np.arange(400)[:, None] < 400 * np.array(accuracies)
+    prediction = np.where(right, label[:, None], (label[:, None] + 1) % 3)
+    return make_record(np.full(right.shape, 0.5), label=label, prediction=prediction)
+
+
+def test_each_part_of_a_training_is_compared_with_what_needs_no_training() -> None:
+    chance, random = _predictions(0.3, 0.3, 0.35), _predictions(0.5, 0.55, 0.6)
+
+    network, classifier, places = training_findings(chance, _predictions(0.3, 0.3, 0.35), 0.36)
+
+    assert "full-resolution network, accuracy 0.360" in network and "(0.335)" in network
+    assert "classifier, accuracy 0.350" in classifier
+    assert "learned places, accuracy 0.300 at t=2" in places and "random ones (0.300)" in places
+    assert training_findings(chance, None, 0.68) == [classifier]
+    assert training_findings(_predictions(0.5, 0.6, 0.6), random, 0.68) == []
+    (one,) = training_findings(_predictions(0.5, 0.54, 0.6), random, 0.68)
+    assert "learned places, accuracy 0.600 at t=3" in one
+    assert training_findings(_predictions(0.5, 0.6, 0.6), None, None) == []
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "saying"),
+    [
+        ([0.3, 0.7, 0.8], "As accurate: 0.700 after 2 steps for 20.0 M, 5.0 times fewer."),
+        (
+            [0.31, 0.3, 0.3],
+            "The same accuracy is not reached: 0.310 after the glance alone for 10.0 M, 10.0 times fewer.",
+        ),
+    ],
+)
+def test_a_saving_is_told_with_the_accuracy_where_it_holds(accuracy: list[float], saying: str) -> None:
+    costs = {"full_resolution": 100e6, "cumulative": [10e6, 20e6, 30e6]}
+    metrics = {"full_resolution_accuracy": 0.68, "accuracy": {"learned": accuracy}, "multiply_adds": costs}
+
+    first = summary_lines({**metrics, "env_steps": 1, "seconds": 1.0})[0]
+
+    assert first == f"Full-resolution network: accuracy 0.680 for 100.0 M multiply-adds. {saying}"
+
+
 # --- a run ----------------------------------------------------------------------------------------------------------
 
 SMALL = [
@@ -203,8 +250,9 @@ def test_a_policy_that_nobody_trained_is_not_warned_of(tmp_path: Path, capsys: p
 
     diagnostics = json.loads((tmp_path / "run" / "metrics.json").read_text())["diagnostics"]
     assert diagnostics["policies"]["learned"]["spread"] == [0.0] * 3
-    assert diagnostics["warning"] is None and diagnostics["explained_variance"] is None
-    assert "collapsed" not in capsys.readouterr().out
+    assert diagnostics["explained_variance"] is None
+    said = capsys.readouterr().out
+    assert "collapsed" not in said and "learned places" not in said
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Figures of an evaluation record."""
+"""Figures of an evaluation record, and what they say of a training."""
 
 from __future__ import annotations
 
@@ -35,6 +35,54 @@ def pointing_game(record: EvaluationRecord) -> list[float] | None:
         inside = ((corner <= centre) & (centre < corner + side)).all(axis=1)
         found[:, node] = inside | found[:, node_of(history[:-1], len(record.patch_sizes))]
     return _shares(record, found)[1:]
+
+
+def training_findings(
+    learned: EvaluationRecord, random: EvaluationRecord | None, full_resolution: float | None
+) -> list[str]:
+    """What went wrong in a training, a sentence for each of its parts; a difference within two standard errors is none.
+
+    The full-resolution network and the classifier (stages I and III) are compared with chance: always naming the most
+    frequent class. The places of the policy (stage II) are compared with random ones on the same images.
+
+    Args:
+        learned: record of the run's policy.
+        random: record of random places on the same images; None if the policy was not learned.
+        full_resolution: accuracy of the full-resolution network on them; None if there is none.
+
+    Returns:
+        The sentences; none if each part is better than what it is compared with.
+    """
+    count = len(learned.label)
+    chance = float(np.bincount(learned.label).max()) / count
+    rival = f"no better than always naming the most frequent class ({chance:.3f})"
+    limit = chance + 2 * np.sqrt(chance * (1 - chance) / count) if chance < 1 else -np.inf  # one class tells nothing
+    findings = []
+    if full_resolution is not None and full_resolution <= limit:
+        findings.append(f"The full-resolution network, accuracy {full_resolution:.3f}, is {rival}.")
+    steps = _right_by_step(learned)
+    best = float(steps.mean(axis=0).max())
+    if best <= limit:
+        findings.append(f"The classifier, accuracy {best:.3f} after its best step, is {rival}.")
+    if random is not None:
+        gain = (steps - _right_by_step(random))[:, 1:]  # at the glance nobody has chosen a place
+        error = gain.std(axis=0) / np.sqrt(count)
+        if (gain.mean(axis=0) <= 2 * error).all():
+            step = int(gain.mean(axis=0).argmax()) + 1
+            ours = float(steps[:, step].mean())
+            theirs = ours - float(gain[:, step - 1].mean())
+            findings.append(
+                f"The learned places, accuracy {ours:.3f} at t={step + 1}, are no better than random ones "
+                f"({theirs:.3f})."
+            )
+    return findings
+
+
+def _right_by_step(record: EvaluationRecord) -> np.ndarray:
+    """(N, T) share of the histories of each step after which an image's prediction is right."""
+    is_right = record.prediction == record.label[:, None]
+    lengths = np.array([len(history) for history in size_histories(len(record.patch_sizes), record.num_steps)])
+    return np.stack([is_right[:, lengths == length].mean(axis=1) for length in range(record.num_steps)], axis=1)
 
 
 def _shares(record: EvaluationRecord, is_so: np.ndarray) -> list[float]:

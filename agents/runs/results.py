@@ -11,7 +11,7 @@ import numpy as np
 from agents.evaluation.budgets import adaptive_figures
 from agents.evaluation.diagnostics import diagnose
 from agents.evaluation.fixed_places import best_fixed_places
-from agents.evaluation.metrics import accuracy_by_step, pointing_game
+from agents.evaluation.metrics import accuracy_by_step, pointing_game, training_findings
 from agents.evaluation.record import EvaluationRecord, save_record
 from agents.evaluation.rollout import cumulative_multiply_adds, evaluate, full_resolution_accuracy
 from agents.policies.baselines import (
@@ -84,15 +84,16 @@ def evaluate_run(
     fixed = _best_fixed_places(run, images, split, reporter) if "best_fixed_place" in chosen else None
     records = compare_policies(run, source, reporter, chosen, fixed)
     costs = multiply_adds(run.classifier, run.policy.multiply_adds, network, source.image_size)
+    full_accuracy = None if network is None else full_resolution_accuracy(network, source)
     metrics: dict[str, Any] = {
         "accuracy": {name: accuracy_by_step(record) for name, record in records.items()},
         "pointing_game": {name: pointing_game(record) for name, record in records.items()},
         "multiply_adds": costs,
-        "full_resolution_accuracy": None if network is None else full_resolution_accuracy(network, source),
+        "full_resolution_accuracy": full_accuracy,
         "images": len(source),
         "fixed_places": None if fixed is None else fixed.places.tolist(),
         "adaptive": None,
-        "diagnostics": _diagnostics(records, run.config, files),
+        "diagnostics": _diagnostics(records, full_accuracy, run.config, files),
         "made_by": made_by(run.config.device),
     }
     calibration_split = images.calibration_split(split)
@@ -110,24 +111,30 @@ def evaluate_run(
     return metrics
 
 
-def _diagnostics(records: dict[str, EvaluationRecord], config: RunConfig, files: RunFolder) -> dict[str, Any]:
+def _diagnostics(
+    records: dict[str, EvaluationRecord], full_resolution: float | None, config: RunConfig, files: RunFolder
+) -> dict[str, Any]:
     """The entry `diagnostics` of `metrics.json`.
 
     Returns:
         `policies`, with `spread`, `border`, `overlap` and `looks` of each, as `Diagnostics` describes them;
         `explained_variance` at the end of stage II, None if it was not trained or has no value function of the policy;
-        `warning`, a sentence if the policy was learned and has collapsed, else None.
+        `warning`, a sentence for each part of the training that failed: networks no better than chance, learned places
+        no better than random ones, a collapsed policy; None if none did.
     """
     found = {name: diagnose(record, config.stage2.episode.exit_confidence) for name, record in records.items()}
     _, explained = curve(files.log, "stage2", "explained_variance")
     is_learned = config.stage2.agent not in FIXED_POLICIES
+    warnings = training_findings(records["learned"], records.get("random") if is_learned else None, full_resolution)
+    if is_learned and found["learned"].collapsed:
+        warnings.append(found["learned"].explanation)
     return {
         "policies": {
             name: {"spread": each.spread, "border": each.border, "overlap": each.overlap, "looks": each.looks}
             for name, each in found.items()
         },
         "explained_variance": explained[-1] if explained else None,
-        "warning": found["learned"].explanation if is_learned and found["learned"].collapsed else None,
+        "warning": " ".join(warnings) or None,
     }
 
 
