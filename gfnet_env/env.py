@@ -86,7 +86,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     Args:
         task: images and classifier.
         episode: the rules.
-        render_mode: None or `"rgb_array"`.
+        render_mode: None or `"rgb_array"`. `gymnasium.make` knows `"rgb_array_list"` and `"human"`, too.
 
     Raises:
         ValueError: if the parts don't fit each other.

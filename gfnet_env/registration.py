@@ -9,6 +9,7 @@ from typing import Any
 
 import gymnasium
 import pydantic
+from gymnasium.wrappers import HumanRendering
 
 from classifiers.networks.spec import ADJUSTABLE
 from classifiers.settings import error_sentence
@@ -47,12 +48,12 @@ def register_task(env_id: str, make_task: Callable[..., Task]) -> None:
     )
 
 
-def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> GlanceFocusEnv:
+def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     """What `gymnasium.make(env_id, ...)` calls.
 
     Args:
         env_id: a key of `TASKS`.
-        render_mode: None or `"rgb_array"`.
+        render_mode: None, `"rgb_array"`, or `"human"` for a window, which needs pygame.
         **kwargs: fields of `EpisodeSpec`, arguments of the task, and `patch_size` or `patch_sizes`, `glance_size`,
             `num_glimpses` and `feature_stride` of the classifier (see `GlanceFocusClassifier.with_spec`).
 
@@ -60,7 +61,13 @@ def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> G
         The environment.
     """
     task, episode = _parts(env_id, kwargs)
+    if render_mode == "human":
+        return HumanRendering(GlanceFocusEnv(task, episode, render_mode="rgb_array"))
     return GlanceFocusEnv(task, episode, render_mode=render_mode)
+
+
+# `gymnasium.make` looks here for the modes, and makes "rgb_array_list" of "rgb_array".
+make_env.metadata = {**GlanceFocusEnv.metadata, "render_modes": ["human", "rgb_array"]}  # type: ignore[attr-defined]
 
 
 def make_vector_env(

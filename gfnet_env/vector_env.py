@@ -36,6 +36,8 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         autoreset_mode: what happens to a finished row. `NEXT_STEP`: its next step resets it, whatever the action.
             `SAME_STEP`: it is reset at once; its last observation and info are in `info["final_obs"]` and
             `info["final_info"]`. `DISABLED`: it waits for `reset(options={"reset_mask": mask})`; stepping it raises.
+            Before Gymnasium 1.4, `gymnasium.wrappers.vector.RecordEpisodeStatistics` misses the first step of every
+            later episode under `SAME_STEP`; use `NEXT_STEP` with it there.
         render_mode: None or `"rgb_array"`.
 
     Raises:

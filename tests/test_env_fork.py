@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,6 +16,7 @@ ID = "GFNet-SyntheticGestures-v0"  # threads draw its clips
 ACTION = np.array([0.3, -0.4], np.float32)
 
 pytestmark = [
+    pytest.mark.timeout(120),  # where they hang
     pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here"),
     pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),  # of Python 3.12, in a process with threads
 ]
@@ -24,21 +24,14 @@ pytestmark = [
 
 @pytest.fixture
 def env() -> Iterator[gymnasium.Env[Any, Any]]:
-    """An environment in use, beside threads of torch's; a process that hangs ends the test after two minutes."""
-
-    def stop(*_: Any) -> None:
-        raise TimeoutError("a forked process hangs")
-
-    num_threads, handler = torch.get_num_threads(), signal.signal(signal.SIGALRM, stop)
+    """An environment in use, beside threads of torch's."""
+    num_threads = torch.get_num_threads()
     torch.set_num_threads(2)
     torch.rand(4_000_000).exp()
     made = gymnasium.make(ID, num_clips=6)
     made.reset(seed=0)
     made.step(ACTION)
-    signal.alarm(120)
     yield made
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, handler)
     torch.set_num_threads(num_threads)
     made.close()
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from conftest import SMALL_SCENES
 from gymnasium.vector import AutoresetMode
+from packaging.version import Version
 from stable_baselines3.common.callbacks import EvalCallback
 
 from agents import as_sb3, make_agent
@@ -202,13 +203,50 @@ def test_sb3_logs_success_rates(classifier: FrozenClassifier, scenes: ArrayImage
 
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP"])
 def test_episode_statistics_wrapper(classifier: FrozenClassifier, scenes: ArrayImages, mode: str) -> None:
+    """Lengths and returns of three episodes; before Gymnasium 1.4, `SAME_STEP` misses steps as documented."""
     envs = gymnasium.wrappers.vector.RecordEpisodeStatistics(_vector(classifier, scenes, mode))
     envs.reset(seed=0)
+    lengths, returns, totals, total = [], [], [], np.zeros(3)
 
-    for _ in range(3):
-        *_, info = envs.step(np.zeros((3, 2), np.float32))
+    for _ in range(11):
+        _, reward, terminated, _, info = envs.step(np.zeros((3, 2), np.float32))
+        total = total + reward
+        if terminated.all():
+            lengths.append(info["episode"]["l"].tolist())
+            returns.append(info["episode"]["r"])
+            totals.append(total)
+            total = np.zeros(3)
 
-    assert info["episode"]["l"].tolist() == [3, 3, 3]
+    if mode == "SAME_STEP" and Version(gymnasium.__version__) < Version("1.4"):
+        assert lengths == [[3] * 3, [2] * 3, [2] * 3]
+    else:
+        assert lengths == [[3] * 3] * 3
+        assert np.allclose(returns, totals, atol=1e-6)
+
+
+def test_pictures_come_as_lists() -> None:
+    env = gymnasium.make(SIGNS, **SMALL, render_mode="rgb_array_list")
+    env.reset(seed=0)
+    env.step(np.zeros(2, np.float32))
+
+    frames: Any = env.render()
+
+    assert len(frames) == 2 and not np.array_equal(frames[0], frames[1])
+
+
+def test_a_window_shows_the_episode(monkeypatch: pytest.MonkeyPatch) -> None:
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+    env = gymnasium.make(SIGNS, **SMALL, render_mode="human")
+    expected = gymnasium.make(SIGNS, **SMALL, render_mode="rgb_array")
+    for each in (env, expected):
+        each.reset(seed=0)
+        each.step(np.zeros(2, np.float32))
+
+    shown = pygame.surfarray.array3d(pygame.display.get_surface()).swapaxes(0, 1)
+
+    assert np.array_equal(shown, expected.render())
+    env.close()
 
 
 def test_rescaled_actions_are_the_papers_locations(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
