@@ -118,8 +118,8 @@ def check_clips_are_wanted(num_frames: int | None) -> int:
     return num_frames
 
 
-class FileCollection(ImageCollection):
-    """Image files: how they are scaled, cropped and augmented.
+class DecodedCollection(ImageCollection):
+    """Files that are scaled to cover a size, then cropped.
 
     Attributes:
         height: images are scaled and cropped to this height, in pixels.
@@ -130,9 +130,6 @@ class FileCollection(ImageCollection):
             takes what `initialization.weights` were trained with, and is the default where there are some.
         unreadable: `"raise"`: a file that can't be decoded raises when it is fetched; `"skip"`: all files are decoded
             when they are opened, and those that can't be are left out and counted.
-        train_crop: training sees random crops like torchvision's RandomResizedCrop, whose area is between these
-            fractions of the image's: new ones in every epoch of stages I and III, one for each image in stage II. None:
-            the same crops as the evaluation.
     """
 
     height: Side = 224
@@ -140,6 +137,21 @@ class FileCollection(ImageCollection):
     crop_pct: CropPct = 1.0
     interpolation: Annotated[str, one_of(INTERPOLATIONS)] = "bilinear"
     unreadable: Annotated[str, one_of(UNREADABLE)] = "raise"
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return self.height, self.width
+
+
+class FileCollection(DecodedCollection):
+    """Image files.
+
+    Attributes:
+        train_crop: training sees random crops like torchvision's RandomResizedCrop, whose area is between these
+            fractions of the image's: new ones in every epoch of stages I and III, one for each image in stage II. None:
+            the same crops as the evaluation.
+    """
+
     train_crop: tuple[CropPct, CropPct] | None = None
 
     @model_validator(mode="after")
@@ -147,11 +159,6 @@ class FileCollection(ImageCollection):
         if self.train_crop is not None and self.train_crop[0] > self.train_crop[1]:
             raise ValueError(f"train_crop={list(self.train_crop)}; pass the smaller fraction first")
         return self
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        """(H, W) in pixels."""
-        return self.height, self.width
 
     @abstractmethod
     def files(self, split: str) -> FolderImages:

@@ -18,6 +18,16 @@ from classifiers.data.decoding import EXTENSIONS
 _ENDINGS = {"image": EXTENSIONS, "video": VIDEO_EXTENSIONS}
 
 
+def split_folder(root: Path, split: str) -> Path:
+    """Where a tree keeps a split; `val/` is reported on if there is no `test/`."""
+    return root / ("val" if split == "test" and not (root / "test").is_dir() else split)
+
+
+def training_classes(root: Path, split: str) -> tuple[str, ...] | None:
+    """The classes of a tree by which another split than the training images is labelled; None if nothing says."""
+    return class_folders(root / "train") if split != "train" and (root / "train").is_dir() else None
+
+
 def class_folders(root: Path) -> tuple[str, ...]:
     """Names of a tree's class folders in alphabetical order; raises as `class_files` does."""
     names = sorted(_subfolders(root))

@@ -9,7 +9,7 @@ from classifiers.checks import check_known
 from classifiers.data.boxes import BOXES_FILE
 from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2, VideoFolder
 from classifiers.data.collection import FileCollection, ImageCollection
-from classifiers.data.file_tree import class_folders
+from classifiers.data.file_tree import class_folders, split_folder, training_classes
 from classifiers.data.folder import FolderImages
 from classifiers.data.synthetic_gestures import SyntheticGestures
 from classifiers.data.synthetic_signs.source import SyntheticSigns
@@ -34,19 +34,19 @@ class ImageFolder(FileCollection):
 
     def files(self, split: str) -> FolderImages:
         """All files of a split, labelled by the training images' classes where there are some."""
-        boxes, train = self._tree / BOXES_FILE, self._tree / "train"
+        boxes = self._tree / BOXES_FILE
         return FolderImages.open(
-            self._folder(split),
+            split_folder(self._tree, split),
             self.image_size,
             crop_pct=self.crop_pct,
             interpolation=self.interpolation,
             boxes_file=boxes if boxes.is_file() else None,
-            class_names=class_folders(train) if split != "train" and train.is_dir() else None,
+            class_names=training_classes(self._tree, split),
         )
 
     def calibration_split(self, reported: str) -> str:
         """`"train"` if results are reported on `val/`, else `"val"`."""
-        return "train" if self._folder(reported).name == "val" else "val"
+        return "train" if split_folder(self.root or Path(), reported).name == "val" else "val"
 
     @property
     def _tree(self) -> Path:
@@ -55,10 +55,6 @@ class ImageFolder(FileCollection):
         if not self.root.is_dir():
             raise FileNotFoundError(f"{self.root} is not a folder; pass a tree with train/ and val/ inside")
         return self.root
-
-    def _folder(self, split: str) -> Path:
-        root = self.root or Path()
-        return root / ("val" if split == "test" and not (root / "test").is_dir() else split)
 
 
 COLLECTIONS: dict[str, type[ImageCollection]] = {

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import torch
@@ -13,20 +13,11 @@ from torch import Tensor
 
 from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout, find_listed
 from classifiers.data.clips.recordings import Fit, Recording, VideoFile, random_in_segments, segment_centres
-from classifiers.data.collection import (
-    UNREADABLE,
-    Count,
-    CropPct,
-    ImageCollection,
-    OnProgress,
-    Side,
-    check_clips_are_wanted,
-)
-from classifiers.data.decoding import INTERPOLATIONS
-from classifiers.data.file_tree import class_files, class_folders
+from classifiers.data.collection import Count, CropPct, DecodedCollection, OnProgress, check_clips_are_wanted
+from classifiers.data.file_tree import class_files, split_folder, training_classes
 from classifiers.data.loading import map_threads, readable_indices
 from classifiers.data.source import Batch, ImageSource, SourceView, batch_without_boxes
-from classifiers.settings import UserPath, one_of
+from classifiers.settings import UserPath
 
 _NUM_FRAMES = 8  # where nothing says how many
 
@@ -142,30 +133,18 @@ class RandomFrames(SourceView[RecordedClips]):
         return self.source.decode_frames(index, frames)
 
 
-class RecordedCollection(ImageCollection):
+class RecordedCollection(DecodedCollection):
     """Recordings on disk; the subclasses say how they are found.
 
     Attributes:
         root: the data set's folder.
         num_frames: frames F of a clip; the paper takes 8, 12 and 16. None takes as many as the encoder does.
-        height: frames are scaled and cropped to this height, in pixels.
-        width: frames are scaled and cropped to this width, in pixels.
         crop_pct: fraction of each side that the centre crop keeps; 0.875 is 224 of 256 pixels (Section 5.1).
-        interpolation: how frames are scaled, a key of `classifiers.data.decoding.INTERPOLATIONS`.
-        unreadable: `"raise"` or `"skip"` recordings that can't be decoded.
     """
 
     root: UserPath | None = None
     num_frames: Count | None = None
-    height: Side = 224
-    width: Side = 224
     crop_pct: CropPct = 0.875
-    interpolation: Annotated[str, one_of(INTERPOLATIONS)] = "bilinear"
-    unreadable: Annotated[str, one_of(UNREADABLE)] = "raise"
-
-    @property
-    def image_size(self) -> tuple[int, int]:
-        return self.height, self.width
 
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the classes of the training clips."""
@@ -245,14 +224,9 @@ class VideoFolder(RecordedCollection):
 
     def calibration_split(self, reported: str) -> str:
         """`"train"` if results are reported on `val/`, else `"val"`."""
-        return "train" if self._folder(reported).name == "val" else "val"
+        return "train" if split_folder(self._root(), reported).name == "val" else "val"
 
     def _find(self, split: str) -> tuple[Sequence[Recording], list[int], tuple[str, ...]]:
-        train = self._folder("train")
-        known = class_folders(train) if split != "train" and train.is_dir() else None
-        files, labels, names = class_files(self._folder(split), "video", known)
-        return [VideoFile(Path(file)) for file in files], labels, names
-
-    def _folder(self, split: str) -> Path:
         root = self._root()
-        return root / ("val" if split == "test" and not (root / "test").is_dir() else split)
+        files, labels, names = class_files(split_folder(root, split), "video", training_classes(root, split))
+        return [VideoFile(Path(file)) for file in files], labels, names
