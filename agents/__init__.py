@@ -4,10 +4,12 @@ from agents.algorithms.make_agent import as_sb3, make_agent
 from agents.algorithms.ppo_gru import PPOGRU
 from agents.algorithms.registry import AGENTS, AgentRecipe
 from agents.algorithms.sb3_vec_env import SB3VecEnv
-from agents.evaluation.budgets import fit_exit_rule
+from agents.evaluation.budgets import apply_exit_rule, budget_curve, fit_exit_rule
 from agents.evaluation.diagnostics import Diagnostics, diagnose
+from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import evaluate
+from agents.evaluation.stopping import ExitRule
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.baselines import CentreCornerPolicy, OraclePolicy, RandomPolicy
 from agents.policies.deterministic import DeterministicPolicy
@@ -29,6 +31,7 @@ __all__ = [
     "DeterministicPolicy",
     "Diagnostics",
     "EvaluationRecord",
+    "ExitRule",
     "GlimpseActorCriticPolicy",
     "GlimpseExtractor",
     "LoadedRun",
@@ -40,7 +43,10 @@ __all__ = [
     "Recognizer",
     "RunConfig",
     "SB3VecEnv",
+    "accuracy_by_step",
+    "apply_exit_rule",
     "as_sb3",
+    "budget_curve",
     "diagnose",
     "evaluate",
     "fit_exit_rule",
@@ -51,5 +57,6 @@ __all__ = [
     "load_record",
     "load_run",
     "make_agent",
+    "pointing_game",
     "save_policy",
 ]
