@@ -19,6 +19,7 @@ from agents.algorithms.registry import AGENTS
 from agents.evaluation.record import load_record
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.evaluation.threshold_search import check_budget
+from agents.leaderboard import leaderboard_curves, markdown_table, run_leaderboard
 from agents.policies.baselines import CentreCornerPolicy
 from agents.recognition.onnx_export import export_onnx
 from agents.recognition.recognizer import Recognizer
@@ -32,7 +33,6 @@ from agents.runs.pipeline import Pipeline
 from agents.runs.results import chosen_policies, evaluate_run
 from agents.runs.run import load_networks, load_recognizer
 from agents.runs.stages import claimed, locked
-from agents.studies.leaderboard import leaderboard_curves, markdown_table, run_leaderboard
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.files import json_text, write_json
 from classifiers.training.distributed import is_first_process, process_group

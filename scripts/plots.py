@@ -256,7 +256,7 @@ def leaderboard_plot(curves: dict[str, Any]) -> Figure:
     """Share of the oracle's gain over random during the training of each algorithm, with intervals over seeds.
 
     Args:
-        curves: of `agents.studies.leaderboard.leaderboard_curves`.
+        curves: of `agents.leaderboard.leaderboard_curves`.
 
     Returns:
         The figure.

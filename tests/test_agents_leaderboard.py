@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from agents.algorithms.registry import AGENTS
-from agents.studies.leaderboard import (
+from agents.leaderboard import (
     Baseline,
     Leaderboard,
     Result,

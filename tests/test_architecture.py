@@ -31,7 +31,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"algorithms", "evaluation"},
         {"recognition"},
         {"runs"},
-        {"studies"},
+        {"leaderboard"},
     ),
 }
 """Folders and modules of a package, lowest layer first. One may import those of lower layers, and none of its own."""
