@@ -147,7 +147,7 @@ def test_unknown_names_and_forms_that_can_not_be_made_are_refused(
         make_agent("pppo", "GFNet-SyntheticSigns-v0")
     with pytest.raises(ValueError, match=r"'gama'.*'gamma'"):
         make_agent("ppo", _env(classifier, scenes), gama=0.5)
-    with pytest.raises(ValueError, match="'grid'"):
+    with pytest.raises(ValueError, match="GridAction"):
         make_agent("dqn", SB3VecEnv(_env(classifier, scenes)))
 
 

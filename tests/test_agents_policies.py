@@ -283,6 +283,7 @@ def test_own_environments_are_asked_for_no_more_than_spaces_and_numbers(
     env = DummyVecEnv([lambda: Noting(GlanceFocusEnv(task, EpisodeSpec(observe=("hidden",))))] * 2)
     agent: Any = make_agent("ppo", env, policy_kwargs=SMALL_UNITS)
     DeterministicPolicy(agent)
+    DeterministicPolicy(make_agent("crossq", env, policy_kwargs=SMALL_UNITS))
 
     assert agent.n_steps == 384  # 128 whole episodes in each of two environments
     assert set(asked) <= {"num_glimpses", "render_mode"}

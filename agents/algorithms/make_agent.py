@@ -9,19 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 import gymnasium
-import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 from gymnasium.wrappers import FlattenObservation
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
 from agents.algorithms.ars import GlimpseARSPolicy
 from agents.algorithms.registry import AGENTS, AgentRecipe
 from agents.algorithms.sb3_vec_env import FlatVecEnv, SB3VecEnv
 from agents.policies.actor_critic import SquashedMeanGaussian
-from agents.policies.exploration import in_action_units
+from agents.policies.exploration import action_noise
 from agents.policies.extractor import GlimpseExtractor, extractor_arguments
 from agents.policies.off_policy import FlatGlimpseExtractor
 from classifiers.checks import check_known, did_you_mean
@@ -65,20 +63,17 @@ def make_agent(
     num_envs = wrapped.num_envs if isinstance(wrapped, VecEnv) else 1
     options = {**recipe.defaults, **overrides}
     if recipe.rollout:
-        options.setdefault("n_steps", _whole_episodes(_focus_steps(wrapped), num_envs, recipe.rollout))
+        episode = _focus_steps(wrapped)
+        options.setdefault("n_steps", episode * math.ceil(recipe.rollout / (episode * num_envs)))  # whole episodes
     if recipe.batches:
         rollout = options["n_steps"] * num_envs
         options.setdefault("batch_size", rollout // next(n for n in range(recipe.batches, 0, -1) if rollout % n == 0))
     if recipe.updates_per_step:
         options.setdefault("gradient_steps", max(1, round(recipe.updates_per_step * num_envs)))
     if recipe.noise:
-        size = wrapped.action_space.shape
-        options.setdefault(
-            "action_noise", NormalActionNoise(np.zeros(size), np.full(size, in_action_units(recipe.noise)))
-        )
-    return recipe.algorithm(
-        recipe.policy, wrapped, policy_kwargs=_policy_kwargs(recipe, policy_kwargs or {}, parts), **options
-    )
+        options.setdefault("action_noise", action_noise(recipe.noise, wrapped.action_space.shape))
+    policy_kwargs = _policy_kwargs(recipe, policy_kwargs or {}, parts)
+    return recipe.algorithm(recipe.policy, wrapped, policy_kwargs=policy_kwargs, **options)
 
 
 def _policy_kwargs(recipe: AgentRecipe, overrides: dict[str, Any], parts: spaces.Space[Any]) -> dict[str, Any]:
@@ -107,11 +102,6 @@ def _check_keys(algorithm: Callable[..., BaseAlgorithm], name: str, options: dic
         raise ValueError(f"agent {name!r} has no option {key!r}; {hint}it has {', '.join(parameters)}")
 
 
-def _whole_episodes(focus_steps: int, num_envs: int, rollout: int) -> int:
-    """Steps of each environment in a rollout: as few whole episodes as make up `rollout` steps in all."""
-    return focus_steps * max(1, math.ceil(rollout / (focus_steps * num_envs)))
-
-
 def _focus_steps(env: Any) -> int:
     """T - 1 for a glance-and-focus environment, wrapped or not; 1 for any other."""
     if isinstance(env, VecEnv):
@@ -130,20 +120,14 @@ def as_sb3(env: AnyEnv, form: str = "plain") -> Any:
         A Gymnasium environment or an SB3 `VecEnv`.
 
     Raises:
-        ValueError: if the environment is an SB3 `VecEnv` of another form.
+        ValueError: if the environment is an SB3 `VecEnv` whose actions would have to be on a grid.
     """
     if isinstance(env, VecEnv):
-        fits = {
-            "plain": True,
-            "flat": isinstance(env.observation_space, spaces.Box),
-            "grid": isinstance(env.action_space, spaces.Discrete),
-        }
-        if not fits[form]:
+        if form == "grid" and not isinstance(env.action_space, spaces.Discrete):
             raise ValueError(
-                f"this algorithm needs the environment in {form!r} form, and a VecEnv can't be converted; pass the "
-                "Gymnasium environment"
+                "this algorithm needs a grid of actions; wrap the environments of the VecEnv in GridAction"
             )
-        return env
+        return FlatVecEnv(env) if form == "flat" and isinstance(env.observation_space, spaces.Dict) else env
     if isinstance(env, VectorEnv):
         adapted = SB3VecEnv(VectorGridAction(env) if form == "grid" else env)
         return VecMonitor(FlatVecEnv(adapted) if form == "flat" else adapted)

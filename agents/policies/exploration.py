@@ -50,6 +50,11 @@ def set_std(agent: BaseAlgorithm, std: float) -> None:
             single._sigma = np.full_like(single._sigma, in_action_units(std))
 
 
+def action_noise(std: float, shape: tuple[int, ...]) -> NormalActionNoise:
+    """Noise of a standard deviation for actions of a shape."""
+    return NormalActionNoise(np.zeros(shape), np.full(shape, in_action_units(std)))
+
+
 def in_action_units(std: float) -> float:
     """Actions span twice the range of locations."""
     return 2.0 * std
