@@ -65,8 +65,8 @@ def test_useless_entries_are_counted_and_reported_once(tree: Path) -> None:
 
     assert len(files) == 3 and len(caught) == 1
     message = str(caught[0].message)
-    assert message.startswith(f"{tree}: 6 entries")
-    for part in ("2 .txt", "1 without ending", "2 broken links", "1 no files"):
+    assert message.startswith(f"{tree}: ")
+    for part in ("2 .txt", "1 without ending", "2 broken links", "1 special files"):
         assert part in message
 
 

@@ -1,7 +1,7 @@
 """Files in folders: one walk for trees of images, trees of videos and `gfnet predict`.
 
 Hidden entries and macOS's `__MACOSX` are passed over. Links are followed, and a folder to which several lead is entered
-once. A warning counts the files that are of no use.
+once. A warning counts the other files.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ def _files(folder: Path, kind: str) -> tuple[list[str], Counter[str]]:
     for entry in _walk(os.fspath(folder)):
         ending = os.path.splitext(entry.name)[1].lower()
         if not (os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()):
-            others["broken links" if entry.is_symlink() else "no files"] += 1
+            others["broken links" if entry.is_symlink() else "special files"] += 1
         elif ending in _ENDINGS[kind]:
             found.append(entry.path)
         else:
@@ -144,4 +144,4 @@ def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
 def _warn(folder: Path, useless: Counter[str], kind: str) -> None:
     if useless:
         listed = ", ".join(f"{count} {ending}" for ending, count in useless.most_common(5))
-        warnings.warn(f"{folder}: {useless.total()} entries are no {kind}s and are left out ({listed})", stacklevel=3)
+        warnings.warn(f"{folder}: entries that are not {kind}s are left out: {listed}", stacklevel=3)
