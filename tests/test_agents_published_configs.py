@@ -123,6 +123,7 @@ def test_stage_two_is_that_of_appendix_a(name: str) -> None:
         "n_epochs": 1,
         "n_steps": steps,
         "batch_size": 256 * steps,
+        "max_grad_norm": 1e9,  # no clipping
     }
     assert (stage2.num_envs, stage2.env_steps) == (256, 15 * 1_281_167 * steps)
     assert stage2.evaluations == 15 and stage2.final_lr_fraction == 1.0
@@ -133,7 +134,8 @@ def test_optimizers_are_those_of_appendix_a(classifier: FrozenClassifier, scenes
     """SGD with a Nesterov momentum of 0.9 (A.3); Adam with 0.9 and 0.999 (A.2)."""
     weight = nn.Parameter(torch.zeros(1))
     sgd = OPTIMIZERS["sgd"]([{"params": [weight], "lr": 0.1}], 1e-4)
-    spec = load_config("resnet50_96").stage2.replace(policy_options={"extractor": "conv1x1_16"})
+    spec = load_config("resnet50_96").stage2
+    spec = spec.replace(policy_options={**spec.policy_options, "extractor": "conv1x1_16"})
     agent = new_agent(policy_env(classifier, scenes, spec), spec, seed=0)
     assert isinstance(agent, PPOGRU)
 
@@ -141,7 +143,8 @@ def test_optimizers_are_those_of_appendix_a(classifier: FrozenClassifier, scenes
     assert (sgd.defaults["momentum"], sgd.defaults["nesterov"], sgd.defaults["weight_decay"]) == (0.9, True, 1e-4)
     adam = agent.policy.optimizer
     assert isinstance(adam, torch.optim.Adam)
-    assert adam.defaults["betas"] == (0.9, 0.999) and adam.param_groups[0]["lr"] == 3e-4
+    assert adam.defaults["betas"] == (0.9, 0.999) and adam.defaults["eps"] == 1e-8
+    assert adam.param_groups[0]["lr"] == 3e-4 and agent.policy.action_net[-1].saturation_penalty == 0.0
     assert [agent.lr_schedule(progress) for progress in (1.0, 0.5, 0.0)] == pytest.approx([3e-4] * 3)
 
 

@@ -67,6 +67,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         fc1_units: units of an additional first fully-connected layer; 0 for none.
         reads: keys of the observation to read, where the environment has them; None reads all. The paper's pi reads the
             feature maps and, where patches have several sizes, one-hots of the last and the next one (Section 4.2).
+            Differs from the paper: they enter before the fully-connected layers, not between these and the GRU.
         attention_maps: attention maps over each feature map, whose centres of mass (row, col) are appended to the
             vector; 0 for none, as in the paper. They share weights over all positions, whereas a fully-connected layer
             has to learn each position separately.
