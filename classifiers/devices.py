@@ -34,7 +34,7 @@ def usable_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
         torch.zeros(1, device=device)
-    except Exception as error:  # each backend has its own words, and classes, for a device that is not there
+    except (RuntimeError, AssertionError) as error:  # each backend has its own for a device that is not there
         raise ValueError(f"device={name!r} can't be used on this machine; pass 'cpu' or one that it has") from error
     return device
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import pickle
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -160,7 +161,7 @@ def read_torch(path: Path) -> Any:
     try:
         with torch.serialization.safe_globals(harmless):
             return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a file can make PyTorch raise anything
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged, no checkpoint, or carries code, which is never run ({first_line(error)[:160]}); "
             "restore it from a copy, or delete it if a training is to begin again"

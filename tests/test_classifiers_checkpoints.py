@@ -70,6 +70,7 @@ class _Bomb:
         return Path.touch, (Path("bomb-went-off"),)  # type: ignore[return-value]  # what unpickling would call
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol:UserWarning")  # which torch.load warns of
 @pytest.mark.parametrize("read", [load_classifier, read_torch])
 def test_files_that_carry_code_are_not_read(
     read: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
