@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -91,29 +91,3 @@ def _finite(content: Any) -> Any:
     if isinstance(content, list | tuple):
         return [_finite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
-
-
-def make_folder(path: Path) -> list[Path]:
-    """Makes a folder and those above it that are missing.
-
-    Args:
-        path: the folder.
-
-    Returns:
-        Those that were made, the innermost first, for `remove_empty` if nothing comes of it.
-
-    Raises:
-        OSError: if one can't be made.
-    """
-    missing = [each for each in (path, *path.parents) if not each.exists()]
-    path.mkdir(parents=True, exist_ok=True)
-    return missing
-
-
-def remove_empty(folders: Sequence[Path]) -> None:
-    """Removes folders, the innermost first, up to the first one that holds something."""
-    for folder in folders:
-        try:
-            folder.rmdir()
-        except OSError:
-            return

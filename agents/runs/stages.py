@@ -20,7 +20,7 @@ from agents.runs.config_files import (
 )
 from agents.runs.folder import RunFolder, made_by
 from classifiers.checks import shortened
-from classifiers.files import make_folder, remove_empty, remove_temporary, write_text
+from classifiers.files import remove_temporary, write_text
 from classifiers.training.distributed import is_first_process
 
 LOCK = ".lock"
@@ -99,7 +99,7 @@ def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes from working on a folder for as long as the block runs.
 
     The operating system frees the lock when its process ends, however it ends. Under `torchrun`, the first process
-    holds it for all. Folders that were made for nothing are removed again.
+    holds it for all. A folder that was made for nothing is removed again.
 
     Args:
         folder: of a run or a study; made if need be.
@@ -111,7 +111,8 @@ def locked(folder: Path) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    made = make_folder(folder)
+    is_new = not folder.exists()
+    folder.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(folder / LOCK, timeout=0):
             try:
@@ -124,7 +125,9 @@ def locked(folder: Path) -> Iterator[None]:
             f"{folder} is locked by another process; wait until it is done, or pass another folder"
         ) from error
     finally:
-        remove_empty(made)
+        if is_new:
+            with suppress(OSError):  # it is no longer empty
+                folder.rmdir()
 
 
 @contextmanager
