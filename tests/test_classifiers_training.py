@@ -168,7 +168,7 @@ def test_mixed_precision_and_workers_learn_the_same_task(scenes: ArrayImages) ->
             optimizer="adamw",
             lr=1e-3,
             precision=precision,
-            num_workers=precision == "bfloat16",
+            num_workers=int(precision == "bfloat16"),
         )
         torch.manual_seed(0)
         classifier = _new_classifier()
