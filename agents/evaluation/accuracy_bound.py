@@ -1,6 +1,6 @@
 """How accurate any thresholds for a budget can be: an upper bound of Eq. (7).
 
-A relaxation: the thresholds of the glance obey Eq. (9), and after it each image may exit at whichever node suits it
+A relaxation: the thresholds of the glance obey Eq. (9), and after it each image may exit at the node that suits it
 best, as if its label were known. The budget is relaxed to a price (Lagrangian duality), at which the relaxed problem is
 solved exactly; its value, plus the price of the whole budget, is a bound whatever the price.
 """

@@ -73,17 +73,11 @@ class ScoreIntervals:
         self._exit = len(credit) - 1
 
     def at_price(self, price: float, thresholds: np.ndarray) -> np.ndarray:
-        """The best thresholds if every multiply-add costs a fraction of an image's credit: all K of them at once.
+        """The best (K,) thresholds, all at once, if a multiply-add costs `price` of an image's credit.
 
         A dynamic programme over sets of sizes: the best way to divide the scores below a cut among the sizes of a set
-        ends with the interval of one of them, and the others divide what is below.
-
-        Args:
-            price: credit that one multiply-add is worth, 0 or more.
-            thresholds: (K,) to keep unless others are better.
-
-        Returns:
-            (K,) thresholds; -inf for sizes that are not used.
+        ends with the interval of one of them, and the others divide what is below. Sizes that are not used have -inf.
+        The passed thresholds are kept unless others are better.
         """
         segments = self._best_segments(price)
         (credit, cost), (credit_now, cost_now) = (self._totals(at) for at in (segments, self._as_segments(thresholds)))
@@ -91,7 +85,7 @@ class ScoreIntervals:
         return self._as_thresholds(segments) if gained > _MIN_GAIN else thresholds
 
     def totals_at_price(self, price: float) -> tuple[float, float]:
-        """Credit and cost, of all images together, with the best thresholds at a price; see `at_price`."""
+        """Credit and cost, of all images together, with the best thresholds at a price."""
         return self._totals(self._best_segments(price))
 
     def _best_segments(self, price: float) -> Segments:
@@ -116,17 +110,10 @@ class ScoreIntervals:
         return segments
 
     def within(self, limit: float, thresholds: np.ndarray) -> np.ndarray:
-        """Coordinate ascent: moves one threshold after another to its best value until none improves the result.
+        """Coordinate ascent: moves one of the (K,) thresholds after another to its best value until none helps.
 
-        Better is, in this order: to cost no more than the limit; more credit, or less cost as long as the limit
+        Better is, in this order: a cost of all images within the limit; more credit, or less cost as long as the limit
         is exceeded; less cost.
-
-        Args:
-            limit: of the cost of all images together.
-            thresholds: (K,) to start from.
-
-        Returns:
-            (K,) thresholds, at least as good.
         """
         segments = start = self._as_segments(thresholds)
         while True:

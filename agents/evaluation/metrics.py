@@ -65,7 +65,7 @@ def training_findings(
     if best <= limit:
         findings.append(f"The classifier, accuracy {best:.3f} after its best step, is {rival}.")
     if random is not None:
-        gain = (steps - _right_by_step(random))[:, 1:]  # at the glance nobody has chosen a place
+        gain = (steps - _right_by_step(random))[:, 1:]  # no place is chosen at the glance
         error = gain.std(axis=0) / np.sqrt(count)
         if (gain.mean(axis=0) <= 2 * error).all():
             step = int(gain.mean(axis=0).argmax()) + 1

@@ -195,15 +195,9 @@ class HistoryTable:
         return self.walk(rows, np.zeros_like(rows), thresholds)
 
     def walk(self, rows: np.ndarray, nodes: np.ndarray, thresholds: np.ndarray) -> np.ndarray:
-        """Continues episodes that wait at nodes of one step until they exit.
+        """Continues episodes of (M,) images at (M,) nodes of one step; the nodes where they exit.
 
-        Args:
-            rows: (M,) images, repeated or left out at will.
-            nodes: (M,) where they are, all after the same number of looks.
-            thresholds: (S, K) of that step and all later ones but the last.
-
-        Returns:
-            (M,) nodes where they exit.
+        The thresholds, (S, K), are those of that step and of all later ones but the last. Images may be repeated.
         """
         scores, offsets = self.scores.ravel(), rows * len(self.multiply_adds)
         ends, waiting = nodes.copy(), np.arange(len(nodes))

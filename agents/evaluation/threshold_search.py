@@ -154,7 +154,7 @@ def genetic_thresholds(
             out["G"] = found[:, 1:] / budget - 1.0 - BUDGET_TOLERANCE
 
     first = np.random.default_rng(seed).random((population, steps * sizes))
-    first[0] = 0.0  # everybody exits at the glance: within every budget
+    first[0] = 0.0  # all images exit at the glance: within every budget
     problem = Thresholds(n_var=steps * sizes, n_obj=1, n_ieq_constr=1, xl=0.0, xu=1.0)
     algorithm = GA(pop_size=population, sampling=first)
     found = minimize(problem, algorithm, ("n_gen", generations), seed=seed, verbose=False)
