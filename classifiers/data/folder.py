@@ -24,7 +24,7 @@ def encode_paths(paths: Iterable[str | Path]) -> np.ndarray:
     return np.array([os.fsencode(path) for path in paths])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class FolderImages(ImageSource):
     """Image files and their labels, such as a tree with one folder per class; fetching decodes, by one thread per core.
 
