@@ -1,4 +1,4 @@
-"""The dynamics, batched, in torch: single and vector environment are thin shells around this one implementation."""
+"""The batched dynamics in torch; the single and the vector environment are shells around them."""
 
 from __future__ import annotations
 
@@ -135,26 +135,26 @@ class GlanceFocusDynamics:
         """
         reward, terminated = np.zeros(len(rows)), decisions.stops.copy()
         self.trace.stopped[rows] = decisions.stops
-        looks = np.flatnonzero(~decisions.stops)
-        if len(looks):
-            seen = rows[looks]
+        going = np.flatnonzero(~decisions.stops)
+        if len(going):
+            taking = rows[going]
             if decisions.size is not None:
-                self.trace.size[seen, self.trace.steps[seen] - 1] = decisions.size[looks]
-            price = self._price(seen)
-            gain = self._look(seen, decisions.location[looks], [rngs[look] for look in looks.tolist()])
-            reward[looks] = gain - price
-            terminated[looks] = self._is_over(rows[looks])
+                self.trace.size[taking, self.trace.steps[taking] - 1] = decisions.size[going]
+            price = self._price(taking)
+            gain = self._focus(taking, decisions.location[going], [rngs[index] for index in going.tolist()])
+            reward[going] = gain - price
+            terminated[going] = self._is_over(taking)
         return reward, terminated
 
     def _price(self, rows: np.ndarray) -> np.ndarray:
-        """What the next look costs in some rows, in units of the reward, (R,) float64."""
+        """What the next patch costs in some rows, in units of the reward, (R,) float64."""
         if self.spec.price is None:
             return np.full(len(rows), float(self.spec.step_cost))
         steps = self.trace.steps[rows]
-        looks: np.ndarray = self.costs[steps, self.trace.size[rows, steps - 1]]
-        return looks * (self.spec.price / float(self.costs[1:].max()))
+        costs: np.ndarray = self.costs[steps, self.trace.size[rows, steps - 1]]
+        return costs * (self.spec.price / float(self.costs[1:].max()))
 
-    def _look(self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]) -> np.ndarray:
+    def _focus(self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """The reward of a patch in some rows, (R,) float64; the reward's random crops share the forward pass."""
         taken = len(rows)
         is_contrastive = self.spec.reward == "contrastive"
@@ -258,7 +258,7 @@ class GlanceFocusDynamics:
         return np.asarray(self.trace.prediction[np.arange(self.batch_size), last] == self.trace.label)
 
     def _record(self, rows: np.ndarray, glimpse: Glimpse, location: Tensor | None, side: int | np.ndarray) -> None:
-        """Records a glimpse of some rows: of patches of one side, or (R,) sides, at a location; None for a glance."""
+        """Records a glimpse of some rows: patches of a side, or of (R,) sides, at a location; None for a glance."""
         trace, step = self.trace, self.trace.steps[rows]
         self.features = _with_rows(self.features, rows, glimpse.features)
         self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)

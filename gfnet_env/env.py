@@ -23,18 +23,18 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     """Chooses where to look: an episode is one image, an action a place in it, the reward the value of the glimpse.
 
     ## Description
-    `reset` picks an image and shows it to a frozen classifier at low resolution (the glance). Each step cuts a small
-    full-resolution patch, shows it too, and rewards the gain in the classifier's belief in the true label (Sections 3.1
-    and 3.2 of "Glance and Focus Networks for Dynamic Visual Recognition", T-PAMI 2022).
+    `reset` picks an image and shows it to a frozen classifier at low resolution (the glance step). Each `step` crops a
+    small full-resolution patch, shows it too (a focus step), and rewards the gain in the probability of the true label
+    (Sections 3.1 and 3.2 of "Glance and Focus Networks for Dynamic Visual Recognition", T-PAMI 2022).
 
     ## Action space
     `Box(-1, 1, (2,), float32)`, (row, col) of the patch: 0 is centred, -1 flush with the top or left edge, 1 with the
-    bottom or right edge. Further components follow by request: `stop_action`, above 0 the episode ends without another
-    look; `size_action`, which size the patch has, the range divided into K equal parts from the smallest to the
-    largest. `action_space.names` lists them.
+    bottom or right edge. Two rules add a component: `stop_action` (above 0, the episode ends without another glimpse)
+    and `size_action` (the patch's size: K equal parts of the range, from the smallest to the largest).
+    `action_space.names` lists the components.
 
     ## Observation space
-    | key | shape | what |
+    | key | shape | meaning |
     |---|---|---|
     | `features` | (C, h, w) float32 | feature maps of the last input, the glance or a patch |
     | `hidden` | (F_h,) float32 | the classifier's hidden state, a summary of all inputs so far |
@@ -42,36 +42,35 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | `progress` | (T,) float32 | one-hot of the number of glimpses so far |
     | `glance` | (C, h, w) float32 | feature maps of the glance, at every step; only by request |
     | `last_size` | (K,) float32 | one-hot of the last patch's size, zeros after the glance; only with several sizes |
-    | `next_size` | (K,) float32 | one-hot of the size of the patch to place; likewise, and not with `size_action` |
+    | `next_size` | (K,) float32 | one-hot of the size of the patch to place; the same, and not with `size_action` |
 
     `observe` selects among them; the default is all but `glance`.
 
-    Not observed: the image outside the inputs so far, its label, the feature maps of patches before the last one, and,
-    unless requested, those of the glance after the first patch. So the process is only partially observable, not
-    Markov. `features` and `hidden` alone do not even show which looks were taken: two patches of a flat background give
-    equal observations wherever they are, and a hidden state does not count steps. `locations` and `progress` show that.
+    The rest of the image, its label and the feature maps of earlier inputs are not observed. So the process is only
+    partially observable. `features` and `hidden` alone do not even show where the patches were: two patches of a flat
+    background give equal observations, and a hidden state does not count steps. `locations` and `progress` do.
 
     ## Rewards
     `contrastive`: the true label's probability minus its mean over random patches, Eq. (8). `increment`: minus its
-    value before the look, Eq. (4). Both are in [-1, 1]; `step_cost` is then subtracted. Stopping earns 0: nothing was
-    looked at. Random patches have the size of the agent's.
+    value before the step, Eq. (4). Both are in [-1, 1]; `step_cost` is then subtracted. Stopping earns 0. Random
+    patches have the size of the agent's patch.
 
     ## Starting state
-    A uniformly drawn image, after the glance. `np_random` draws the images and, where patches have several sizes, those
-    of the episode, uniformly (Section 4.2); a child of it draws the random patches of the reward: for one seed,
-    environments with different rewards show the same images in the same order.
+    An image, after the glance step. `np_random` draws the images uniformly and, where there are several, the patch
+    sizes of the episode (Section 4.2). A child of it draws the random patches of the reward, so that environments with
+    one seed and different rewards show the same images in the same order.
 
     ## Episode end
-    `terminated` after T - 1 patches, or, if `exit_confidence` is set, after the first patch that makes the classifier
-    more confident than that, or when the agent stops. Never `truncated`.
+    `terminated` after T - 1 patches, after the first patch whose confidence exceeds `exit_confidence`, or when the
+    agent stops. Never `truncated`.
 
     ## Info
-    | key | what |
+    | key | meaning |
     |---|---|
     | `index`, `label` | of the image |
-    | `box` | (4,) top, left, bottom, right in pixels of what decides the label; zeros if unknown |
+    | `box` | (4,) top, left, bottom, right of the labeled object in pixels; zeros if unknown |
     | `step` | glimpses so far, 1 to T |
-    | `prediction`, `confidence`, `entropy` | of the classifier: the class, its probability, the entropy in nats |
+    | `prediction`, `confidence`, `entropy` | the classifier's class, its probability, the entropy in nats |
     | `label_probability` | of the true label |
     | `location` | (2,) in [0, 1], (row, col) of the last patch; NaN after the glance |
     | `top_left_px` | (2,) its corner in pixels; (-1, -1) after the glance |
@@ -89,7 +88,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         render_mode: None or `"rgb_array"`. `gymnasium.make` knows `"rgb_array_list"` and `"human"`, too.
 
     Raises:
-        ValueError: if the parts don't fit each other.
+        ValueError: if task and rules don't fit each other.
     """
 
     metadata: dict[str, Any] = {"render_modes": ["rgb_array"], "render_fps": 2}  # noqa: RUF012 - Gymnasium's convention
@@ -116,8 +115,8 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
         Args:
             seed: of `self.np_random`; None continues with the present generators.
-            options: `"index"` picks the image, `"patch_sizes"` the patches' sizes, in pixels: one, or T - 1 of them;
-                otherwise they are drawn at random.
+            options: `"index"` picks the image, `"patch_sizes"` the patch sizes in pixels: one, or T - 1 of them. Both
+                are drawn at random otherwise.
 
         Returns:
             The observation after the glance, and info.
@@ -144,7 +143,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return self._observation(), self._info()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Looks at one patch, or stops.
+        """Takes one patch, or stops.
 
         Args:
             action: (2,) in [-1, 1], (row, col), or more components, see `action_space.names`.
@@ -154,7 +153,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
 
         Raises:
             ValueError: if the action has another shape, is NaN or is outside the space.
-            RuntimeError: if the episode has ended or none has begun, and after `close()`.
+            RuntimeError: if the episode has ended or not begun, and after `close()`.
         """
         self._check_open("step")
         if self._finished or self._crop_rng is None:

@@ -1,4 +1,4 @@
-"""The rules of an episode: every way in which two environments on the same images and networks may differ."""
+"""The rules of an episode."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gfnet_env.observation import DEFAULT_OBSERVATION, OBSERVATION_KEYS
 from gfnet_env.rewards import REWARDS
 
 MULTIPLY_ADDS = "multiply_adds"
-"""The `step_cost` that depends on what a look costs."""
+"""The `step_cost` that depends on the multiply-adds of a step."""
 
 
 class EpisodeSpec(Settings):
@@ -24,12 +24,12 @@ class EpisodeSpec(Settings):
         reward_samples: random crops S that estimate the expectation of Eq. (8).
         exit_confidence: the episode also ends once a focus step's largest probability exceeds this, in (0, 1]; None
             always takes all T steps.
-        step_cost: cost of a look, at least 0, subtracted from the reward of every focus step; `"multiply_adds"` takes
-            `price` for as many multiply-adds as the costliest look has, and less for smaller patches.
+        step_cost: at least 0, subtracted from the reward of every focus step. `"multiply_adds"` subtracts `price` for
+            the costliest patch size, and proportionally less for smaller patches.
         price: of `step_cost="multiply_adds"`, above 0; None otherwise.
-        stop_action: whether actions have a component `stop`, by which the agent ends the episode when it is above 0.
-        size_action: whether actions have a component `size`, by which the agent chooses the size of the patch that it
-            places (`gfnet_env.actions.to_decisions`); otherwise sizes are drawn at random (Section 4.2).
+        stop_action: whether actions have a component `stop`; above 0, it ends the episode.
+        size_action: whether actions have a component `size`, the size of the patch (`gfnet_env.actions.to_decisions`);
+            otherwise sizes are drawn at random (Section 4.2).
         observe: which of `gfnet_env.observation.OBSERVATION_KEYS` the agent observes, one or more.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Remembered glances: the classifier is frozen, so the glance of an unchanged image never changes."""
+"""A cache of glances: the classifier is frozen, so the glance of an unchanged image never changes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ _MOST_AT_ONCE = 32
 
 
 class GlanceCache:
-    """Remembers glances by image index, within half a gibibyte; for deterministic sources only.
+    """Keeps glances by image index, within half a gibibyte; for deterministic sources only.
 
-    Resizing and encoding a scene costs more than encoding a patch, and training visits each image many times.
-
-    The last digits of an encoding may depend on how many images are encoded together. The cache always encodes the same
-    number, so that a glance does not depend on what was remembered before: a training that was interrupted and resumes
-    with an empty cache ends with the same policy.
+    A glance costs more than a patch, and training visits each image many times. The last digits of an encoding may
+    depend on how many images are encoded together, so the cache always encodes the same number. An interrupted training
+    that resumes with an empty cache therefore ends with the same policy.
 
     Args:
         classifier: the frozen networks.

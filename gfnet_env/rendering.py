@@ -1,9 +1,8 @@
-"""Pictures of an episode, like the paper's Fig. 9: the image with its patches, and beside it what was seen.
+"""Pictures of an episode, like the paper's Fig. 9: the image with its patches, and the classifier's inputs beside it.
 
-Of a clip, up to four frames are shown side by side, as in Fig. 14, with the patch in each of them.
-
-A box is green where the prediction was right and orange where it was wrong; it carries the step's number and the
-confidence in the true label. A thin yellow outline is the box of what decides the label, where it is known.
+A clip is shown as up to four frames, as in Fig. 14, with the patch in each of them. A box is green where the prediction
+was right and orange where it was wrong. It carries the number of the step and the probability of the true label. A thin
+yellow outline is the box of the labeled object, where it is known.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from torch import Tensor
 from gfnet_env.dynamics import GlanceFocusDynamics
 
 RIGHT, WRONG = (0, 158, 115), (213, 94, 0)
-"""RGB of boxes with a right prediction, and with a wrong one; colour-blind people tell them apart, too."""
+"""RGB of boxes with a right and with a wrong prediction; color-blind people can tell them apart."""
 
 TRUE_BOX = (255, 214, 10)
-"""RGB of the outline of what decides the label."""
+"""RGB of the outline of the labeled object."""
 
 _PAPER, _INK = (250, 250, 248), (30, 30, 34)
 _MARGIN, _CAPTION, _MIN_SIDE = 8, 18, 384
@@ -30,14 +29,7 @@ _MOST_FRAMES = 4
 
 
 def check_render_mode(render_mode: str | None) -> None:
-    """Checks a render mode.
-
-    Args:
-        render_mode: None or `"rgb_array"`.
-
-    Raises:
-        ValueError: if it is another.
-    """
+    """Raises a `ValueError` unless the mode is None or `"rgb_array"`."""
     if render_mode not in (None, "rgb_array"):
         raise ValueError(f"render_mode={render_mode!r} is unknown; pass 'rgb_array' or None")
 
@@ -94,7 +86,7 @@ def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: i
         top, left = (int(v) * scale for v in dynamics.trace.top_left_px[row, step])
         spec = dynamics.classifier.spec
         side = (spec.patch_sizes[dynamics.trace.size[row, step - 1]] if step else spec.glance_side) * scale
-        draw_patch(draw, (offset + left, top), side, _step_text(dynamics, row, step), _colour(dynamics, row, step))
+        draw_patch(draw, (offset + left, top), side, _step_text(dynamics, row, step), _color(dynamics, row, step))
 
 
 def _draw_strip(
@@ -104,37 +96,22 @@ def _draw_strip(
     for step in range(dynamics.trace.steps[row]):
         left, top = corner[0], corner[1] + step * (side + _CAPTION + _MARGIN)
         seen = side_by_side(_seen(dynamics, row, step), (side, side))
-        colour = _colour(dynamics, row, step)
-        draw.text((left, top), _step_text(dynamics, row, step), fill=colour, font=font(14))
+        color = _color(dynamics, row, step)
+        draw.text((left, top), _step_text(dynamics, row, step), fill=color, font=font(14))
         frame.paste(seen, (left, top + _CAPTION))
         bottom_right = (left + seen.width - 1, top + _CAPTION + side - 1)
-        draw.rectangle((left, top + _CAPTION, *bottom_right), outline=colour, width=2)
+        draw.rectangle((left, top + _CAPTION, *bottom_right), outline=color, width=2)
 
 
 def shown_frames(pixels: Tensor) -> list[Image.Image]:
-    """The pictures that show an image or a clip.
-
-    Args:
-        pixels: an image (3, H, W) or a clip (F, 3, H, W), uint8.
-
-    Returns:
-        One picture of an image, up to four of a clip, evenly spaced in time.
-    """
+    """One picture of an image (3, H, W), up to four evenly spaced ones of a clip (F, 3, H, W), uint8."""
     frames = pixels[None] if pixels.ndim == 3 else pixels
     chosen = torch.linspace(0, len(frames) - 1, min(len(frames), _MOST_FRAMES)).round().long()
     return [Image.fromarray(frame.permute(1, 2, 0).cpu().numpy()) for frame in frames[chosen.to(frames.device)]]
 
 
 def side_by_side(pictures: list[Image.Image], size: tuple[int, int]) -> Image.Image:
-    """Pictures in a row.
-
-    Args:
-        pictures: one or more.
-        size: (width, height) in pixels that each is resized to.
-
-    Returns:
-        The row.
-    """
+    """Pictures in a row, each resized to (width, height) in pixels."""
     row = Image.new("RGB", (len(pictures) * size[0], size[1]))
     for index, picture in enumerate(pictures):
         row.paste(picture.resize(size, Image.Resampling.NEAREST), (index * size[0], 0))
@@ -142,7 +119,6 @@ def side_by_side(pictures: list[Image.Image], size: tuple[int, int]) -> Image.Im
 
 
 def _seen(dynamics: GlanceFocusDynamics, row: int, step: int) -> list[Image.Image]:
-    """What the classifier saw in a step."""
     image, location = dynamics.images[row : row + 1], _location(dynamics, row, step)
     if step == 0 or location is None:
         pixels = dynamics.classifier.first_input(image, location)
@@ -161,25 +137,17 @@ def _step_text(dynamics: GlanceFocusDynamics, row: int, step: int) -> str:
     return f"{step + 1}: {100 * dynamics.trace.label_probability[row, step]:.0f}%"
 
 
-def _colour(dynamics: GlanceFocusDynamics, row: int, step: int) -> tuple[int, int, int]:
+def _color(dynamics: GlanceFocusDynamics, row: int, step: int) -> tuple[int, int, int]:
     return RIGHT if dynamics.trace.prediction[row, step] == dynamics.trace.label[row] else WRONG
 
 
 def draw_patch(
-    draw: ImageDraw.ImageDraw, corner: tuple[int, int], side: int, text: str, colour: tuple[int, int, int]
+    draw: ImageDraw.ImageDraw, corner: tuple[int, int], side: int, text: str, color: tuple[int, int, int]
 ) -> None:
-    """Draws a patch's outline and its label.
-
-    Args:
-        draw: of the picture.
-        corner: (left, top) in pixels of the picture.
-        side: in pixels of the picture.
-        text: the label.
-        colour: RGB.
-    """
-    draw.rectangle((*corner, corner[0] + side - 1, corner[1] + side - 1), outline=colour, width=3)
+    """Draws the outline of a patch with a label; (left, top) and side are in pixels of the picture."""
+    draw.rectangle((*corner, corner[0] + side - 1, corner[1] + side - 1), outline=color, width=3)
     left, top, right, bottom = draw.textbbox(corner, text, font=font(14))
-    draw.rectangle((left, top, right + 4, bottom + 4), fill=colour)
+    draw.rectangle((left, top, right + 4, bottom + 4), fill=color)
     draw.text((corner[0] + 2, corner[1] + 1), text, fill=(255, 255, 255), font=font(14))
 
 

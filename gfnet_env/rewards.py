@@ -12,7 +12,7 @@ def increment_reward(probability: Tensor, previous_probability: Tensor) -> Tenso
     """r_{t+1} = p_{(t+1)y} - p_{ty}, Eq. (4).
 
     Args:
-        probability: (B,) softmax probability of the true label after the look.
+        probability: (B,) softmax probability of the true label after the step.
         previous_probability: (B,) the same before it.
 
     Returns:
@@ -25,9 +25,9 @@ def contrastive_reward(probability: Tensor, random_probabilities: Tensor) -> Ten
     """r_{t+1} = p_{(t+1)y} - E[p_{(t+1)y} under a random crop], Eq. (8).
 
     Args:
-        probability: (B,) softmax probability of the true label after the look.
-        random_probabilities: (S, B) the same had one of S random patches been looked at instead; their mean estimates
-            the expectation (the paper takes S = 1, Section 5.2.4).
+        probability: (B,) softmax probability of the true label after the step.
+        random_probabilities: (S, B) the same after each of S random patches instead; their mean estimates the
+            expectation (the paper takes S = 1, Section 5.2.4).
 
     Returns:
         (B,) in [-1, 1].

@@ -96,7 +96,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]  # as `SyncVectorEnv`'s
-        """The rows' seeds; -1 for generators that were set, whose seeds are not known."""
+        """The rows' seeds; -1 for generators that were set."""
         return tuple(self._seeds)
 
     def reset(
@@ -107,9 +107,9 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         Args:
             seed: of the rows' generators: row i gets `seed + i`, or the i-th of a sequence; None continues with the
                 present ones.
-            options: `"index"`: one image index or B of them, instead of random ones; `"patch_sizes"`: sizes of the
-                patches in pixels, instead of random ones: one, T - 1 or (B, T - 1) of them; `"reset_mask"`: (B,) bool,
-                resets only these rows.
+            options: `"index"`: one image index or B of them; `"patch_sizes"`: patch sizes in pixels, one, T - 1 or
+                (B, T - 1) of them; `"reset_mask"`: (B,) bool, resets only these rows. Images and sizes are drawn at
+                random otherwise.
 
         Returns:
             The observation after the glance, and info.
@@ -134,7 +134,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         return self.dynamics.observation(), self._info(mask)
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
-        """Looks at one patch in every row, or stops there.
+        """Takes one patch in every row, or stops there.
 
         Args:
             actions: (B, 2) in [-1, 1], (row, col), or more components, see `single_action_space.names`.
@@ -174,11 +174,11 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         return self.dynamics.observation(), reward, terminated, np.zeros(self.num_envs, dtype=bool), {**info, **final}
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that decides what comes next, for `load_state_dict`.
+        """The whole state, for `load_state_dict`.
 
         Returns:
-            Tensors, numbers and strings only, so that `torch.load(..., weights_only=True)` reads it. Images are not
-            included, only their indices; so the source must return the same image for an index every time.
+            Tensors, numbers and strings, which `torch.load(..., weights_only=True)` reads. Images are included by index
+            only, so the source must always return the same image for an index.
         """
         return {
             "generators": _generator_states(self._rngs),
@@ -189,9 +189,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues where another environment of the same making was when its `state_dict` was called.
-
-        Call `step` next, not `reset`.
+        """Continues from a saved state; call `step` next, not `reset`.
 
         Args:
             state: what `state_dict` returned.

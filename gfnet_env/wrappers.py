@@ -1,4 +1,4 @@
-"""Wrappers with other action spaces."""
+"""Wrappers that change the action space."""
 
 from __future__ import annotations
 
