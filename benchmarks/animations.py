@@ -1,11 +1,11 @@
 """Makes the animations of the docs site's pages of environments, `docs/environments/ID.gif`.
 
-    python benchmarks/animations.py [ID ...] [--root TREE]
+    python benchmarks/animations.py [ID ...]
 
-Each shows a policy on the first two held-out images; no image is picked. The policies come from short trainings of some
-minutes. `GFNet-ImageFolder-v0` takes an hour: it shows frames of a dashcam that `--root` brings (docs/real_photos.md).
-Recorded clips may not be shown, so their ids read drawn gestures, written in the files and lists of the data set.
-`GFNet-ImageNet-v0` shows two sample photos of scikit-image (CC0) and the centre-corner policy of Table 5.
+Each shows a policy on the first two held-out images; no image is picked. The policies come from short trainings of
+some minutes. Recorded clips may not be shown, so their ids read drawn gestures, written in the files and lists of the
+data set. `GFNet-ImageNet-v0` and `GFNet-ImageFolder-v0` show sample photos of scikit-image (NOTICE) and the
+centre-corner policy of Table 5.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 
 import imageio_ffmpeg
 import numpy as np
+import skimage.data
 import torch
 from PIL import Image
 
@@ -42,7 +43,6 @@ RUNS: dict[str, tuple[str, ...]] = {
         *("synthetic_gestures", "start=gfnet_env/weights_gestures", "stage2.env_steps=24000"),
         *("data.num_train=1000", "data.num_val=100", "data.num_test=60", *_SHORT),
     ),
-    PICTURES: ("road_scenes", "seed=2", "initialization.full_resolution.epochs=0"),
 }
 """The config of the run that an animation shows, and what is changed in it."""
 
@@ -54,34 +54,34 @@ RECORDED: dict[str, Layout | None] = {
 }
 """Ids of recorded clips and how frames lie on disk, None for a tree of videos. They show the run of drawn gestures."""
 
+_PICTURES = {"coffee": "n07920052", "camera": "n04485082"}
+"""scikit-image's sample photos and what ImageNet calls what they show: espresso, tripod."""
+
 _NUM_IMAGES, _NUM_CLIPS = 2, 30  # among so many clips is each class
 _COLORS, _MILLISECONDS, _WIDEST = 64, 900, 800
 
 
 def main() -> None:
     """Makes the animations of the ids that are named, all if none is."""
-    every = (*RUNS, *RECORDED, PHOTOS)
+    every = (*RUNS, *RECORDED, PHOTOS, PICTURES)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ids", nargs="*", choices=[*every, []], metavar="ID", help=f"of {', '.join(every)}")
     parser.add_argument("--runs", type=Path, default=Path("runs/animations"), help="folder of the runs")
-    parser.add_argument("--root", type=Path, help=f"photos for {PICTURES}, a tree for `gfnet train road_scenes`")
     options = parser.parse_args()
     for env_id in options.ids or every:
-        if env_id == PICTURES and options.root is None:
-            parser.error(f"{env_id} needs photos; pass --root TREE, a tree for `gfnet train road_scenes`")
-        widest = _WIDEST // 2 if env_id == PICTURES else _WIDEST  # photos are large as GIF
         out = FOLDER / f"{env_id}.gif"
-        save_small(out, frames(env_id, options.runs, options.root), widest)
+        save_small(out, frames(env_id, options.runs))
         print(f"{out}: {out.stat().st_size // 1000} kB", flush=True)
 
 
-def frames(env_id: str, runs: Path, root: Path | None = None) -> list[Image.Image]:
+def frames(env_id: str, runs: Path) -> list[Image.Image]:
     """Pictures of the episodes on the first images, after the glance and after each patch."""
-    if env_id == PHOTOS:
-        return episodes(TASKS[PHOTOS](), CentreCornerPolicy(), EpisodeSpec())
+    if env_id in (PHOTOS, PICTURES):
+        task = TASKS[PHOTOS]() if env_id == PHOTOS else picture_task(runs / f"{PICTURES}-data")
+        return episodes(task, CentreCornerPolicy(), EpisodeSpec())
     config, *changes = RUNS.get(env_id, RUNS["GFNet-SyntheticGestures-v0"])
     folder = runs / (env_id if env_id in RUNS else "GFNet-SyntheticGestures-v0")
-    sets = [word for change in [*changes, *([f"data.root={root}"] if root else [])] for word in ("--set", change)]
+    sets = [word for change in changes for word in ("--set", change)]
     if gfnet(["train", config, "--out", str(folder), "--quiet", *sets]) != 0:
         raise SystemExit(1)
     run = agents.load_run(folder)
@@ -106,6 +106,17 @@ def episodes(task: Task, policy: agents.LocationPolicy, rules: EpisodeSpec) -> l
             found.append(Image.fromarray(np.asarray(env.render())))
     env.close()
     return found
+
+
+def picture_task(root: Path) -> Task:
+    """The task of an image folder whose classes are ImageNet's, so that a pretrained network knows them."""
+    for name, wordnet_id in _PICTURES.items():
+        for split in ("train", "val"):
+            folder = root / split / wordnet_id
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(getattr(skimage.data, name)()).save(folder / f"{name}.png")
+    network = {"classifier": "average:timm:tf_efficientnet_lite0", "weights": "package:efficientnet-lite0"}
+    return TASKS[PICTURES](root=root, split="val", **network)
 
 
 def recorded_task(env_id: str, root: Path) -> Task:
