@@ -31,14 +31,14 @@ from scripts.cli import _METHODS, main
 from scripts.commands import COMMANDS
 
 TINY = """
-data: {kind: synthetic_signs, num_train: 40, num_val: 10, num_test: 12, scenes: {height: 96, width: 128}}
+data: {kind: synthetic_signs, num_train: 24, num_val: 10, num_test: 12, scenes: {height: 96, width: 128}}
 classifier: {encoder: small_resnet, head: gru, patch_size: 48, num_glimpses: 4, hidden_size: 16}
 initialization:
-  full_resolution: {epochs: 2, batch_size: 20, optimizer: adamw, lr: 1.0e-3}
-  low_resolution: {epochs: 2, batch_size: 20, optimizer: adamw, lr: 1.0e-3}
-stage1: {epochs: 2, batch_size: 20, optimizer: adamw, lr: 1.0e-3}
+  full_resolution: {epochs: 1, batch_size: 12, optimizer: adamw, lr: 1.0e-3}
+  low_resolution: {epochs: 1, batch_size: 12, optimizer: adamw, lr: 1.0e-3}
+stage1: {epochs: 1, batch_size: 12, optimizer: adamw, lr: 1.0e-3}
 stage2: {env_steps: 96, num_envs: 8}
-stage3: {epochs: 2, batch_size: 20, optimizer: adamw, lr: 1.0e-3}
+stage3: {epochs: 1, batch_size: 12, optimizer: adamw, lr: 1.0e-3}
 oracle_grid: 3
 """
 
@@ -100,19 +100,11 @@ def test_the_same_command_again_changes_nothing(finished: Path) -> None:
 
 
 def test_another_config_is_not_mixed_in(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    changed = [
-        "train",
-        str(finished.parent / "tiny.yaml"),
-        "--out",
-        str(finished),
-        "--quiet",
-        "--set",
-        "stage1.epochs=3",
-    ]
+    arguments = ["train", str(finished.parent / "tiny.yaml"), "--out", str(finished), "--quiet"]
 
-    assert main(changed) == 1
+    assert main([*arguments, "--set", "stage1.epochs=3"]) == 1
 
-    assert "holds a run whose stage I has begun with stage1.epochs=2, not 3; pass another" in capsys.readouterr().err
+    assert "stage1.epochs=1, not 3" in capsys.readouterr().err
 
 
 def test_evaluate_prints_the_table(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -160,17 +152,6 @@ def test_env_prints_spaces_and_speed(capsys: pytest.CaptureFixture[str]) -> None
     assert "Dict('features': Box(" in printed and "steps/s" in printed
 
 
-def test_an_episodes_length_is_the_same_everywhere(tiny: Path, tmp_path: Path) -> None:
-    """The config's T decides in training, evaluation and pictures."""
-    out = tmp_path / "run"
-    options = ["--set", "classifier.num_glimpses=3", "--set", "stage3.epochs=0"]
-
-    assert main(["train", str(tiny), "--out", str(out), "--quiet", *options]) == 0
-
-    assert {len(values) for values in _figures(out)["accuracy"].values()} == {3}
-    assert not (out / "stage3").exists()
-
-
 def test_pictures_of_ones_own(picture_tree: Path, tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(re.sub("data: .*", "data: {kind: image_folder}", TINY))
     options = ["--set", f"data.root={picture_tree}", "--set", "data.height=96", "--set", "data.width=112"]
@@ -184,22 +165,10 @@ def test_pictures_of_ones_own(picture_tree: Path, tiny: Path, tmp_path: Path) ->
     assert metrics["images"] == 12 and set(metrics["pointing_game"].values()) == {None}
 
 
-def test_start_from_another_run_and_use_it_from_anywhere(
+def test_a_run_starts_from_another_and_keeps_its_best_policy(
     finished: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = ["--set", f"start={finished.name}", "--set", "seed=7", "--set", "stage3.epochs=0"]
-    monkeypatch.chdir(finished.parent)
-
-    assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", *options]) == 0
-
-    metrics, theirs = _figures(tmp_path / "run"), _figures(finished)
-    assert metrics["full_resolution_accuracy"] == theirs["full_resolution_accuracy"]
-    assert not (tmp_path / "run" / "stage1").exists()
-    monkeypatch.chdir("/")
-    assert main(["evaluate", str(tmp_path / "run"), "--quiet"]) == 0
-
-
-def test_the_best_policy_is_kept(finished: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With its own number of glimpses, from a relative folder, and used from anywhere."""
     found: list[float] = []
 
     def noting(*arguments: Any, **options: Any) -> float:
@@ -207,15 +176,21 @@ def test_the_best_policy_is_kept(finished: Path, tiny: Path, tmp_path: Path, mon
         return found[-1]
 
     monkeypatch.setattr(agents.runs.policy_training, "final_accuracy", noting)
-    options = [f"start={finished}", "stage2.options.learning_rate=0.3", "stage2.options.n_steps=3"]
-    options += ["stage2.evaluations=4", "stage3.epochs=0"]
-    sets = [part for option in options for part in ("--set", option)]
+    monkeypatch.chdir(finished.parent)
+    changes = [f"start={finished.name}", "stage2.options.learning_rate=0.3", "stage2.options.n_steps=2"]
+    changes += ["stage2.evaluations=4", "stage3.epochs=0", "classifier.num_glimpses=3"]
+    run = tmp_path / "run"
 
-    assert main(["train", str(tiny), "--out", str(tmp_path / "best"), "--quiet", *sets]) == 0
+    assert main(["train", str(tiny), "--out", str(run), "--quiet", "--set", *changes]) == 0
 
-    kept = load_record(tmp_path / "best" / "evaluation" / "calibration.safetensors")
+    metrics, kept = _figures(run), load_record(run / "evaluation" / "calibration.safetensors")
+    assert metrics["full_resolution_accuracy"] == _figures(finished)["full_resolution_accuracy"]
+    assert {len(values) for values in metrics["accuracy"].values()} == {3}
     assert len(found) == 4 + 1 and accuracy_by_step(kept)[-1] == max(found)
-    assert [path.name for path in (tmp_path / "best" / "stage2").iterdir()] == ["policy.safetensors"]
+    assert [path.name for path in (run / "stage2").iterdir()] == ["policy.safetensors"]
+    assert not (run / "stage1").exists() and not (run / "stage3").exists()
+    monkeypatch.chdir("/")
+    assert main(["evaluate", str(run), "--quiet", "--policies", "learned"]) == 0
 
 
 def _bad_tree(tmp_path: Path) -> Path:
@@ -226,24 +201,20 @@ def _bad_tree(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "image_folder", "--out", "{tmp}/x"], "data.root is missing; pass --set data.root=TREE"),
-        (["train", "image_folder", "--out", "{tmp}/x", "--set", "data.root={tmp}/no"], "no is not a folder"),
-        (["train", "image_folder", "--out", "{tmp}/x", "--set", "data.root={bad}"], "holds 1 class folders"),
-        (["train", "demmo", "--out", "{tmp}/x"], "no config 'demmo': did you mean 'demo'?"),
-        (["demo", "--out", "{tmp}/x", "--set", "classifier.patch_sise=9"], "did you mean 'classifier.patch_size'?"),
-        (["demo", "--out", "{tmp}/x", "--set", "start={tmp}"], "holds no stage3/ or stage1/classifier.safetensors"),
-        (["demo", "--out", "{tmp}/file/x"], "Not a directory"),
-        (["demo", "--out", "/proc/nothing/x"], "No such file or directory"),
-        (["evaluate", "{tmp}"], "holds no config.yaml; pass the folder of a run"),
-        (["render", "{tmp}"], "holds no config.yaml"),
-        (["env", "GFNet-Signs-v0"], "environment 'GFNet-Signs-v0' is unknown; pass one of GFNet-SyntheticSigns-v0"),
-        (["env", "GFNet-SyntheticSigns-v0", "--num-envs", "0"], "--num-envs 0, --steps 20; pass 1 or more"),
+        (["train", "image_folder", "--out", "{tmp}/x"], "data.root is missing"),
+        (["train", "image_folder", "--out", "{tmp}/x", "--set", "data.root={tmp}/no"], "/no is not a folder"),
+        (["train", "image_folder", "--out", "{tmp}/x", "--set", "data.root={bad}"], "/bad/train"),
+        (["train", "demmo", "--out", "{tmp}/x"], "'demo'"),
+        (["demo", "--out", "{tmp}/x", "--set", "seed=1", "stage2.env_step=5"], "'stage2.env_steps'"),
+        (["demo", "--out", "{tmp}/x", "--set", "start={tmp}"], "{tmp}"),
+        (["demo", "--out", "{tmp}/file/x"], "/file"),
+        (["demo", "--out", "/proc/nothing/x"], "/proc/nothing"),
+        (["evaluate", "{tmp}"], "config.yaml"),
+        (["env", "GFNet-Signs-v0"], "'GFNet-Signs-v0'"),
+        (["env", "GFNet-SyntheticSigns-v0", "--num-envs", "0"], "--num-envs 0"),
         (["env", "GFNet-SyntheticSigns-v0", "--set", "rewards=x"], "rewards is unknown"),
-        (
-            ["env", "GFNet-SyntheticSigns-v0", "--set", "num_glimpses=}}"],
-            "--set 'num_glimpses=}': the value is not YAML",
-        ),
-        (["env", "GFNet-ImageFolder-v0"], "pass either root='TREE'"),
+        (["env", "GFNet-SyntheticSigns-v0", "--set", "num_glimpses=}}"], "num_glimpses=}}"),
+        (["env", "GFNet-ImageFolder-v0"], "root="),
     ],
 )
 def test_user_errors_are_one_sentence_and_exit_code_1(
@@ -256,7 +227,7 @@ def test_user_errors_are_one_sentence_and_exit_code_1(
 
     error = capsys.readouterr().err
     assert code == 1
-    assert message in error
+    assert message.format(tmp=tmp_path) in error
     assert "Traceback" not in error and len(error.strip().splitlines()) == 1
 
 
@@ -308,9 +279,7 @@ def test_settings_may_share_one_flag(arguments: list[str], monkeypatch: pytest.M
     assert seen == [("demo", ["seed=1", "stage2.num_envs=8"])]
 
 
-def test_a_wrong_setting_is_refused_beside_others_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["demo", "--out", str(tmp_path / "x"), "--set", "seed=1", "stage2.env_step=5"]) == 1
-    assert "did you mean 'stage2.env_steps'" in capsys.readouterr().err
+def test_a_number_after_settings_is_no_setting(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["demo", "--out", str(tmp_path / "x"), "--set", "seed=1", "5"])
 
@@ -353,12 +322,6 @@ def test_what_an_interrupted_run_left_half_written_is_removed_at_the_start(tmp_p
     assert not left.exists()
 
 
-def test_a_read_only_place_is_one_sentence(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["train", str(finished.parent / "tiny.yaml"), "--out", "/proc/run", "--quiet"]) == 1
-
-    assert capsys.readouterr().err.startswith("gfnet: /proc/run")
-
-
 @pytest.mark.slow
 def test_interrupted_by_the_user(finished: Path, tmp_path: Path) -> None:
     program = (  # a process that is started in the background of a shell inherits that it ignores the signal
@@ -380,10 +343,12 @@ def test_interrupted_by_the_user(finished: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "agent", ["random", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dqn", "crossq", "recurrent_ppo"))]
 )
-def test_whole_runs_of_other_algorithms(agent: str, tiny: Path, tmp_path: Path) -> None:
+def test_whole_runs_of_other_algorithms(agent: str, finished: Path, tiny: Path, tmp_path: Path) -> None:
     sets = [part for change in (f"stage2.agent={agent}", "stage3.epochs=0") for part in ("--set", change)]
 
-    assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", *sets]) == 0
+    assert (
+        main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", "--set", f"start={finished}", *sets]) == 0
+    )
     assert main(["render", str(tmp_path / "run"), "--out", str(tmp_path / "looks.png"), "--quiet"]) == 0
 
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

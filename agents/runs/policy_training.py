@@ -106,12 +106,12 @@ def _small(spec: Stage2Spec, steps: int) -> Stage2Spec:
 
 
 class Validation:
-    """Evaluates an agent as it is, and notes what it finds.
+    """Evaluates an agent, while it learns, on images that nothing is reported on.
 
     Args:
-        agent: the agent, while it learns.
+        agent: the agent.
         classifier: the networks that it looks through.
-        images: opens the images.
+        images: opens the images that thresholds are found on; raises `FileNotFoundError` if there are none.
         note: takes the figures of each evaluation: `accuracy` at t = T, and those of `Diagnostics.figures`.
     """
 
@@ -122,32 +122,21 @@ class Validation:
         images: Callable[[], ImageSource],
         note: Callable[[dict[str, float]], None],
     ) -> None:
-        self._agent, self._classifier, self._images, self._note = agent, classifier, images, note
+        self._policy, self._classifier, self._images, self._note = DeterministicPolicy(agent), classifier, images, note
 
     def accuracy(self) -> float:
-        """Accuracy at t = T on the images that thresholds are found on; of several patch sizes, drawn at random.
-
-        Raises:
-            FileNotFoundError: if there are none.
-        """
-        policy = DeterministicPolicy(self._agent)
-        accuracy = final_accuracy(self._classifier, self._images(), policy, max_images=CALIBRATION_IMAGES)
-        self._note({"accuracy": accuracy, **self._diagnose().figures()})
+        """Accuracy at t = T; of several patch sizes, drawn at random."""
+        accuracy = final_accuracy(self._classifier, self._images(), self._policy, max_images=CALIBRATION_IMAGES)
+        self._note({"accuracy": accuracy})
+        self.diagnose()
         return accuracy
 
     def diagnose(self) -> Diagnostics:
-        """Where the agent looks, on some of these images.
-
-        Raises:
-            FileNotFoundError: if there are none.
-        """
-        found = self._diagnose()
+        """Where the agent looks, on some of the images."""
+        record = evaluate(self._classifier, self._images(), self._policy, max_images=DIAGNOSED_IMAGES)
+        found = diagnose(record)
         self._note(found.figures())
         return found
-
-    def _diagnose(self) -> Diagnostics:
-        policy = DeterministicPolicy(self._agent)
-        return diagnose(evaluate(self._classifier, self._images(), policy, max_images=DIAGNOSED_IMAGES))
 
 
 class BestCheckpoint:
