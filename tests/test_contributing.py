@@ -11,6 +11,8 @@ import gymnasium
 import yaml
 
 from agents.algorithms.registry import AGENTS
+from agents.runs.config_files import load_config
+from classifiers.data.registry import COLLECTIONS
 from classifiers.networks.encoders import ENCODERS
 from gfnet_env import TASKS
 
@@ -25,15 +27,16 @@ def test_additions_work_in_ten_lines_each() -> None:
 
     try:
         for snippet in SNIPPETS:
-            exec(compile(snippet, "CONTRIBUTING.md", "exec"), names)
+            exec(compile(snippet, "CONTRIBUTING.md", "exec", dont_inherit=True), names)
 
         env = gymnasium.make("Squares-v0")
         observation, info = env.reset(seed=0)
         assert observation["features"].shape == (8, 8, 8) and info["patch_size"] == 32
-        assert names["agent"].num_timesteps == 16 and len(SNIPPETS) == 4
+        assert names["agent"].num_timesteps == 16 and len(SNIPPETS) == 5
         env.close()
+        assert len(load_config("image_folder", ["data={kind: squares}"]).data.open("train")) == 40
     finally:
-        for registry, name in ((AGENTS, "mine"), (ENCODERS, "tiny"), (TASKS, "Squares-v0")):
+        for registry, name in ((AGENTS, "mine"), (ENCODERS, "tiny"), (TASKS, "Squares-v0"), (COLLECTIONS, "squares")):
             registry.pop(name, None)
         gymnasium.registry.pop("Squares-v0", None)
     for snippet in SNIPPETS:
