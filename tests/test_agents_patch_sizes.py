@@ -163,6 +163,7 @@ def test_whichever_spelling_comes_last_counts() -> None:
         ("classifier.patch_sizes=[32, 48]", "glance_size"),
         ("classifier={patch_size: 40, patch_sizes: [32, 48]}", "patch_size.*patch_sizes"),
         ("stage2.episode.size_action=true", "size_action"),
+        ("stage2.episode.stop_action=true", "stop_action"),
         ("stage2.episode.step_cost=much", "step_cost"),
     ],
 )

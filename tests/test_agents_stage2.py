@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,45 +42,29 @@ def _agent(name: str, env: GlanceFocusVectorEnv, **options: Any) -> Any:
     return small_agent(name, env, seed=3, **{**batch, **options})
 
 
-class Training:
-    """A training that is killed after chosen rollouts and started again in a new process's objects."""
+def _train(folder: Path, agent: Any, kill_after: int | None = None) -> Any:
+    """Trains with a checkpoint and a log in a folder; None if the training was killed after some rollouts."""
+    log = RunLog(folder / "metrics.jsonl", folder / "tensorboard")
+    steps: list[int] = []
 
-    def __init__(self, folder: Path, name: str, make_env: Callable[[], GlanceFocusVectorEnv]) -> None:
-        self.folder, self.name, self.make_env = folder, name, make_env
-        self.rollouts = 0
-        folder.mkdir()
+    def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
+        log.add("stage2", done, figures)
+        steps.append(done)
+        if len(steps) == kill_after:
+            raise KilledError
 
-    def run(self, kill_after: int | None) -> Any:
-        agent = _agent(self.name, self.make_env())
-        log = RunLog(self.folder / "metrics.jsonl", self.folder / "tensorboard")
-        count = 0
+    options: dict[str, Any] = {"action_std_schedule": (0.25, 0.1), "checkpoint": folder / "training.pt"}
+    try:
+        train_agent(agent, STEPS, seed=3, on_rollout=on_rollout, on_checkpoint=log.write, **options)
+    except KilledError:
+        return None
+    log.write()
+    return agent
 
-        def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
-            nonlocal count
-            log.add("stage2", done, figures)
-            count += 1
-            self.rollouts += 1
-            if count == kill_after:
-                raise KilledError
 
-        try:
-            train_agent(
-                agent,
-                STEPS,
-                seed=3,
-                action_std_schedule=(0.25, 0.1),
-                checkpoint=self.folder / "training.pt",
-                on_rollout=on_rollout,
-                on_checkpoint=log.write,
-            )
-        except KilledError:
-            return None
-        log.write()
-        return agent
-
-    def curve(self) -> list[dict[str, Any]]:
-        lines = [json.loads(line) for line in (self.folder / "metrics.jsonl").read_text().splitlines()]
-        return [line for line in lines if line["stage"] == "stage2"]
+def _curve(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if line["stage"] == "stage2"]
 
 
 @pytest.fixture
@@ -95,20 +78,19 @@ def _save_every_rollout(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_killed_again_and_again_it_ends_with_the_same_weights_and_curve(
     name: str, classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
 ) -> None:
-    whole = Training(tmp_path / "whole", name, lambda: _env(classifier, scenes))
-    killed = Training(tmp_path / "killed", name, lambda: _env(classifier, scenes))
-    expected = whole.run(None)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    for folder in (whole, killed):
+        folder.mkdir()
+    expected = _train(whole, _agent(name, _env(classifier, scenes)))
 
-    found, kills = None, iter((3, 2, 3, None))
-    while found is None:
-        torch.manual_seed(killed.rollouts)  # whatever a new process begins with
-        found = killed.run(next(kills))
+    for rollouts in (3, 2, 3, None):  # one is lost by each kill
+        torch.manual_seed(rollouts or 0)  # whatever a new process begins with
+        found = _train(killed, _agent(name, _env(classifier, scenes)), rollouts)
+        assert (found is None) == (rollouts is not None)
 
-    assert whole.rollouts == ROLLOUTS and killed.rollouts == ROLLOUTS + 3  # one is lost by each kill
-    assert all(
-        torch.equal(value, found.policy.state_dict()[key]) for key, value in expected.policy.state_dict().items()
-    )
-    assert killed.curve() == whole.curve() and len(whole.curve()) == ROLLOUTS
+    weights = found.policy.state_dict()
+    assert all(torch.equal(value, weights[key]) for key, value in expected.policy.state_dict().items())
+    assert _curve(killed) == _curve(whole) and len(_curve(whole)) == ROLLOUTS
     assert [info["r"] for info in found.ep_info_buffer] == [info["r"] for info in expected.ep_info_buffer]
 
 
@@ -160,13 +142,10 @@ def test_a_state_of_another_environment_is_rejected(classifier: FrozenClassifier
 def test_a_checkpoint_of_another_training_is_rejected(
     classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
 ) -> None:
-    killed = Training(tmp_path / "killed", "ppo", lambda: _env(classifier, scenes))
-    killed.run(3)
+    _train(tmp_path, _agent("ppo", _env(classifier, scenes)), kill_after=3)
 
     with pytest.raises(RuntimeError, match="state_dict"):
-        train_agent(
-            _agent("ppo_gru", _env(classifier, scenes)), STEPS, seed=3, checkpoint=killed.folder / "training.pt"
-        )
+        _train(tmp_path, _agent("ppo_gru", _env(classifier, scenes)))
 
 
 def test_the_gru_recomputes_what_it_did_when_rollouts_begin_in_the_middle_of_episodes(

@@ -7,13 +7,12 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
-import pytest
 import yaml
 from conftest import SMALL_SCENES, random_classifier
 
 from agents.evaluation.rollout import evaluate
 from agents.policies.baselines import OraclePolicy
-from agents.runs.config_files import ConfigError, dump_config, load_config
+from agents.runs.config_files import dump_config, load_config
 from agents.runs.run import load_recognizer, load_run
 from classifiers.checkpoints import load_classifier
 from classifiers.data.source import ArrayImages
@@ -31,17 +30,13 @@ SHRUNK = [
 ]
 
 
-def _train(out: Path, *changes: str) -> int:
-    sets = [part for change in [*SHRUNK, *changes] for part in ("--set", change)]
-    return main(["train", "demo", "--out", str(out), "--quiet", *sets])
-
-
 def test_runs_have_the_rules_of_their_config(tmp_path: Path, scenes: ArrayImages) -> None:
     """Everything is done at the config's sizes, whatever those of the run that it starts from."""
     out = tmp_path / "run"
     sizes = ("classifier.patch_size=32", "classifier.glance_size=64", "classifier.num_glimpses=3")
+    changes = [*SHRUNK, *sizes, "stage2.episode={observe: [hidden], step_cost: 0.01}"]
 
-    assert _train(out, *sizes, "stage2.episode={observe: [hidden], step_cost: 0.01}") == 0
+    assert main(["train", "demo", "--out", str(out), "--quiet", *(p for c in changes for p in ("--set", c))]) == 0
 
     run = load_run(out)
     assert (run.classifier.spec.patch_size, run.classifier.spec.glance_side) == (32, 64)
@@ -53,13 +48,6 @@ def test_runs_have_the_rules_of_their_config(tmp_path: Path, scenes: ArrayImages
     assert found.multiply_adds[0] == costs[:3].sum() + 2 * run.policy.multiply_adds
     assert np.allclose(found.locations[0, 0], recognizer.predict(scenes.images[:1]).locations[0, 0], atol=1e-6)
     assert main(["render", str(out), "--images", "0", "--quiet"]) == 0
-
-
-def test_runs_do_not_learn_to_stop(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(ConfigError, match="stop_action"):
-        load_config("demo", ["stage2.episode.stop_action=true"])
-    assert _train(tmp_path / "run", "stage2.episode.stop_action=true") == 1
-    assert capsys.readouterr().err.count("\n") == 1
 
 
 def test_the_harder_preset_is_an_id_and_a_config() -> None:
