@@ -1,4 +1,4 @@
-"""Policies: learned with Stable-Baselines3, baselines to judge them by, and the pipeline that trains a whole run."""
+"""GFNet-Gym's policies, learned with Stable-Baselines3, baselines beside them, and the pipeline that trains a run."""
 
 from agents.algorithms.make_agent import as_sb3, make_agent
 from agents.algorithms.ppo_gru import PPOGRU

@@ -1,10 +1,11 @@
 """A Gymnasium environment for learning where to look. `import gfnet_env` registers its ids."""
 
-import importlib.metadata
+import warnings
 
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
+from gfnet_env.installation import foreign_agents, installed_version
 from gfnet_env.registration import TASKS, register_task
 from gfnet_env.tasks import (
     Task,
@@ -18,10 +19,9 @@ from gfnet_env.tasks import (
 from gfnet_env.vector_env import GlanceFocusVectorEnv
 from gfnet_env.wrappers import GridAction, VectorGridAction
 
-try:
-    __version__ = importlib.metadata.version("gfnet-gym")
-except importlib.metadata.PackageNotFoundError:  # a source tree that is not installed
-    __version__ = "unknown"
+__version__ = installed_version()
+if (_clash := foreign_agents()) is not None:
+    warnings.warn(_clash, stacklevel=2)
 
 __all__ = [
     "TASKS",

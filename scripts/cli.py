@@ -26,7 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         Exception: what the user's code or a library raised; with `--traceback` or `GFNET_DEBUG=1`, our own errors, too.
     """
     options = build_parser().parse_args(_expand_set_args(sys.argv[1:] if arguments is None else arguments))
-    from scripts.run_command import run_command  # with PyTorch, which help and usage errors needn't wait for
+    from gfnet_env.installation import foreign_agents  # with PyTorch, which help and usage errors needn't wait for
+
+    if foreign_agents() is not None:  # `gfnet_env` has said so
+        return 1
+    from scripts.run_command import run_command
 
     return run_command(options)
 

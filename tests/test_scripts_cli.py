@@ -27,6 +27,7 @@ from agents.evaluation.rollout import final_accuracy
 from agents.runs.config_files import ConfigError
 from agents.runs.folder import RunFolder
 from agents.runs.results import POLICIES
+from gfnet_env.installation import foreign_agents
 from scripts.cli import _METHODS, main
 from scripts.commands import COMMANDS
 
@@ -376,3 +377,16 @@ def test_help_version_and_usage_errors_do_not_wait_for_pytorch(arguments: list[s
 
 def test_methods_of_the_command_are_the_librarys() -> None:
     assert _METHODS == METHODS
+
+
+def test_a_package_agents_of_others_is_named_and_ends_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert foreign_agents() is None
+    (tmp_path / "agents").mkdir()
+    (tmp_path / "agents" / "__init__.py").write_text('"""Somebody\'s agents."""\n')
+    monkeypatch.delitem(sys.modules, "agents")
+    monkeypatch.syspath_prepend(tmp_path)
+
+    assert str(tmp_path / "agents") in str(foreign_agents())
+    assert main(["env", "GFNet-SyntheticSigns-v0"]) == 1
