@@ -101,16 +101,16 @@ class Stage2Spec(Settings):
         env_steps: focus steps to train for; rounded up to whole rollouts.
         num_envs: number of parallel environments; None takes the recipe's.
         episode: the environment's rules, without `stop_action` and `size_action`: a run's evaluation, budgets and stage
-            III take given numbers and sizes of looks, and its recogniser decides on them by confidence.
+            III take given numbers and sizes of glimpses, and its recognizer decides on them by confidence.
         options: arguments of the algorithm, which override the recipe's.
-        policy_options: arguments of its policy, likewise.
+        policy_options: arguments of its policy, which override the recipe's.
         evaluations: how often the policy is evaluated during training, on the images that thresholds are found on; the
             one with the highest accuracy at t = T is kept (A.2). 0 keeps the last one.
         final_lr_fraction: the learning rate decays linearly to this fraction of its initial value.
         action_std_schedule: the standard deviation of actions at the start and at the end, in the paper's [0, 1] units.
-            Differs from the paper, which fixes it at 0.1: looks must first spread widely to hit a small sign at all,
+            Differs from the paper, which fixes it at 0.1: glimpses must first spread widely to hit a small sign at all,
             and later be precise.
-        shift_px: the policy learns on randomly shifted copies of the images, by so many pixels at most in each
+        shift_px: the policy learns on randomly shifted copies of the images, by at most this many pixels in each
             direction, see `classifiers.data.augmentation`; 0 shows the images themselves. Not in the paper.
         compile: whether the classifier is compiled for this stage and its evaluations (20 to 60 s once), which changes
             results by rounding only; None does so where it pays, see `agents.runs.policy_training`.

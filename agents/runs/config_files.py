@@ -135,7 +135,7 @@ def _take_preprocessing_of_weights(tree: dict[str, Any]) -> None:
     """Fills in `data.interpolation`, where it is not given, and what is to be as the pretrained weights need it.
 
     `crop_pct` is left alone unless it is `weights`: a crop that suits ImageNet cuts off objects near the edge, and
-    stage I trains the networks on whatever crop there is.
+    stage I trains the networks on any crop.
     """
     data, initialization, classifier = (tree.get(group) for group in ("data", "initialization", "classifier"))
     if not isinstance(data, dict):
@@ -182,7 +182,7 @@ def check_evaluation_changes(trained: RunConfig, changed: RunConfig) -> None:
         changed: the same with changes.
 
     Raises:
-        ConfigError: with the first such setting, or if the policy does not know so many patch sizes.
+        ConfigError: with the first such setting, or if the policy knows another number of patch sizes.
     """
     before, now = (len(config.classifier.patch_sizes) for config in (trained, changed))
     if before != now and changed.stage2.agent not in FIXED_POLICIES:

@@ -20,15 +20,15 @@ class RunCost:
 
     Attributes:
         encoder: f_L on one patch, without its own classifier; of several patch sizes, the largest.
-        encoders: f_L on one patch of each size, likewise.
-        glance_encoder: f_G on the glance, likewise; the same unless the glance has a size of its own.
+        encoders: f_L on one patch of each size, without its classifier.
+        glance_encoder: f_G on the glance, without its classifier.
         encoder_classifier: the encoder's own classifier.
         patch_sizes: the K sides of patches, in pixels.
-        head: what the last look of each size history costs beyond the encoder: f_C, or at a cascade's glance the
+        head: what the last glimpse of each size history costs beyond the encoder: f_C, or at a cascade's glance the
             encoder's classifier. By node of `classifiers.networks.size_histories`; with one size, a node is a step.
         policy: one decision of pi.
-        per_step: the last look of each node; but for the glance with the decision that led there.
-        cumulative: all looks of each node together.
+        per_step: the last glimpse of each node; but for the glance with the decision that led there.
+        cumulative: all glimpses of each node together.
         full_resolution: the encoder and its classifier on the whole image.
     """
 
@@ -60,7 +60,7 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
     glance_encoder = encoder_cost(classifier.global_encoder, (glance_side, glance_side), with_classifier=False)
     encoders = [encoder_cost(classifier.local_encoder, (side, side), with_classifier=False) for side in sides]
     own = encoder_cost(classifier.local_encoder, (sides[-1],) * 2, with_classifier=True) - encoders[-1]
-    looks = [glimpse_costs(classifier, size) for size in range(len(sides))]
+    glimpses = [glimpse_costs(classifier, size) for size in range(len(sides))]
     histories = size_histories(len(sides), classifier.spec.num_glimpses)[1:]
     return RunCost(
         encoder=encoders[-1],
@@ -68,9 +68,12 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
         glance_encoder=glance_encoder,
         encoder_classifier=own,
         patch_sizes=sides,
-        head=(looks[0][0] - glance_encoder, *(looks[each[-1]][len(each)] - encoders[each[-1]] for each in histories)),
+        head=(
+            glimpses[0][0] - glance_encoder,
+            *(glimpses[each[-1]][len(each)] - encoders[each[-1]] for each in histories),
+        ),
         policy=policy,
-        per_step=(looks[0][0], *(looks[each[-1]][len(each)] + policy for each in histories)),
+        per_step=(glimpses[0][0], *(glimpses[each[-1]][len(each)] + policy for each in histories)),
         cumulative=tuple(cumulative_multiply_adds(classifier, policy)),
         full_resolution=encoder_cost(classifier.local_encoder, config.data.image_size, with_classifier=True),
     )

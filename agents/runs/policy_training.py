@@ -33,7 +33,7 @@ from gfnet_env import Task
 from gfnet_env.tasks import run_weights
 
 DIAGNOSED_IMAGES = 500
-"""So many images show whether a finished policy has collapsed; the standard error of its spread is then some 3 %."""
+"""Images that show whether a policy has collapsed; the standard error of its spread is then some 3 %."""
 
 
 _LEAST_MULTIPLY_ADDS = 3e12
@@ -66,7 +66,7 @@ def check_stage2(config: RunConfig) -> None:
     Raises:
         ValueError: if an option of the agent is unknown, or the networks' sizes don't fit the images.
         FileNotFoundError: if the run to start from has no networks.
-        Exception: whatever the algorithm or the policy raises.
+        Exception: what the algorithm or the policy raises.
     """
     if config.start is None:
         classifier, names = GlanceFocusClassifier(config.classifier, _CLASSES).eval(), default_class_names(_CLASSES)
@@ -106,7 +106,7 @@ def _small(spec: Stage2Spec, steps: int) -> Stage2Spec:
 
 
 class Validation:
-    """Evaluates an agent, while it learns, on images that nothing is reported on.
+    """Evaluates an agent on validation images while it learns.
 
     Args:
         agent: the agent.

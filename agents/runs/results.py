@@ -250,7 +250,7 @@ def multiply_adds(
 ) -> dict[str, Any]:
     """Multiply-adds of each part, of the first 1 to T steps together, and of the full-resolution network.
 
-    Step t needs t looks and t - 1 decisions of the policy. With several patch sizes, the means over the size histories.
+    Step t needs t glimpses and t - 1 decisions of the policy. With several patch sizes, means over the size histories.
     """
 
     def by_step(costs: list[int]) -> list[int]:
