@@ -87,6 +87,10 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         episode: the rules.
         render_mode: None or `"rgb_array"`. `gymnasium.make` knows `"rgb_array_list"` and `"human"`, too.
 
+    Attributes:
+        num_glimpses: longest sequence T, the glance included.
+        observation_keys: keys of the observation.
+
     Raises:
         ValueError: if task and rules don't fit each other.
     """

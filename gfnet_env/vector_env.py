@@ -40,6 +40,10 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             later episode under `SAME_STEP`; use `NEXT_STEP` with it there.
         render_mode: None or `"rgb_array"`.
 
+    Attributes:
+        num_glimpses: longest sequence T, the glance included.
+        observation_keys: keys of the observation.
+
     Raises:
         ValueError: if an argument is out of range, or the parts don't fit each other.
     """
