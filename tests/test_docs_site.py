@@ -102,7 +102,7 @@ def test_the_site_builds_without_warnings_and_fetches_nothing_from_elsewhere(tmp
     for env_id in TASKS:
         assert "<code>classifier</code>" in pages[f"environments/{env_id}.html"]
     assert "step_cost" in pages["environments/index.html"] and "GlanceFocusEnv" in pages["reference/gfnet_env.html"]
-    assert [name for name in built_in_configs() if f'id="{name}"' not in pages["configs.html"]] == []
+    assert [name for name in built_in_configs() if f'">{name}<' not in pages["configs.html"]] == []
     assert "usage: gfnet import-checkpoint" in pages["command.html"]
     for name, page in pages.items():
         fetched = _Fetched()

@@ -59,7 +59,11 @@ def linked(source: str) -> str:
     """A text of the repository's root as a page: links lead to pages, those to other files are dropped."""
     text = (ROOT / source).read_text(encoding="utf-8")
     text = text.replace("](docs/", "](").replace("](CONTRIBUTING.md", "](contributing.md")
-    return re.sub(r"\[([^\]]+)\]\((?:LICENSE|CITATION\.cff)\)", r"\1", text)
+
+    def only_text(link: re.Match[str]) -> str:
+        return link[1] if (ROOT / link[2]).is_file() else link[0]
+
+    return re.sub(r"\[([^\]]+)\]\(([^)#]+)\)", only_text, text)
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
