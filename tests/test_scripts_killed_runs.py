@@ -99,4 +99,4 @@ def test_killed_at_random_moments_a_run_ends_the_same(tmp_path: Path) -> None:
             break
 
     assert kills == KILLS
-    assert len(stages) >= 6  # they were killed between most pairs of networks and policies
+    assert len(stages) >= 4  # they were killed in several stages
