@@ -154,16 +154,14 @@ def test_env_prints_spaces_and_speed(capsys: pytest.CaptureFixture[str]) -> None
 
 
 def test_pictures_of_ones_own(picture_tree: Path, tiny: Path, tmp_path: Path) -> None:
-    tiny.write_text(re.sub("data: .*", "data: {kind: image_folder}", TINY))
-    options = ["--set", f"data.root={picture_tree}", "--set", "data.height=96", "--set", "data.width=112"]
+    tiny.write_text(re.sub("data: .*", "data: {kind: image_folder, height: 96, width: 112}", TINY))
+    changes = [f"data.root={picture_tree}", "stage2.agent=ppo_gru", "oracle_grid=0", "fixed_place_grid=0"]
 
-    assert (
-        main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", *options, "--set", "stage2.agent=ppo_gru"])
-        == 0
-    )
+    assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", "--set", *changes]) == 0
 
     metrics = _figures(tmp_path / "run")
     assert metrics["images"] == 12 and set(metrics["pointing_game"].values()) == {None}
+    assert "oracle" not in metrics["accuracy"] and "<td>oracle<" not in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_a_run_starts_from_another_and_keeps_its_best_policy(
@@ -179,7 +177,7 @@ def test_a_run_starts_from_another_and_keeps_its_best_policy(
     monkeypatch.setattr(agents.runs.policy_training, "final_accuracy", noting)
     monkeypatch.chdir(finished.parent)
     changes = [f"start={finished.name}", "stage2.options.learning_rate=0.3", "stage2.options.n_steps=2"]
-    changes += ["stage2.evaluations=4", "stage3.epochs=0", "classifier.num_glimpses=3"]
+    changes += ["stage2.evaluations=4", "stage3.epochs=0", "classifier.num_glimpses=3", "oracle_grid=0"]
     run = tmp_path / "run"
 
     assert main(["train", str(tiny), "--out", str(run), "--quiet", "--set", *changes]) == 0
