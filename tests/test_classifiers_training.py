@@ -113,7 +113,15 @@ def test_nan_stops_and_keeps_the_last_good_epoch(scenes: ArrayImages, tmp_path: 
         return network(batch.images).square().mean() * (math.nan if calls > 3 else 1.0)
 
     with pytest.raises(NonFiniteLossError, match="nan in epoch 2, step 2"):
-        fit(network, groups, loss_of, scenes, FitSpec(epochs=3, batch_size=12), seed=0, checkpoint=checkpoint)
+        fit(
+            network,
+            groups,
+            loss_of,
+            scenes,
+            FitSpec(epochs=3, batch_size=12, micro_batch_size=12),
+            seed=0,
+            checkpoint=checkpoint,
+        )
 
     state = torch.load(checkpoint, weights_only=True)
     assert state["epoch"] == 1
@@ -141,7 +149,9 @@ def test_stage_three_looks_where_the_policy_says(scenes: ArrayImages) -> None:
         places.append(torch.full((len(view.step), 2), 0.25))
         return places[-1], None
 
-    train_sequences(_new_classifier(), locate, scenes, FitSpec(epochs=1, batch_size=12, lr=0.01), seed=0)
+    train_sequences(
+        _new_classifier(), locate, scenes, FitSpec(epochs=1, batch_size=12, micro_batch_size=12, lr=0.01), seed=0
+    )
 
     assert len(places) == 2 * 2  # two batches, two focus steps
 

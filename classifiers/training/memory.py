@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from classifiers.devices import free_memory
 
 _OVERHEAD = 1.5  # gradients of maps and scratch space; measured 1.3 for EfficientNet-Lite0, 1.4 for ResNet-50
-_MOST_BYTES_PER_PIXEL = 4096  # above what networks keep for a pixel: 1,700 bytes for ResNet-50
+_MOST_BYTES_PER_PIXEL = 16_384  # DenseNet-201 takes 6,100 for a pixel, and an episode may see each pixel twice
 _STATE = 4  # parameter, gradient and two moments
 
 
