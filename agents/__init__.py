@@ -11,7 +11,7 @@ from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import evaluate
 from agents.evaluation.stopping import ExitRule
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
-from agents.policies.baselines import CentreCornerPolicy, OraclePolicy, RandomPolicy
+from agents.policies.baselines import CenterCornerPolicy, OraclePolicy, RandomPolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.extractor import GlimpseExtractor
 from agents.policies.protocol import LocationPolicy
@@ -27,7 +27,7 @@ __all__ = [
     "AGENTS",
     "PPOGRU",
     "AgentRecipe",
-    "CentreCornerPolicy",
+    "CenterCornerPolicy",
     "DeterministicPolicy",
     "Diagnostics",
     "EvaluationRecord",

@@ -5,7 +5,7 @@
 Each shows a policy on the first two held-out images; no image is picked. The policies come from short trainings of
 some minutes. Recorded clips may not be shown, so their ids read drawn gestures, written in the files and lists of the
 data set. `GFNet-ImageNet-v0` and `GFNet-ImageFolder-v0` show sample photos of scikit-image (NOTICE) and the
-centre-corner policy of Table 5.
+center-corner policy of Table 5.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import torch
 from PIL import Image
 
 import agents
-from agents.policies.baselines import CentreCornerPolicy
+from agents.policies.baselines import CenterCornerPolicy
 from agents.runs.images import open_images
 from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout
 from classifiers.data.synthetic_gestures import CLASS_NAMES, Gesture, GestureSpec, draw_gesture
@@ -78,7 +78,7 @@ def frames(env_id: str, runs: Path) -> list[Image.Image]:
     """Pictures of the episodes on the first images, after the glance and after each patch."""
     if env_id in (PHOTOS, PICTURES):
         task = TASKS[PHOTOS]() if env_id == PHOTOS else picture_task(runs / f"{PICTURES}-data")
-        return episodes(task, CentreCornerPolicy(), EpisodeSpec())
+        return episodes(task, CenterCornerPolicy(), EpisodeSpec())
     config, *changes = RUNS.get(env_id, RUNS["GFNet-SyntheticGestures-v0"])
     folder = runs / (env_id if env_id in RUNS else "GFNet-SyntheticGestures-v0")
     sets = [word for change in changes for word in ("--set", change)]

@@ -3,7 +3,7 @@
     python benchmarks/inference.py throughput [CONFIG|RUN ...] [--budget 12e6] [--images 640] [--device cuda]
     python benchmarks/inference.py latency [RUN]
 
-`throughput` compares images per second of the full-resolution network and of the recogniser, both frozen and compiled,
+`throughput` compares images per second of the full-resolution network and of the recognizer, both frozen and compiled,
 in turn. The paper's networks have random weights and its average budgets; a run has its own networks, its test images
 and `--budget`. "Realised" is the ratio of the speeds divided by the ratio of the multiply-adds; "encoders" is the same
 for the encoder on patches beside the network on whole images.
@@ -93,7 +93,7 @@ def main() -> None:
 
 def throughput_table(options: argparse.Namespace) -> None:
     print(
-        "| network | multiply-adds, full / ours | ratio | images/s, full | ours | ratio | realised | encoders | paper |"
+        "| network | multiply-adds, full / ours | ratio | images/s, full | ours | ratio | realized | encoders | paper |"
     )
     print("|---|---|---|---|---|---|---|---|---|")
     for name in options.names:
@@ -164,7 +164,7 @@ def varied_images(count: int, size: tuple[int, int], num_frames: int | None = No
 
 
 def compiled(encoder: Encoder, batch_size: int) -> Callable[[Tensor], Tensor]:
-    """A network on whole images, with the same speed passes as the recogniser's."""
+    """A network on whole images, with the same speed passes as the recognizer's."""
     encoder = copy.deepcopy(encoder).eval().requires_grad_(False)
     encoder.trunk = fold_batch_norms(encoder.trunk).to(memory_format=torch.channels_last)
     fast = CompiledEncoder(encoder, batch_size)

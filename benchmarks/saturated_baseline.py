@@ -4,7 +4,7 @@ f_L starts from the full-resolution network, the run's baseline, or from pretrai
 images again in stages I and III. Here the baseline is trained from its start for as many epochs as f_L had in all, and
 on from there to multiples of that, each with a learning rate schedule of its own (warm restarts). Thresholds are then
 found anew for its accuracy on the calibration images. With --augmented it is shown the images as stage I shows them to
-f_L: shifted, flipped, zoomed, rotated, in other colours. --precision bfloat16 is faster on processors that have it.
+f_L: shifted, flipped, zoomed, rotated, in other colors. --precision bfloat16 is faster on processors that have it.
 Can be interrupted: each network is kept in RUN/saturated/ and continues after its last epoch. One that is finished is
 taken as it is, whatever its precision; its name says which lengths it went through, such as 20-60 epochs.
 
@@ -42,7 +42,7 @@ AUGMENTATION = ("shift_px", "flip", "zoom", "rotation", "color_jitter")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path, help="the folder of a finished run with an initialisation of its own")
+    parser.add_argument("run", type=Path, help="the folder of a finished run with an initialization of its own")
     parser.add_argument("--times", type=float, nargs="+", default=[1.0, 3.0], help="multiples of f_L's epochs")
     parser.add_argument("--augmented", action="store_true", help="with the augmentation of stage I")
     parser.add_argument("--precision", choices=PRECISIONS, help="of the baseline's training; by default, the run's")
@@ -72,7 +72,7 @@ def main() -> None:
             write_json(options.run / "saturated" / f"results{kind}.json", {"local_epochs": epochs, "rows": rows})
     except (OSError, ValueError) as error:
         parser.exit(1, f"{format_error(error)}\n")
-    print("| epochs | full resolution | recogniser, as accurate in calibration | multiply-adds |\n|---|---|---|---|")
+    print("| epochs | full resolution | recognizer, as accurate in calibration | multiply-adds |\n|---|---|---|---|")
     for row in rows:
         match = row["match"]
         found = "none | " if match is None else f"{match['accuracy']:.4f} | {match['times_fewer']:.1f} times fewer"
@@ -128,7 +128,7 @@ def train_baseline(
 def baseline_figures(
     config: RunConfig, run: Path, path: Path, images: RunImages, metrics: dict[str, Any]
 ) -> dict[str, Any]:
-    """The baseline's accuracy, and what the recogniser takes for the same."""
+    """The baseline's accuracy, and what the recognizer takes for the same."""
     network = load_full_resolution(path).to(config.device)
     test, there = images("test"), images.calibration("test")
     accuracies = (

@@ -7,7 +7,7 @@
 
 `stage2` times an environment step of stage II as `gfnet train` runs it: rollouts, updates and glances at new images, on
 images of noise. After each rollout the encoders run alone on as many glances and patches, frozen and as their library
-makes them; ratios compare neighbours in time. `files` compares JPEG files with the same images in memory. `training`
+makes them; ratios compare neighbors in time. `files` compares JPEG files with the same images in memory. `training`
 counts what one image of a training step holds for the backward pass. `thresholds` fits thresholds of several patch
 sizes on generated records.
 """

@@ -48,7 +48,7 @@ class GlimpseModule(TorchRLModule, ValueFunctionAPI):
         self.mean = nn.Linear(self.extractor.features_dim, 2)
         self.value = nn.Linear(self.extractor.features_dim, 1)
         self.log_std = nn.Parameter(torch.full((2,), math.log(0.5)))
-        nn.init.orthogonal_(self.mean.weight, 0.01)  # the first patches are at the centre
+        nn.init.orthogonal_(self.mean.weight, 0.01)  # the first patches are at the center
         nn.init.zeros_(self.mean.bias)
 
     def _forward(self, batch: dict[str, Any], **kwargs: Any) -> dict[str, Tensor]:

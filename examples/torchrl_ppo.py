@@ -57,7 +57,7 @@ class Network(nn.Module):
         self._ranks = {key: len(part.shape or ()) for key, part in space.items()}
         self.extractor = GlimpseExtractor(space, attention_maps=8)
         self.output = nn.Linear(self.extractor.features_dim, outputs)
-        nn.init.orthogonal_(self.output.weight, 0.01)  # the first patches are at the centre
+        nn.init.orthogonal_(self.output.weight, 0.01)  # the first patches are at the center
         nn.init.zeros_(self.output.bias)
 
     def forward(self, *parts: Tensor) -> Tensor:

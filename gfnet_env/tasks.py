@@ -46,7 +46,7 @@ ClassifierLike = GlanceFocusClassifier | str | Path
 network whose logits are averaged over the glimpses."""
 
 PRETRAINED_RUN = Path(__file__).parent / "weights"
-"""Networks of the built-in task that come with the package: a run's folder with initialisation and stage I."""
+"""Networks of the built-in task that come with the package: a run's folder with initialization and stage I."""
 
 PRETRAINED_HARD_RUN = Path(__file__).parent / "weights_hard"
 """Networks of its harder preset: the baseline, and the classifier after two rounds of stages II and III."""
@@ -252,8 +252,8 @@ def image_folder_task(
         weights: of `"average:ENCODER"`: a name of the library, a file, or `"package:NAME"`, see
             `classifiers.build_encoder`; None takes the library's default.
         split: which folder of the tree; `"test"` takes `val/` where there is no `test/`.
-        image_size: pixels to which images are resized and centre-cropped, one side or (height, width).
-        crop_pct: fraction of each side that the centre crop keeps; None takes what the weights of `"average:ENCODER"`
+        image_size: pixels to which images are resized and center-cropped, one side or (height, width).
+        crop_pct: fraction of each side that the center crop keeps; None takes what the weights of `"average:ENCODER"`
             were trained with, and 1 for other classifiers.
         interpolation: `"bilinear"` or `"bicubic"`; None takes what those weights were trained with, else bilinear.
         unreadable: `"raise"` or `"skip"`, for files that can't be decoded.
@@ -512,8 +512,8 @@ def recorded_clips_task(
         root: the data set's folder; required.
         classifier: the networks, or where to find them, with an encoder of clips; required.
         split: `"train"`, `"val"` or `"test"`.
-        image_size: pixels to which frames are resized and centre-cropped, one side or (height, width).
-        crop_pct: fraction of each side that the centre crop keeps; 0.875 is 224 of 256 pixels.
+        image_size: pixels to which frames are resized and center-cropped, one side or (height, width).
+        crop_pct: fraction of each side that the center crop keeps; 0.875 is 224 of 256 pixels.
         interpolation: how frames are scaled, `"bilinear"` or `"bicubic"`.
         unreadable: `"raise"` or `"skip"`, for recordings that can't be decoded.
         decode_threads: threads that decode in advance; None takes one for each core.

@@ -140,7 +140,7 @@ def _add_use_of_runs(add: Add) -> None:
 
 
 def _add_recognition(add: Add) -> None:
-    predict = add("predict", "recognise image files or clips and show where the policy looked")
+    predict = add("predict", "recognize image files or clips and show where the policy looked")
     predict.add_argument("run", type=Path, help="the run's folder")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files or folders: images, or clips")
     predict.add_argument(

@@ -20,7 +20,7 @@ from agents.evaluation.record import load_record
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.evaluation.threshold_search import check_budget
 from agents.leaderboard import leaderboard_curves, markdown_table, run_leaderboard
-from agents.policies.baselines import CentreCornerPolicy
+from agents.policies.baselines import CenterCornerPolicy
 from agents.recognition.onnx_export import export_onnx
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config import RunConfig
@@ -150,7 +150,7 @@ def _game(options: argparse.Namespace) -> Game:
     """The game on a run's held-out images against its policy, or on an environment's against the baseline."""
     if options.what in TASKS:
         made = _make_env(make_env, options.what, options.set)
-        return Game(made.task, CentreCornerPolicy(), "the centre-corner policy", options.seed)
+        return Game(made.task, CenterCornerPolicy(), "the center-corner policy", options.seed)
     folder = Path(options.what)
     if not folder.is_dir():
         raise ValueError(
@@ -287,7 +287,7 @@ def plot(options: argparse.Namespace, console: Console) -> None:
     """Draws runs beside one another, as the paper's figures."""
     named = {folder.name: read_metrics(folder) for folder in options.runs}
     if len(named) < len(options.runs):
-        raise ValueError("two runs have folders of the same name; rename one: plots are labelled by these names")
+        raise ValueError("two runs have folders of the same name; rename one: plots are labeled by these names")
     for path in save_plots(options.out, named):
         console.print(str(path))
 

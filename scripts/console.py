@@ -12,6 +12,7 @@ import pydantic
 from rich.console import Console
 from rich.text import Text
 
+from classifiers.data.decoding import UnreadableImageError
 from classifiers.settings import error_sentence
 from classifiers.training.loop import NonFiniteLossError
 
@@ -52,6 +53,8 @@ def is_our_own(error: Exception) -> bool:
         True if the innermost frame, but for those of Python itself and of pydantic, is in one of our packages. An error
         of the operating system is explained by its sentence unless it comes through code of the user's.
     """
+    if isinstance(error, UnreadableImageError):  # torch raises it anew if a worker of its DataLoader found it
+        return True
     files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
     files = [file for file in files if not _raises_for_others(file)]
     if isinstance(error, OSError) and error.errno is not None:
@@ -77,6 +80,8 @@ def format_error(error: Exception) -> str:
     """
     if isinstance(error, pydantic.ValidationError):
         return error_sentence(error)
+    if isinstance(error, UnreadableImageError):  # torch puts the worker's traceback before it
+        return str(error).rpartition(f"{type(error).__name__}: ")[2].strip()
     if not isinstance(error, OSError) or not error.errno:  # errors of our own have no number
         return str(error)
     return f"{error.filename or 'the output'}: {error.strerror}"

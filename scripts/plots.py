@@ -14,16 +14,16 @@ from matplotlib.figure import Figure
 from classifiers.files import write_bytes
 from scripts.console import printable
 
-_CYCLE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f7f7f")  # Okabe and Ito's, and grey
+_CYCLE = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#7f7f7f")  # Okabe and Ito's, and gray
 
 COLORS = {
     "random": "#7f7f7f",
-    "centre_corner": "#e69f00",
+    "center_corner": "#e69f00",
     "best_fixed_place": "#cc79a7",
     "learned": "#0072b2",
     "oracle": "#009e73",
 }
-"""One colour for each policy, the same in every plot, told apart by colour-blind people, too (Okabe and Ito)."""
+"""One color for each policy, the same in every plot, told apart by color-blind people, too (Okabe and Ito)."""
 
 
 def accuracy_by_step(metrics: dict[str, Any]) -> Figure:
@@ -41,7 +41,7 @@ def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
     """Accuracy against multiply-adds beside the full-resolution network, as in Fig. 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     costs = metrics["multiply_adds"]
-    for name in filter(metrics["accuracy"].__contains__, ("random", "centre_corner", "best_fixed_place", "learned")):
+    for name in filter(metrics["accuracy"].__contains__, ("random", "center_corner", "best_fixed_place", "learned")):
         axes.plot(costs["cumulative"], metrics["accuracy"][name], "o-", color=COLORS[name], label=_label(name))
     if metrics["full_resolution_accuracy"] is not None:
         point = (costs["full_resolution"], metrics["full_resolution_accuracy"])
@@ -57,7 +57,7 @@ CURVES = {
     "random": ("random", "#7f7f7f", "^-"),
     "coordinate_ascent": ("most accurate thresholds", "#009e73", "-"),
 }
-"""Label, colour and style of each rule for early exits."""
+"""Label, color and style of each rule for early exits."""
 
 
 def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
@@ -276,8 +276,8 @@ def reward_heat_maps(images: list[np.ndarray], maps: list[np.ndarray], points: l
 
     Args:
         images: each (H, W, 3) uint8.
-        maps: each (rows, columns), reward of a patch whose centre lies there.
-        points: (row, col) in pixels of the centre of the patch that the policy chose.
+        maps: each (rows, columns), reward of a patch whose center lies there.
+        points: (row, col) in pixels of the center of the patch that the policy chose.
 
     Returns:
         One row of pictures above one of maps.
@@ -305,7 +305,7 @@ def as_data_uri(figure: Figure) -> str:
 
 
 def _color(index: int) -> str:
-    """The colour of a line by its place; they repeat after seven."""
+    """The color of a line by its place; they repeat after seven."""
     return _CYCLE[index % len(_CYCLE)]
 
 

@@ -98,7 +98,7 @@ class Agent(nn.Module):
         space: the observation space of one row: `features` (C, h, w), `hidden` (F,), perhaps the patches' sizes.
         units: of the fully-connected layer.
         reduced: channels after the convolution.
-        maps: number K of attention maps of which the centre is taken.
+        maps: number K of attention maps of which the center is taken.
     """
 
     places: Tensor
@@ -126,8 +126,8 @@ class Agent(nn.Module):
             ValueError: if an action is no number.
         """
         seen = self.trunk(torch.cat([self.reduce(features), hidden], dim=1))
-        centres = self.attention(features).flatten(2).softmax(dim=2) @ self.places  # (B, K, 2)
-        both = torch.cat([seen, centres.flatten(1)], dim=1)
+        centers = self.attention(features).flatten(2).softmax(dim=2) @ self.places  # (B, K, 2)
+        both = torch.cat([seen, centers.flatten(1)], dim=1)
         mean = torch.tanh(self.mean(both))
         if not mean.isfinite().all():
             raise ValueError("the policy diverged; pass a lower --learning-rate")
@@ -211,7 +211,7 @@ def advantages(rollout: Rollout, gamma: float, gae_lambda: float) -> Tensor:
         gae_lambda: the decay over further steps.
 
     Returns:
-        (S, B) advantages, not normalised; with the values added they are the returns.
+        (S, B) advantages, not normalized; with the values added they are the returns.
     """
     found = torch.zeros_like(rollout.rewards)
     following, next_value = torch.zeros_like(rollout.last_value), rollout.last_value

@@ -1,4 +1,4 @@
-"""What `gfnet predict` shows of recognised files."""
+"""What `gfnet predict` shows of recognized files."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def prediction_table(recognizer: Recognizer, files: list[Path], found: Recogniti
 
 
 def kind_of_input(recognizer: Recognizer) -> str:
-    """What a recogniser takes, in the plural."""
+    """What a recognizer takes, in the plural."""
     return "images" if recognizer.num_frames is None else "clips"
 
 
@@ -99,7 +99,7 @@ def save_pictures(folder: Path, recognizer: Recognizer, files: list[Path], found
 
     Args:
         folder: where to; made if missing.
-        recognizer: what recognised them.
+        recognizer: what recognized them.
         files: the images.
         found: what it found.
 

@@ -291,16 +291,16 @@ def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: n
         pixels = source.fetch(torch.tensor([index])).images[0]
         image = (pixels if pixels.ndim == 3 else pixels[len(pixels) // 2]).permute(1, 2, 0).numpy()
         values = reward_map(run, source, index, rows, round(rows * image.shape[1] / image.shape[0]))
-        # a patch's centre stays half its side inside the image; the rim repeats the outermost places
+        # a patch's center stays half its side inside the image; the rim repeats the outermost places
         rim = (
             round(values.shape[0] * side / (2 * (image.shape[0] - side + 1))),
             round(values.shape[1] * side / (2 * (image.shape[1] - side + 1))),
         )
         room = np.array(image.shape[:2]) - side
-        centre = np.floor(first[index] * room) + side / 2
+        center = np.floor(first[index] * room) + side / 2
         images.append(image)
         maps.append(np.pad(values, ((rim[0],) * 2, (rim[1],) * 2), mode="edge"))
-        points.append((float(centre[0]), float(centre[1])))
+        points.append((float(center[0]), float(center[1])))
     return plots.reward_heat_maps(images, maps, points)
 
 

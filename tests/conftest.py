@@ -111,28 +111,28 @@ def expected_checker_warnings(test: Callable[..., None]) -> Callable[..., None]:
     return test
 
 
-class _MeanColour(nn.Module):
+class _MeanColor(nn.Module):
     """(B, 3, H, W) -> (B, 3, 1, 1): the mean of each channel; tests read off what was looked at."""
 
     def forward(self, images: Tensor) -> Tensor:
         return images.mean(dim=(2, 3), keepdim=True)
 
 
-def _mean_colour(num_classes: int, weights: str | None) -> Encoder:
+def _mean_color(num_classes: int, weights: str | None) -> Encoder:
     classifier = nn.Linear(3, num_classes, bias=False)
     with torch.no_grad():
         classifier.weight.copy_(torch.eye(num_classes, 3))
-    return Encoder(_MeanColour(), nn.Flatten(), classifier)
+    return Encoder(_MeanColor(), nn.Flatten(), classifier)
 
 
 @pytest.fixture
-def colour_classifier(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FrozenClassifier]:
-    """A classifier of two classes whose logits are the running mean of the patches' (red, green) means, normalised."""
-    monkeypatch.setitem(ENCODERS, "mean_colour", _mean_colour)
+def color_classifier(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FrozenClassifier]:
+    """A classifier of two classes whose logits are the running mean of the patches' (red, green) means, normalized."""
+    monkeypatch.setitem(ENCODERS, "mean_color", _mean_color)
 
     def make(patch_size: int = 8, num_glimpses: int = 3) -> FrozenClassifier:
         spec = ClassifierSpec(
-            encoder="mean_colour", head="average", patch_size=patch_size, num_glimpses=num_glimpses, resize_mode="area"
+            encoder="mean_color", head="average", patch_size=patch_size, num_glimpses=num_glimpses, resize_mode="area"
         )
         return frozen(GlanceFocusClassifier(spec, 2))
 
@@ -141,7 +141,7 @@ def colour_classifier(monkeypatch: pytest.MonkeyPatch) -> Callable[..., FrozenCl
 
 @pytest.fixture
 def red_corner_images() -> ArrayImages:
-    """Grey 32x32 images, the bottom-right 8x8 pixels bright red; class 0 is told by red, so one place alone is good."""
+    """Gray 32x32 images, the bottom-right 8x8 pixels bright red; class 0 is told by red, so one place alone is good."""
     images = torch.full((4, 3, 32, 32), 120, dtype=torch.uint8)
     images[:, 0, 24:, 24:] = 255
     images[:, 1, 24:, 24:] = 0

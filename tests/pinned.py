@@ -76,7 +76,7 @@ def cost(name: str) -> dict[str, Any]:
 
 
 def pictures() -> dict[str, list[float]]:
-    """Corner colours and the mean of an image file of every kind, whole and resized to 24x20."""
+    """Corner colors and the mean of an image file of every kind, whole and resized to 24x20."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
         for name, content in _files().items():
@@ -91,28 +91,28 @@ def pictures() -> dict[str, list[float]]:
 def _files() -> dict[str, bytes]:
     ramp = np.arange(48)[:, None] * 5 + np.arange(64)[None] * 0
     across = np.arange(64)[None] * 4 + np.arange(48)[:, None] * 0
-    colour = Image.fromarray(np.stack([ramp, across, 255 - ramp], axis=2).astype(np.uint8))
+    color = Image.fromarray(np.stack([ramp, across, 255 - ramp], axis=2).astype(np.uint8))
     alpha = Image.fromarray(across.astype(np.uint8))
-    clear = colour.copy()
+    clear = color.copy()
     clear.putalpha(alpha)
-    grey = colour.convert("L")
-    turned = colour.getexif()
+    gray = color.convert("L")
+    turned = color.getexif()
     turned[0x0112] = 6
     deep = Image.fromarray((across * 256).astype(np.uint16))
     cases: dict[str, tuple[Image.Image, dict[str, Any]]] = {
-        **{f"colour.{suffix}": (colour, {}) for suffix in ("png", "bmp", "tiff", "ppm")},
-        **{"colour.jpg": (colour, {"quality": 95}), "turned.jpg": (colour, {"quality": 95, "exif": turned})},
-        **{"turned.png": (colour, {"exif": turned}), "colour.webp": (colour, {"lossless": True})},
-        **{"grey.png": (grey, {}), "grey.jpg": (grey, {"quality": 95}), "bits.png": (grey.convert("1"), {})},
-        **{"alpha.png": (clear, {}), "grey_alpha.png": (clear.convert("LA"), {}), "deep.png": (deep, {})},
-        **{"palette.png": (colour.convert("P"), {}), "palette.gif": (colour.convert("P"), {})},
-        **{"cmyk.jpg": (colour.convert("CMYK"), {"quality": 95}), "palette_clear.png": (_with_clear_index(colour), {})},
+        **{f"color.{suffix}": (color, {}) for suffix in ("png", "bmp", "tiff", "ppm")},
+        **{"color.jpg": (color, {"quality": 95}), "turned.jpg": (color, {"quality": 95, "exif": turned})},
+        **{"turned.png": (color, {"exif": turned}), "color.webp": (color, {"lossless": True})},
+        **{"gray.png": (gray, {}), "gray.jpg": (gray, {"quality": 95}), "bits.png": (gray.convert("1"), {})},
+        **{"alpha.png": (clear, {}), "gray_alpha.png": (clear.convert("LA"), {}), "deep.png": (deep, {})},
+        **{"palette.png": (color.convert("P"), {}), "palette.gif": (color.convert("P"), {})},
+        **{"cmyk.jpg": (color.convert("CMYK"), {"quality": 95}), "palette_clear.png": (_with_clear_index(color), {})},
     }
     return {name: _encoded(image, name, options) for name, (image, options) in cases.items()}
 
 
-def _with_clear_index(colour: Image.Image) -> Image.Image:
-    image = colour.convert("P")
+def _with_clear_index(color: Image.Image) -> Image.Image:
+    image = color.convert("P")
     image.info["transparency"] = image.getpixel((0, 0))
     return image
 

@@ -36,7 +36,7 @@ def checkpoint(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def make_input(record: dict[str, Any]) -> Tensor:
-    """Two normalised images: white noise on an 8x8 grid of constant blocks."""
+    """Two normalized images: white noise on an 8x8 grid of constant blocks."""
     side = record["image_size"]
     noise = np.random.Generator(np.random.PCG64(1234)).standard_normal((2, 3, side, side))
     cell = -(-side // 8)

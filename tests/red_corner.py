@@ -1,4 +1,4 @@
-"""What the colour classifier must say of the images with a red corner (conftest), in closed form."""
+"""What the color classifier must say of the images with a red corner (conftest), in closed form."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import numpy as np
 from classifiers.inference.frozen import FrozenClassifier
 
 MakeClassifier = Callable[..., FrozenClassifier]
-"""The fixture `colour_classifier`."""
+"""The fixture `color_classifier`."""
 
 MEAN = (120 + 135 / 16, 120 - 120 / 16)
 """Mean (red, green) of an image with a red corner."""
-RED, GREY = (255.0, 0.0), (120.0, 120.0)
+RED, GRAY = (255.0, 0.0), (120.0, 120.0)
 
 
 def red_probability(*looks: tuple[float, float]) -> float:

@@ -132,9 +132,9 @@ def test_unknown_names_and_forms_that_can_not_be_made_are_refused(
 
 @pytest.mark.parametrize(("num_envs", "n_steps", "batch_size"), [(24, 33, 264), (1, 768, 256), (1000, 3, 1000)])
 def test_rollouts_are_whole_episodes_whatever_the_number_of_environments(
-    num_envs: int, n_steps: int, batch_size: int, colour_classifier: Any, red_corner_images: ArrayImages
+    num_envs: int, n_steps: int, batch_size: int, color_classifier: Any, red_corner_images: ArrayImages
 ) -> None:
-    env = _env(colour_classifier(num_glimpses=4), red_corner_images, num_envs)
+    env = _env(color_classifier(num_glimpses=4), red_corner_images, num_envs)
 
     agent: Any = make_agent("ppo", env, policy_kwargs={"extractor": {"units": 4}})
 

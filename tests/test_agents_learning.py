@@ -38,10 +38,10 @@ FIND: dict[str, tuple[dict[str, Any], int, int]] = {  # options that find the go
     "name", [pytest.param(name, marks=[] if name == "ppo_gru" else [pytest.mark.slow]) for name in AGENTS]
 )
 def test_agents_learn_where_the_one_good_place_is(
-    name: str, colour_classifier: MakeClassifier, red_corner_images: ArrayImages
+    name: str, color_classifier: MakeClassifier, red_corner_images: ArrayImages
 ) -> None:
-    """Grey pictures with one red corner: a random patch touches it once in nine, the trained policy always."""
-    classifier = colour_classifier()
+    """Gray pictures with one red corner: a random patch touches it once in nine, the trained policy always."""
+    classifier = color_classifier()
     options, num_envs, steps = FIND[name]
     task = Task(red_corner_images, classifier)
     env = GlanceFocusVectorEnv(task, EpisodeSpec(), num_envs=num_envs, autoreset_mode="SAME_STEP")
@@ -55,12 +55,12 @@ def test_agents_learn_where_the_one_good_place_is(
 
 
 @pytest.mark.parametrize("name", ["ppo", pytest.param("ppo_gru", marks=pytest.mark.slow)])
-def test_agents_learn_when_to_stop(name: str, colour_classifier: MakeClassifier) -> None:
-    """Of grey pictures nothing is to be learnt; of half of them the bottom is red, which one glimpse tells."""
+def test_agents_learn_when_to_stop(name: str, color_classifier: MakeClassifier) -> None:
+    """Of gray pictures nothing is to be learnt; of half of them the bottom is red, which one glimpse tells."""
     images = torch.full((4, 3, 32, 32), 120, dtype=torch.uint8)
     images[2:, 0, 24:], images[2:, 1, 24:] = 255, 0
     source = ArrayImages(images, torch.zeros(4, dtype=torch.int64), torch.zeros(4, 4, dtype=torch.int64), ("r", "g"))
-    task = Task(source, colour_classifier())
+    task = Task(source, color_classifier())
     episode = EpisodeSpec(reward="increment", step_cost=0.08, stop_action=True)
     env = GlanceFocusVectorEnv(task, episode, num_envs=64, autoreset_mode="SAME_STEP")
     options: dict[str, Any] = {"n_steps": 2, "batch_size": 128, "learning_rate": 5e-3, "policy_kwargs": SMALL_UNITS}

@@ -52,7 +52,7 @@ def test_a_first_look_at_a_random_place_is_not_exported(scenes: ArrayImages, tmp
                 (SIZES, "cascade", "ppo", {"resize_mode": "area"}),
                 (SIZES, "gru", "ppo_gru", {}),
                 ((48,), "average", "ppo", {"resize_mode": "bilinear", "glance_size": 64}),
-                ((48,), "gru", "ppo", {"first_look": "centre"}),
+                ((48,), "gru", "ppo", {"first_look": "center"}),
                 ((48,), "gru", "dqn", {}),
                 ((48,), "gru", "sac", {}),
                 ((48,), "gru", "recurrent_ppo", {}),
@@ -61,7 +61,7 @@ def test_a_first_look_at_a_random_place_is_not_exported(scenes: ArrayImages, tmp
         ),
     ],
 )
-def test_exported_graphs_do_what_the_recogniser_does(
+def test_exported_graphs_do_what_the_recognizer_does(
     sizes: tuple[int, ...],
     head: str,
     agent: str,

@@ -102,10 +102,10 @@ def test_an_agent_chooses_every_size_at_first(classifier: FrozenClassifier, scen
 
 
 def test_agents_learn_which_size_is_worth_its_price(
-    classifier: FrozenClassifier, red_corner_images: ArrayImages, colour_classifier: Any
+    classifier: FrozenClassifier, red_corner_images: ArrayImages, color_classifier: Any
 ) -> None:
     """The smallest patch in the red corner is the best look of all, and the cheapest."""
-    env = _env(colour_classifier(), red_corner_images, num_envs=64, sizes=(8, 16, 32), num_glimpses=2, **CHOSEN)
+    env = _env(color_classifier(), red_corner_images, num_envs=64, sizes=(8, 16, 32), num_glimpses=2, **CHOSEN)
     agent = make_agent("ppo", env, seed=0, policy_kwargs=SMALL_UNITS, learning_rate=5e-3, n_steps=2, batch_size=128)
 
     train_agent(agent, 128 * 60, seed=0, action_std_schedule=(0.35, 0.1))  # type: ignore[arg-type]  # on-policy

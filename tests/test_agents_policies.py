@@ -56,7 +56,7 @@ def _first_view(classifier: FrozenClassifier, scenes: ArrayImages) -> View:
 # --- untrained policies ----------------------------------------------------------------------------------------------
 
 
-def test_untrained_policies_look_at_the_centre_then_elsewhere() -> None:
+def test_untrained_policies_look_at_the_center_then_elsewhere() -> None:
     actions = initial_actions(6)
     assert actions[0].tolist() == [0.0, 0.0]
     assert actions.abs().max() <= 0.6
@@ -85,7 +85,7 @@ def test_tanh_penalizes_saturation_in_training_alone() -> None:
     assert difference[:, 1].tolist() == pytest.approx([0.125, -0.125])  # 0.1 (4 - 1.5) / 2
 
 
-def test_exploration_starts_around_the_centre_and_rarely_stops(
+def test_exploration_starts_around_the_center_and_rarely_stops(
     classifier: FrozenClassifier, scenes: ArrayImages
 ) -> None:
     env = _env(classifier, scenes, num_envs=24, stop_action=True)

@@ -188,7 +188,7 @@ BAD_IMAGES = {
     "none": ([], "empty batch"),
     "int64": (torch.zeros(1, 3, 96, 96, dtype=torch.int64), "images are int64; pass uint8"),
     "small": (torch.zeros(1, 3, 96, 40, dtype=torch.uint8), "96x40, smaller than the 48x48 patches"),
-    "grey": (torch.zeros(1, 1, 96, 96, dtype=torch.uint8), r"shape \(1, 1, 96, 96\)"),
+    "gray": (torch.zeros(1, 1, 96, 96, dtype=torch.uint8), r"shape \(1, 1, 96, 96\)"),
     "one": (torch.zeros(3, 96, 96, dtype=torch.uint8), r"shape \(3, 96, 96\)"),
     "types": ([torch.zeros(3, 96, 96), torch.zeros(3, 96, 96, dtype=torch.uint8)], "several types"),
     "words": (["photo.jpg"], "images hold a str"),
@@ -276,7 +276,7 @@ def test_evaluate_writes_its_figures_and_judges_a_budget(
     assert "budgets are judged on test" in capsys.readouterr().err
 
 
-def test_lots_of_files_are_recognised_as_one(run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_lots_of_files_are_recognized_as_one(run: Path, pictures: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = sorted(pictures.iterdir())
     recognizer = load_recognizer(run, budget=15e6, batch_size=1)
     whole = recognizer.predict_files(files)

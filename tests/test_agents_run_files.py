@@ -170,7 +170,7 @@ def test_only_some_policies_are_evaluated(run: Path, tmp_path: Path, capsys: pyt
     assert main(["evaluate", str(run), "--policies", "learned", "random", "--budget", "12M"]) == 0
 
     printed = capsys.readouterr().out
-    assert "random" in printed and "oracle" not in printed and "centre" not in printed
+    assert "random" in printed and "oracle" not in printed and "center" not in printed
     metrics = read_metrics(run)
     assert list(metrics["accuracy"]) == list(metrics["pointing_game"]) == ["random", "learned"]
     assert main(["plot", str(run), "--out", str(tmp_path / "plots"), "--quiet"]) == 0

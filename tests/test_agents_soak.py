@@ -1,4 +1,4 @@
-"""A recogniser that is used for long: its memory stays what it was."""
+"""A recognizer that is used for long: its memory stays what it was."""
 
 from __future__ import annotations
 

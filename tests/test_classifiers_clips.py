@@ -55,7 +55,7 @@ def test_patches_are_cut_from_one_place_in_all_frames() -> None:
     assert torch.equal(again[0], clips[1, :, :, :32, 48:])
 
 
-def test_frames_are_normalised_as_images_are() -> None:
+def test_frames_are_normalized_as_images_are() -> None:
     clips, normalize = _clips(), Normalize(Preprocessing())
 
     normalized = normalize(clips)

@@ -36,7 +36,7 @@ with process_group():
 
 
 def train_both(folder: Path) -> dict[str, Tensor]:
-    """A full-resolution network without batch normalisation and a classifier with it, two epochs each."""
+    """A full-resolution network without batch normalization and a classifier with it, two epochs each."""
     torch.manual_seed(0)
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (20, 3, 64, 64), dtype=torch.uint8, generator=generator)
@@ -77,7 +77,7 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
 
 
 def test_parts_add_up_to_the_whole_step() -> None:
-    """Without normalisation over the batch and without randomness, cutting a step in parts changes nothing."""
+    """Without normalization over the batch and without randomness, cutting a step in parts changes nothing."""
     torch.manual_seed(0)
     images = torch.randint(0, 256, (12, 3, 64, 64), dtype=torch.uint8)
     source = ArrayImages(images, torch.arange(12) % 3, torch.zeros(12, 4, dtype=torch.int64), ("a", "b", "c"))

@@ -58,7 +58,7 @@ def test_maps_and_vectors_are_found_at_any_size(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["regnety_600m", "mobilenetv3_large_100"])
-def test_batch_normalisations_are_folded_into_convolutions(name: str) -> None:
+def test_batch_normalizations_are_folded_into_convolutions(name: str) -> None:
     torch.manual_seed(0)
     encoder = build_encoder(name, 4).eval()
     images = torch.randn(2, 3, 64, 64)

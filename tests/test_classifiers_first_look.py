@@ -9,8 +9,8 @@ import pytest
 import torch
 from conftest import random_classifier
 
-from agents import CentreCornerPolicy, RandomPolicy, Recognizer, evaluate
-from agents.policies.baselines import CENTRE_CORNERS
+from agents import CenterCornerPolicy, RandomPolicy, Recognizer, evaluate
+from agents.policies.baselines import CENTER_CORNERS
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.geometry import crop_at
@@ -26,12 +26,12 @@ def _classifier(first_look: str, **shape: Any) -> FrozenClassifier:
     return frozen(random_classifier(ClassifierSpec(encoder="small_resnet", first_look=first_look, **size)))
 
 
-def test_the_centre_is_looked_at_once(scenes: ArrayImages) -> None:
-    record = evaluate(_classifier("centre"), scenes, CentreCornerPolicy())
-    with_glance = evaluate(_classifier("glance"), scenes, CentreCornerPolicy())
+def test_the_center_is_looked_at_once(scenes: ArrayImages) -> None:
+    record = evaluate(_classifier("center"), scenes, CenterCornerPolicy())
+    with_glance = evaluate(_classifier("glance"), scenes, CenterCornerPolicy())
 
-    assert np.array_equal(record.location, np.broadcast_to(CENTRE_CORNERS[1:], record.location.shape))
-    assert np.array_equal(with_glance.location, np.broadcast_to(CENTRE_CORNERS[:4], with_glance.location.shape))
+    assert np.array_equal(record.location, np.broadcast_to(CENTER_CORNERS[1:], record.location.shape))
+    assert np.array_equal(with_glance.location, np.broadcast_to(CENTER_CORNERS[:4], with_glance.location.shape))
 
 
 def test_random_first_looks_differ_between_images_and_repeat_with_the_seed(scenes: ArrayImages) -> None:
@@ -63,13 +63,13 @@ def test_evaluations_repeat_their_random_first_looks(scenes: ArrayImages) -> Non
     assert np.array_equal(one.prediction, two.prediction) and np.array_equal(one.confidence, two.confidence)
 
 
-@pytest.mark.parametrize("first_look", ["centre", "random"])
+@pytest.mark.parametrize("first_look", ["center", "random"])
 def test_recognition_knows_where_the_first_look_was(scenes: ArrayImages, first_look: str) -> None:
-    recognizer = Recognizer(_classifier(first_look), CentreCornerPolicy(), class_names=scenes.class_names, batch_size=5)
+    recognizer = Recognizer(_classifier(first_look), CenterCornerPolicy(), class_names=scenes.class_names, batch_size=5)
 
     one, two = recognizer.predict(scenes.images), recognizer.predict(scenes.images)
 
-    places = CENTRE_CORNERS[1:] if first_look == "centre" else CENTRE_CORNERS[:4]
+    places = CENTER_CORNERS[1:] if first_look == "center" else CENTER_CORNERS[:4]
     assert np.array_equal(one.locations, np.broadcast_to(places, one.locations.shape))
     assert np.array_equal(one.confidence, two.confidence)
 
@@ -99,7 +99,7 @@ def test_stage_one_draws_first_looks_from_the_epochs_generator(scenes: ArrayImag
     assert not torch.allclose(*logits)
 
 
-@pytest.mark.parametrize("first_look", ["centre", "random"])
+@pytest.mark.parametrize("first_look", ["center", "random"])
 def test_the_environment_shows_where_it_looked_first(scenes: ArrayImages, first_look: str) -> None:
     task = Task(scenes, _classifier(first_look, num_glimpses=3))
     rows = GlanceFocusVectorEnv(task, EpisodeSpec(), num_envs=3, autoreset_mode="SAME_STEP")
@@ -112,10 +112,10 @@ def test_the_environment_shows_where_it_looked_first(scenes: ArrayImages, first_
         assert np.array_equal(together["location"][row], info["location"])
         image = scenes.images[info["index"]][None]
         assert np.allclose(observation["features"], task.classifier.glance(image, location).features[0], atol=1e-4)
-        assert (info["location"] == 0.5).all() == (first_look == "centre")
+        assert (info["location"] == 0.5).all() == (first_look == "center")
         assert (observation["locations"] == 0).all()
         seen = alone.dynamics.view().first_location
         assert seen is not None and np.array_equal(seen[0].numpy(), info["location"])
         frame = alone.render()
-        colour = RIGHT if info["prediction"] == info["label"] else WRONG
-        assert frame is not None and (frame == np.array(colour)).all(axis=2).sum() > 400  # a box in the image, too
+        color = RIGHT if info["prediction"] == info["label"] else WRONG
+        assert frame is not None and (frame == np.array(color)).all(axis=2).sum() > 400  # a box in the image, too

@@ -101,7 +101,7 @@ def test_augment_says_where_places_went(frames: int | None) -> None:
 
     assert changed.shape == images.shape and changed.dtype == torch.uint8
     weights = changed.flatten(1, -3).double().mean(1)  # (B, H, W): bright where the square is now
-    rows, cols = torch.arange(64) + 0.5, torch.arange(72) + 0.5  # centres of pixels
+    rows, cols = torch.arange(64) + 0.5, torch.arange(72) + 0.5  # centers of pixels
     total = weights.sum((1, 2))
     found = torch.stack([(weights.sum(2) * rows).sum(1) / total, (weights.sum(1) * cols).sum(1) / total], 1)
     expected = torch.einsum("bij,bj->bi", moves, torch.cat([places + 0.5, torch.ones(32, 1)], 1))
@@ -110,7 +110,7 @@ def test_augment_says_where_places_went(frames: int | None) -> None:
     assert areas.min() < 0.8 and areas.max() > 1.2, "nothing was zoomed"
 
 
-def test_augment_changes_colours_alone() -> None:
+def test_augment_changes_colors_alone() -> None:
     images = torch.randint(60, 180, (20, 3, 12, 20), dtype=torch.uint8)
     changed, moves = augment(images, torch.Generator().manual_seed(0), color_jitter=0.4)
 

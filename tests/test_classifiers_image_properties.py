@@ -18,7 +18,7 @@ from properties import check_sentence, examples, holds
 from torch.nn import functional
 
 from agents.recognition.images import as_batch
-from classifiers.data.decoding import UnreadableImageError, centre_crop, decode_image, fit_image, upright_size
+from classifiers.data.decoding import UnreadableImageError, center_crop, decode_image, fit_image, upright_size
 from classifiers.networks.geometry import RESIZE_MODES, crop_at, resize, top_left_px
 
 MODES = ("1", "L", "P", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "LA", "I;16")
@@ -58,7 +58,7 @@ def test_any_picture_becomes_the_size_that_was_asked_for(count: int) -> None:
         pixels = fit_image(_picture(mode, width, height, seed), size, crop_pct, interpolation)
 
         assert pixels.shape == (*size, 3) and pixels.dtype == np.uint8
-        left, top, right, bottom = centre_crop((height, width), size, crop_pct)
+        left, top, right, bottom = center_crop((height, width), size, crop_pct)
         assert -1e-6 <= left < right <= width + 1e-6 and -1e-6 <= top < bottom <= height + 1e-6
 
 

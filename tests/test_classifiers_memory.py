@@ -80,4 +80,4 @@ def test_a_training_that_did_not_fit_resumes_with_the_same_micro_batches(
 
     in_parts = train(4)
     assert torch.equal(train(1, tmp_path / "cut.pt"), in_parts)
-    assert not torch.equal(train(1), in_parts), "normalised over other images"
+    assert not torch.equal(train(1), in_parts), "normalized over other images"

@@ -32,7 +32,7 @@ def test_glimpses_have_their_shapes_at_any_image_size(head: str) -> None:
         assert glimpse.logits.shape == (2, 5)
 
 
-def test_pixels_are_normalised_and_floats_are_not(classifier: FrozenClassifier) -> None:
+def test_pixels_are_normalized_and_floats_are_not(classifier: FrozenClassifier) -> None:
     images = torch.randint(0, 256, (2, 3, 96, 128), dtype=torch.uint8)
     patches, hidden = images[:, :, :48, :48], torch.zeros(2, classifier.hidden_size)
 
@@ -172,7 +172,7 @@ def test_compiled_twin_agrees(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             assert torch.allclose(ours, theirs, atol=1e-4)
     assert torch.equal(twin.glance(images[:5]).logits[2], twin.glance(images[2:9]).logits[0])
     pixels, hidden = images[:32, :, 8:56, 20:68], torch.zeros(32, 8)
-    for patches in (pixels, original.normalize(pixels)):  # bytes are normalised in the compiled graph
+    for patches in (pixels, original.normalize(pixels)):  # bytes are normalized in the compiled graph
         for ours, theirs in zip(twin.focus(patches, hidden), frozen(original).focus(patches, hidden), strict=True):
             assert torch.allclose(ours, theirs, atol=1e-4)
     assert frozen(twin) is twin and frozen(twin, compile=True) is twin

@@ -36,13 +36,13 @@ def guide() -> ObjectGuide:
 
 @pytest.fixture(scope="module")
 def cups() -> ArrayImages:
-    """Four images (4, 3, 288, 320), each of a grey of its own, with a small photo of a cup in one of their corners."""
+    """Four images (4, 3, 288, 320), each of a gray of its own, with a small photo of a cup in one of their corners."""
     spec = importlib.util.find_spec("skimage")
     assert spec is not None and spec.origin is not None
     cup = Image.open(Path(spec.origin).parent / "data" / "coffee.png").convert("RGB")
     small = pil_to_tensor(cup.crop((130, 30, 500, 400)).resize((_SIDE, _SIDE), Image.Resampling.BICUBIC))
-    greys = torch.tensor([90, 105, 120, 135], dtype=torch.uint8)
-    images = greys.view(4, 1, 1, 1).repeat(1, 3, 288, 320)
+    grays = torch.tensor([90, 105, 120, 135], dtype=torch.uint8)
+    images = grays.view(4, 1, 1, 1).repeat(1, 3, 288, 320)
     for image, (row, col) in zip(images, _corners(), strict=True):
         image[:, row : row + _SIDE, col : col + _SIDE] = small
     return ArrayImages(images, torch.arange(4), torch.zeros(4, 4, dtype=torch.int64), tuple("abcd"))
@@ -96,9 +96,9 @@ def test_places_follow_what_augmentation_does(guide: ObjectGuide, cups: ArrayIma
 
     assert (moves[:, 1, 1] < 0).any() and (moves[:, 1, 1] > 0).any(), "some are mirrored, some are not"
     room = torch.tensor([288, 320]) - _SIDE
-    centres = torch.tensor([[row + _SIDE / 2, col + _SIDE / 2, 1] for row, col in _corners()])
-    centres = torch.einsum("bij,bj->bi", moves, centres)
-    expected = (centres - _SIDE / 2).clamp(torch.zeros(2), room.float())
+    centers = torch.tensor([[row + _SIDE / 2, col + _SIDE / 2, 1] for row, col in _corners()])
+    centers = torch.einsum("bij,bj->bi", moves, centers)
+    expected = (centers - _SIDE / 2).clamp(torch.zeros(2), room.float())
     assert (places * room - expected).abs().max() <= _SIDE / 4 + 32, "one cell of the maps, and a quarter of a patch"
 
 
@@ -144,7 +144,7 @@ class _KnowsCups(ObjectGuide):
         return torch.tensor([[row / (288 - side), col / (320 - side)] for row, col in _corners()])
 
     def probability(self, inputs: Tensor) -> Tensor:
-        return (inputs.float().std(dim=(1, 2, 3)) > 20).float()  # grey has none
+        return (inputs.float().std(dim=(1, 2, 3)) > 20).float()  # gray has none
 
 
 def test_stage_one_learns_the_object_and_not_the_background(cups: ArrayImages) -> None:

@@ -221,7 +221,7 @@ def test_imagenets_ids_are_sorted_as_its_folders_are() -> None:
     assert (ids[0], ids[207], ids[999]) == ("n01440764", "n02099601", "n15075141")  # tench, golden retriever, tissue
 
 
-def test_a_package_recognises_photos() -> None:
+def test_a_package_recognizes_photos() -> None:
     encoder = build_encoder(LITE, 1000, PACKAGE).eval()
     photos = Path(sklearn.datasets.__file__).parent / "images"
     pixels = [torch.tensor(decode_image(photos / name, (224, 224))) for name in ("china.jpg", "flower.jpg")]

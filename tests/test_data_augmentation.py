@@ -62,7 +62,7 @@ def test_crops_keep_their_share_and_ratio_and_lie_inside() -> None:
     assert (boxes >= 0).all() and (top + height <= 200).all() and (left + width <= 300).all()
     assert 0.24 < shares.min() < 0.26 and 0.49 < shares.max() < 0.51
     assert 0.74 < ratios.min() < 0.80 and 1.27 < ratios.max() < 1.35
-    assert _random_box(10, 1000, (1.0, 1.0), rng) == (0, 493, 10, 13)  # none fits: the centre
+    assert _random_box(10, 1000, (1.0, 1.0), rng) == (0, 493, 10, 13)  # none fits: the center
 
 
 def test_copies_are_the_images_shifted_by_different_numbers_of_pixels(scenes: ArrayImages) -> None:

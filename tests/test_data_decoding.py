@@ -15,7 +15,7 @@ from classifiers.data.decoding import UnreadableImageError, decode_image, decode
 from classifiers.data.map_style import DatasetImages
 
 ORIENTATION = 0x0112
-QUARTERS = np.zeros((24, 40, 3), np.uint8)  # four colours, so that each of the eight orientations looks different
+QUARTERS = np.zeros((24, 40, 3), np.uint8)  # four colors, so that each of the eight orientations looks different
 QUARTERS[:12, :20], QUARTERS[:12, 20:], QUARTERS[12:, :20] = (250, 20, 20), (20, 250, 20), (20, 20, 250)
 
 
@@ -104,7 +104,7 @@ def test_sixteen_bits_keep_their_high_byte(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("mode", "colour", "suffix", "expected"),
+    ("mode", "color", "suffix", "expected"),
     [
         ("L", 90, "png", (90, 90, 90)),
         ("1", 1, "png", (255, 255, 255)),
@@ -121,10 +121,10 @@ def test_sixteen_bits_keep_their_high_byte(tmp_path: Path) -> None:
         ("RGB", (200, 30, 40), "avif", (200, 30, 40)),
     ],
 )
-def test_colour_modes_become_rgb(
-    mode: str, colour: Any, suffix: str, expected: tuple[int, int, int], tmp_path: Path
+def test_color_modes_become_rgb(
+    mode: str, color: Any, suffix: str, expected: tuple[int, int, int], tmp_path: Path
 ) -> None:
-    Image.new(mode, (20, 20), colour).save(tmp_path / f"a.{suffix}")
+    Image.new(mode, (20, 20), color).save(tmp_path / f"a.{suffix}")
 
     pixels = decode_image(tmp_path / f"a.{suffix}", (8, 8))
 
@@ -141,7 +141,7 @@ def test_palette_transparency_lies_on_white(tmp_path: Path) -> None:
 
 
 def test_the_first_frame_of_an_animation_is_taken(tmp_path: Path) -> None:
-    frames = [Image.new("RGB", (9, 9), colour) for colour in ((255, 0, 0), (0, 255, 0))]
+    frames = [Image.new("RGB", (9, 9), color) for color in ((255, 0, 0), (0, 255, 0))]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
 
     assert np.asarray(decode_whole(tmp_path / "a.gif"))[4, 4].tolist() == [255, 0, 0]

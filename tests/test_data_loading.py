@@ -97,9 +97,9 @@ def test_a_broken_file_is_reported_when_it_is_needed(files: Counting) -> None:
 
 
 def test_rows_are_single_environments_and_their_next_files_are_decoded_before(
-    files: Counting, colour_classifier: MakeClassifier
+    files: Counting, color_classifier: MakeClassifier
 ) -> None:
-    readable, networks = files.only(torch.arange(12)), colour_classifier(num_glimpses=2)
+    readable, networks = files.only(torch.arange(12)), color_classifier(num_glimpses=2)
     rows = GlanceFocusVectorEnv(
         Task(Prefetcher(readable), networks), EpisodeSpec(), num_envs=2, autoreset_mode="SAME_STEP"
     )

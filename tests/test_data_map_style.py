@@ -77,7 +77,7 @@ def test_data_sets_that_do_not_fit_are_refused() -> None:
         DatasetImages(_Pictures([], []), (8, 8))
     with pytest.raises(ValueError, match=r"\(20, 20\)"):
         DatasetImages(_Pictures([torch.zeros(20, 20)], [1]), (8, 8)).fetch(FIRST)
-    with pytest.raises(ValueError, match="not normalised"):
+    with pytest.raises(ValueError, match="not normalized"):
         DatasetImages(_Pictures([torch.randn(3, 20, 20)], [1]), (8, 8)).fetch(FIRST)
     with pytest.raises(ValueError, match="uint8"):
         DatasetImages(_Pictures([torch.full((3, 9, 9), 300)], [0]), (8, 8)).fetch(FIRST)

@@ -31,7 +31,7 @@ from classifiers.data.clips.recordings import (
     ffmpeg_program,
     random_in_segments,
     read_frames,
-    segment_centres,
+    segment_centers,
 )
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.loading import Prefetcher
@@ -44,7 +44,7 @@ SMALL = {"height": 32, "width": 40, "crop_pct": 1.0}
 
 
 def _frames(folder: Path, count: int, template: str = "{:05d}.jpg") -> None:
-    """Frames whose grey is ten times their number."""
+    """Frames whose gray is ten times their number."""
     folder.mkdir(parents=True)
     for number in range(1, count + 1):
         Image.new("RGB", (50, 40), (10 * number,) * 3).save(folder / template.format(number), quality=95)
@@ -62,21 +62,21 @@ def tsm_lists(tmp_path: Path) -> Path:
     return root
 
 
-def _greys(clips: torch.Tensor) -> list[list[int]]:
-    """Number of every frame, by its grey."""
+def _grays(clips: torch.Tensor) -> list[list[int]]:
+    """Number of every frame, by its gray."""
     found: list[list[int]] = (clips.float().mean(dim=(2, 3, 4)) / 10).round().int().tolist()
     return found
 
 
 def test_frames_are_those_of_tsm() -> None:
-    assert segment_centres(16, 8).tolist() == [1, 3, 5, 7, 9, 11, 13, 15]
-    assert segment_centres(37, 8).tolist() == [int(37 / 16 + 37 / 8 * x) for x in range(8)]
-    assert segment_centres(3, 8).tolist() == [0, 0, 0, 1, 1, 2, 2, 2]  # too short: repeated evenly
-    assert segment_centres(1, 4).tolist() == [0, 0, 0, 0]
+    assert segment_centers(16, 8).tolist() == [1, 3, 5, 7, 9, 11, 13, 15]
+    assert segment_centers(37, 8).tolist() == [int(37 / 16 + 37 / 8 * x) for x in range(8)]
+    assert segment_centers(3, 8).tolist() == [0, 0, 0, 1, 1, 2, 2, 2]  # too short: repeated evenly
+    assert segment_centers(1, 4).tolist() == [0, 0, 0, 0]
     drawn = np.array([random_in_segments(37, 8, np.random.default_rng(seed)) for seed in range(200)])
     for segment in range(8):
         assert set(drawn[:, segment]) == set(range(4 * segment, 4 * segment + 4))
-    assert random_in_segments(3, 8, np.random.default_rng(0)).tolist() == segment_centres(3, 8).tolist()
+    assert random_in_segments(3, 8, np.random.default_rng(0)).tolist() == segment_centers(3, 8).tolist()
 
 
 def test_lists_of_tsm(tsm_lists: Path) -> None:
@@ -88,8 +88,8 @@ def test_lists_of_tsm(tsm_lists: Path) -> None:
     assert clips.class_names() == train.class_names == ("Holding something", "Pushing something")
     assert batch.images.shape == (2, 8, 3, 32, 40) and batch.images.dtype == torch.uint8
     assert batch.labels.tolist() == [0, 1] and train.num_frames == 8
-    assert _greys(batch.images)[1] == [2, 4, 6, 8, 10, 12, 14, 16]
-    assert _greys(test.fetch(torch.tensor([0])).images) == [[1, 1, 1, 2, 2, 3, 3, 3]]
+    assert _grays(batch.images)[1] == [2, 4, 6, 8, 10, 12, 14, 16]
+    assert _grays(test.fetch(torch.tensor([0])).images) == [[1, 1, 1, 2, 2, 3, 3, 3]]
     assert train.num_short == 0 and test.num_short == 1
     assert in_memory(test).num_short == Prefetcher(test).num_short == 1
 
@@ -98,8 +98,8 @@ def test_training_frames_are_random_and_depend_on_epoch_and_index_alone(tsm_list
     random = SomethingSomethingV1(root=tsm_lists, num_frames=4, **SMALL).open_augmented(seed=3)
     everything = torch.arange(2)
 
-    epochs = [_greys(random.for_epoch(epoch).fetch(everything).images) for epoch in range(6)]
-    again = _greys(RandomFrames(random.source, 3).for_epoch(2).fetch(torch.tensor([1])).images)
+    epochs = [_grays(random.for_epoch(epoch).fetch(everything).images) for epoch in range(6)]
+    again = _grays(RandomFrames(random.source, 3).for_epoch(2).fetch(torch.tensor([1])).images)
 
     assert again == [epochs[2][1]]
     assert len({tuple(epoch[0]) for epoch in epochs}) > 3
@@ -117,7 +117,7 @@ def test_official_csv_files(tmp_path: Path) -> None:
 
     assert train.class_names == ("Drumming Fingers", "Swiping Left")  # alphabetical, as TSM's
     assert train.labels.tolist() == [0, 1]
-    assert _greys(train.fetch(torch.tensor([0, 1])).images) == [[2, 4, 6], [1, 3, 5]]
+    assert _grays(train.fetch(torch.tensor([0, 1])).images) == [[2, 4, 6], [1, 3, 5]]
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_official_json_files_and_videos(something_v2: Path) -> None:
 
     assert train.class_names == ("Holding something next to something", "Pushing something")
     assert batch.labels.tolist() == [1, 0] and train.length(0) == 120
-    assert _greys(batch.images)[1] == [2, 4, 6, 8]
+    assert _grays(batch.images)[1] == [2, 4, 6, 8]
     assert not torch.equal(batch.images[0, 0], batch.images[0, 3])  # somebody moves
     long = SomethingSomethingV2(root=something_v2, num_frames=121, **SMALL).open("train")
     assert long.num_short == 1  # a video's frames are counted by decoding alone
@@ -182,7 +182,7 @@ def test_real_clips_go_through_a_network(tmp_path: Path) -> None:
     assert tree.calibration_split("test") == "train" and tree.calibration_split("train") == "val"
 
 
-def test_frames_are_scaled_to_256_and_the_centre_224_is_kept(tmp_path: Path) -> None:
+def test_frames_are_scaled_to_256_and_the_center_224_is_kept(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 340, 3), dtype=np.uint8))
     picture.save(tmp_path / "one" / "1.png")

@@ -40,7 +40,7 @@ def test_classes_are_the_folders_in_alphabetical_order(tree: Path) -> None:
     assert source.labels.tolist() == [0, 1, 1, 1, 2, 2, 2]
 
 
-def test_images_are_scaled_to_cover_and_centre_cropped(tree: Path) -> None:
+def test_images_are_scaled_to_cover_and_center_cropped(tree: Path) -> None:
     wide = Image.new("RGB", (40, 10), (0, 0, 0))
     wide.paste((255, 255, 255), (15, 0, 25, 10))
     _save(tree / "cat" / "0.png", wide)

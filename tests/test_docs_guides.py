@@ -70,7 +70,7 @@ def test_algorithms_and_policies_of_ones_own_work_as_the_guide_says(capsys: pyte
 
     assert agent.num_timesteps == 768 and agent.policy.optimizer.param_groups[0]["lr"] < 2e-3
     printed = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in printed[-3:]] == ["BrightestPlace", "RandomPolicy", "CentreCornerPolicy"]
+    assert [line.split()[0] for line in printed[-3:]] == ["BrightestPlace", "RandomPolicy", "CenterCornerPolicy"]
 
 
 def _paper_rows() -> list[list[str]]:

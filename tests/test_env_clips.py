@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from agents import CentreCornerPolicy, OraclePolicy, RandomPolicy, evaluate, make_agent
+from agents import CenterCornerPolicy, OraclePolicy, RandomPolicy, evaluate, make_agent
 from classifiers import FitSpec, FrozenClassifier, train_sequences
 from classifiers.data.source import ArrayImages
 from classifiers.networks.glance_focus import GlanceFocusClassifier
@@ -43,7 +43,7 @@ def test_stage_one_trains_on_clips(clips: ArrayImages, clip_classifier: FrozenCl
 
 
 def test_policies_are_evaluated_on_clips(clips: ArrayImages, clip_classifier: FrozenClassifier) -> None:
-    for policy in (RandomPolicy(seed=0), CentreCornerPolicy(), OraclePolicy(clip_classifier, 2)):
+    for policy in (RandomPolicy(seed=0), CenterCornerPolicy(), OraclePolicy(clip_classifier, 2)):
         record = evaluate(clip_classifier, clips, policy)
         assert record.prediction.shape == (6, 3) and record.image_size == (64, 80)
 

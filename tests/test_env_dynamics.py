@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from red_corner import GREY, MEAN, RED, MakeClassifier, action, red_probability
+from red_corner import GRAY, MEAN, RED, MakeClassifier, action, red_probability
 
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
@@ -15,8 +15,8 @@ from gfnet_env.rewards import contrastive_reward, increment_reward
 
 
 @pytest.fixture
-def red_corner(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> Task:
-    return Task(red_corner_images, colour_classifier())
+def red_corner(color_classifier: MakeClassifier, red_corner_images: ArrayImages) -> Task:
+    return Task(red_corner_images, color_classifier())
 
 
 # --- rewards ---------------------------------------------------------------------------------------------------------
@@ -40,7 +40,7 @@ def test_increments_in_closed_form(red_corner: Task, step_cost: float) -> None:
     assert reward == pytest.approx(red_probability(MEAN, RED) - red_probability(MEAN) - step_cost, abs=1e-5)
     assert ends == [False, False] and info["top_left_px"].tolist() == [24, 24]
     _, reward, *ends, _ = env.step(action(-1, -1))
-    assert reward == pytest.approx(red_probability(MEAN, RED, GREY) - red_probability(MEAN, RED) - step_cost, abs=1e-5)
+    assert reward == pytest.approx(red_probability(MEAN, RED, GRAY) - red_probability(MEAN, RED) - step_cost, abs=1e-5)
     assert ends == [True, False]
 
 
@@ -95,8 +95,8 @@ def test_step_cost_changes_the_reward_only(classifier: FrozenClassifier, scenes:
 # --- the end of an episode -------------------------------------------------------------------------------------------
 
 
-def test_confident_episodes_end_early(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
-    task = Task(red_corner_images, colour_classifier(num_glimpses=4))
+def test_confident_episodes_end_early(color_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+    task = Task(red_corner_images, color_classifier(num_glimpses=4))
     env = GlanceFocusEnv(task, EpisodeSpec(exit_confidence=0.75))
     env.reset(seed=0)
 

@@ -90,8 +90,8 @@ def test_rows_have_generators_and_seeds(classifier: FrozenClassifier, scenes: Ar
         env.np_random = (np.random.default_rng(0),)  # type: ignore[assignment]  # likewise
 
 
-class _RandomColours(torch.utils.data.Dataset[Any]):
-    """Another plain colour at every access, as a random transform would give."""
+class _RandomColors(torch.utils.data.Dataset[Any]):
+    """Another plain color at every access, as a random transform would give."""
 
     classes = ("red", "green")
 
@@ -105,28 +105,28 @@ class _RandomColours(torch.utils.data.Dataset[Any]):
         return torch.rand(3, 1, 1, generator=self.generator).expand(3, 32, 32), index
 
 
-def test_with_random_transforms_the_observed_picture_is_the_cropped_one(colour_classifier: MakeClassifier) -> None:
-    env = GlanceFocusEnv(Task(DatasetImages(_RandomColours(), (32, 32)), colour_classifier()), EpisodeSpec())
-    colours = []
+def test_with_random_transforms_the_observed_picture_is_the_cropped_one(color_classifier: MakeClassifier) -> None:
+    env = GlanceFocusEnv(Task(DatasetImages(_RandomColors(), (32, 32)), color_classifier()), EpisodeSpec())
+    colors = []
 
     for _ in range(4):
         glance = env.reset(options={"index": 1})[0]["features"]
         patch = env.step(np.zeros(2, np.float32))[0]["features"]
-        assert np.allclose(glance, patch, atol=1e-5)  # plain: both have its one colour
-        colours.append(tuple(glance.ravel()))
+        assert np.allclose(glance, patch, atol=1e-5)  # plain: both have its one color
+        colors.append(tuple(glance.ravel()))
 
-    assert len(set(colours)) == 4
+    assert len(set(colors)) == 4
 
 
 @pytest.mark.parametrize(("is_deterministic", "remembers"), [(False, False), (True, True)])
 def test_glances_are_remembered_of_deterministic_data_sets_only(
-    colour_classifier: MakeClassifier, monkeypatch: pytest.MonkeyPatch, is_deterministic: bool, remembers: bool
+    color_classifier: MakeClassifier, monkeypatch: pytest.MonkeyPatch, is_deterministic: bool, remembers: bool
 ) -> None:
     used: list[int] = []
     glance = GlanceCache.glance
     monkeypatch.setattr(GlanceCache, "glance", lambda self, *rest: used.append(1) or glance(self, *rest))
-    source = DatasetImages(_RandomColours(), (32, 32), is_deterministic=is_deterministic)
+    source = DatasetImages(_RandomColors(), (32, 32), is_deterministic=is_deterministic)
 
-    GlanceFocusEnv(Task(source, colour_classifier()), EpisodeSpec()).reset(seed=0)
+    GlanceFocusEnv(Task(source, color_classifier()), EpisodeSpec()).reset(seed=0)
 
     assert bool(used) is remembers

@@ -30,11 +30,9 @@ def _env(several: FrozenClassifier, scenes: ArrayImages, **rules: Any) -> Glance
 # --- one size --------------------------------------------------------------------------------------------------------
 
 
-def test_patches_and_glances_have_their_sizes(
-    colour_classifier: MakeClassifier, red_corner_images: ArrayImages
-) -> None:
-    """Of a 16x16 patch in the corner a quarter is red; a glance of any size has the image's mean colour."""
-    task = Task(red_corner_images, colour_classifier())
+def test_patches_and_glances_have_their_sizes(color_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+    """Of a 16x16 patch in the corner a quarter is red; a glance of any size has the image's mean color."""
+    task = Task(red_corner_images, color_classifier())
     resized = Task(task.source, task.classifier.with_spec(patch_size=16, glance_size=8))
     env = GlanceFocusEnv(resized, EpisodeSpec(reward="increment"))
 
@@ -106,9 +104,9 @@ def test_sizes_are_drawn_shown_and_told(several: FrozenClassifier, scenes: Array
     assert drawn == {(step, size) for step in (2, 3, 4) for size in range(3)}
 
 
-def test_a_patch_of_the_next_size_is_taken(colour_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
+def test_a_patch_of_the_next_size_is_taken(color_classifier: MakeClassifier, red_corner_images: ArrayImages) -> None:
     """The bottom-right 8x8 pixels are red: all of a patch of 8, a quarter of one of 16."""
-    networks = colour_classifier().with_spec(patch_sizes=(8, 16))
+    networks = color_classifier().with_spec(patch_sizes=(8, 16))
     env = GlanceFocusEnv(Task(red_corner_images, networks), EpisodeSpec(reward="increment"))
     corner = {8: RED, 16: QUARTER}
 
@@ -122,10 +120,10 @@ def test_a_patch_of_the_next_size_is_taken(colour_classifier: MakeClassifier, re
 
 
 def test_random_patches_of_the_reward_have_the_rows_size(
-    colour_classifier: MakeClassifier, red_corner_images: ArrayImages
+    color_classifier: MakeClassifier, red_corner_images: ArrayImages
 ) -> None:
     """A patch as large as the image leaves no choice: the contrast is 0; with a small one it is not."""
-    networks = colour_classifier().with_spec(patch_sizes=(8, 32))
+    networks = color_classifier().with_spec(patch_sizes=(8, 32))
     env = GlanceFocusVectorEnv(Task(red_corner_images, networks), EpisodeSpec(reward_samples=4), num_envs=2)
     env.reset(seed=0, options={"patch_sizes": [[32, 32], [8, 8]]})
 

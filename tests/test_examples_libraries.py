@@ -21,7 +21,7 @@ LIBRARIES = {"torchrl_ppo.py": "torchrl", "rllib_ppo.py": "ray"}
 @pytest.mark.slow
 @pytest.mark.parametrize("example", LIBRARIES)
 def test_example_learns(example: str, tmp_path: Path) -> None:
-    """Random looks recognise 0.53 of the scenes after two looks."""
+    """Random looks recognize 0.53 of the scenes after two looks."""
     if importlib.util.find_spec(LIBRARIES[example]) is None:
         pytest.skip(f"{LIBRARIES[example]} is not installed")
     options = ("--total-steps", "15000", "--num-scenes", "1000", "--test-scenes", "300", "--seed", "0")

@@ -72,12 +72,12 @@ def test_stages_one_and_three_learn(stage: int, precision: str, scenes: ArrayIma
     classifier = random_classifier(SHAPE).to(DEVICE)
     losses: list[float] = []
 
-    def centre(glimpse: Any, state: None) -> tuple[torch.Tensor, None]:
+    def center(glimpse: Any, state: None) -> tuple[torch.Tensor, None]:
         return torch.full((len(glimpse.logits), 2), 0.5, device=glimpse.logits.device), state
 
     train_sequences(
         classifier,
-        None if stage == 1 else centre,
+        None if stage == 1 else center,
         scenes,
         _fit_spec(precision, epochs=8),
         seed=0,
@@ -174,7 +174,7 @@ def test_a_whole_run_has_every_stage_and_its_figures(run: Path) -> None:
         assert values == pytest.approx([float((step == record.label).mean()) for step in record.prediction.T])
 
 
-def test_the_run_is_recognised_with_on_either_device(run: Path, scenes: ArrayImages) -> None:
+def test_the_run_is_recognized_with_on_either_device(run: Path, scenes: ArrayImages) -> None:
     config = str(RunFolder(run).config)
     found = {}
     for device in ("cpu", DEVICE):

@@ -20,7 +20,7 @@ import torch
 from conftest import random_classifier
 from torch import Tensor
 
-from agents.policies.baselines import CentreCornerPolicy
+from agents.policies.baselines import CenterCornerPolicy
 from agents.recognition.recognizer import Recognizer
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.loading import EpochLoader
@@ -110,7 +110,7 @@ def test_environments(is_vector: bool, is_closed: bool, picture_tree: Path) -> N
 def test_recognizers(classifier: FrozenClassifier, picture_tree: Path) -> None:
     files = sorted(picture_tree.rglob("*.jpg"))
     with nothing_left():
-        recognizer = Recognizer(classifier, CentreCornerPolicy(), image_size=(96, 128), batch_size=5)
+        recognizer = Recognizer(classifier, CenterCornerPolicy(), image_size=(96, 128), batch_size=5)
         assert len(recognizer.predict_files(files).label) == len(files)
         files[-1].write_bytes(files[-1].read_bytes()[:400])  # the header is whole
         with pytest.raises(UnreadableImageError):
@@ -190,7 +190,7 @@ def test_runs_that_are_whole_and_runs_that_fail(
 
 def test_a_game(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     with nothing_left():
-        game = Game(Task(scenes, frozen(classifier)), CentreCornerPolicy(), "centre", 0)
+        game = Game(Task(scenes, frozen(classifier)), CenterCornerPolicy(), "center", 0)
         with GameServer(game) as server:
             serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
             serving.start()

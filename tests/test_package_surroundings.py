@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from agents.policies.baselines import CentreCornerPolicy
+from agents.policies.baselines import CenterCornerPolicy
 from agents.recognition.episodes import round_down
 from agents.recognition.recognizer import Recognizer
 from classifiers.checkpoints import load_classifier
@@ -60,7 +60,7 @@ def test_environments_do_not_depend_on_the_default_dtype(
 def test_recognizers_do_not_depend_on_the_default_dtype(scenes: ArrayImages, request: pytest.FixtureRequest) -> None:
     def predicted() -> tuple[np.ndarray, ...]:
         classifier = frozen(load_classifier(run_weights(PRETRAINED_RUN))[0])
-        recognizer = Recognizer(classifier, CentreCornerPolicy(), image_size=(96, 128))
+        recognizer = Recognizer(classifier, CenterCornerPolicy(), image_size=(96, 128))
         recognizer.use(thresholds=[0.9, 0.8, 0.7])
         found = recognizer.predict(scenes.images)
         return found.label, found.confidence, found.locations

@@ -27,9 +27,11 @@ from agents.evaluation.rollout import final_accuracy
 from agents.runs.config_files import ConfigError
 from agents.runs.folder import RunFolder
 from agents.runs.results import POLICIES
+from classifiers.data.decoding import UnreadableImageError
 from gfnet_env.installation import foreign_agents
 from scripts.cli import _METHODS, main
 from scripts.commands import COMMANDS
+from scripts.console import format_error, is_our_own
 
 TINY = """
 data: {kind: synthetic_signs, num_train: 24, num_val: 10, num_test: 12, scenes: {height: 96, width: 128}}
@@ -113,7 +115,7 @@ def test_evaluate_prints_the_table(finished: Path, capsys: pytest.CaptureFixture
 
     printed = capsys.readouterr().out
     assert "accuracy on 10 held-out images" in printed
-    assert all(name in printed for name in ("random", "centre-corner", "learned", "oracle"))
+    assert all(name in printed for name in ("random", "center-corner", "learned", "oracle"))
 
 
 def test_render_writes_pictures_and_films(finished: Path, tmp_path: Path) -> None:
@@ -252,6 +254,18 @@ def test_the_traceback_of_our_own_errors_is_a_flag_away(monkeypatch: pytest.Monk
     monkeypatch.setenv("GFNET_DEBUG", "1")
     with pytest.raises(ConfigError, match="sede"):
         main(["cost", "demo", "--set", "sede=1"])
+
+
+def test_an_image_that_a_worker_can_not_read_is_one_sentence() -> None:
+    try:
+        raise UnreadableImageError("a.jpg can't be decoded")
+    except UnreadableImageError:
+        wrapper = torch._utils.ExceptionWrapper(where="in DataLoader worker process 0")
+
+    with pytest.raises(UnreadableImageError) as caught:
+        wrapper.reraise()  # what a DataLoader does
+
+    assert is_our_own(caught.value) and format_error(caught.value) == "a.jpg can't be decoded"
 
 
 def test_a_wrong_command_line_is_exit_code_2() -> None:

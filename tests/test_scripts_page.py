@@ -20,7 +20,7 @@ from conftest import with_rules
 
 from agents.evaluation.budgets import budget_curve
 from agents.evaluation.record import load_record
-from agents.policies.baselines import CENTRE_CORNERS, CentreCornerPolicy
+from agents.policies.baselines import CENTER_CORNERS, CenterCornerPolicy
 from agents.runs.folder import RunFolder
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
@@ -183,7 +183,7 @@ def test_probabilities_are_those_of_the_episode(scenes: ArrayImages, classifier:
 @pytest.fixture
 def game(scenes: ArrayImages, classifier: FrozenClassifier) -> Iterator[Game]:
     task, _ = with_rules(scenes, classifier, {})
-    played = Game(task, CentreCornerPolicy(), "the centre-corner policy", seed=3)
+    played = Game(task, CenterCornerPolicy(), "the center-corner policy", seed=3)
     yield played
     played.close()
 
@@ -193,7 +193,7 @@ def test_a_game_shows_no_more_than_the_classifier_saw(game: Game) -> None:
     assert before["result"] is None and len(before["looks"]) == 1 and before["looks"][0]["corner"] is None
     assert not any(bar["is_true"] for bar in before["looks"][0]["bars"])
 
-    for place in CENTRE_CORNERS[:3].tolist():
+    for place in CENTER_CORNERS[:3].tolist():
         game.look(*place)
 
     after = game.state()
@@ -278,7 +278,7 @@ def test_a_person_plays_with_mouse_and_keys(game: Game, tmp_path: Path, monkeypa
 
     assert found["errors"] == [] and all(name.startswith(server.url) for name in found["requests"])
     status, person, policy, images, boxes, then = found["results"]
-    assert status.startswith("It is ") and "the centre-corner policy's (dashed)" in status
+    assert status.startswith("It is ") and "the center-corner policy's (dashed)" in status
     assert [int(person), int(policy), int(images)] == [state["score"][key] for key in ("person", "policy", "images")]
     assert (int(images), boxes, then) == (1, 6, 0)
 
@@ -301,14 +301,14 @@ def test_play_is_a_command(
     assert len(opened) == 1 and opened[0].startswith("http://127.0.0.1:")
     printed = capsys.readouterr().out
     assert (
-        "the run's policy" in printed and "the centre-corner policy" in printed and printed.count("1 images: you") == 2
+        "the run's policy" in printed and "the center-corner policy" in printed and printed.count("1 images: you") == 2
     )
     assert states[2]["result"] is not None and torch.tensor(states[2]["looks"][1]["corner"]).tolist() == [0, 80]
     for arguments, message in (
         (["play", str(tmp_path / "none")], "is neither a run's folder nor an environment; pass one of GFNet"),
         (["play", str(tiny_run), "--set", "a=1"], "--set with a run; leave it out"),
         (["play", str(tiny_run), "--images", "0"], "--images 0; pass 1 or more"),
-        (["play", "GFNet-SyntheticSigns-v0", "--set", "colour=1"], "colour"),
+        (["play", "GFNet-SyntheticSigns-v0", "--set", "color=1"], "color"),
     ):
         assert main(arguments) == 1
         assert message in capsys.readouterr().err

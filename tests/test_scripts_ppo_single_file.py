@@ -133,7 +133,7 @@ def test_what_is_wrong_is_one_sentence_and_exit_code_2(
 
 @pytest.mark.slow
 def test_it_learns_where_to_look(capsys: pytest.CaptureFixture[str]) -> None:
-    """Half the usual steps: random places recognise 0.54 of the scenes at t=2, the best possible 0.98."""
+    """Half the usual steps: random places recognize 0.54 of the scenes at t=2, the best possible 0.98."""
     assert main(("--total-steps", "25000", "--num-scenes", "2000", "--test-scenes", "500")) == 0
 
     rows = re.findall(ROW, capsys.readouterr().out, re.MULTILINE)

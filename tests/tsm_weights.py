@@ -30,7 +30,7 @@ def checkpoint(record: dict[str, Any]) -> dict[str, dict[str, Tensor]]:
 
 
 def make_clips(record: dict[str, Any]) -> Tensor:
-    """Two normalised clips: white noise on an 8x8 grid of constant blocks."""
+    """Two normalized clips: white noise on an 8x8 grid of constant blocks."""
     side = record["image_size"]
     rng = np.random.Generator(np.random.PCG64(77))
     noise = rng.standard_normal((2, record["segments"], 3, side, side))

@@ -43,7 +43,7 @@ class GlimpseARSPolicy(ARSPolicy):
         super().__init__(observation_space, action_space, net_arch=[])
         last = self.action_net[0]
         assert isinstance(last, nn.Linear)
-        nn.init.zeros_(last.bias)  # the first patches are at the image's centre
+        nn.init.zeros_(last.bias)  # the first patches are at the image's center
 
     def make_features_extractor(self) -> BaseFeaturesExtractor:
         """The patch proposal network's; SB3 calls this while it builds the policy."""

@@ -73,7 +73,7 @@ _GAUSSIAN = {"extractor": _EXTRACTOR}
 
 # A.2: gamma 0.7, clipping 0.2, c1 0.5, c2 0.01 (without effect, as the std is fixed), Monte-Carlo returns.
 # Differs from the paper: four epochs of three batches instead of one of one, learning rate 2e-3 instead of 3e-4,
-# std 0.15 instead of 0.1, advantages normalised instead of returns: each learns faster on the built-in task. The
+# std 0.15 instead of 0.1, advantages normalized instead of returns: each learns faster on the built-in task. The
 # log-probability is that of the action before it is clipped to the space (SB3); the authors' code uses the clipped one.
 _RETURNS = {"gamma": 0.7, "gae_lambda": 1.0}
 _PPO = {**_RETURNS, "n_epochs": 4, "learning_rate": 2e-3, "clip_range": 0.2, "vf_coef": 0.5, "ent_coef": 0.0}

@@ -16,7 +16,7 @@ def accuracy_by_step(record: EvaluationRecord) -> list[float]:
 
 
 def pointing_game(record: EvaluationRecord) -> list[float] | None:
-    """How often one of the first 1, 2, ..., T - 1 patches contains the centre of the ground-truth box.
+    """How often one of the first 1, 2, ..., T - 1 patches contains the center of the ground-truth box.
 
     Returns:
         T - 1 fractions of the images that have a box; None if none has. With several patch sizes, the averages of all
@@ -26,13 +26,13 @@ def pointing_game(record: EvaluationRecord) -> list[float] | None:
     if not has_box.any():
         return None
     box = record.box[has_box]
-    centre = (box[:, :2] + box[:, 2:]) / 2
+    center = (box[:, :2] + box[:, 2:]) / 2
     location = torch.from_numpy(record.location[has_box])
     found = np.zeros((len(box), len(record.multiply_adds)), dtype=bool)  # at the glance: no
     for node, history in enumerate(size_histories(len(record.patch_sizes), record.num_steps)[1:], start=1):
         side = record.patch_sizes[history[-1]]
         corner = top_left_px(location[:, node - 1], record.image_size, side).numpy()
-        inside = ((corner <= centre) & (centre < corner + side)).all(axis=1)
+        inside = ((corner <= center) & (center < corner + side)).all(axis=1)
         found[:, node] = inside | found[:, node_of(history[:-1], len(record.patch_sizes))]
     return _shares(record, found)[1:]
 

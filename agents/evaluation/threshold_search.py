@@ -105,7 +105,7 @@ def _highest(scores: np.ndarray, count: int) -> float:
 
 
 def between(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    """Halfway between neighbours, so that rounding errors don't matter; `low` if there is nothing between."""
+    """Halfway between neighbors, so that rounding errors don't matter; `low` if there is nothing between."""
     middle = (np.float64(low) + np.float64(high)) / 2
     return np.where(middle < high, middle, low)
 

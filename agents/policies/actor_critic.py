@@ -46,7 +46,7 @@ class PenalizedTanh(nn.Module):
 
 
 def initial_actions(count: int) -> Tensor:
-    """Where an untrained policy looks: the centre, then places spread over the image.
+    """Where an untrained policy looks: the center, then places spread over the image.
 
     The first points of the additive recurrence R2 (Roberts, 2018): each falls where the earlier ones left room.
 
@@ -65,7 +65,7 @@ def start_at_initial_actions(last: nn.Linear, num_steps: int) -> None:
 
     Args:
         last: its first two outputs are the location. Its last `num_steps` inputs are the one-hot of the number of
-            glimpses, whose weights are thus a bias for every step; with `num_steps` 0, every glimpse is at the centre.
+            glimpses, whose weights are thus a bias for every step; with `num_steps` 0, every glimpse is at the center.
         num_steps: T, or 0 if the one-hot is not among the inputs.
     """
     with torch.no_grad():

@@ -12,8 +12,8 @@ from agents.policies.protocol import LocationPolicy
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.glimpse import View, summarize_logits
 
-CENTRE_CORNERS = torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
-"""(5, 2) locations of the centre-corner policy, in its order (Table 5)."""
+CENTER_CORNERS = torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+"""(5, 2) locations of the center-corner policy, in its order (Table 5)."""
 
 
 _Encodings = dict[int, tuple[Tensor, Tensor]]  # by size: pooled (B, G, F) and logits (B, G, K) of all places
@@ -44,14 +44,14 @@ class RandomPolicy(BaselinePolicy):
         return torch.rand(len(view.step), 2, generator=self._generator, dtype=torch.float32).to(view.step.device), state
 
 
-class CentreCornerPolicy(BaselinePolicy):
-    """First the centre, then the corners in reading order (Table 5), then the centre again.
+class CenterCornerPolicy(BaselinePolicy):
+    """First the center, then the corners in reading order (Table 5), then the center again.
 
-    Where the first glimpse was a patch at the centre instead of a glance, it begins with the corners.
+    Where the first glimpse was a patch at the center instead of a glance, it begins with the corners.
     """
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
-        places = CENTRE_CORNERS.to(view.step.device)
+        places = CENTER_CORNERS.to(view.step.device)
         visited = view.step - 1
         if view.first_location is not None:
             visited = visited + (view.first_location == places[0]).all(dim=1)
@@ -106,7 +106,7 @@ class OraclePolicy(BaselinePolicy):
 
 FIXED_POLICIES: dict[str, Callable[[int], LocationPolicy]] = {
     "random": RandomPolicy,
-    "centre_corner": lambda seed: CentreCornerPolicy(),
+    "center_corner": lambda seed: CenterCornerPolicy(),
 }
 """Policies that a run may use instead of a trained agent (Table 5), by name: `FIXED_POLICIES[name](seed)`."""
 

@@ -31,7 +31,7 @@ class DeterministicPolicy:
 
     Args:
         agent: an SB3 algorithm on one of our environments, or its policy. Its observations may be flattened or
-            normalised by a `VecNormalize`; its actions may be rescaled linearly (`RescaleAction`) or on a grid
+            normalized by a `VecNormalize`; its actions may be rescaled linearly (`RescaleAction`) or on a grid
             (`GridAction`).
         observation_keys: names of the parts of a flattened observation, in order; None asks the agent.
 

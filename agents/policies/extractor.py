@@ -4,10 +4,10 @@ Fig. 4: a 1x1 convolution reduces the channels of the feature maps, a fully-conn
 a GRU is the memory, and one linear layer each outputs the mean of the location and the value. For ResNets and
 DenseNets, A.1 uses two fully-connected layers and no convolution; `PROPOSAL_NETWORKS` holds all variants of Table 6.
 
-Differs from the paper by default: `SpatialSoftArgmax` appends centres of attention over the feature maps, with which
+Differs from the paper by default: `SpatialSoftArgmax` appends centers of attention over the feature maps, with which
 the built-in task takes far fewer steps to learn precise locations; the mean is squashed by tanh into the environment's
 [-1, 1], the paper's sigmoid into [0, 1] in other units, tanh(z / 2) = 2 sigmoid(z) - 1; the other parts of the
-observation are read as well as the feature maps; maps and hidden state are normalised, because those of pretrained
+observation are read as well as the feature maps; maps and hidden state are normalized, because those of pretrained
 networks are so large that tanh would saturate within a few updates, in a corner of the image; and the last layer has a
 bias of its own for every step, so that each step starts at a place of its own.
 """
@@ -32,7 +32,7 @@ _MAPS = ("features", "glance")
 
 
 class SpatialSoftArgmax(nn.Module):
-    """The centres of mass of a few learned attention maps (Levine et al., 2016).
+    """The centers of mass of a few learned attention maps (Levine et al., 2016).
 
     Args:
         channels: channels C of the feature maps.
@@ -52,8 +52,8 @@ class SpatialSoftArgmax(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 2 K), each (row, col) in [-1, 1]."""
         weights = self.score(maps).flatten(2).softmax(dim=2)  # (B, K, h * w)
-        centres: Tensor = weights @ self.places  # (B, K, 2)
-        return centres.flatten(1)
+        centers: Tensor = weights @ self.places  # (B, K, 2)
+        return centers.flatten(1)
 
 
 class GlimpseExtractor(BaseFeaturesExtractor):
@@ -68,7 +68,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         reads: keys of the observation to read, where the environment has them; None reads all. The paper's pi reads the
             feature maps and, where patches have several sizes, one-hots of the last and the next one (Section 4.2).
             Differs from the paper: they enter before the fully-connected layers, not between these and the GRU.
-        attention_maps: attention maps over each feature map, whose centres of mass (row, col) are appended to the
+        attention_maps: attention maps over each feature map, whose centers of mass (row, col) are appended to the
             vector; 0 for none, as in the paper. They share weights over all positions, whereas a fully-connected layer
             has to learn each position separately.
         normalize: whether each observation's feature maps (over channels and positions) and hidden state are brought
@@ -131,7 +131,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
 
     def forward(self, observations: Observation) -> Tensor:
         """Dict of float32 tensors, B observations -> (B, features_dim)."""
-        maps, vectors = self._normalised(observations, self.maps), self._normalised(observations, self.vectors)
+        maps, vectors = self._normalized(observations, self.maps), self._normalized(observations, self.vectors)
         seen = [self.reduce(one).flatten(1) for one in maps] + [one.flatten(1) for one in vectors]
         read = [torch.relu(self.fully_connected(self.fc1(torch.cat(seen, dim=1))))]
         if self.attention is not None:
@@ -140,7 +140,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
             read.append(observations["progress"].flatten(1))
         return torch.cat(read, dim=1)
 
-    def _normalised(self, observations: Observation, keys: Sequence[str]) -> list[Tensor]:
+    def _normalized(self, observations: Observation, keys: Sequence[str]) -> list[Tensor]:
         return [self.norms[key](observations[key]) if key in self.norms else observations[key] for key in keys]
 
 

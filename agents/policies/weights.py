@@ -20,12 +20,12 @@ def save_policy(path: Path, agent: BaseAlgorithm) -> None:
         agent: whose policy it is.
 
     Raises:
-        ValueError: if the agent sees normalised observations, whose statistics are not among the weights.
+        ValueError: if the agent sees normalized observations, whose statistics are not among the weights.
         OSError: if the file can't be written.
     """
     if (normalizer := agent.get_vec_normalize_env()) is not None and normalizer.norm_obs:
         raise ValueError(
-            "the agent sees observations that a VecNormalize has normalised, and weights alone would look elsewhere; "
+            "the agent sees observations that a VecNormalize has normalized, and weights alone would look elsewhere; "
             "keep agent.save() and VecNormalize.save(), or make it with norm_obs=False"
         )
     write_tensors(path, _POLICY, {}, distinct_tensors(agent.policy))

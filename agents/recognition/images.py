@@ -1,4 +1,4 @@
-"""Converts images or clips for a recogniser into one tensor."""
+"""Converts images or clips for a recognizer into one tensor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 from classifiers.data.decoding import to_rgb
 
 Images = Tensor | np.ndarray | Sequence[Any]
-"""(N, 3, H, W) tensors, uint8 or normalised float32; (N, H, W, 3) uint8 arrays; or a sequence of single images as
+"""(N, 3, H, W) tensors, uint8 or normalized float32; (N, H, W, 3) uint8 arrays; or a sequence of single images as
 tensors, arrays or PIL images (any kind, see `classifiers.data.decoding`), all of one size. Clips of F frames:
 (N, F, 3, H, W) tensors; (N, F, H, W, 3) arrays; or a sequence of single clips, which may be lists of PIL images."""
 
@@ -27,7 +27,7 @@ def as_batch(images: Images, min_side: int = 1, num_frames: int | None = None) -
         num_frames: frames F that a clip must have; None for images.
 
     Returns:
-        (N, 3, H, W), or (N, F, 3, H, W), uint8 pixels or normalised float32.
+        (N, 3, H, W), or (N, F, 3, H, W), uint8 pixels or normalized float32.
 
     Raises:
         ValueError: if there is no image, or they have several types, another type or shape, or are too small.
@@ -38,7 +38,7 @@ def as_batch(images: Images, min_side: int = 1, num_frames: int | None = None) -
     if batch.shape[:1] == (0,):
         raise ValueError(f"{kind} is an empty batch; pass at least one {kind[:-1]}")
     if batch.dtype not in (torch.uint8, torch.float32):
-        raise ValueError(f"{kind} are {str(batch.dtype).removeprefix('torch.')}; pass uint8, or normalised float32")
+        raise ValueError(f"{kind} are {str(batch.dtype).removeprefix('torch.')}; pass uint8, or normalized float32")
     expected = (3,) if num_frames is None else (num_frames, 3)
     if batch.ndim != len(expected) + 3 or batch.shape[1:-2] != expected:
         shape = tuple(images.shape if isinstance(images, np.ndarray) else batch.shape)

@@ -3,7 +3,7 @@
     glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits
     focus_T_P.onnx  patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
     policy.onnx     parts of the observation, state             -> location (1, 2) in [0, 1], state_out
-    onnx_runner.py  recognises images with ONNX Runtime and NumPy alone
+    onnx_runner.py  recognizes images with ONNX Runtime and NumPy alone
     decoding.py     reads image files for it, with Pillow
 
 Clips have one dimension more, (1, F, 3, H, W). For them there is, too,
@@ -61,7 +61,7 @@ class _Graph(nn.Module):
 
 
 def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
-    """Writes a recogniser as ONNX graphs with its thresholds, and the program that runs them.
+    """Writes a recognizer as ONNX graphs with its thresholds, and the program that runs them.
 
     Args:
         recognizer: of a run, with the thresholds to use; it is not changed.
@@ -72,7 +72,7 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
 
     Raises:
         ModuleNotFoundError: if the extra `onnx` is not installed.
-        ValueError: if the recogniser does not know its image size, or its policy is not a trained network.
+        ValueError: if the recognizer does not know its image size, or its policy is not a trained network.
         OSError: if the folder can't be written.
     """
     policy = _exportable_policy(recognizer)
@@ -168,20 +168,20 @@ def _write_program(out: Path, *, with_clips: bool) -> list[Path]:
 
 
 def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
-    """A copy of the policy on the CPU; an error, before anything is written, if the recogniser can't be exported."""
+    """A copy of the policy on the CPU; an error, before anything is written, if the recognizer can't be exported."""
     try:
         import onnx  # noqa: F401 - checks that the exporter will find them
         import onnxscript  # noqa: F401
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"{error.name} is missing; pip install 'gfnet-gym[onnx]'") from error
     if recognizer.image_size is None:
-        raise ValueError("the recogniser does not know its image size; pass image_size")
+        raise ValueError("the recognizer does not know its image size; pass image_size")
     if not isinstance(recognizer.policy, DeterministicPolicy):
         raise ValueError("the run's policy is not a trained network; export a run whose stage2.agent learns")
     if recognizer.classifier.spec.first_look == "random":
         raise ValueError(
             "the run's first look is at a random place, which a graph can't draw; export a run with first_look: glance "
-            "or centre"
+            "or center"
         )
     return DeterministicPolicy(copy.deepcopy(recognizer.policy.network).cpu(), recognizer.policy.observation_keys)
 

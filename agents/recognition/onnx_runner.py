@@ -1,4 +1,4 @@
-"""Recognises images or clips with the ONNX graphs beside this file; needs ONNX Runtime, NumPy and Pillow.
+"""Recognizes images or clips with the ONNX graphs beside this file; needs ONNX Runtime, NumPy and Pillow.
 
 python onnx_runner.py IMAGE...
 
@@ -47,7 +47,7 @@ class OnnxRecognizer:
         self._policy_inputs = {node.name for node in self.policy.get_inputs()}
 
     def predict(self, image: np.ndarray) -> dict[str, Any]:
-        """Recognises one image.
+        """Recognizes one image.
 
         Args:
             image: (H, W, 3) uint8, RGB, of the size that the graphs were exported for; a clip, (F, H, W, 3).

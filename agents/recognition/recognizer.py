@@ -1,4 +1,4 @@
-"""A recogniser that stops as soon as it is confident enough (Section 3.1, Inference)."""
+"""A recognizer that stops as soon as it is confident enough (Section 3.1, Inference)."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Recognizer:
         policy: where to look next.
         class_names: names of the K classes, by label.
         image_size: (H, W) in pixels of the training images; other sizes work if the content has a similar scale.
-        crop_pct: fraction of each side of an image file that the centre crop keeps.
+        crop_pct: fraction of each side of an image file that the center crop keeps.
         interpolation: how image files are resized, `"bilinear"` or `"bicubic"`.
         calibration: record of the images that thresholds are fitted on; needed for budgets.
         batch_size: images in a forward pass. Large batches read the many weights of policy and f_C once for all images;
@@ -157,7 +157,7 @@ class Recognizer:
         on_unreadable: Callable[[Path, UnreadableImageError], object] | None = None,
         on_short: Callable[[Path, int], object] | None = None,
     ) -> Recognition:
-        """Recognises image files, each brought to the size of the training images.
+        """Recognizes image files, each brought to the size of the training images.
 
         Args:
             paths: one or more.
@@ -206,7 +206,7 @@ class Recognizer:
             ValueError: if the size of the training images is not known.
         """
         if self.image_size is None:
-            raise ValueError("image_size is not known; pass it to the recogniser, or images to `predict`")
+            raise ValueError("image_size is not known; pass it to the recognizer, or images to `predict`")
         if self.num_frames is not None:
             clip = read_clip(path, self.num_frames, Fit(self.image_size, self.crop_pct, self.interpolation))
             if on_short is not None and clip.length < self.num_frames:
@@ -218,7 +218,7 @@ class Recognizer:
 
     @torch.inference_mode()
     def predict(self, images: Images) -> Recognition:
-        """Recognises images.
+        """Recognizes images.
 
         Args:
             images: one or more, all of one size, each side at least the patch's and the glance's; see

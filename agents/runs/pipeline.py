@@ -45,7 +45,7 @@ from gfnet_env.tasks import run_weights
 
 
 class Pipeline:
-    """Trains a run: initialisation, stages I, II and III (Section 3.3), then the evaluation on held-out images.
+    """Trains a run: initialization, stages I, II and III (Section 3.3), then the evaluation on held-out images.
 
     Each stage's result is a file; a stage whose file is there is not trained again.
 
@@ -176,7 +176,7 @@ class Pipeline:
         return classifier.to(self.device)
 
     def _new_classifier(self) -> GlanceFocusClassifier:
-        """f_G and f_L initialised from the networks that were trained before (Section 3.4)."""
+        """f_G and f_L initialized from the networks that were trained before (Section 3.4)."""
         classifier = GlanceFocusClassifier(self.config.classifier, len(self.images("train").class_names))
         assert self.config.initialization is not None
         if self.config.initialization.networks_from == "weights":

@@ -16,7 +16,7 @@ from agents.evaluation.record import EvaluationRecord, save_record
 from agents.evaluation.rollout import cumulative_multiply_adds, evaluate, full_resolution_accuracy
 from agents.policies.baselines import (
     FIXED_POLICIES,
-    CentreCornerPolicy,
+    CenterCornerPolicy,
     FixedPlacesPolicy,
     OraclePolicy,
     RandomPolicy,
@@ -35,7 +35,7 @@ from classifiers.networks.costs import encoder_cost
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.size_histories import mean_by_step
 
-POLICIES = ("random", "centre_corner", "best_fixed_place", "learned", "oracle")
+POLICIES = ("random", "center_corner", "best_fixed_place", "learned", "oracle")
 """The policies that are compared, in the order of the table."""
 
 
@@ -215,7 +215,7 @@ def compare_policies(
     """
     policies: dict[str, Callable[[], LocationPolicy]] = {
         "random": lambda: RandomPolicy(run.config.seed),
-        "centre_corner": CentreCornerPolicy,
+        "center_corner": CenterCornerPolicy,
         "learned": lambda: run.policy,
         "oracle": lambda: OraclePolicy(run.classifier, run.config.oracle_grid),
     }

@@ -74,7 +74,7 @@ def load_run(folder: Path | str) -> LoadedRun:
 def load_recognizer(
     folder: Path | str, *, budget: float | None = None, batch_size: int = 128, compile: bool = False
 ) -> Recognizer:
-    """A recogniser with the networks of a run, and with its calibration record if it was evaluated.
+    """A recognizer with the networks of a run, and with its calibration record if it was evaluated.
 
     Args:
         folder: the run's.
@@ -83,7 +83,7 @@ def load_recognizer(
         compile: also compile the encoders (20 to 60 s once).
 
     Returns:
-        The recogniser.
+        The recognizer.
 
     Raises:
         FileNotFoundError: if the run, its policy or, for a budget, its evaluation is missing.

@@ -57,7 +57,7 @@ class RandomCrops(SourceView[FolderImages]):
 def _random_box(
     height: int, width: int, scale: tuple[float, float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """(top, left, height, width) in pixels: a share of the area and a ratio at random; the centre if none fits."""
+    """(top, left, height, width) in pixels: a share of the area and a ratio at random; the center if none fits."""
     for _ in range(_TRIES):
         area = height * width * rng.uniform(*scale)
         ratio = math.exp(rng.uniform(math.log(_RATIOS[0]), math.log(_RATIOS[1])))

@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from classifiers.data.decoding import UnreadableImageError, centre_crop, upright_size
+from classifiers.data.decoding import UnreadableImageError, center_crop, upright_size
 from classifiers.data.loading import map_threads
 
 BOXES_FILE = "boxes.csv"
@@ -81,7 +81,7 @@ def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop
     """The boxes (N, 4) int64 of N files in the pixels of a frame (H, W) that they are scaled and cropped to.
 
     Of each file that has a box, the header is read, for the size of the image. What the crop leaves of a box is its
-    box; it is all zero if nothing is left. For the errors see `read_boxes`; a `ValueError`, too, if the centre of a box
+    box; it is all zero if nothing is left. For the errors see `read_boxes`; a `ValueError`, too, if the center of a box
     lies outside its image.
     """
     stored = read_boxes(path)
@@ -96,7 +96,7 @@ def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop
             return 0, 0, 0, 0  # decoding the file says so
         if not (0 <= box.x + box.w / 2 <= width and 0 <= box.y + box.h / 2 <= height):
             raise ValueError(
-                f"{path}, line {box.line}: the centre of the box lies outside {files[index]}, which has "
+                f"{path}, line {box.line}: the center of the box lies outside {files[index]}, which has "
                 f"{height}x{width} pixels; give left, top, width and height in pixels of the image as it is stored"
             )
         return fitted_box(box, (height, width), size, crop_pct)
@@ -114,7 +114,7 @@ def fitted_box(
     Returns:
         (top, left, bottom, right) of its visible part in pixels of the frame; zeros if none of it is visible.
     """
-    left, top, right, bottom = centre_crop(stored, size, crop_pct)
+    left, top, right, bottom = center_crop(stored, size, crop_pct)
     rows, columns = size[0] / (bottom - top), size[1] / (right - left)
     edges = (
         (round((box.y - top) * rows), round((box.y + box.h - top) * rows), size[0]),

@@ -124,7 +124,7 @@ class DecodedCollection(ImageCollection):
     Attributes:
         height: images are scaled and cropped to this height, in pixels.
         width: images are scaled and cropped to this width, in pixels.
-        crop_pct: fraction of each side that the centre crop keeps. In a config, `weights` takes what
+        crop_pct: fraction of each side that the center crop keeps. In a config, `weights` takes what
             `initialization.weights` were trained with.
         interpolation: how files are scaled, a key of `classifiers.data.decoding.INTERPOLATIONS`. In a config, `weights`
             takes what `initialization.weights` were trained with, and is the default where there are some.

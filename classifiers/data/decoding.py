@@ -1,7 +1,7 @@
-"""Image files to RGB pixels of one size. Needs Pillow and NumPy alone: exported recognisers carry a copy of this file.
+"""Image files to RGB pixels of one size. Needs Pillow and NumPy alone: exported recognizers carry a copy of this file.
 
 Images come out upright, as EXIF says; transparent parts lie on white; 16-bit values keep their high byte; CMYK and
-palettes become what Pillow makes of them, without colour profiles; of an animation the first frame is taken. Pixels of
+palettes become what Pillow makes of them, without color profiles; of an animation the first frame is taken. Pixels of
 other kinds (floats, 32-bit integers) have no known white, and raise.
 """
 
@@ -49,7 +49,7 @@ def decode_image(
     Args:
         path: the file.
         size: (H, W) in pixels.
-        crop_pct: share of each side that the centre crop keeps.
+        crop_pct: share of each side that the center crop keeps.
         interpolation: how it is scaled, one of `INTERPOLATIONS`.
 
     Returns:
@@ -88,7 +88,7 @@ def fit_image(image: Image.Image, size: tuple[int, int], crop_pct: float, interp
     """An image in RGB, scaled to cover a size, then cropped; see `decode_image`.
 
     Gives the pixels of torchvision's and timm's pipelines: one side is scaled to the size's divided by `crop_pct`,
-    rounded down, the other one, which is longer than needed, in proportion, and the centre is cut out.
+    rounded down, the other one, which is longer than needed, in proportion, and the center is cut out.
     """
     rgb = to_rgb(image)
     rows, columns, top, left = _scaled_and_cut((rgb.height, rgb.width), size, crop_pct)
@@ -96,7 +96,7 @@ def fit_image(image: Image.Image, size: tuple[int, int], crop_pct: float, interp
     return np.asarray(scaled.crop((left, top, left + size[1], top + size[0])))
 
 
-def centre_crop(
+def center_crop(
     image_size: tuple[int, int], size: tuple[int, int], crop_pct: float
 ) -> tuple[float, float, float, float]:
     """The part of an upright image that `fit_image` keeps.
@@ -104,7 +104,7 @@ def centre_crop(
     Args:
         image_size: (H, W) of the image in pixels.
         size: (H, W) that the part is scaled to.
-        crop_pct: share of each side that the centre crop keeps.
+        crop_pct: share of each side that the center crop keeps.
 
     Returns:
         (left, top, right, bottom) in pixels of the image, with fractions.

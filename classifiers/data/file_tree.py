@@ -24,7 +24,7 @@ def split_folder(root: Path, split: str) -> Path:
 
 
 def training_classes(root: Path, split: str) -> tuple[str, ...] | None:
-    """The classes of a tree by which another split than the training images is labelled; None if nothing says."""
+    """The classes of a tree by which another split than the training images is labeled; None if nothing says."""
     return class_folders(root / "train") if split != "train" and (root / "train").is_dir() else None
 
 

@@ -37,7 +37,7 @@ class FolderImages(ImageSource):
         class_names: names of the K classes, by label; of a tree, its folders in alphabetical order, as torchvision's
             ImageFolder numbers them.
         image_size: (H, W) in pixels.
-        crop_pct: share of each side that the centre crop keeps; 0.875 is ImageNet's (224 of 256).
+        crop_pct: share of each side that the center crop keeps; 0.875 is ImageNet's (224 of 256).
         interpolation: how files are scaled, one of `classifiers.data.decoding.INTERPOLATIONS`.
         num_skipped: unreadable files that were left out.
         boxes: (N, 4) int64, see `classifiers.data.source.Batch.boxes`; None if none is known.

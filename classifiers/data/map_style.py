@@ -73,7 +73,7 @@ def _as_pil(image: Any) -> Image.Image:
     if image.is_floating_point():
         image = (image * 255.0).round()
     if not (image.min() >= 0 and image.max() <= 255):
-        raise ValueError("the data set gave an image outside [0, 1], or [0, 255] for uint8; pass it not normalised")
+        raise ValueError("the data set gave an image outside [0, 1], or [0, 255] for uint8; pass it not normalized")
     return Image.fromarray(image.to(torch.uint8).expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy())
 
 

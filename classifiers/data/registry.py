@@ -33,7 +33,7 @@ class ImageFolder(FileCollection):
         return None if self.root is None else class_folders(self._tree / "train")
 
     def files(self, split: str) -> FolderImages:
-        """All files of a split, labelled by the training images' classes where there are some."""
+        """All files of a split, labeled by the training images' classes where there are some."""
         boxes = self._tree / BOXES_FILE
         return FolderImages.open(
             split_folder(self._tree, split),

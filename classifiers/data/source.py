@@ -30,7 +30,7 @@ class Batch(NamedTuple):
 
 
 class ImageSource(ABC):
-    """A finite collection of labelled images, or clips, of one size.
+    """A finite collection of labeled images, or clips, of one size.
 
     Attributes:
         class_names: names of the K classes, by label.

@@ -1,7 +1,7 @@
 """SyntheticGestures: clips in which a small thing decides the class by how it moves.
 
 Several discs float over a blurred background. One of them is red, and its fine pattern of crossed stripes moves
-sideways in one of eight ways: the class. The others have other colours, and patterns that move in ways of their own.
+sideways in one of eight ways: the class. The others have other colors, and patterns that move in ways of their own.
 
 - Only the order of the frames tells the class. In each way, the stripes take the same eight places, each of them once,
   and the first is random.
@@ -46,7 +46,7 @@ CLASS_NAMES = tuple(_WAYS)
 _PERIOD = 4  # pixels
 _RED = (180.0, 66.0, 66.0)
 _OTHERS = ((66.0, 92.0, 180.0), (70.0, 150.0, 76.0), (180.0, 156.0, 66.0), (140.0, 80.0, 170.0), (76.0, 160.0, 170.0))
-_MOST_CONTRAST = 28.0  # grey levels; no colour leaves 0 to 255, so that averages stay constant
+_MOST_CONTRAST = 28.0  # gray levels; no color leaves 0 to 255, so that averages stay constant
 _GAP = 4  # pixels that discs keep from each other and from the border
 
 
@@ -74,9 +74,9 @@ class GestureSpec(Settings):
         min_diameter_px: of a disc, in pixels.
         max_diameter_px: of a disc, in pixels.
         max_distractors: most discs that are not red; how many there are is drawn evenly, none included.
-        min_contrast: of each wave of a disc's stripes, in grey levels; a disc's contrast is drawn evenly from here on.
+        min_contrast: of each wave of a disc's stripes, in gray levels; a disc's contrast is drawn evenly from here on.
         max_contrast: up to here. Faint stripes are hard to tell from the noise, for any network.
-        noise: standard deviation of each pixel's noise, in grey levels.
+        noise: standard deviation of each pixel's noise, in gray levels.
         seed: another seed draws other clips.
     """
 
@@ -131,11 +131,11 @@ def draw_gesture(spec: GestureSpec, split: str, index: int, label: int | None = 
     label = drawn if label is None else label
     frames = np.repeat(_background(rng, spec.height, spec.width)[None], NUM_FRAMES, axis=0)  # (F, H, W, 3)
     count = int(rng.integers(spec.max_distractors + 1))
-    colours = [_RED, *(_OTHERS[i] for i in rng.permutation(len(_OTHERS))[:count])]
+    colors = [_RED, *(_OTHERS[i] for i in rng.permutation(len(_OTHERS))[:count])]
     boxes = np.zeros((NUM_FRAMES, 4), dtype=np.int64)
-    for number, (corner, colour) in enumerate(zip(_corners(rng, spec, len(colours)), colours, strict=True)):
+    for number, (corner, color) in enumerate(zip(_corners(rng, spec, len(colors)), colors, strict=True)):
         way = int(rng.integers(len(_WAYS)))
-        found = _draw_disc(rng, frames, spec, corner, np.array(colour), CLASS_NAMES[way if number else label])
+        found = _draw_disc(rng, frames, spec, corner, np.array(color), CLASS_NAMES[way if number else label])
         if number == 0:
             boxes = found
     frames += np.float32(spec.noise) * rng.standard_normal(frames.shape, dtype=np.float32)
@@ -217,7 +217,7 @@ class SyntheticGestures(ImageCollection):
 
 
 def _background(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """(H, W, 3): colours of a coarse random grid, blended smoothly."""
+    """(H, W, 3): colors of a coarse random grid, blended smoothly."""
     grid = rng.uniform(110.0, 140.0, (5, 6, 1)) + rng.uniform(-5.0, 5.0, (5, 6, 3))
     rows, columns = _blend(5, height), _blend(6, width)  # (H, 5), (W, 6)
     blended = np.tensordot(np.tensordot(rows, grid, 1), columns, axes=(1, 1))  # (H, 3, W)
@@ -251,14 +251,14 @@ def _draw_disc(
     frames: np.ndarray,
     spec: GestureSpec,
     corner: tuple[int, int],
-    colour: np.ndarray,
+    color: np.ndarray,
     way: str,
 ) -> np.ndarray:
     """Draws a floating disc into all frames (F, H, W, 3), in place; returns its boxes (F, 4)."""
     diameter = int(rng.integers(spec.min_diameter_px, spec.max_diameter_px + 1))
     floating = rng.uniform(-0.5, 0.5, 2)  # pixels a frame
     phase = rng.uniform(0.0, _PERIOD, 2)
-    shade = colour * rng.uniform(0.95, 1.05)
+    shade = color * rng.uniform(0.95, 1.05)
     contrast = rng.uniform(spec.min_contrast, spec.max_contrast)
     boxes = np.zeros((NUM_FRAMES, 4), dtype=np.int64)
     room = spec._room - diameter
@@ -268,8 +268,8 @@ def _draw_disc(
         rows, columns = np.arange(top, top + diameter), np.arange(left, left + diameter)
         down, across = _wave(rows - phase[0]), _wave(columns - phase[1] - _PERIOD * _WAYS[way][number] / 8)
         pattern = shade + contrast * (down[:, None] + across[None])[..., None]
-        centre = (diameter - 1) / 2
-        distance = np.hypot(rows[:, None] - top - centre, columns[None] - left - centre)
+        center = (diameter - 1) / 2
+        distance = np.hypot(rows[:, None] - top - center, columns[None] - left - center)
         cover = np.clip(diameter / 2 - distance, 0.0, 1.0)[..., None]
         window = frame[top : top + diameter, left : left + diameter]
         window += cover * (pattern - window)

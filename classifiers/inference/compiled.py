@@ -25,7 +25,7 @@ class CompiledEncoder(Encoder):
     forward pass.
 
     Args:
-        encoder: with folded batch normalisations and without gradients.
+        encoder: with folded batch normalizations and without gradients.
         micro_batch_size: images in a micro-batch; None chooses by the images' size, see `best_micro_batch_size`.
     """
 
@@ -40,7 +40,7 @@ class CompiledEncoder(Encoder):
         return self._in_micro_batches(images, are_pixels=False)
 
     def encode_pixels(self, pixels: Tensor) -> Encoding:
-        """As `Encoder.encode_pixels`; normalisation is fused into the compiled graph."""
+        """As `Encoder.encode_pixels`; normalization is fused into the compiled graph."""
         return self._in_micro_batches(pixels, are_pixels=True)
 
     def _encode(self, images: Tensor, are_pixels: bool) -> Encoding:

@@ -18,7 +18,7 @@ from classifiers.networks.tracing import layer_of, trace
 class FrozenClassifier(GlanceFocusClassifier):
     """A copy of a classifier for inference only; its outputs agree with the original's to 1e-4.
 
-    Batch normalisations are folded into the convolutions before them, and weights are stored channels-last. The
+    Batch normalizations are folded into the convolutions before them, and weights are stored channels-last. The
     original is unchanged and shares nothing with the copy.
 
     Args:
@@ -83,13 +83,13 @@ def _fast(encoder: Encoder, compile: bool) -> Encoder:
 
 
 def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """Folds every batch normalisation that directly follows a convolution into it.
+    """Folds every batch normalization that directly follows a convolution into it.
 
     Args:
         module: can be traced by `torch.fx`.
 
     Returns:
-        A traced copy in evaluation mode, without those batch normalisations.
+        A traced copy in evaluation mode, without those batch normalizations.
     """
     traced = trace(copy.deepcopy(module).eval())
     for node in list(traced.graph.nodes):
@@ -101,7 +101,7 @@ def fold_batch_norms(module: nn.Module) -> nn.Module:
         if type(convolution) is not nn.Conv2d or len(source.users) > 1:
             continue
         traced.set_submodule(str(source.target), fuse_conv_bn_eval(convolution, norm))
-        if any(True for _ in norm.children()):  # timm's normalisation layers include an activation
+        if any(True for _ in norm.children()):  # timm's normalization layers include an activation
             traced.set_submodule(str(node.target), nn.Sequential(*norm.children()))
             continue
         node.replace_all_uses_with(source)

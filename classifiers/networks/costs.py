@@ -1,7 +1,7 @@
 """Multiply-adds of a glimpse, counted on the network itself with torch's operator counter.
 
 A multiply-add is one multiplication and one addition, as in the paper: half of a FLOP count. Convolutions and matrix
-products count; normalisations, activations, pooling and shifts in time do not. A clip costs what its frames cost.
+products count; normalizations, activations, pooling and shifts in time do not. A clip costs what its frames cost.
 """
 
 from __future__ import annotations

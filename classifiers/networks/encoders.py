@@ -106,10 +106,10 @@ class Encoder(nn.Module):
         return self.classifier.weight.new_zeros(1, *frames, 3, *size)
 
     def forward(self, images: Tensor) -> Encoding:
-        """Encodes normalised images or clips.
+        """Encodes normalized images or clips.
 
         Args:
-            images: (B, 3, H, W) float32, normalised; clips of N frames: (B, N, 3, H, W).
+            images: (B, 3, H, W) float32, normalized; clips of N frames: (B, N, 3, H, W).
 
         Returns:
             The feature maps and the pooled vectors.
@@ -122,13 +122,13 @@ class Encoder(nn.Module):
         return Encoding(self._by_input(features), self._by_input(self.pool(last)))
 
     def encode_pixels(self, pixels: Tensor) -> Encoding:
-        """Normalises pixels, then encodes them.
+        """Normalizes pixels, then encodes them.
 
         Args:
             pixels: (B, 3, H, W) or (B, N, 3, H, W) in [0, 255], uint8 or float.
 
         Returns:
-            What `forward` returns for the normalised images.
+            What `forward` returns for the normalized images.
         """
         encoding: Encoding = self(self.normalize(pixels))
         return encoding

@@ -30,7 +30,7 @@ class FullResolutionNetwork(nn.Module):
         return self.encoder.classifier.weight.device
 
     def forward(self, images: Tensor) -> Tensor:
-        """(B, 3, H, W), uint8 pixels or normalised floats, -> (B, K) logits."""
+        """(B, 3, H, W), uint8 pixels or normalized floats, -> (B, K) logits."""
         inputs = images if self.size is None else resize(images, self.size, self.resize_mode)
         encode = self.encoder.encode_pixels if images.dtype == torch.uint8 else self.encoder
         logits: Tensor = self.encoder.classifier(encode(inputs).pooled)

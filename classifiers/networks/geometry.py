@@ -2,7 +2,7 @@
 
 Coordinates are (row, col) everywhere. A location `l` in [0, 1]^2 puts the patch's top-left pixel at
 `floor(l * (H - P))`: 0 is flush with the top or left edge, 1 with the bottom or right edge, and every location is valid
-(the rule of the published checkpoints; Section 3.2 speaks of the patch's centre, which is the same up to scale).
+(the rule of the published checkpoints; Section 3.2 speaks of the patch's center, which is the same up to scale).
 Only the last two dimensions are spatial, so a clip (F, C, H, W) is resized and cropped as an image (C, H, W) is, all
 frames at one place.
 """

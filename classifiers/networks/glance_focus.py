@@ -34,8 +34,8 @@ class GlanceFocusClassifier(nn.Module):
     """f_G, f_L and f_C of Section 3.2. It keeps nothing between calls: the hidden state goes in and comes out.
 
     Images and patches are (B, 3, H, W). With an encoder of clips (`spec.num_frames`) every image is a clip of F frames,
-    (B, F, 3, H, W), and a patch is cut from one place in all of them. The encoders normalise uint8 pixels in [0, 255];
-    floating-point values must be normalised already. Images may have any height and width of at least
+    (B, F, 3, H, W), and a patch is cut from one place in all of them. The encoders normalize uint8 pixels in [0, 255];
+    floating-point values must be normalized already. Images may have any height and width of at least
     `spec.largest_side`.
 
     Glance and patches may have several sizes, since the encoders are convolutional and pool globally. Smaller inputs'
@@ -95,7 +95,7 @@ class GlanceFocusClassifier(nn.Module):
         return self._feature_shape
 
     def normalize(self, pixels: Tensor) -> Tensor:
-        """Pixels (B, 3, H, W) in [0, 255], normalised as the encoders expect them; float32."""
+        """Pixels (B, 3, H, W) in [0, 255], normalized as the encoders expect them; float32."""
         normalized: Tensor = self.local_encoder.normalize(pixels)
         return normalized
 
@@ -118,7 +118,7 @@ class GlanceFocusClassifier(nn.Module):
             glance_size: side of the glance in pixels; None keeps it: equal to the patches' if none was set and they
                 have one size.
             num_glimpses: longest sequence T, the glance included; None keeps it.
-            feature_stride: pixels between neighbouring positions of the feature maps, see `ClassifierSpec`; None keeps
+            feature_stride: pixels between neighboring positions of the feature maps, see `ClassifierSpec`; None keeps
                 them.
 
         Returns:
@@ -181,7 +181,7 @@ class GlanceFocusClassifier(nn.Module):
         """
         if self.spec.first_look == "random":
             return torch.rand(count, 2, generator=generator, dtype=torch.float32).to(self.device)
-        if self.spec.first_look == "centre":
+        if self.spec.first_look == "center":
             return torch.full((count, 2), 0.5, dtype=torch.float32, device=self.device)
         return None
 
@@ -205,7 +205,7 @@ class GlanceFocusClassifier(nn.Module):
         """Looks at whole images at low resolution, or at a patch of each in their place: the first step.
 
         Args:
-            images: (B, 3, H, W), uint8 pixels or normalised floats.
+            images: (B, 3, H, W), uint8 pixels or normalized floats.
             location: see `first_input`.
 
         Returns:
@@ -219,7 +219,7 @@ class GlanceFocusClassifier(nn.Module):
         """Looks at patches that are already cropped, a later step.
 
         Args:
-            patches: (B, 3, P, P), uint8 pixels or normalised floats.
+            patches: (B, 3, P, P), uint8 pixels or normalized floats.
             hidden: (B, F_h) of the previous glimpse.
             step: see `Head.forward`.
 
@@ -255,7 +255,7 @@ class GlanceFocusClassifier(nn.Module):
         """Looks at one patch of each image, a later step: `patches`, then `focus`. Equal sizes share a forward pass.
 
         Args:
-            images: (N, 3, H, W), uint8 pixels or normalised floats.
+            images: (N, 3, H, W), uint8 pixels or normalized floats.
             location: (B, 2) in [0, 1], (row, col) of the patches.
             hidden: (B, F_h) of the previous glimpse.
             image_index: (B,) int64, the image that each patch comes from; None takes each image once, B = N.
@@ -288,7 +288,7 @@ class GlanceFocusClassifier(nn.Module):
         With several patch sizes, one is drawn at random for each step of the batch (Section 4.2).
 
         Args:
-            images: (B, 3, H, W), uint8 pixels or normalised floats.
+            images: (B, 3, H, W), uint8 pixels or normalized floats.
             policy: where to look next.
             labels: (B,) int64, for policies that may see them (the oracle).
             generator: draws the first look of `first_look: random` and the sizes, on the CPU; None takes torch's own.
@@ -361,7 +361,7 @@ class GlanceFocusClassifier(nn.Module):
         """A whole episode of T steps, differentiable in the encoders and the head, not in the locations.
 
         Args:
-            images: (B, 3, H, W), uint8 pixels or normalised floats.
+            images: (B, 3, H, W), uint8 pixels or normalized floats.
             policy: where to look next.
             generator: see `episode`.
 

@@ -16,7 +16,7 @@ class Glimpse(NamedTuple):
 
     Attributes:
         features: (B, C, h, w) feature maps e_t, of one size for inputs of any size.
-        hidden: (B, F_h) hidden state h^C_t, which summarises all inputs so far.
+        hidden: (B, F_h) hidden state h^C_t, which summarizes all inputs so far.
         logits: (B, K) prediction before the softmax.
         pooled: (B, F) pooled feature vectors of this input alone.
     """
@@ -44,7 +44,7 @@ class Readout(NamedTuple):
 
 
 def summarize_logits(logits: Tensor, labels: Tensor | None = None) -> Readout:
-    """Computes the softmax of logits and summarises it.
+    """Computes the softmax of logits and summarizes it.
 
     Args:
         logits: (B, K), before the softmax.

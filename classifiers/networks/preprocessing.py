@@ -22,7 +22,7 @@ class Preprocessing:
         mean: subtracted from pixels in [0, 1], one value each for R, G and B.
         std: divisor after that, one positive value each.
         interpolation: how image files are resized, one of `classifiers.data.decoding.INTERPOLATIONS`.
-        crop_pct: fraction of each side of an image file that the centre crop keeps, in (0, 1].
+        crop_pct: fraction of each side of an image file that the center crop keeps, in (0, 1].
     """
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -51,7 +51,7 @@ class Normalize(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Normalises pixels.
+        """Normalizes pixels.
 
         Args:
             pixels: (..., 3, H, W) in [0, 255], uint8 or float.

@@ -15,7 +15,7 @@ from classifiers.settings import Settings, one_of
 GLANCE_LOGITS = ("head", "encoder")
 """What may make the first prediction."""
 
-FIRST_LOOKS = ("glance", "centre", "random")
+FIRST_LOOKS = ("glance", "center", "random")
 """What the first step may look at."""
 
 ADJUSTABLE = ("patch_size", "patch_sizes", "glance_size", "num_glimpses", "feature_stride")
@@ -54,9 +54,9 @@ class ClassifierSpec(Settings):
         glance_logits: what makes the prediction after the glance in evaluation: `"head"`, or `"encoder"`, f_G's own
             classifier (the published RegNets; a `cascade` always does so).
         first_look: what the first step looks at: `"glance"`, the downsampled image, or, in Table 5's rows without the
-            Glance Step, a full-resolution patch of the glance's size: `"centre"` at the centre, `"random"` anywhere.
+            Glance Step, a full-resolution patch of the glance's size: `"center"` at the center, `"random"` anywhere.
         shares_encoder: whether f_G and f_L are one network (Table 5, without the global encoder).
-        feature_stride: pixels between neighbouring positions of the feature maps that the policy reads, one of
+        feature_stride: pixels between neighboring positions of the feature maps that the policy reads, one of
             `classifiers.networks.tracing.STRIDES`. None takes the encoder's last maps, as the paper does; small
             objects need finer ones, which an earlier layer has computed anyway.
     """

@@ -79,7 +79,7 @@ def with_finer_maps(trunk: nn.Module, stride: int, name: str, num_frames: int | 
 
     Args:
         trunk: (B, 3, H, W) -> (B, C, h, w); if it is traced already, it is changed in place.
-        stride: pixels between neighbouring positions of the maps, one of `STRIDES`.
+        stride: pixels between neighboring positions of the maps, one of `STRIDES`.
         name: of the network, in error messages.
         num_frames: frames of a clip, whose images come one after the other; None for images.
 
@@ -109,7 +109,7 @@ def with_finer_maps(trunk: nn.Module, stride: int, name: str, num_frames: int | 
 
 
 class _LayerTracer(fx.Tracer):
-    """Traces every layer as one call, so that layers keep their different behaviour in training and in evaluation."""
+    """Traces every layer as one call, so that layers keep their different behavior in training and in evaluation."""
 
     def __init__(self) -> None:
         import timm.layers  # half a second, which networks of ours need not wait for

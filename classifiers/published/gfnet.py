@@ -38,7 +38,7 @@ class PublishedModel:
         num_glimpses: T.
         resize_mode: how the image is resized for the glance.
         image_size: side of the square images in pixels.
-        crop_pct: fraction of each side of an image that the centre crop keeps.
+        crop_pct: fraction of each side of an image that the center crop keeps.
         interpolation: how image files are resized.
         proposal_network: a key of `agents.policies.extractor.PROPOSAL_NETWORKS`.
         glance_logits: what makes the first prediction, see `ClassifierSpec`.

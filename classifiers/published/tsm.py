@@ -27,7 +27,7 @@ _RESNETS: dict[tuple[bool, tuple[int, ...]], str] = {
     (True, (3, 4, 23, 3)): "resnet101",
     (True, (3, 8, 36, 3)): "resnet152",
 }  # by whether blocks have three convolutions, and the number of blocks in each stage
-_CENTRE_CROP = 0.875  # 224 of 256 pixels
+_CENTER_CROP = 0.875  # 224 of 256 pixels
 
 
 def load_tsm(path: str | Path, *, num_frames: int) -> FullResolutionNetwork:
@@ -38,7 +38,7 @@ def load_tsm(path: str | Path, *, num_frames: int) -> FullResolutionNetwork:
         num_frames: frames F of a clip, which the file does not say; its name does (`segment8`).
 
     Returns:
-        The network in evaluation mode: normalised float clips (B, F, 3, H, W) -> logits (B, K), the mean over frames.
+        The network in evaluation mode: normalized float clips (B, F, 3, H, W) -> logits (B, K), the mean over frames.
 
     Raises:
         ValueError: if `num_frames` is not a whole number of 1 or more.
@@ -56,7 +56,7 @@ def load_tsm(path: str | Path, *, num_frames: int) -> FullResolutionNetwork:
             f"{path} shifts frames before {found}, not before those that begin residual branches; pass a TSM ResNet of "
             "the authors"
         )
-    encoder.use_preprocessing(Preprocessing(crop_pct=_CENTRE_CROP))
+    encoder.use_preprocessing(Preprocessing(crop_pct=_CENTER_CROP))
     return FullResolutionNetwork(encoder).eval()
 
 

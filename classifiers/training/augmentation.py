@@ -33,7 +33,7 @@ def augment(
     rotation: float = 0.0,
     color_jitter: float = 0.0,
 ) -> Augmented:
-    """Shifts, flips, zooms, rotates and recolours each image or clip of a batch independently.
+    """Shifts, flips, zooms, rotates and recolors each image or clip of a batch independently.
 
     All frames of a clip are changed alike. Borders are filled by reflection.
 
@@ -42,9 +42,9 @@ def augment(
         generator: where the random numbers come from, on the CPU.
         shift_px: largest shift in each direction, in pixels.
         flip: whether each image is flipped left to right with probability 1/2.
-        zoom: largest factor by which an image is enlarged or reduced about its centre, 1 or more; factors are drawn
+        zoom: largest factor by which an image is enlarged or reduced about its center, 1 or more; factors are drawn
             uniformly on a logarithmic scale.
-        rotation: largest angle by which an image is rotated about its centre either way, in degrees.
+        rotation: largest angle by which an image is rotated about its center either way, in degrees.
         color_jitter: largest relative change of brightness, contrast and saturation, in [0, 1).
 
     Returns:
@@ -75,7 +75,7 @@ def augment(
         moves[:, :, 2] = torch.einsum("bij,bj->bi", turned[:, :, :2], moves[:, :, 2]) + turned[:, :, 2]
         moves[:, :, :2] = turned[:, :, :2] @ moves[:, :, :2]
     if color_jitter:
-        images = _recoloured(images, generator, color_jitter)
+        images = _recolored(images, generator, color_jitter)
     return Augmented(images, moves)
 
 
@@ -85,7 +85,7 @@ def _zoom_and_rotate(images: Tensor, generator: torch.Generator, zoom: float, ro
     uniform = 2 * torch.rand(count, 2, generator=generator) - 1
     scale, angle = torch.exp(uniform[:, 0] * math.log(zoom)), uniform[:, 1] * math.radians(rotation)
     cosine, sine = angle.cos() * scale, angle.sin() * scale
-    turn = torch.stack([cosine, -sine, sine, cosine], 1).view(count, 2, 2)  # of (row, col) about the centre
+    turn = torch.stack([cosine, -sine, sine, cosine], 1).view(count, 2, 2)  # of (row, col) about the center
     moves = torch.cat([turn, (size / 2 - turn @ (size / 2)).unsqueeze(2)], 2)
     # (x, y) in [-1, 1] of the source of every pixel
     backward = torch.linalg.inv(turn) * (size[None, :] / size[:, None])
@@ -97,7 +97,7 @@ def _zoom_and_rotate(images: Tensor, generator: torch.Generator, zoom: float, ro
     return moved.round().clamp(0, 255).to(torch.uint8).view(images.shape), moves
 
 
-def _recoloured(images: Tensor, generator: torch.Generator, amount: float) -> Tensor:
+def _recolored(images: Tensor, generator: torch.Generator, amount: float) -> Tensor:
     """Other brightness, contrast and saturation, in this order, each by a factor between 1 - amount and 1 + amount."""
     factors = 1 + amount * (2 * torch.rand(len(images), 3, generator=generator) - 1)
     changed = []

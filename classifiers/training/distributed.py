@@ -59,7 +59,7 @@ def wait_for_all() -> None:
 def wrap(model: nn.Module) -> nn.Module:
     """The model with its gradients averaged over all processes.
 
-    Batch normalisation sees the images of its own process only, as usual in data-parallel training;
+    Batch normalization sees the images of its own process only, as usual in data-parallel training;
     `average_statistics` averages its running statistics.
     """
     if process_count() == 1:
@@ -71,7 +71,7 @@ def wrap(model: nn.Module) -> nn.Module:
 
 @torch.no_grad()
 def average_statistics(model: nn.Module) -> None:
-    """Averages the running statistics of normalisation layers over all processes."""
+    """Averages the running statistics of normalization layers over all processes."""
     if process_count() == 1:
         return
     for buffer in model.buffers():

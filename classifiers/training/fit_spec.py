@@ -14,7 +14,7 @@ OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimi
     "sgd": lambda groups, decay: torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay),
     "adamw": lambda groups, decay: torch.optim.AdamW(groups, weight_decay=decay),
 }
-"""Optimisers by name; the paper's is `sgd` with Nesterov momentum 0.9 (A.3)."""
+"""Optimizers by name; the paper's is `sgd` with Nesterov momentum 0.9 (A.3)."""
 
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
@@ -38,7 +38,7 @@ class FitSpec(Settings):
         head_lr: initial learning rate of the head f_C; None takes `lr`.
         global_lr: initial learning rate of f_G; None takes `lr`, 0 freezes f_G.
         frozen: of `PARTS`, those that stages I and III don't train: they run in evaluation mode, so that the statistics
-            of their normalisations stay, too. A.4 trains f_C alone, which costs the encoders' forward passes only.
+            of their normalizations stay, too. A.4 trains f_C alone, which costs the encoders' forward passes only.
         weight_decay: L2 coefficient (decoupled for `adamw`).
         optimizer: a key of `OPTIMIZERS`.
         regularization: lambda of Eq. (6).
@@ -51,7 +51,7 @@ class FitSpec(Settings):
         micro_batch_size: most images in one forward pass; gradients are accumulated over a step's micro-batches. None
             takes the whole batch, divided evenly among the processes, or as much of it as fits into memory.
         precision: `"float32"`, or `"bfloat16"` for mixed precision.
-        freeze_statistics: whether batch normalisations keep their mean and variance, such as those of pretrained
+        freeze_statistics: whether batch normalizations keep their mean and variance, such as those of pretrained
             weights, instead of taking each batch's. Best where few images fine-tune a pretrained network.
         object_share: fraction of stage I's random patches that lie near the object, where a network knows its class
             (the config's `objects`).

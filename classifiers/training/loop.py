@@ -6,7 +6,7 @@ interrupted training ends with the same weights as an uninterrupted one.
 The images of a step are split into micro-batches, each with its own random numbers: as few as fit into memory, unless
 `FitSpec.micro_batch_size` says otherwise. A training that resumes keeps their number. They are divided among the
 processes, and each process accumulates the gradients of its own. The number of processes therefore does not change the
-result, except for the running statistics of batch normalisation, which each process collects on its own micro-batches.
+result, except for the running statistics of batch normalization, which each process collects on its own micro-batches.
 """
 
 from __future__ import annotations
@@ -263,7 +263,7 @@ def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Op
 
 
 def freeze_statistics(model: nn.Module) -> None:
-    """Makes the batch normalisations of a model in training mode use the statistics that they have."""
+    """Makes the batch normalizations of a model in training mode use the statistics that they have."""
     for module in model.modules():
         if isinstance(module, _BatchNorm):
             module.eval()

@@ -70,7 +70,7 @@ def fitting_parts(model: nn.Module, loss: Callable[[], Tensor], images: int, pix
     if parts > 1:
         warnings.warn(
             f"a step of {images} images needs {(fixed + one * images) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
-            f"free: it is taken in {parts} micro-batches, over each of which batch normalisations average. "
+            f"free: it is taken in {parts} micro-batches, over each of which batch normalizations average. "
             "micro_batch_size sets how many images each has",
             stacklevel=2,
         )

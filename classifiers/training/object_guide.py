@@ -1,6 +1,6 @@
 """Finds objects with a pretrained network, for data sets whose objects all belong to one of its classes.
 
-Frames of road scenes are labelled with a number on a sign that fills 1 % of them. A network trained on whole frames
+Frames of road scenes are labeled with a number on a sign that fills 1 % of them. A network trained on whole frames
 learns the backgrounds by heart, and one trained on random patches mostly sees none of the sign. A network pretrained on
 ImageNet can't read the number, but knows street signs: it says where a patch is worth training on, and how much a
 prediction from it should be believed. No boxes are needed. Not in the paper.
@@ -126,10 +126,10 @@ class ObjectGuide(nn.Module):
 
 
 def _moved(locations: Tensor, moves: Tensor, room: Tensor, side: int) -> Tensor:
-    """Where patches lie that follow their centres, (B, 2); outside [0, 1] if a centre has left the image."""
-    centres = locations * room + side / 2
-    centres = torch.einsum("bij,bj->bi", moves[:, :, :2], centres) + moves[:, :, 2]
-    moved: Tensor = (centres - side / 2) / room.clamp(min=1)
+    """Where patches lie that follow their centers, (B, 2); outside [0, 1] if a center has left the image."""
+    centers = locations * room + side / 2
+    centers = torch.einsum("bij,bj->bi", moves[:, :, :2], centers) + moves[:, :, 2]
+    moved: Tensor = (centers - side / 2) / room.clamp(min=1)
     return moved
 
 

@@ -1,4 +1,4 @@
-"""What the initialisation and stages I and III train, and their loss (Sections 3.3 and 3.4), all with `loop.fit`."""
+"""What the initialization and stages I and III train, and their loss (Sections 3.3 and 3.4), all with `loop.fit`."""
 
 from __future__ import annotations
 

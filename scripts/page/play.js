@@ -63,7 +63,7 @@
     if ($("cursor")) placed($("cursor"), [cursor.top, cursor.left], state.patch_size, state.patch_size);
   }
 
-  function centre() {
+  function center() {
     moveTo((state.size[0] - state.patch_size) / 2, (state.size[1] - state.patch_size) / 2);
   }
 
@@ -82,7 +82,7 @@
       $("error").textContent = answer.ok ? "" : found.error;
       if (answer.ok) {
         state = found;
-        if (path === "/next") centre();
+        if (path === "/next") center();
         show();
       }
     } catch (error) {
@@ -115,6 +115,6 @@
     event.preventDefault();
     moves[event.key]();
   });
-  centre();
+  center();
   show();
 })();

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout, find_listed
-from classifiers.data.clips.recordings import Fit, Recording, VideoFile, random_in_segments, segment_centres
+from classifiers.data.clips.recordings import Fit, Recording, VideoFile, random_in_segments, segment_centers
 from classifiers.data.collection import Count, CropPct, DecodedCollection, OnProgress, check_clips_are_wanted
 from classifiers.data.file_tree import class_files, split_folder, training_classes
 from classifiers.data.loading import map_threads, readable_indices
@@ -23,7 +23,7 @@ _NUM_FRAMES = 8  # where nothing says how many
 
 
 class RecordedClips(ImageSource):
-    """Clips of F frames, the centres of equally long segments; decoded by one thread for each core.
+    """Clips of F frames, the centers of equally long segments; decoded by one thread for each core.
 
     Args:
         recordings: where the frames are.
@@ -63,7 +63,7 @@ class RecordedClips(ImageSource):
         Raises:
             UnreadableImageError: if a frame is missing or can't be decoded.
         """
-        return self.decode_frames(index, segment_centres(self.length(index), self.num_frames))
+        return self.decode_frames(index, segment_centers(self.length(index), self.num_frames))
 
     def decode_frames(self, index: int, frames: np.ndarray) -> np.ndarray:
         """Chosen frames of a recording, (F,) int64 in [0, length), as (F, H, W, 3) uint8; see `decode`."""
@@ -139,7 +139,7 @@ class RecordedCollection(DecodedCollection):
     Attributes:
         root: the data set's folder.
         num_frames: frames F of a clip; the paper takes 8, 12 and 16. None takes as many as the encoder does.
-        crop_pct: fraction of each side that the centre crop keeps; 0.875 is 224 of 256 pixels (Section 5.1).
+        crop_pct: fraction of each side that the center crop keeps; 0.875 is 224 of 256 pixels (Section 5.1).
     """
 
     root: UserPath | None = None

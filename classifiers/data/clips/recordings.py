@@ -2,7 +2,7 @@
 
 Videos are decoded by FFmpeg's program: the system's, or that of the wheel imageio-ffmpeg (`pip install
 'gfnet-gym[clips]'`), which needs no shared libraries. Only local files are opened, whatever a file refers to. Exported
-recognisers carry a copy of this file.
+recognizers carry a copy of this file.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Fit:
 
     Attributes:
         size: (H, W) in pixels.
-        crop_pct: fraction of each side that the centre crop keeps; 0.875 is 224 of 256 pixels.
+        crop_pct: fraction of each side that the center crop keeps; 0.875 is 224 of 256 pixels.
         interpolation: a key of `classifiers.data.decoding.INTERPOLATIONS`.
     """
 
@@ -119,7 +119,7 @@ class VideoFile:
 Recording = FrameFolder | VideoFile
 
 
-def segment_centres(length: int, count: int) -> np.ndarray:
+def segment_centers(length: int, count: int) -> np.ndarray:
     """The frames in the middle of `count` equally long segments, for testing, as TSM's authors choose them.
 
     Returns:
@@ -140,7 +140,7 @@ def random_in_segments(length: int, count: int, rng: np.random.Generator) -> np.
     """
     duration = length // count
     if duration == 0:
-        return segment_centres(length, count)
+        return segment_centers(length, count)
     return np.arange(count, dtype=np.int64) * duration + rng.integers(duration, size=count)
 
 
@@ -157,7 +157,7 @@ class Clip(NamedTuple):
 
 
 def read_clip(path: Path, num_frames: int, fit: Fit) -> Clip:
-    """Reads a clip of F frames, the centres of equally long segments, from a video or a folder of frames.
+    """Reads a clip of F frames, the centers of equally long segments, from a video or a folder of frames.
 
     Raises:
         UnreadableImageError: if it is an image, or can't be decoded.
@@ -168,7 +168,7 @@ def read_clip(path: Path, num_frames: int, fit: Fit) -> Clip:
         )
     recording: Recording = FrameFolder(path) if path.is_dir() else VideoFile(path)
     length = recording.length()
-    return Clip(recording.read(segment_centres(length, num_frames).tolist(), fit), length)
+    return Clip(recording.read(segment_centers(length, num_frames).tolist(), fit), length)
 
 
 def count_frames(path: Path) -> int:

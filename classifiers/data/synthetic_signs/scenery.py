@@ -15,7 +15,7 @@ _PAINTS = ((30, 34, 40), (200, 204, 210), (150, 24, 28), (28, 60, 120), (230, 23
 
 
 def draw_scenery(rng: random.Random, height: int, width: int) -> Image.Image:
-    """A road scene of `height` x `width` pixels, RGB, with nothing to recognise in it."""
+    """A road scene of `height` x `width` pixels, RGB, with nothing to recognize in it."""
     horizon = int(height * rng.uniform(0.38, 0.56))
     scene = _sky_and_ground(rng, height, width, horizon)
     draw = ImageDraw.Draw(scene)
@@ -34,7 +34,7 @@ def draw_scenery(rng: random.Random, height: int, width: int) -> Image.Image:
 
 
 def draw_pole(draw: ImageDraw.ImageDraw, column: int, top: int, bottom: int, half_width: int) -> None:
-    """A grey pole, in pixels of the scene."""
+    """A gray pole, in pixels of the scene."""
     draw.rectangle((column - half_width, top, column + half_width, bottom), fill=(112, 114, 118))
 
 
@@ -47,8 +47,8 @@ def photograph(rng: random.Random, scene: Image.Image) -> np.ndarray:
     return _add_noise(rng, np.asarray(scene))
 
 
-def _jitter(rng: random.Random, colour: tuple[int, int, int], amount: int = 18) -> tuple[int, int, int]:
-    red, green, blue = (min(255, max(0, channel + round(rng.uniform(-amount, amount)))) for channel in colour)
+def _jitter(rng: random.Random, color: tuple[int, int, int], amount: int = 18) -> tuple[int, int, int]:
+    red, green, blue = (min(255, max(0, channel + round(rng.uniform(-amount, amount)))) for channel in color)
     return red, green, blue
 
 
@@ -140,7 +140,7 @@ def _cast_shadows(rng: random.Random, scene: Image.Image) -> None:
 
 
 def _light_table(rng: random.Random) -> list[int]:
-    """Look-up table of 3 x 256 entries: exposure, contrast and colour temperature."""
+    """Look-up table of 3 x 256 entries: exposure, contrast and color temperature."""
     exposure, contrast = rng.uniform(0.6, 1.15), rng.uniform(0.8, 1.1)
     tint = 1.0 + rng.uniform(-0.08, 0.08) * np.array([1.0, 0.0, -1.0])
     levels = (np.arange(256) - 128.0) * contrast + 128.0

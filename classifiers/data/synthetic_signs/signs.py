@@ -1,6 +1,6 @@
 """The signs of the built-in task, drawn once at a large size and scaled into each scene.
 
-A *speed-limit sign* is a red ring around a white disc with a black number. *Distractors* share its colours or parts,
+A *speed-limit sign* is a red ring around a white disc with a black number. *Distractors* share its colors or parts,
 so that a low-resolution glance can confuse them: an empty red ring, a blue disc with a number, a warning
 triangle and a priority diamond.
 """
@@ -31,20 +31,20 @@ def _canvas() -> tuple[Image.Image, ImageDraw.ImageDraw]:
     return image, ImageDraw.Draw(image)
 
 
-def _disc(draw: ImageDraw.ImageDraw, inset: float, colour: tuple[int, int, int]) -> None:
-    draw.ellipse((inset, inset, _SIDE - 1 - inset, _SIDE - 1 - inset), fill=(*colour, 255))
+def _disc(draw: ImageDraw.ImageDraw, inset: float, color: tuple[int, int, int]) -> None:
+    draw.ellipse((inset, inset, _SIDE - 1 - inset, _SIDE - 1 - inset), fill=(*color, 255))
 
 
-def _number(draw: ImageDraw.ImageDraw, number: int, colour: tuple[int, int, int]) -> None:
+def _number(draw: ImageDraw.ImageDraw, number: int, color: tuple[int, int, int]) -> None:
     size = 46 if number < 100 else 35
     draw.text(
         (_SIDE / 2, _SIDE / 2),
         str(number),
-        fill=(*colour, 255),
+        fill=(*color, 255),
         font=ImageFont.load_default(size=size),
         anchor="mm",
         stroke_width=2,
-        stroke_fill=(*colour, 255),
+        stroke_fill=(*color, 255),
     )
 
 
@@ -71,10 +71,10 @@ def _blue_number(number: int) -> Image.Image:
     return image
 
 
-def _polygon(inset: float, angles: tuple[float, ...], centre_row: float = 0.5) -> list[tuple[float, float]]:
+def _polygon(inset: float, angles: tuple[float, ...], center_row: float = 0.5) -> list[tuple[float, float]]:
     radius = _SIDE / 2 - inset
     return [
-        (_SIDE / 2 + radius * math.sin(math.radians(a)), _SIDE * centre_row - radius * math.cos(math.radians(a)))
+        (_SIDE / 2 + radius * math.sin(math.radians(a)), _SIDE * center_row - radius * math.cos(math.radians(a)))
         for a in angles
     ]
 
