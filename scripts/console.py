@@ -35,7 +35,7 @@ class PlainConsole(Console):
 
     def __init__(self, *, stderr: bool = False, quiet: bool = False) -> None:
         super().__init__(stderr=stderr, quiet=quiet, soft_wrap=stderr, markup=False, emoji=False, highlight=False)
-        if not self.is_terminal and "COLUMNS" not in os.environ:
+        if not self.is_terminal:
             self.width = 1000  # files and pipes have no width: nothing is wrapped
 
     def render_str(self, text: str, **options: Any) -> Text:

@@ -74,10 +74,7 @@ def test_json_has_a_row_for_each_file_and_pictures_are_drawn(
     assert "4.00 steps" in " ".join(capsys.readouterr().out.split())
 
 
-def test_names_are_shown_as_they_are(
-    run: Path, pictures: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("COLUMNS", "300")
+def test_names_are_shown_as_they_are(run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = (pictures / "0.png").read_bytes()
     folder = pictures / "[bold]"
     (folder / "m[").mkdir(parents=True)
