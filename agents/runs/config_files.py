@@ -229,7 +229,8 @@ def _find(name_or_path: str) -> Path:
     if name_or_path in built_in:
         return built_in[name_or_path]
     hint = did_you_mean(name_or_path, built_in)
-    raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file or one of {', '.join(built_in)}")
+    known = "a built-in config" if hint else f"one of {', '.join(built_in)}"
+    raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file or {known}")
 
 
 def _read_whole(path: Path, instead: dict[Path, Path], above: tuple[Path, ...] = ()) -> dict[str, Any]:
