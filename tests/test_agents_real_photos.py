@@ -12,6 +12,7 @@ from PIL import Image
 
 from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
+from agents.runs.images import cropped_share, open_images
 from classifiers.checkpoints import load_classifier
 from classifiers.networks.encoders import build_encoder
 from scripts.cli import main
@@ -76,6 +77,22 @@ def test_config_runs_through_every_stage(
     }
     stages = {json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()}
     assert {"stage1", "stage2", "stage3"} <= stages
+
+
+@pytest.mark.parametrize(("size", "share"), [((400, 400), 0.25), ((400, 300), 0.4375), ((300, 400), 0.0)])
+def test_the_share_of_a_photo_that_is_cropped_away(size: tuple[int, int], share: float) -> None:
+    assert cropped_share(size, (192, 256), 1.0) == pytest.approx(share, abs=0.01)
+
+
+def test_what_is_cropped_away_is_said_once(picture_tree: Path) -> None:
+    said: list[str] = []
+    config = load_config("image_folder", [f"data.root={picture_tree}", "data.height=96", "data.width=96"])
+
+    open_images(config, "train", on_crop=said.append)  # photos of 96x128
+    open_images(config.replace(data=config.data.replace(width=128)), "train", on_crop=said.append)
+
+    (sentence,) = said
+    assert "25%" in sentence and "data.height=80 data.width=112" in sentence
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from classifiers.data.boxes import boxes_in_frame
-from classifiers.data.decoding import decode_image, decode_whole
+from classifiers.data.decoding import decode_image, decode_whole, upright_size
 from classifiers.data.file_tree import class_files
 from classifiers.data.loading import map_threads, readable_indices
 from classifiers.data.source import Batch, ImageSource, batch_without_boxes
@@ -107,6 +107,18 @@ class FolderImages(ImageSource):
     def open_rgb(self, index: int) -> Image.Image:
         """One image in RGB at the size that it has on disk."""
         return decode_whole(self.path(index))
+
+    def median_size(self, sample: int = 100) -> tuple[int, int]:
+        """(H, W) of a typical image on disk, in pixels: medians over some images, read from their headers.
+
+        Args:
+            sample: how many images, spread evenly over all.
+
+        Raises:
+            UnreadableImageError: if one of the headers can't be read.
+        """
+        sizes = [upright_size(self.path(index)) for index in range(0, len(self), max(1, len(self) // sample))]
+        return int(np.median([height for height, _ in sizes])), int(np.median([width for _, width in sizes]))
 
     def first(self, count: int | None) -> FolderImages:
         """At most `count` of the images, spread evenly over the classes; all of them if None."""
