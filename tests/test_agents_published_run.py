@@ -47,8 +47,8 @@ def test_imported_run_looks_where_the_authors_code_looked_and_sees_the_same(name
 
 
 @pytest.fixture(scope="module")
-def imported(published: Path) -> Path:
-    run = published.parent / "run"
+def imported(published: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("imported") / "run"
     assert main(["import-checkpoint", str(published), "--out", str(run), "--quiet"]) == 0
     return run
 

@@ -184,8 +184,8 @@ def test_runs_that_are_whole_and_runs_that_fail(
         raise OSError(28, "No space left on device", "a file")
 
     monkeypatch.setattr("agents.runs.pipeline.save_policy", fail)
-    with nothing_left():
-        assert main(["demo", "--out", str(tmp_path / "failed"), "--quiet", *SETS]) == 1
+    with nothing_left(), pytest.raises(OSError, match="a file"):  # raised by this module, so it passes through
+        main(["demo", "--out", str(tmp_path / "failed"), "--quiet", *SETS])
 
 
 def test_a_game(classifier: FrozenClassifier, scenes: ArrayImages) -> None:

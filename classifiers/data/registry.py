@@ -85,5 +85,5 @@ def make_collection(given: Any) -> Any:
     if not isinstance(given, dict):
         return given
     kind = given.get("kind")
-    check_known("kind", kind, COLLECTIONS)
+    check_known("kind", str(kind), COLLECTIONS)
     return COLLECTIONS[str(kind)].model_validate(given)
