@@ -17,11 +17,9 @@ SCALARS = st.one_of(
     st.booleans(),
     st.integers(),
     st.integers(-2, 400),
-    st.floats(),
+    st.floats(allow_nan=False),  # which equals nothing, itself neither
     st.floats(0.0, 1.0),
     st.text(max_size=12),
-    st.dates(),
-    st.binary(max_size=4),
     st.sampled_from(
         ["ppo", "random", "gru", "synthetic_signs", "image_folder", "sgd", "1e-3", "DEFAULT", "pretrained"]
     ),
@@ -61,13 +59,9 @@ def trees(draw: st.DrawFn) -> dict[str, Any]:
         if kind == "remove":
             del group[last]
         else:
-            key = last if kind == "change" else draw(st.one_of(st.text(max_size=8), SCALARS.filter(_can_be_key)))
+            key = last if kind == "change" else draw(st.text(max_size=8))
             group[key] = draw(VALUES)
     return tree
-
-
-def _can_be_key(value: Any) -> bool:
-    return value is None or isinstance(value, int | float | str | bytes)
 
 
 @examples(40, 400)
