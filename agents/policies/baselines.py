@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -19,15 +20,15 @@ CENTER_CORNERS = torch.tensor([[0.5, 0.5], [0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [
 _Encodings = dict[int, tuple[Tensor, Tensor]]  # by size: pooled (B, G, F) and logits (B, G, K) of all places
 
 
-class BaselinePolicy:
+class BaselinePolicy(ABC):
     """A policy that observes nothing and costs nothing."""
 
     observation_keys: tuple[str, ...] = ()
     multiply_adds: int = 0
 
+    @abstractmethod
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
         """Decides where to look, as `LocationPolicy`."""
-        raise NotImplementedError
 
 
 class RandomPolicy(BaselinePolicy):
