@@ -56,16 +56,15 @@ def test_without_a_compiler_nothing_is_compiled(classifier: FrozenClassifier) ->
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("reward", ["increment", "contrastive"])
 def test_compiled_episodes_differ_by_rounding_only(
-    reward: str, scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     networks = random_classifier(ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=4, hidden_size=16))
     eager, compiled = (
         GlanceFocusVectorEnv(
             Task(scenes, frozen(networks, compile=is_compiled)),
-            EpisodeSpec(reward=reward),
+            EpisodeSpec(),
             num_envs=8,
             autoreset_mode="SAME_STEP",
         )

@@ -88,15 +88,11 @@ ONE_STEP = (
 )
 
 
-def _sets(*changes: str) -> list[str]:
-    return [part for change in changes for part in ("--set", change)]
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One step of every stage of `ms_synthetic_signs`; tests only read it."""
     folder = tmp_path_factory.mktemp("runs") / "ms"
-    assert main(["train", "ms_synthetic_signs", "--out", str(folder), "--quiet", *_sets(*SHRUNK, *ONE_STEP)]) == 0
+    assert main(["train", "ms_synthetic_signs", "--out", str(folder), "--quiet", "--set", *SHRUNK, *ONE_STEP]) == 0
     return folder
 
 
@@ -108,25 +104,6 @@ def test_every_stage_of_the_embedded_config_trains(run: Path) -> None:
     assert (run / "stage3" / "classifier.safetensors").is_file() and (run / "report.html").is_file()
     recognizer = load_recognizer(run)
     assert recognizer.calibration is not None and recognizer.calibration.patch_sizes == (32, 48, 64)
-
-
-@pytest.mark.slow
-def test_the_preset_of_threefold_signs_trains_and_no_single_patch_fits_all(tmp_path: Path) -> None:
-    config = load_config("ms_synthetic_signs_sizes")
-    smallest, _, largest = config.classifier.patch_sizes
-    scenes = config.data.scenes
-    assert scenes.max_sign_px == 3 * scenes.min_sign_px
-    assert scenes.min_sign_px <= smallest < scenes.max_sign_px <= largest
-    cost = run_cost(config, 10)
-    assert cost.encoders[2] > 2.4 * cost.encoders[0]
-
-    few = ("data.num_train=24", "data.num_val=12", "data.num_test=12", "stage2.num_envs=8", "stage2.env_steps=24")
-    changes = _sets(*few, "stage1.epochs=1", "stage3.epochs=1")
-    assert main(["train", "ms_synthetic_signs_sizes", "--out", str(tmp_path), "--quiet", *changes]) == 0
-
-    assert [(tmp_path / stage / "classifier.safetensors").is_file() for stage in ("stage1", "stage3")] == [True, True]
-    recognizer = load_recognizer(tmp_path)
-    assert recognizer.calibration is not None and recognizer.calibration.patch_sizes == (40, 52, 64)
 
 
 def test_budgets_of_several_sizes_are_evaluated_plotted_and_reported(
@@ -168,19 +145,11 @@ def test_predict_takes_a_threshold_for_each_size(
         assert "thresholds have shape" in capsys.readouterr().err
 
 
-def test_a_run_of_one_kind_is_not_continued_as_the_other(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    again = ["train", "ms_synthetic_signs", "--out", str(run), "--quiet", *_sets(*SHRUNK, *ONE_STEP)]
-
-    for change in ("classifier.patch_size=48", "classifier.patch_sizes=[48, 64]"):
-        assert main([*again, *_sets(change)]) == 1
-        assert "classifier.patch_size" in capsys.readouterr().err
-        assert main(["evaluate", str(run), "--set", change]) == 1
-        assert "3 patch sizes" in capsys.readouterr().err
-
-
 def test_other_sizes_of_a_trained_run_can_be_evaluated(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    change = _sets("classifier.patch_sizes=[24, 48, 64]")
-    assert main(["evaluate", str(run), "--split", "val", "--policies", "learned", "--quiet", *change]) == 0
+    command = ["evaluate", str(run), "--split", "val", "--policies", "learned", "--quiet", "--set"]
+    assert main([*command, "classifier.patch_sizes=[24, 48, 64]"]) == 0
+    assert main([*command, "classifier.patch_sizes=[48, 64]"]) == 1
+    assert "3 patch sizes" in capsys.readouterr().err
 
 
 def test_cost_prints_every_size_history() -> None:

@@ -50,11 +50,9 @@ def test_a_first_look_at_a_random_place_is_not_exported(scenes: ArrayImages, tmp
             pytest.param(*case, marks=pytest.mark.slow)
             for case in (
                 (SIZES, "cascade", "ppo", {"resize_mode": "area"}),
-                (SIZES, "gru", "ppo_gru", {}),
                 ((48,), "average", "ppo", {"resize_mode": "bilinear", "glance_size": 64}),
                 ((48,), "gru", "ppo", {"first_look": "center"}),
                 ((48,), "gru", "dqn", {}),
-                ((48,), "gru", "sac", {}),
                 ((48,), "gru", "recurrent_ppo", {}),
                 ((48,), "gru", "crossq", {}),
             )

@@ -1,4 +1,4 @@
-"""The rows of Table 9 as configs: each is built and takes one step of every stage on tiny data."""
+"""The rows of Table 9 as configs; one of each family takes a step of every stage on tiny data."""
 
 from __future__ import annotations
 
@@ -172,33 +172,26 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", ["resnet50_96", "densenet121_96", "regnety_600m_96", "mobilenetv3_large_100_96", "efficientnet_b2_128"]
+)
 def test_config_runs_through_every_stage(name: str, tree: Path, tmp_path: Path) -> None:
     """Images of 160 pixels or a patch's, pi's two layers narrowed: the networks themselves are at full size."""
     config = load_config(name)
     steps = config.classifier.num_glimpses - 1
     side = max(160, config.classifier.largest_side)
     changes = [
-        f"data.root={tree}",
-        f"data.height={side}",
-        f"data.width={side}",
-        "initialization.weights=null",
-        "initialization.full_resolution.epochs=1",
-        "initialization.low_resolution.epochs=1",
-        "stage1.epochs=1",
-        "stage2.num_envs=2",
-        f"stage2.env_steps={2 * steps}",
-        f"stage2.options.batch_size={2 * steps}",
-        f"stage3.epochs={min(1, config.stage3.epochs)}",
-        "oracle_grid=2",
+        *(f"data.root={tree}", f"data.height={side}", f"data.width={side}", "oracle_grid=2"),
+        *("initialization.weights=null", "initialization.full_resolution.epochs=1"),
+        *("initialization.low_resolution.epochs=1", "stage1.epochs=1", f"stage3.epochs={min(1, config.stage3.epochs)}"),
+        *("stage2.num_envs=2", f"stage2.env_steps={2 * steps}", f"stage2.options.batch_size={2 * steps}"),
         *(f"{stage}.num_workers=0" for stage in ("initialization.low_resolution", "stage1", "stage3")),
         *(f"{stage}.micro_batch_size=null" for stage in ("initialization.low_resolution", "stage1", "stage3")),
     ]
     if config.stage2.policy_options["extractor"] == "fc_1024":
         changes.append("stage2.policy_options.extractor=conv1x1_32")
-    arguments = ["train", name, "--out", str(tmp_path / "run"), "--quiet"]
 
-    assert main([*arguments, *[part for change in changes for part in ("--set", change)]]) == 0
+    assert main(["train", name, "--out", str(tmp_path / "run"), "--quiet", "--set", *changes]) == 0
 
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
     assert {len(values) for values in metrics["accuracy"].values()} == {steps + 1}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 from pathlib import Path
 
@@ -11,9 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import TINY
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-import agents.algorithms.stage2
 import gfnet_env
 from agents.evaluation.fixed_places import best_fixed_places
 from agents.evaluation.metrics import accuracy_by_step
@@ -68,32 +65,6 @@ def test_points_and_seconds_last_beyond_a_killed_process(tmp_path: Path, monkeyp
     assert lines["seconds:stage2"]["seconds"] == 5 + 4 and "NaN" not in path.read_text()
 
 
-@pytest.mark.slow
-def test_the_log_is_written_with_every_checkpoint(
-    tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Killed after a checkpoint, the run has all points up to it, and continues to the same curve."""
-    monkeypatch.setattr("agents.algorithms.stage2._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
-    monkeypatch.setattr("agents.algorithms.stage2._LARGEST_FRACTION", math.inf)
-    arguments = ["--quiet", *TINY, "--set", "stage2.env_steps=4000"]
-    assert main(["demo", "--out", str(tmp_path / "whole"), *arguments]) == 0
-    steps, rewards = curve(tmp_path / "whole" / "metrics.jsonl", "stage2", "reward")
-    written = agents.algorithms.stage2.save_training_state
-
-    def killed(path: Path, agent: OnPolicyAlgorithm) -> None:
-        written(path, agent)
-        if agent.num_timesteps == steps[2]:
-            monkeypatch.setattr("agents.algorithms.stage2.save_training_state", written)
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr("agents.algorithms.stage2.save_training_state", killed)
-    assert main(["demo", "--out", str(tmp_path / "cut"), *arguments]) == 130
-
-    assert curve(tmp_path / "cut" / "metrics.jsonl", "stage2", "reward") == (steps[:3], rewards[:3])
-    assert main(["demo", "--out", str(tmp_path / "cut"), *arguments]) == 0
-    assert curve(tmp_path / "cut" / "metrics.jsonl", "stage2", "reward") == (steps, rewards)
-
-
 # --- damaged files --------------------------------------------------------------------------------------------------
 
 
@@ -121,26 +92,6 @@ def test_damaged_metrics_are_named(
     for command in (["plot", str(run), "--out", str(run / "plots")], ["evaluate", str(run), "--quiet"]):
         error = _error(capsys, *command)
         assert "metrics.json is damaged (" in error and "; delete it and run `gfnet evaluate" in error
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "message"),
-    [
-        ("config.yaml", b"", "config.yaml"),
-        ("config.yaml", b"a: [", "config.yaml, line 1, column"),
-    ],
-)
-def test_damaged_configs_are_named(
-    name: str,
-    content: bytes,
-    message: str,
-    run: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    (run / "stage2" / "policy.safetensors").unlink()
-    (run / name).write_bytes(content)
-
-    assert message in _error(capsys, "demo", "--out", str(run), "--quiet", *TINY)
 
 
 def test_a_run_says_what_made_it(tiny_run: Path) -> None:
