@@ -44,13 +44,17 @@ def scenes() -> ArrayImages:
     return load_scenes(SMALL_SCENES, "train", 24)
 
 
-_CHANGES = (
-    *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
+TINY = [
+    *("--set", f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
     *("data.num_train=30", "data.num_val=20", "data.num_test=12"),
     *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
-)
-TINY = [part for change in _CHANGES for part in ("--set", change)]
+]
 """What makes `gfnet demo` a run of seconds that has all its files."""
+TINIER = [
+    *(*TINY, "data.num_train=12", "data.num_val=6", "data.num_test=6", "stage2.num_envs=2", "stage2.env_steps=12"),
+    *("fixed_place_grid=2", "stage2.policy_options={extractor: {conv_channels: 2, units: 8}}"),
+]
+"""Likewise, where several are made."""
 
 
 @pytest.fixture(scope="session")

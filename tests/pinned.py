@@ -174,5 +174,5 @@ if __name__ == "__main__":
             *("data.num_test=12", "stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
         ]
         out = Path(folder) / "demo"
-        assert main(["demo", "--out", str(out), "--quiet", *[p for c in changes for p in ("--set", c)]]) == 0
+        assert main(["demo", "--out", str(out), "--quiet", "--set", *changes]) == 0
         write(out)

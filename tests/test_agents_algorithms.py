@@ -13,11 +13,8 @@ from conftest import SMALL_SCENES
 from gymnasium import spaces
 from stable_baselines3 import A2C, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.logger import configure
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from agents.algorithms.make_agent import as_sb3, make_agent
 from agents.algorithms.registry import AGENTS
@@ -139,22 +136,6 @@ def test_rollouts_are_whole_episodes_whatever_the_number_of_environments(
     agent: Any = make_agent("ppo", env, policy_kwargs={"extractor": {"units": 4}})
 
     assert (agent.n_steps, agent.batch_size) == (n_steps, batch_size)
-
-
-def test_callbacks_and_tensorboard_of_sb3(classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path) -> None:
-    agent = small_agent("ppo", _env(classifier, scenes), tensorboard_log=str(tmp_path / "tb"))
-    callback = EvalCallback(
-        as_sb3(_env(classifier, scenes)), n_eval_episodes=4, eval_freq=3, best_model_save_path=str(tmp_path), verbose=0
-    )
-    agent.learn(24, callback=callback)
-    agent.set_logger(configure(str(tmp_path / "csv"), ["csv"]))
-    agent.learn(12)
-    agent.logger.close()
-
-    assert (tmp_path / "best_model.zip").is_file()
-    assert "rollout/ep_rew_mean" in (tmp_path / "csv" / "progress.csv").read_text().splitlines()[0]
-    events = EventAccumulator(str(next((tmp_path / "tb").iterdir()))).Reload()
-    assert {"rollout/ep_rew_mean", "eval/mean_reward", "train/loss"} <= set(events.Tags()["scalars"])
 
 
 def test_evaluation_by_sb3_agrees_with_ours(classifier: FrozenClassifier, scenes: ArrayImages) -> None:

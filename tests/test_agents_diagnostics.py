@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 from records import make_record
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import agents
@@ -97,15 +96,6 @@ def test_with_several_sizes_looks_are_averaged_over_the_sizes_of_each_step() -> 
     assert agents.diagnose(_record(looks, confidence, (10, 20), (30, 40)), 0.7).looks == 1.5  # one look if it is large
 
 
-def test_a_size_as_large_as_the_image_leaves_no_choice() -> None:
-    looks = _random(looks=2)
-    looks[:, 1] = 0.0  # of patches that fill the image
-    found = agents.diagnose(_record(looks, patches=(48, 96), size=(96, 96)))
-
-    assert found.spread == pytest.approx([0.29], abs=0.02)
-    assert found.border == pytest.approx(0.08, abs=0.03) and not found.collapsed
-
-
 # --- the verdict ----------------------------------------------------------------------------------------------------
 
 
@@ -135,26 +125,22 @@ def test_looks_that_stay_with_what_they_found_are_no_collapse() -> None:
     assert found.overlap is not None and found.overlap > 0.8 and not found.collapsed
 
 
-@pytest.mark.parametrize("looks", [_random(1), np.full((500, 3, 2), 0.5)])
-def test_without_a_choice_there_is_no_collapse(looks: np.ndarray) -> None:
-    size = (192, 256) if len(looks) == 1 else (48, 48)
+@pytest.mark.parametrize(
+    ("looks", "patches", "size"),
+    [
+        (_random(1), (48,), (192, 256)),  # one image
+        (np.full((500, 3, 2), 0.5), (48,), (48, 48)),  # a patch that fills the image
+        (_random(looks=2) * [[[1], [0]]], (48, 96), (96, 96)),  # one of two sizes does
+        (_random() * [0, 1], (48,), (48, 256)),  # a patch as high as the image
+        (_random(), (96,), (104, 104)),  # patches that overlap wherever they lie
+    ],
+)
+def test_without_a_choice_there_is_no_collapse(
+    looks: np.ndarray, patches: tuple[int, ...], size: tuple[int, int]
+) -> None:
+    found = agents.diagnose(_record(looks, patches=patches, size=size))
 
-    assert not agents.diagnose(_record(looks, size=size)).collapsed
-
-
-def test_large_patches_overlap_wherever_they_lie() -> None:
-    found = agents.diagnose(_record(_random(), patches=(96,), size=(104, 104)))
-
-    assert found.overlap is not None and found.overlap > 0.85 and not found.collapsed
-
-
-def test_an_axis_without_room_counts_for_nothing() -> None:
-    looks = _random()
-    looks[:, :, 0] = 0.0  # all the same: the patch is as high as the image
-    found = agents.diagnose(_record(looks, size=(48, 256)))
-
-    assert found.spread == pytest.approx([0.29] * 3, abs=0.02)
-    assert found.border < 0.1 and not found.collapsed
+    assert not found.collapsed and (len(looks) == 1 or found.border < 0.2)
 
 
 def test_the_pages_snippet_finds_an_untrained_policy_collapsed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -221,7 +207,7 @@ SHORT = ["stage2.num_envs=8", "stage2.options.n_steps=3", "stage2.env_steps=96"]
 
 
 def _run(out: Path, *changes: str) -> int:
-    return main(["demo", "--out", str(out), *[part for each in (*SMALL, *changes) for part in ("--set", each)]])
+    return main(["demo", "--out", str(out), "--set", *SMALL, *changes])
 
 
 def test_a_collapsed_run_says_so_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -253,30 +239,3 @@ def test_a_policy_that_nobody_trained_is_not_warned_of(tmp_path: Path, capsys: p
     assert diagnostics["explained_variance"] is None
     said = capsys.readouterr().out
     assert "collapsed" not in said and "learned places" not in said
-
-
-@pytest.mark.slow
-def test_a_killed_training_keeps_what_was_seen_after_its_checkpoint(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("agents.algorithms.stage2._SECONDS_BETWEEN_CHECKPOINTS", -1.0)
-    monkeypatch.setattr("agents.algorithms.stage2._LARGEST_FRACTION", float("inf"))
-    written = agents.algorithms.stage2.save_training_state
-
-    def killed(path: Path, agent: OnPolicyAlgorithm) -> None:
-        if agent.num_timesteps == 72:
-            monkeypatch.setattr("agents.algorithms.stage2.save_training_state", written)
-            raise KeyboardInterrupt
-        written(path, agent)
-
-    monkeypatch.setattr("agents.algorithms.stage2.save_training_state", killed)
-    changes = [*SHORT, "stage2.evaluations=4"]
-    assert _run(tmp_path / "run", *changes) == 130
-    log = tmp_path / "run" / "metrics.jsonl"
-    before = curve(log, "stage2", "spread_t2")
-    assert before[0] == [24, 48, 72]
-
-    assert _run(tmp_path / "run", *changes) == 0
-
-    after = curve(log, "stage2", "spread_t2")
-    assert after[0] == [24, 48, 72, 96] and after[1][:3] == before[1]

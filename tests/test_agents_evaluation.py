@@ -2,34 +2,28 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from records import make_record
-from torch import Tensor
 
 from agents.evaluation.fixed_places import best_fixed_places
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
-from agents.evaluation.record import EvaluationRecord, load_record, save_record
+from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import evaluate, full_resolution_accuracy
 from agents.policies.baselines import (
-    BaselinePolicy,
     CenterCornerPolicy,
     FixedPlacesPolicy,
     OraclePolicy,
     RandomPolicy,
     grid_locations,
 )
-from agents.runs.results import multiply_adds
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier, frozen
-from classifiers.networks.costs import encoder_cost, glimpse_costs
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
@@ -148,35 +142,6 @@ def test_no_other_fixed_place_is_better_than_the_best(head: str, scenes: ArrayIm
         assert all(chance <= chosen[1] + 1e-5 for right, chance in merits.values() if right == chosen[0])
 
 
-class _OnePlace(BaselinePolicy):
-    def __init__(self, place: Tensor) -> None:
-        self.place = place
-
-    def __call__(self, view: View, state: None) -> tuple[Tensor, None]:
-        return self.place.expand(len(view.step), 2), None
-
-
-def test_no_place_of_the_grid_beats_the_oracles(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    two_steps = classifier.with_spec(num_glimpses=2)
-    best = evaluate(two_steps, scenes, OraclePolicy(classifier, grid=3)).label_probability[:, 1]
-
-    for place in grid_locations(3):
-        here = evaluate(two_steps, scenes, _OnePlace(place))
-        assert (here.label_probability[:, 1] <= best + 1e-5).all()
-
-
-def test_records_survive_the_disk(classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path) -> None:
-    record = evaluate(classifier, scenes, RandomPolicy(0))
-
-    save_record(tmp_path / "record.safetensors", record)
-
-    again = load_record(tmp_path / "record.safetensors")
-    for name, value in vars(record).items():
-        assert np.array_equal(value, getattr(again, name))
-    with pytest.raises(FileNotFoundError, match="run `gfnet evaluate`"):
-        load_record(tmp_path / "none.safetensors")
-
-
 def test_full_resolution_accuracy_counts_right_predictions(scenes: ArrayImages) -> None:
     network = FullResolutionNetwork(build_encoder("small_resnet", 10)).eval()
     with torch.no_grad():
@@ -188,13 +153,3 @@ def test_full_resolution_accuracy_counts_right_predictions(scenes: ArrayImages) 
     )
 
     assert accuracy == 0.5
-
-
-def test_cumulative_cost_counts_every_part(classifier: FrozenClassifier) -> None:
-    network = FullResolutionNetwork(build_encoder("small_resnet", 10))
-
-    costs = multiply_adds(classifier.with_spec(num_glimpses=3), 1000, network, (192, 256))
-
-    glance, focus = glimpse_costs(classifier)[:2]
-    assert costs["cumulative"] == [glance, glance + focus + 1000, glance + 2 * (focus + 1000)]
-    assert costs["full_resolution"] == encoder_cost(network.encoder, (192, 256), with_classifier=True)

@@ -16,7 +16,7 @@ from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.baselines import OraclePolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
-from agents.runs.config_files import ConfigError, dump_config, load_config, parse_config, parse_yaml
+from agents.runs.config_files import dump_config, load_config, parse_config, parse_yaml
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.glimpse import View
@@ -40,11 +40,7 @@ def _env(
         ("ppo", {"observe": ("hidden", "next_size")}),
         ("ppo_gru", CHOSEN),
         ("crossq", {}),
-        *(
-            pytest.param(name, rules, marks=pytest.mark.slow)
-            for name in ("ppo", "ppo_gru", "ars", "recurrent_ppo", "sac")
-            for rules in ({}, CHOSEN)
-        ),
+        *(pytest.param(name, CHOSEN, marks=pytest.mark.slow) for name in ("ars", "recurrent_ppo", "sac")),
     ],
 )
 def test_agents_learn_and_are_kept(
@@ -152,22 +148,3 @@ def test_whichever_spelling_comes_last_counts() -> None:
     demo = load_config("demo", ["classifier={patch_sizes: [32, 48, 64], glance_size: 48}"])
     assert demo.classifier.patch_sizes == (32, 48, 64)
     assert parse_config(parse_yaml(dump_config(demo), "")) == demo
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ("classifier.patch_sizes=[48, 32]", "patch_sizes"),
-        ("classifier.patch_sizes=[]", "patch_sizes"),
-        ("classifier.patch_sizes=48", "patch_sizes"),
-        ("classifier.patch_sizes=[32, 48]", "glance_size"),
-        ("classifier={patch_size: 40, patch_sizes: [32, 48]}", "patch_size.*patch_sizes"),
-        ("stage2.episode.size_action=true", "size_action"),
-        ("stage2.episode.stop_action=true", "stop_action"),
-        ("stage2.episode.step_cost=much", "step_cost"),
-    ],
-)
-def test_wrong_sizes_in_configs_are_one_sentence(change: str, message: str) -> None:
-    with pytest.raises(ConfigError, match=message) as error:
-        load_config("demo", [change])
-    assert "\n" not in str(error.value)

@@ -138,16 +138,6 @@ def test_a_state_of_another_environment_is_rejected(classifier: FrozenClassifier
         small.load_state_dict(env.state_dict())
 
 
-@pytest.mark.usefixtures("_save_every_rollout")
-def test_a_checkpoint_of_another_training_is_rejected(
-    classifier: FrozenClassifier, scenes: ArrayImages, tmp_path: Path
-) -> None:
-    _train(tmp_path, _agent("ppo", _env(classifier, scenes)), kill_after=3)
-
-    with pytest.raises(RuntimeError, match="state_dict"):
-        _train(tmp_path, _agent("ppo_gru", _env(classifier, scenes)))
-
-
 def test_the_gru_recomputes_what_it_did_when_rollouts_begin_in_the_middle_of_episodes(
     classifier: FrozenClassifier, scenes: ArrayImages, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -42,12 +42,6 @@ def test_histories_are_numbered_breadth_first() -> None:
         assert count_steps(len(size_histories(sizes, steps)), sizes) == steps
 
 
-@pytest.mark.parametrize(("nodes", "sizes"), [(0, 1), (39, 3), (2, 2), (4, 0)])
-def test_numbers_of_nodes_that_are_no_tree(nodes: int, sizes: int) -> None:
-    with pytest.raises(ValueError, match=f"{nodes} nodes"):
-        count_steps(nodes, sizes)
-
-
 # --- Eq. (9) ---------------------------------------------------------------------------------------------------------
 
 
@@ -108,7 +102,7 @@ def test_criteria_rank_predictions() -> None:
         exit_scores("margin", confidence, entropy)
 
 
-def test_rules_and_tables_that_do_not_fit() -> None:
+def test_rules_that_do_not_fit() -> None:
     assert ExitRule("confidence", [0.5, 0.6]).thresholds.tolist() == [[0.5], [0.6]]
     with pytest.raises(ValueError, match="criterion"):
         ExitRule("margin", np.array([0.5]))
@@ -116,15 +110,6 @@ def test_rules_and_tables_that_do_not_fit() -> None:
         ExitRule("confidence", np.array([0.5, np.nan]))
     with pytest.raises(ValueError, match=r"thresholds have shape \(2,\); pass \(2, 2\)"):
         check_thresholds(np.zeros(2), 3, 2)
-    table = random_table(5, 3, 2)
-    with pytest.raises(ValueError, match="thresholds"):
-        table.exits(np.zeros((2, 1)))
-    with pytest.raises(ValueError, match="is_right"):
-        HistoryTable(table.scores, table.is_right[:, 1:], table.multiply_adds, 2)
-    with pytest.raises(ValueError, match="one or more images"):
-        HistoryTable(table.scores[:0], table.is_right[:0], table.multiply_adds, 2)
-    with pytest.raises(ValueError, match="scores hold NaN"):
-        HistoryTable(np.full_like(table.scores, np.nan), table.is_right, table.multiply_adds, 2)
 
 
 # --- the geometric distribution of exits -----------------------------------------------------------------------------

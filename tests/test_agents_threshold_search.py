@@ -13,7 +13,7 @@ from agents.evaluation.budgets import history_table
 from agents.evaluation.coordinate_ascent import CoordinateAscent, ScoreIntervals, Solution
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.stopping import HistoryTable
-from agents.evaluation.threshold_search import genetic_thresholds, quota_thresholds, shares_for_budget
+from agents.evaluation.threshold_search import genetic_thresholds
 
 
 def _every_solution(table: HistoryTable) -> np.ndarray:
@@ -110,22 +110,6 @@ def test_more_budget_never_gives_less_and_no_more_than_the_bound(steps: int, siz
     again = CoordinateAscent(table)
     for budget, solution in zip(budgets[:3], front, strict=False):
         assert np.array_equal(again.within(budget).thresholds, solution.thresholds)
-
-
-@pytest.mark.parametrize("seed", range(1))
-def test_one_size_is_better_on_the_whole_than_a_fine_grid_and_than_geometric_exits(seed: int) -> None:
-    table = random_table(1000, 3, 1, seed)
-    search = CoordinateAscent(table)
-    cuts = [np.append(np.arange(0.1, 1.0, 0.03) + 0.005, [-np.inf, np.inf])] * 2
-    grid = [table.figures(np.array(pair)[:, None]) for pair in itertools.product(*cuts)]
-    ahead = []
-    for budget in _budgets(table, 9):
-        best = search.within(budget).credit
-        ahead.append(best - max(figures.accuracy for figures in grid if figures.cost <= budget * (1 + 1e-9)))
-        geometric = quota_thresholds(table.scores, shares_for_budget(table.multiply_adds, budget))
-        figures = table.figures(geometric[:, None])
-        assert best >= figures.accuracy or figures.cost > budget  # equal scores exit together, or not at all
-    assert min(ahead) >= -0.004 and sum(ahead) > 0
 
 
 def test_the_cheapest_thresholds_for_an_accuracy() -> None:

@@ -23,8 +23,7 @@ from scripts.cli import main
 
 HARD = "GFNet-SyntheticSignsHard-v0"
 SHRUNK = [
-    f"data.scenes.height={SMALL_SCENES.height}",
-    f"data.scenes.width={SMALL_SCENES.width}",
+    *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
     *("data.num_train=12", "data.num_val=6", "data.num_test=6"),
     *("stage2.num_envs=4", "stage2.env_steps=8", "oracle_grid=2", "stage3.epochs=1"),
 ]
@@ -36,7 +35,7 @@ def test_runs_have_the_rules_of_their_config(tmp_path: Path, scenes: ArrayImages
     sizes = ("classifier.patch_size=32", "classifier.glance_size=64", "classifier.num_glimpses=3")
     changes = [*SHRUNK, *sizes, "stage2.episode={observe: [hidden], step_cost: 0.01}"]
 
-    assert main(["train", "demo", "--out", str(out), "--quiet", *(p for c in changes for p in ("--set", c))]) == 0
+    assert main(["train", "demo", "--out", str(out), "--quiet", "--set", *changes]) == 0
 
     run = load_run(out)
     assert (run.classifier.spec.patch_size, run.classifier.spec.glance_side) == (32, 64)

@@ -13,12 +13,7 @@ from conftest import random_classifier
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from classifiers.checkpoints import (
-    load_classifier,
-    load_full_resolution,
-    save_classifier,
-    save_full_resolution,
-)
+from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.spec import ClassifierSpec

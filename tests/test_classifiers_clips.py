@@ -11,9 +11,8 @@ import torch
 from conftest import random_classifier
 from torch import Tensor
 
-from classifiers import ClassifierSpec, FullResolutionNetwork, View, frozen, glimpse_costs
+from classifiers import ClassifierSpec, FullResolutionNetwork, View, frozen
 from classifiers.inference.compiled import best_micro_batch_size
-from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.geometry import RESIZE_MODES, crop_at, resize
 from classifiers.networks.glance_focus import GlanceFocusClassifier
@@ -110,30 +109,6 @@ def test_the_order_of_frames_matters_to_logits_only_with_shift() -> None:
 
     assert not torch.allclose(forth, back, atol=1e-3)
     assert torch.allclose(*frame_by_frame, atol=1e-5)
-
-
-def test_the_full_resolution_network_takes_clips() -> None:
-    network = FullResolutionNetwork(build_encoder("tsm4:small_resnet", 5), size=(48, 48)).eval()
-    clips = _clips()
-
-    with torch.no_grad():
-        raw, floats = network(clips), network(network.encoder.normalize(clips))
-
-    assert raw.shape == (2, 5) and torch.allclose(raw, floats, atol=1e-4)
-
-
-def test_costs_of_clips_are_those_of_their_frames() -> None:
-    clips, one_frame = GlanceFocusClassifier(_spec(frames=4), 5), GlanceFocusClassifier(_spec(frames=1), 5)
-    head = [cost - _encoder_cost(one_frame, step) for step, cost in enumerate(glimpse_costs(one_frame))]
-
-    costs = glimpse_costs(clips)
-
-    assert costs == tuple(4 * _encoder_cost(one_frame, step) + of_head for step, of_head in enumerate(head))
-
-
-def _encoder_cost(classifier: GlanceFocusClassifier, step: int) -> int:
-    side = classifier.spec.patch_size if step else classifier.spec.glance_side
-    return encoder_cost(classifier.local_encoder, (side, side), with_classifier=False)
 
 
 def test_clips_count_by_their_frames_in_micro_batches() -> None:

@@ -4,52 +4,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from classifiers.networks.geometry import RESIZE_MODES, crop_at, resize, top_left_px
+from classifiers.networks.geometry import RESIZE_MODES, resize
 from classifiers.training.augmentation import augment
-
-
-def _index_image(height: int, width: int) -> torch.Tensor:
-    """Each pixel's value is its own index, so a crop's values can be read off."""
-    return torch.arange(height * width, dtype=torch.float32).view(1, 1, height, width)
-
-
-def test_crop_takes_the_rows_and_columns_it_was_told() -> None:
-    patch = crop_at(_index_image(5, 7), torch.tensor([[1 / 3, 3 / 5]]), 2)
-
-    assert patch.tolist() == [[[[10.0, 11.0], [17.0, 18.0]]]]
-
-
-def test_crop_takes_another_place_from_each_image() -> None:
-    images = torch.cat([_index_image(4, 4), 100 + _index_image(4, 4)])
-
-    patches = crop_at(images, torch.tensor([[0.0, 0.0], [1.0, 0.5]]), 2)
-
-    assert patches[:, 0, 0, 0].tolist() == [0.0, 109.0]
-
-
-@pytest.mark.parametrize(
-    ("location", "expected"),
-    [((0.0, 0.0), (0, 0)), ((1.0, 1.0), (144, 208)), ((0.5, 0.5), (72, 104)), ((0.999, 0.001), (143, 0))],
-)
-def test_corner_is_floor_of_location_times_room(location: tuple[float, float], expected: tuple[int, int]) -> None:
-    corner = top_left_px(torch.tensor([location]), (192, 256), 48)
-
-    assert corner.tolist() == [list(expected)]
-
-
-@pytest.mark.parametrize("mode", ["bicubic", "bilinear"])
-def test_resize_aligns_corners(mode: str) -> None:
-    images = torch.rand(6, 3, 10, 14)
-
-    small = resize(images, (4, 5), mode)
-
-    assert torch.allclose(small, functional.interpolate(images, (4, 5), mode=mode, align_corners=True), atol=1e-5)
-    assert torch.allclose(small[..., 0, 0], images[..., 0, 0], atol=1e-5)
-    assert torch.allclose(small[..., -1, -1], images[..., -1, -1], atol=1e-5)
-
-
-def test_resize_by_area_averages() -> None:
-    assert resize(_index_image(2, 4), (1, 2), "area").tolist() == [[[[2.5, 4.5]]]]
 
 
 @pytest.mark.parametrize("mode", RESIZE_MODES)

@@ -18,8 +18,7 @@ from classifiers.networks.costs import encoder_cost, glimpse_costs
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.glimpse import View
 from classifiers.networks.spec import ClassifierSpec
-from classifiers.training.fit_spec import FitSpec
-from classifiers.training.stages import random_policy, train_sequences
+from classifiers.training.stages import random_policy
 from gfnet_env.observation import observation_space
 
 SIZES = (24, 32, 48)
@@ -127,20 +126,6 @@ def test_sizes_of_a_training_are_drawn_at_random_and_shown_to_the_policy(scenes:
     assert [last for last, _ in thirds] == [following for _, following in seconds]
     for each in (firsts, seconds, thirds):
         assert {following.index(1.0) for _, following in each} == {0, 1, 2}
-
-
-@pytest.mark.parametrize("policy", [None, _Watching()], ids=["stage I", "stage III"])
-def test_stages_one_and_three_train_at_several_sizes(policy: Any, scenes: ArrayImages) -> None:
-    def train() -> GlanceFocusClassifier:
-        torch.manual_seed(0)
-        networks = GlanceFocusClassifier(_spec(), 10)
-        fit = FitSpec(epochs=1, batch_size=8, optimizer="adamw", lr=1e-3)
-        return train_sequences(networks, policy and _Watching(), scenes, fit, seed=0)
-
-    one, other = train(), train()
-
-    for left, right in zip(one.parameters(), other.parameters(), strict=True):
-        assert torch.equal(left, right) and torch.isfinite(left).all()
 
 
 def test_resizing_before_pi_is_the_papers_resizing_after_its_convolution() -> None:

@@ -105,15 +105,10 @@ def test_networks_of_ours_take_files_too(tmp_path: Path) -> None:
         (lambda state: {name: value for name, value in state.items() if name != "conv1.0.weight"}, "conv1.0.weight"),
         (lambda state: {**state, "aux.bias": torch.zeros(2)}, "aux.bias"),
         (lambda state: {f"their_{n}": v if "conv5.0" not in n else v[:3] for n, v in state.items()}, "conv5.0.weight"),
-        (lambda state: {"a": state["conv1.0.weight"]}, "conv1.1.weight"),
-        (lambda state: {**state, "fc.weight": torch.zeros(1000, 5)}, "size mismatch for fc.weight"),
     ],
 )
 def test_tensors_that_do_not_fit_are_named(
-    change: Callable[[dict[str, Tensor]], dict[str, Tensor]],
-    message: str,
-    state: dict[str, Tensor],
-    tmp_path: Path,
+    change: Callable[[dict[str, Tensor]], dict[str, Tensor]], message: str, state: dict[str, Tensor], tmp_path: Path
 ) -> None:
     torch.save(change(state), tmp_path / "other.pth")
 

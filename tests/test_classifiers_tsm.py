@@ -100,20 +100,15 @@ DAMAGES: dict[str, tuple[Callable[[dict[str, Tensor]], Any], str]] = {
     "no state dict": (lambda state: {"weights": state}, "holds no network"),
     "a missing weight": (lambda state: {"state_dict": _without(state, r"layer1\.1\.bn2\.bias")}, "layer1.1.bn2.bias"),
     "a foreign weight": (lambda state: {"state_dict": {**state, "base_model.extra": torch.zeros(1)}}, "extra"),
-    "another shape": (lambda state: {"state_dict": {**state, "new_fc.weight": torch.zeros(5, 256)}}, "weight"),
-    "NaN": (lambda state: {"state_dict": {**state, "new_fc.bias": torch.full((5,), torch.nan)}}, "fc.bias"),
-    "no classifier": (lambda state: {"state_dict": _without(state, "new_fc")}, "fc.weight"),
     "no shift": (
         lambda state: {"state_dict": {k.replace(".net.", "."): v for k, v in state.items()}},
         "no convolution",
     ),
-    "a plain ResNet": (lambda state: {"state_dict": {"conv1.weight": torch.zeros(64, 3, 7, 7)}}, "0, 0, 0, 0"),
     "another number of blocks": (lambda state: {"state_dict": _without(state, r"layer3\.1\.")}, "2, 2, 1, 2"),
     "a shift elsewhere": (
         lambda state: {"state_dict": {key.replace("1.0.conv2.", "1.0.conv2.net."): v for key, v in state.items()}},
         "layer1.0.conv2",
     ),
-    "a list": (lambda state: [1], "holds no network"),
     "code": (lambda state: {"state_dict": torch.nn.Linear(1, 1)}, "code"),
 }
 
@@ -134,12 +129,6 @@ def test_damaged_and_foreign_files_are_one_sentence(
 
     with pytest.raises(CheckpointError, match=rf"damaged\.pth\.tar.*{re.escape(named)}"):
         load_tsm(tmp_path / "damaged.pth.tar", num_frames=8)
-
-
-@pytest.mark.parametrize("num_frames", [0, 2.0])
-def test_number_of_frames_must_be_one(num_frames: Any, tsm_file: Path) -> None:
-    with pytest.raises(ValueError, match="tsm"):
-        load_tsm(tsm_file, num_frames=num_frames)
 
 
 def test_clips_of_another_length_and_images_are_one_sentence() -> None:
@@ -187,12 +176,6 @@ def test_a_network_without_residual_blocks_is_one_sentence() -> None:
     with pytest.raises(ValueError, match="densenet121 has no residual block"):
         build_encoder("tsm8:densenet121", 5)
     assert clip_frames("tsm16:resnet50") == 16 and clip_frames("resnet50") is None
-
-
-def test_weights_have_the_names_of_the_network_for_images() -> None:
-    encoder, images = build_encoder("tsm8:resnet18", 5), build_encoder("resnet18", 5)
-
-    encoder.load_state_dict(images.state_dict())
 
 
 def test_a_clip_costs_what_its_frames_cost() -> None:

@@ -83,9 +83,8 @@ def test_data_sets_that_do_not_fit_are_refused() -> None:
         DatasetImages(_Pictures([torch.full((3, 9, 9), 300)], [0]), (8, 8)).fetch(FIRST)
     with pytest.raises(ValueError, match="label 2"):
         DatasetImages(_Pictures([RED], [2], classes=("a", "b")), (8, 8)).fetch(FIRST)
-    for attributes in ({}, {"targets": [-1]}, {"targets": [-1], "classes": ("a", "b")}):
-        with pytest.raises(ValueError, match="-1"):
-            DatasetImages(_Pictures([RED], [-1], **attributes), (8, 8))
+    with pytest.raises(ValueError, match="-1"):
+        DatasetImages(_Pictures([RED], [-1], targets=[-1]), (8, 8))
 
 
 def _set(label: Any = None, labels: tuple[int, ...] = (0, 1, 1, 0), **columns: Any) -> Any:
@@ -123,9 +122,8 @@ def test_sets_without_the_columns_are_refused() -> None:
         DatasetImages(datasets.DatasetDict({"train": _set(), "test": _set()}), (40, 40))
     with pytest.raises(ValueError, match="stream"):
         DatasetImages(_set().to_iterable_dataset(), (40, 40))
-    hidden = DatasetImages(_set(labels=(-1,) * 4), (40, 40))
     with pytest.raises(ValueError, match="-1"):
-        hidden.fetch(FIRST)
+        DatasetImages(_set(labels=(-1,) * 4), (40, 40)).fetch(FIRST)
     transformed = _set().with_transform(lambda rows: {"pixels": [0] * len(rows["kind"]), "kind": rows["kind"]})
     with pytest.raises(ValueError, match="'picture'"):
         DatasetImages(transformed, (40, 40)).fetch(FIRST)

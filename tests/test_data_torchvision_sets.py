@@ -163,11 +163,7 @@ def test_runs_and_environments_take_a_set_by_its_name(tmp_path: Path) -> None:
 
     classifier = random_classifier(ClassifierSpec(encoder="small_resnet", patch_size=32, hidden_size=16), 3)
     env = gymnasium.make(
-        "gfnet_env:GFNet-ImageFolder-v0",
-        torchvision="Imagenette",
-        root=tmp_path,
-        classifier=classifier,
-        image_size=40,
+        "gfnet_env:GFNet-ImageFolder-v0", torchvision="Imagenette", root=tmp_path, classifier=classifier, image_size=40
     )
     _, info = env.reset(seed=0)
     assert kept.class_names == WNIDS and len(kept) == 3 and 0 <= info["label"] < 3

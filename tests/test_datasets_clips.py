@@ -163,25 +163,6 @@ def test_real_videos_are_decoded() -> None:
     assert images[1].tobytes() == images[2].tobytes() != images[3].tobytes()
 
 
-def test_real_clips_go_through_a_network(tmp_path: Path) -> None:
-    for split in ("train", "val"):
-        for name in ("bikes", "carphone_pristine"):
-            (tmp_path / split / name).mkdir(parents=True)
-            shutil.copy(RECORDED / f"{name}.mp4", tmp_path / split / name)
-    tree = VideoFolder(root=tmp_path, num_frames=8)
-    spec = ClassifierSpec(encoder="tsm8:small_resnet", head="cascade", patch_size=96, num_glimpses=3)
-    classifier = GlanceFocusClassifier(spec, 2).eval()
-
-    batch = tree.open("val").fetch(torch.arange(2))
-    with torch.no_grad():
-        glance = classifier.glance(batch.images)
-        focus = classifier.look(batch.images, torch.tensor([[0.2, 0.8], [0.5, 0.5]]), glance.hidden)
-
-    assert tree.class_names() == ("bikes", "carphone_pristine") and batch.images.shape == (2, 8, 3, 224, 224)
-    assert focus.logits.shape == (2, 2) and torch.isfinite(focus.logits).all()
-    assert tree.calibration_split("test") == "train" and tree.calibration_split("train") == "val"
-
-
 def test_frames_are_scaled_to_256_and_the_center_224_is_kept(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 256, (256, 340, 3), dtype=np.uint8))
@@ -255,8 +236,6 @@ def test_bad_videos_are_one_sentence(tmp_path: Path) -> None:
 
 
 def test_settings_are_checked_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ValueError, match="num_frames"):
-        VideoFolder(num_frames=0)
     with pytest.raises(ValueError, match=r"root is missing; pass --set data\.root=FOLDER, the"):
         Jester().open("train")
     with pytest.raises(FileNotFoundError, match="nowhere is not a folder"):
@@ -291,19 +270,13 @@ def test_environments_show_as_many_frames_as_the_classifier_takes(tsm_lists: Pat
     dynamics = env.unwrapped.dynamics  # type: ignore[attr-defined]  # ours
     assert dynamics.images.shape == (1, frames, 3, 32, 40) and info["label"] == 0 and not terminated
     env.close()
-
-
-def test_environments_of_clips_say_what_is_missing(tsm_lists: Path) -> None:
-    env_id, images = "gfnet_env:GFNet-SomethingSomethingV1-v0", ClassifierSpec(encoder="small_resnet", patch_size=16)
-
-    with pytest.raises(ValueError, match="no clips were given; pass root="):
-        gymnasium.make(env_id)
-    with pytest.raises(ValueError, match="no classifier was given; pass classifier="):
-        gymnasium.make(env_id, root=tsm_lists)
-    with pytest.raises(
-        ValueError, match=r"small_resnet takes images, this task shows clips; pass .* tsm8:small_resnet"
+    images = GlanceFocusClassifier(ClassifierSpec(encoder="small_resnet", patch_size=16), 2)
+    for missing, arguments in (
+        *(("root=", {}), ("classifier=", {"root": tsm_lists})),
+        ("takes images, this task shows clips", {"root": tsm_lists, "classifier": images}),
     ):
-        gymnasium.make(env_id, root=tsm_lists, classifier=GlanceFocusClassifier(images, 2))
+        with pytest.raises(ValueError, match=missing):
+            gymnasium.make("gfnet_env:GFNet-SomethingSomethingV1-v0", **arguments)
 
 
 def test_webm_files_are_videos_too(tmp_path: Path) -> None:

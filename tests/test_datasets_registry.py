@@ -15,6 +15,7 @@ from conftest import SMALL_SCENES
 from PIL import Image
 
 from classifiers.data.augmentation import RandomCrops
+from classifiers.data.clips.collections import VideoFolder
 from classifiers.data.folder import FolderImages
 from classifiers.data.loading import Prefetcher
 from classifiers.data.map_style import DatasetImages
@@ -78,6 +79,7 @@ def test_thresholds_are_never_found_on_reported_images(picture_tree: Path) -> No
     assert [tree.calibration_split(split) for split in ("train", "val", "test")] == ["val", "train", "train"]
     (picture_tree / "test").mkdir()
     assert tree.calibration_split("test") == "val"
+    assert VideoFolder(root=picture_tree).calibration_split("test") == "val"
     signs = SyntheticSigns(num_train=1, num_val=1, num_test=1)
     assert [signs.calibration_split(split) for split in ("train", "val", "test")] == ["val", "train", "val"]
 

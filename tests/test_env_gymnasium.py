@@ -13,7 +13,6 @@ import gymnasium
 import numpy as np
 import pytest
 from conftest import SMALL_SCENES
-from gymnasium.vector import AutoresetMode
 from packaging.version import Version
 from stable_baselines3.common.callbacks import EvalCallback
 
@@ -81,13 +80,6 @@ def test_steps_out_of_order_are_refused(classifier: FrozenClassifier, scenes: Ar
 
 
 # --- autoreset -------------------------------------------------------------------------------------------------------
-
-
-def test_the_default_mode_is_gymnasiums() -> None:
-    envs = gymnasium.make_vec(SIGNS, num_envs=3, **SMALL)
-
-    assert isinstance(envs.unwrapped, GlanceFocusVectorEnv)
-    assert envs.metadata["autoreset_mode"] is AutoresetMode.NEXT_STEP
 
 
 def _one_row_ends(
@@ -224,16 +216,6 @@ def test_episode_statistics_wrapper(classifier: FrozenClassifier, scenes: ArrayI
         assert np.allclose(returns, totals, atol=1e-6)
 
 
-def test_pictures_come_as_lists() -> None:
-    env = gymnasium.make(SIGNS, **SMALL, render_mode="rgb_array_list")
-    env.reset(seed=0)
-    env.step(np.zeros(2, np.float32))
-
-    frames: Any = env.render()
-
-    assert len(frames) == 2 and not np.array_equal(frames[0], frames[1])
-
-
 def test_a_window_shows_the_episode(monkeypatch: pytest.MonkeyPatch) -> None:
     pygame = pytest.importorskip("pygame")
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
@@ -247,17 +229,6 @@ def test_a_window_shows_the_episode(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert np.array_equal(shown, expected.render())
     env.close()
-
-
-def test_rescaled_actions_are_the_papers_locations(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    env = gymnasium.wrappers.RescaleAction(
-        GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec()), np.float32(0.0), np.float32(1.0)
-    )
-    env.reset(seed=0)
-
-    *_, info = env.step(np.array([0.5, 1.0], np.float32))
-
-    assert info["top_left_px"].tolist() == [24, 80]
 
 
 def test_pictures_show_the_episode(classifier: FrozenClassifier, scenes: ArrayImages) -> None:

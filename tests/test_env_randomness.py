@@ -29,14 +29,6 @@ def _images_of_single(task: Task, rules: dict[str, Any], seed: int | None) -> li
     return seen
 
 
-def test_images_do_not_depend_on_the_reward(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    task = Task(scenes, classifier.with_spec(num_glimpses=3))
-    seen = [_images_of_single(task, rules, seed=5) for rules in REWARDS]
-
-    assert seen[0] == seen[1] == seen[2]
-    assert len(set(seen[0])) > 3
-
-
 @pytest.mark.parametrize("mode", ["NEXT_STEP", "SAME_STEP", "DISABLED"])
 def test_images_of_rows_do_not_depend_on_the_reward(
     classifier: FrozenClassifier, scenes: ArrayImages, mode: str

@@ -48,26 +48,6 @@ def test_patches_and_glances_have_their_sizes(color_classifier: MakeClassifier, 
     assert task.classifier.spec.patch_size == 8  # the task's own is left alone
 
 
-def test_multiply_adds_follow_the_sizes(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    def spent(**sizes: int) -> list[int]:
-        env = GlanceFocusEnv(Task(scenes, classifier.with_spec(**sizes)), EpisodeSpec())
-        return [env.reset(seed=0)[1]["multiply_adds"], env.step(action(0, 0))[4]["multiply_adds"]]
-
-    (glance, both), (small, _), (_, after_large) = spent(), spent(glance_size=24), spent(patch_size=96, glance_size=48)
-    head = 3 * 16 * (96 + 16) + 16 * 10  # the GRU and its linear layer
-
-    assert both == 2 * glance > 12_000_000
-    assert small - head == (glance - head) // 4  # a quarter of the pixels
-    assert after_large - glance - head == 4 * (glance - head)
-
-
-def test_feature_maps_have_one_shape(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
-    env = GlanceFocusEnv(Task(scenes, classifier.with_spec(patch_size=32, glance_size=64)), EpisodeSpec())
-
-    for observation in (env.reset(seed=0)[0], env.step(action(0, 0))[0]):
-        assert observation["features"].shape == (96, 8, 8)  # the glance's own
-
-
 def test_one_size_needs_no_more_keys_or_random_numbers(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     plain, same = (
         GlanceFocusVectorEnv(Task(scenes, classifier.with_spec(**sizes)), EpisodeSpec(), num_envs=3)

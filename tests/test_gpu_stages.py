@@ -158,8 +158,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         *(f"{stage}.epochs=1" for stage in STAGES),
         *(f"{stage}.precision={request.param}" for stage in STAGES),
     ]
-    sets = [part for change in changes for part in ("--set", change)]
-    assert main(["train", "synthetic_signs", "--out", str(folder), "--quiet", *sets]) == 0
+    assert main(["train", "synthetic_signs", "--out", str(folder), "--quiet", "--set", *changes]) == 0
     return folder
 
 

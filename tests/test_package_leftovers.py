@@ -17,7 +17,7 @@ from typing import Any
 import gymnasium
 import pytest
 import torch
-from conftest import random_classifier
+from conftest import TINIER, random_classifier
 from torch import Tensor
 
 from agents.policies.baselines import CenterCornerPolicy
@@ -165,27 +165,20 @@ def test_loaders_with_processes() -> None:
         )
 
 
-FEW = [
-    *("data.scenes.height=96", "data.scenes.width=128", "data.num_train=12", "data.num_val=6", "data.num_test=6"),
-    *("stage2.num_envs=2", "stage2.env_steps=12", "oracle_grid=2", "fixed_place_grid=2"),
-]
-SETS = [part for change in FEW for part in ("--set", change)]
-
-
 @pytest.mark.slow
 def test_runs_that_are_whole_and_runs_that_fail(
     tiny_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Matplotlib keeps the fonts open that it has drawn with: `tiny_run` has drawn the same plots."""
     with nothing_left():
-        assert main(["demo", "--out", str(tmp_path / "run"), "--quiet", *SETS]) == 0
+        assert main(["demo", "--out", str(tmp_path / "run"), "--quiet", *TINIER]) == 0
 
     def fail(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device", "a file")
 
     monkeypatch.setattr("agents.runs.pipeline.save_policy", fail)
     with nothing_left(), pytest.raises(OSError, match="a file"):  # raised by this module, so it passes through
-        main(["demo", "--out", str(tmp_path / "failed"), "--quiet", *SETS])
+        main(["demo", "--out", str(tmp_path / "failed"), "--quiet", *TINIER])
 
 
 def test_a_game(classifier: FrozenClassifier, scenes: ArrayImages) -> None:

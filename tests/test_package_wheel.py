@@ -13,18 +13,13 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from conftest import SMALL_SCENES
+from conftest import TINY
 
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
 VERSION = PROJECT["project"]["version"]
-BARE = (
-    "GFNet-SyntheticSigns-v0",
-    "GFNet-SyntheticSignsHard-v0",
-    "GFNet-SyntheticGestures-v0",
-    "GFNet-ImageNet-v0",
-)
+BARE = ("GFNet-SyntheticSigns-v0", "GFNet-SyntheticSignsHard-v0", "GFNet-SyntheticGestures-v0", "GFNet-ImageNet-v0")
 """Ids that need nothing but the installation: the built-in tasks, and sample photos for a pretrained network."""
 
 _BUILD = """
@@ -170,16 +165,10 @@ def test_environments_run_from_the_wheel_alone(installed: Path, tmp_path: Path) 
 
 @pytest.mark.slow
 def test_command_runs_from_the_wheel_alone(installed: Path, tmp_path: Path) -> None:
-    changes = [
-        *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
-        *("data.num_train=30", "data.num_val=5", "data.num_test=12"),
-        *("stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"),
-    ]
-    sets = [part for change in changes for part in ("--set", change)]
     gfnet, cache = installed / "gfnet", str(tmp_path / "cache")
 
     version = _run(gfnet, "--version", cwd=tmp_path)
-    printed = _run(gfnet, "demo", *sets, cwd=tmp_path, GFNET_CACHE=cache)
+    printed = _run(gfnet, "demo", *TINY, cwd=tmp_path, GFNET_CACHE=cache)
     _run(gfnet, "export", "runs/demo", cwd=tmp_path, GFNET_CACHE=cache)
 
     assert version == f"gfnet {VERSION}\n"

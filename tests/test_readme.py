@@ -25,11 +25,8 @@ _BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 LINES = list(dict.fromkeys(line for block in _BLOCKS for line in block.splitlines()))
 
 _SCENES = [
-    f"data.scenes.height={SMALL_SCENES.height}",
-    f"data.scenes.width={SMALL_SCENES.width}",
-    "data.num_train=30",
-    "data.num_val=5",
-    "data.num_test=12",
+    *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
+    *("data.num_train=30", "data.num_val=5", "data.num_test=12"),
 ]
 _EPOCHS = [f"{part}.epochs=1" for part in ("initialization.full_resolution", "initialization.low_resolution", "stage1")]
 _POLICY = ["stage2.num_envs=8", "stage2.env_steps=48", "oracle_grid=2"]
@@ -40,14 +37,8 @@ SHRUNK = {
     "GFNet-SyntheticSigns-v0": ["num_scenes=8"],
     "resnet50_96": ["stage2.policy_options.ortho_init=false"],  # seconds, and nothing that a count depends on
     "mobilenetv3_large_100_96": [
-        *(
-            "data.height=112",
-            "data.width=112",
-            "data.num_train=8",
-            "data.num_test=4",
-            "stage3.epochs=1",
-            "stage3.num_workers=0",
-        ),
+        *("data.height=112", "data.width=112", "data.num_train=8", "data.num_test=4"),
+        *("stage3.epochs=1", "stage3.num_workers=0"),
         *("stage2.num_envs=4", "stage2.env_steps=8", "stage2.options.batch_size=8", "oracle_grid=2"),
     ],
 }
@@ -78,9 +69,9 @@ def test_commands_run_in_the_readmes_order(
     assert len(commands) >= 6
     for arguments in commands:
         config = arguments[0] if arguments[0] == "demo" else arguments[1]
-        sets = [part for change in SHRUNK.get(config, []) for part in ("--set", change)]
+        sets = ["--set", *SHRUNK[config]] if config in SHRUNK else []
         if arguments[0] == "benchmark":
-            sets = ["--steps", "48", "--seeds", "1", *(part for change in SHRUNK["demo"] for part in ("--set", change))]
+            sets = ["--steps", "48", "--seeds", "1", "--set", *SHRUNK["demo"]]
         places = {
             "TREE": str(picture_tree),
             "FILE.pth.tar": str(published),
@@ -129,8 +120,8 @@ BENCHMARKS = {
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a whole run, `RUN`."""
     folder = tmp_path_factory.mktemp("benchmarks")
-    sets = [part for change in SHRUNK["synthetic_signs"] for part in ("--set", change)]
-    assert main(["train", "synthetic_signs", "--out", str(folder / "RUN"), "--quiet", *sets]) == 0
+    changes = SHRUNK["synthetic_signs"]
+    assert main(["train", "synthetic_signs", "--out", str(folder / "RUN"), "--quiet", "--set", *changes]) == 0
     return folder
 
 
@@ -150,8 +141,8 @@ def test_benchmarks_run(name: str, run: Path) -> None:
 @pytest.mark.slow
 def test_torchrun_shares_the_training(tmp_path: Path) -> None:
     (line,) = (line for line in LINES if line.startswith("torchrun "))
-    sets = [part for change in SHRUNK["synthetic_signs"] for part in ("--set", change)]
-    command = [sys.executable, "-m", "torch.distributed.run", *shlex.split(line)[1:], *sets]
+    words = [*shlex.split(line)[1:], "--set", *SHRUNK["synthetic_signs"]]
+    command = [sys.executable, "-m", "torch.distributed.run", *words]
     environment = {
         **os.environ,
         "PYTHONPATH": str(ROOT),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import re
 import shutil
@@ -92,22 +91,19 @@ def test_train_writes_all_that_it_promises(finished: Path) -> None:
     assert not list(finished.rglob("*training.pt")) and not list(finished.rglob(".*"))
 
 
-def test_the_same_command_again_changes_nothing(finished: Path) -> None:
+def test_the_same_command_again_changes_nothing_and_another_config_is_not_mixed_in(
+    finished: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     before = _figures(finished)
     weights = {path: path.read_bytes() for path in finished.rglob("*.safetensors")}
-
-    assert main(["train", str(finished.parent / "tiny.yaml"), "--out", str(finished), "--quiet"]) == 0
-
-    assert _figures(finished) == before
-    assert all(path.read_bytes() == content for path, content in weights.items())
-
-
-def test_another_config_is_not_mixed_in(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ["train", str(finished.parent / "tiny.yaml"), "--out", str(finished), "--quiet"]
 
+    assert main(arguments) == 0
     assert main([*arguments, "--set", "stage1.epochs=3"]) == 1
 
     assert "stage1.epochs=1, not 3" in capsys.readouterr().err
+    assert _figures(finished) == before
+    assert all(path.read_bytes() == content for path, content in weights.items())
 
 
 def test_evaluate_prints_the_table(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,18 +190,11 @@ def test_a_run_starts_from_another_and_keeps_its_best_policy(
     assert main(["evaluate", str(run), "--quiet", "--policies", "learned"]) == 0
 
 
-def _bad_tree(tmp_path: Path) -> Path:
-    (tmp_path / "bad" / "train" / "cat").mkdir(parents=True)
-    return tmp_path / "bad"
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "image_folder", "--out", "{tmp}/x"], "data.root is missing"),
         (["train", "image_folder", "--out", "{tmp}/x", "--set", "data.root={tmp}/no"], "/no is not a folder"),
         (["train", "image_folder", "--out", "{tmp}/x", "--set", "data.root={bad}"], "/bad/train"),
-        (["train", "demmo", "--out", "{tmp}/x"], "'demo'"),
         (["demo", "--out", "{tmp}/x", "--set", "seed=1", "stage2.env_step=5"], "'stage2.env_steps'"),
         (["demo", "--out", "{tmp}/x", "--set", "start={tmp}"], "{tmp}"),
         (["demo", "--out", "{tmp}/file/x"], "/file"),
@@ -213,7 +202,6 @@ def _bad_tree(tmp_path: Path) -> Path:
         (["evaluate", "{tmp}"], "config.yaml"),
         (["env", "GFNet-Signs-v0"], "'GFNet-Signs-v0'"),
         (["env", "GFNet-SyntheticSigns-v0", "--num-envs", "0"], "--num-envs 0"),
-        (["env", "GFNet-SyntheticSigns-v0", "--set", "rewards=x"], "rewards is unknown"),
         (["env", "GFNet-SyntheticSigns-v0", "--set", "num_glimpses=}}"], "num_glimpses=}}"),
         (["env", "GFNet-ImageFolder-v0"], "root="),
     ],
@@ -222,7 +210,8 @@ def test_user_errors_are_one_sentence_and_exit_code_1(
     arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "file").write_text("in the way")
-    bad = _bad_tree(tmp_path)
+    bad = tmp_path / "bad"
+    (bad / "train" / "cat").mkdir(parents=True)
 
     code = main([argument.format(tmp=tmp_path, bad=bad) for argument in arguments])
 
@@ -268,11 +257,6 @@ def test_an_image_that_a_worker_can_not_read_is_one_sentence() -> None:
     assert is_our_own(caught.value) and format_error(caught.value) == "a.jpg can't be decoded"
 
 
-def test_a_wrong_command_line_is_exit_code_2() -> None:
-    with pytest.raises(SystemExit, match="2"):
-        main(["trane"])
-
-
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -295,13 +279,6 @@ def test_settings_may_share_one_flag(arguments: list[str], monkeypatch: pytest.M
 def test_a_number_after_settings_is_no_setting(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["demo", "--out", str(tmp_path / "x"), "--set", "seed=1", "5"])
-
-
-def test_it_prints_its_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit, match="0"):
-        main(["--version"])
-
-    assert capsys.readouterr().out == f"gfnet {importlib.metadata.version('gfnet-gym')}\n"
 
 
 def test_other_images_than_the_run_was_trained_on_are_refused(
@@ -354,14 +331,12 @@ def test_interrupted_by_the_user(finished: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "agent", ["random", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dqn", "crossq", "recurrent_ppo"))]
+    "agent", ["random", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dqn", "recurrent_ppo"))]
 )
 def test_whole_runs_of_other_algorithms(agent: str, finished: Path, tiny: Path, tmp_path: Path) -> None:
-    sets = [part for change in (f"stage2.agent={agent}", "stage3.epochs=0") for part in ("--set", change)]
+    changes = (f"stage2.agent={agent}", "stage3.epochs=0", f"start={finished}")
 
-    assert (
-        main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", "--set", f"start={finished}", *sets]) == 0
-    )
+    assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", "--set", *changes]) == 0
     assert main(["render", str(tmp_path / "run"), "--out", str(tmp_path / "looks.png"), "--quiet"]) == 0
 
     metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import TINIER
 from full_disk import file_size_limit
 from PIL import Image
 
@@ -23,13 +24,6 @@ from classifiers.data.synthetic_signs.source import load_scenes
 from scripts.cli import main
 from scripts.episodes import save_gif, save_png
 from scripts.plots import save_figure
-
-FEW = [
-    *("data.scenes.height=96", "data.scenes.width=128", "data.num_train=12", "data.num_val=6", "data.num_test=6"),
-    *("stage2.num_envs=2", "stage2.env_steps=12", "oracle_grid=2", "fixed_place_grid=2"),
-    "stage2.policy_options={extractor: {conv_channels: 2, units: 8}}",
-]
-SETS = [part for change in FEW for part in ("--set", change)]
 
 
 def _files(folder: Path) -> dict[Path, bytes]:
@@ -121,7 +115,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_nothing_that_was_done(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Each attempt has more space, so that each fails at another file, until the run is whole."""
-    assert main(["demo", "--out", str(tmp_path / "whole"), "--quiet", *SETS]) == 0
+    assert main(["demo", "--out", str(tmp_path / "whole"), "--quiet", *TINIER]) == 0
     written = [path for path in (tmp_path / "whole").rglob("*") if path.is_file() and path.suffix != ".jsonl"]
     largest, limits = 0, {}
     for path in sorted(written, key=lambda path: path.stat().st_mtime_ns):
@@ -129,7 +123,7 @@ def test_a_disk_that_fills_up_during_a_run_costs_nothing_that_was_done(
             largest = path.stat().st_size
             limits[path.relative_to(tmp_path / "whole")] = int(0.9 * largest)
 
-    command, run = ["demo", "--out", str(tmp_path / "run"), "--quiet", *SETS], tmp_path / "run"
+    command, run = ["demo", "--out", str(tmp_path / "run"), "--quiet", *TINIER], tmp_path / "run"
     for name, size in limits.items():
         assert _error(capsys, size, *command) == f"gfnet: {run / name}: File too large\n"
         assert not [path for path in run.rglob("*") if path.name.startswith(".")]
@@ -152,15 +146,6 @@ def test_a_folder_in_the_place_of_a_file(run: Path, capsys: pytest.CaptureFixtur
 
     assert _error(capsys, None, "render", run, "--images", 0) == f"gfnet: {place}: Is a directory\n"
     assert (place / "mine").exists() and not list(run.rglob(".gfnet-*"))
-
-
-def test_a_file_in_the_place_of_a_folder(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    (run / "mine").write_text("mine")
-
-    for command in (["plot", run, "--out", run / "mine" / "plots"], ["demo", "--out", run / "mine", *SETS]):
-        assert _error(capsys, None, *command).startswith(f"gfnet: {run / 'mine'}")
-
-    assert (run / "mine").read_text() == "mine"
 
 
 def _printed_to(output: int) -> subprocess.CompletedProcess[str]:

@@ -37,8 +37,7 @@ def _train(folder: Path) -> None:
     """Trains a run, with a checkpoint after every rollout instead of every five seconds."""
     agents.algorithms.stage2._SECONDS_BETWEEN_CHECKPOINTS = -1.0
     agents.algorithms.stage2._LARGEST_FRACTION = float("inf")
-    sets = [part for change in TINY for part in ("--set", change)]
-    sys.exit(main(["train", "synthetic_signs", "--out", str(folder), "--quiet", *sets]))
+    sys.exit(main(["train", "synthetic_signs", "--out", str(folder), "--quiet", "--set", *TINY]))
 
 
 def _last_write(folder: Path) -> int:

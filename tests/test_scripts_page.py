@@ -24,9 +24,8 @@ from agents.policies.baselines import CENTER_CORNERS, CenterCornerPolicy
 from agents.runs.folder import RunFolder
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
-from gfnet_env import GlanceFocusEnv
 from scripts.cli import main
-from scripts.page.gallery import class_bars, class_probabilities
+from scripts.page.gallery import class_bars
 from scripts.page.game import Game
 from scripts.page.server import GameServer
 from scripts.page.templates import fill_page
@@ -166,18 +165,6 @@ def test_evil_names_do_nothing_in_a_browser(tmp_path: Path) -> None:
 
     assert found["errors"] == [] and found["requests"] == []
     assert found["results"] == [f"2 looks left. So far the classifier says {EVIL}, 100.0 % sure.", 1]
-
-
-def test_probabilities_are_those_of_the_episode(scenes: ArrayImages, classifier: FrozenClassifier) -> None:
-    env = GlanceFocusEnv(*with_rules(scenes, classifier, {}))
-    env.reset(seed=0)
-    for _ in range(2):
-        env.step(env.action_space.sample())
-
-    chances = class_probabilities(env)
-
-    assert [each.max() for each in chances] == pytest.approx(env.dynamics.trace.confidence[0, :3].tolist(), abs=1e-5)
-    assert [int(each.argmax()) for each in chances] == env.dynamics.trace.prediction[0, :3].tolist()
 
 
 @pytest.fixture

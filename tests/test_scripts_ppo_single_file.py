@@ -62,9 +62,7 @@ def test_it_learns_at_several_sizes() -> None:
     assert linear.in_features == convolution.out_channels * len(agent.places) + 128 + 2 * 3
 
 
-@pytest.mark.parametrize(
-    "change", ["--reward contrastive", "--exit-confidence 1", "--num-glimpses 3", "--learning-rate 0.1", "--seed 4"]
-)
+@pytest.mark.parametrize("change", ["--reward contrastive", "--exit-confidence 1", "--num-glimpses 3", "--seed 4"])
 def test_options_change_what_is_learnt(change: str, usual_weights: bytes) -> None:
     assert _weights(train(parse((*SMALL, *change.split())))) != usual_weights
 
@@ -115,11 +113,8 @@ def test_advantages_by_hand() -> None:
     ("arguments", "message"),
     [
         (("--num-envs", "0"), "--num-envs 0"),
-        (("--num-envs", "many"), "--num-envs: .*'many'"),
-        (("--stepps", "5"), "--stepps"),
         (("--minibatches", "25"), "--minibatches 25; .* 24"),
         (("--patch-sizes", "32,large"), "--patch-sizes 32,large"),
-        (("--reward", "praise"), "praise"),
         (("--learning-rate", "1e30"), "--learning-rate"),
     ],
 )

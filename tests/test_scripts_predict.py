@@ -148,6 +148,9 @@ def test_what_is_wrong_is_one_sentence(
     (tmp_path / "empty").mkdir()
     os.mkfifo(tmp_path / "fifo.jpg")
     (tmp_path / "0.jpg").write_text("no picture")
+    (tmp_path / "config.yaml").write_text((run / "config.yaml").read_text())
+    assert main(["predict", str(tmp_path), str(pictures)]) == 1
+    assert "policy.safetensors" in capsys.readouterr().err
     for arguments, named in (
         ([str(pictures), "--budget", "1"], "gfnet evaluate"),
         ([str(tmp_path / "empty")], "empty"),
