@@ -23,7 +23,7 @@ from PIL import Image
 import agents
 from agents.policies.baselines import CenterCornerPolicy
 from agents.runs.images import open_images
-from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout
+from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2
 from classifiers.data.synthetic_gestures import CLASS_NAMES, Gesture, GestureSpec, draw_gesture
 from classifiers.files import write_bytes
 from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, Task
@@ -46,10 +46,10 @@ RUNS: dict[str, tuple[str, ...]] = {
 }
 """The config of the run that an animation shows, and what is changed in it."""
 
-RECORDED: dict[str, Layout | None] = {
-    "GFNet-SomethingSomethingV1-v0": SOMETHING_V1,
-    "GFNet-SomethingSomethingV2-v0": SOMETHING_V2,
-    "GFNet-Jester-v0": JESTER,
+RECORDED: dict[str, str | None] = {
+    "GFNet-SomethingSomethingV1-v0": SomethingSomethingV1.folders[0],
+    "GFNet-SomethingSomethingV2-v0": SomethingSomethingV2.folders[0],
+    "GFNet-Jester-v0": Jester.folders[0],
     "GFNet-VideoFolder-v0": None,
 }
 """Ids of recorded clips and how frames lie on disk, None for a tree of videos. They show the run of drawn gestures."""
@@ -122,22 +122,22 @@ def picture_task(root: Path) -> Task:
 def recorded_task(env_id: str, root: Path) -> Task:
     """The task of an id of recorded clips, on drawn gestures that are written to files first."""
     gestures = [draw_gesture(GestureSpec(), "val", index) for index in range(_NUM_CLIPS)]
-    layout = RECORDED[env_id]
-    if layout is None:
+    folder = RECORDED[env_id]
+    if folder is None:
         write_videos(root / "val", gestures)
         if not (root / "train").exists():  # which classes are read from
             (root / "train").symlink_to("val")
     else:
-        write_frames(root, gestures, layout)
+        write_frames(root, root / folder, gestures)
     classifier = TASKS["GFNet-SyntheticGestures-v0"](num_clips=1).classifier
     return TASKS[env_id](root=root, classifier=classifier, split="val", image_size=96, crop_pct=1.0)
 
 
-def write_frames(root: Path, gestures: list[Gesture], layout: Layout) -> None:
+def write_frames(root: Path, inside: Path, gestures: list[Gesture]) -> None:
     """As TSM's authors have them: `category.txt`, lists, and JPEG files of the best quality."""
     lines = []
     for number, gesture in enumerate(gestures):
-        folder = root / layout.folders[0] / f"clip_{number}"
+        folder = inside / f"clip_{number}"
         folder.mkdir(parents=True, exist_ok=True)
         for index, frame in enumerate(gesture.frames, 1):
             Image.fromarray(frame).save(folder / f"{index:06d}.jpg", quality=100, subsampling=0)

@@ -66,16 +66,7 @@ def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]
 
 
 def save_full_resolution(path: Path, network: FullResolutionNetwork, encoder_name: str) -> None:
-    """Writes a full-resolution network, whole or not at all.
-
-    Args:
-        path: the file, by custom `*.safetensors`.
-        network: the network.
-        encoder_name: the encoder's name in `ENCODERS` or a library.
-
-    Raises:
-        OSError: if the file can't be written.
-    """
+    """Writes a full-resolution network, whole or not at all; its encoder by the name that `build_encoder` knows."""
     facts = {
         "encoder": encoder_name,
         "preprocessing": asdict(network.encoder.preprocessing),
@@ -87,18 +78,7 @@ def save_full_resolution(path: Path, network: FullResolutionNetwork, encoder_nam
 
 
 def load_full_resolution(path: Path) -> FullResolutionNetwork:
-    """Reads a network that `save_full_resolution` wrote.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The network in evaluation mode.
-
-    Raises:
-        CheckpointError: if the file is not such a checkpoint, is damaged, or holds NaN or infinite weights.
-        OSError: if there is no such file, or it can't be read.
-    """
+    """Reads what `save_full_resolution` wrote, in evaluation mode; for the errors see `load_classifier`."""
     facts, weights = read_tensors(path, _FULL_RESOLUTION)
     with fitting(path):
         encoder = build_encoder(facts["encoder"], facts["num_classes"])
@@ -129,13 +109,8 @@ def distinct_tensors(module: nn.Module) -> dict[str, Tensor]:
 def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], where: object) -> None:
     """Loads weights into a module that has a place for each and lacks none; names that share a tensor need it once.
 
-    Args:
-        module: takes the weights.
-        weights: by the module's names.
-        where: the file, or what else to call the weights in an error.
-
     Raises:
-        CheckpointError: if a weight is missing, has no place or another shape.
+        CheckpointError: if a weight is missing, has no place or another shape; `where` says whose they are.
     """
     own = module.state_dict()
     problems = [f"has no {name}" for name in sorted(distinct_tensors(module).keys() - weights.keys())]

@@ -9,16 +9,7 @@ _LONGEST = 60  # characters of a value in a message
 
 
 def check_known(name: str, value: object, known: Collection[str]) -> None:
-    """Checks that a value is one of several names.
-
-    Args:
-        name: what the value is of, for the error.
-        value: the value.
-        known: the names.
-
-    Raises:
-        ValueError: if it is none of them; suggests a similar one.
-    """
+    """Raises a `ValueError` if the value of `name` is none of the known ones; suggests a similar one."""
     if value not in known:
         raise ValueError(
             f"{name}={value!r} is unknown; {did_you_mean(str(value), known)}pass one of {', '.join(known)}"
@@ -26,16 +17,7 @@ def check_known(name: str, value: object, known: Collection[str]) -> None:
 
 
 def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """The part of an error that suggests a name.
-
-    Args:
-        name: what was passed.
-        known: what could have been passed.
-        prefix: put before the suggestion.
-
-    Returns:
-        `"did you mean 'NAME'? "`, or an empty text if nothing is similar.
-    """
+    """`"did you mean 'NAME'? "`, the prefix put before the name; an empty text if nothing is similar."""
     near = difflib.get_close_matches(name, list(known), 1)
     return f"did you mean {prefix + near[0]!r}? " if near else ""
 

@@ -20,6 +20,12 @@ from torch import Tensor
 from classifiers.checks import first_line
 from classifiers.files import json_text, write_bytes
 
+_NUMPY: list[Any] = [  # in which results may have been saved, by their names of then and now
+    *(np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar),
+    *(type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)),
+    *((getattr(multiarray, name), f"numpy.core.multiarray.{name}") for name in ("_reconstruct", "scalar")),
+]
+
 
 class CheckpointError(ValueError):
     """A file is not the checkpoint that it should be."""
@@ -28,30 +34,18 @@ class CheckpointError(ValueError):
 def write_tensors(path: Path, kind: str, facts: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
     """Writes a safetensors file, whole or not at all; equal content gives equal bytes.
 
-    Its header has one entry: safetensors writes several in random order.
-
     Args:
         path: the file, usually `*.safetensors`.
-        kind: what it holds, the name of the header's entry, such as `"gfnet-classifier"`.
+        kind: what it holds, such as `"gfnet-classifier"`: the header's only entry, since several come in random order.
         facts: the entry's value; what JSON can hold.
         tensors: by name; no two share memory.
-
-    Raises:
-        OSError: if the file can't be written.
     """
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(plain, {kind: json_text(facts)}))
 
 
 def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    """Reads what `write_tensors` wrote.
-
-    Args:
-        path: the file.
-        kind: what it should hold.
-
-    Returns:
-        The facts, and the tensors by name, on the CPU; they may be views of the file, so copy what is kept.
+    """Reads what `write_tensors` wrote: the facts, and the tensors on the CPU, which may be views of the file.
 
     Raises:
         CheckpointError: if the file is damaged, holds something else, or holds NaN or infinity.
@@ -69,11 +63,7 @@ def read_tensors(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tenso
 
 @contextmanager
 def fitting(path: Path) -> Iterator[None]:
-    """Names the file where the block finds that its facts don't describe what they should.
-
-    Raises:
-        CheckpointError: instead of a KeyError, TypeError or ValueError.
-    """
+    """Raises a `CheckpointError` that names the file, where the block finds that its facts are not what they should."""
     try:
         yield
     except CheckpointError:
@@ -86,19 +76,8 @@ def fitting(path: Path) -> Iterator[None]:
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    """Reads any safetensors file.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The header's entries, and the tensors by name, on the CPU; they may be views of the file.
-
-    Raises:
-        CheckpointError: if it is no safetensors file.
-        OSError: if there is no such file, or it can't be read.
-    """
-    _check_readable(path)
+    """The header's entries and the tensors of any safetensors file; for the errors see `read_tensors`."""
+    path.open("rb").close()  # the system's own error if it can't be read; not all readers name the file
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -110,65 +89,32 @@ def read_safetensors(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
 
 
 def check_finite(tensors: Mapping[str, Tensor], where: object) -> None:
-    """Raises if a tensor holds NaN or infinity.
-
-    Args:
-        tensors: by name.
-        where: what to call them all in an error.
-
-    Raises:
-        CheckpointError: with the alphabetically first such tensor.
-    """
+    """Raises a `CheckpointError` with the alphabetically first tensor that holds NaN or infinity."""
     for name, tensor in sorted(tensors.items()):
         if tensor.is_floating_point() and not torch.isfinite(tensor.float()).all():
             raise CheckpointError(f"{where} holds NaN or infinity in {name}; pass another file")
 
 
 def write_torch(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes tensors and plain values with `torch.save`, whole or not at all.
-
-    Args:
-        path: the file, usually `*.pt`.
-        content: tensors, plain values and containers of them.
-
-    Raises:
-        OSError: if the file can't be written.
-    """
+    """Writes tensors, plain values and containers of them with `torch.save`, whole or not at all."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_bytes(path, buffer.getbuffer())
 
 
 def read_torch(path: Path) -> Any:
-    """Reads what `torch.save` wrote: tensors, NumPy arrays, plain values and containers of them; executes no code.
-
-    Args:
-        path: the file.
-
-    Returns:
-        The content, tensors on the CPU.
+    """Reads what `torch.save` wrote of tensors, NumPy arrays and plain values, onto the CPU; executes no code.
 
     Raises:
         CheckpointError: if it is no such file, is damaged, or carries code.
         OSError: if there is no such file, or it can't be read.
     """
-    _check_readable(path)
-    # numpy's own parts, in which results may have been saved, by their names of then and now
-    harmless: list[Any] = [np.ndarray, np.dtype, multiarray._reconstruct, multiarray.scalar]
-    harmless += [type(np.dtype(kind)) for kind in (np.float32, np.float64, np.int32, np.int64)]
-    harmless += [(multiarray._reconstruct, "numpy.core.multiarray._reconstruct")]
-    harmless += [(multiarray.scalar, "numpy.core.multiarray.scalar")]
+    path.open("rb").close()  # as in `read_safetensors`
     try:
-        with torch.serialization.safe_globals(harmless):
+        with torch.serialization.safe_globals(_NUMPY):
             return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
         raise CheckpointError(
             f"{path} is damaged, no checkpoint, or carries code, which is never run ({first_line(error)[:160]}); "
             "restore it from a copy, or delete it if a training is to begin again"
         ) from error
-
-
-def _check_readable(path: Path) -> None:
-    """Raises the system's own error if a file is missing or can't be read; not all readers name the file."""
-    with path.open("rb"):
-        pass

@@ -437,14 +437,9 @@ class SamplePhotos(FileCollection):
         found = [(path, label) for package, name, label in _PHOTOS if (path := _file(package, name)).is_file()]
         if not found:
             raise FileNotFoundError("scikit-image and matplotlib are installed without their photos; pass root=")
-        return FolderImages(
-            encode_paths(path for path, _ in found),
-            torch.tensor([imagenet_ids().index(label) for _, label in found]),
-            imagenet_ids(),
-            self.image_size,
-            self.crop_pct,
-            self.interpolation,
-        )
+        labels = torch.tensor([imagenet_ids().index(label) for _, label in found])
+        files = encode_paths(path for path, _ in found)
+        return FolderImages(files=files, labels=labels, class_names=imagenet_ids(), **self.fit)
 
     def calibration_split(self, reported: str) -> str:
         """The same photos: there are no others."""

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from classifiers.data.decoding import INTERPOLATIONS
 from classifiers.data.folder import FolderImages
-from classifiers.data.loading import map_threads
-from classifiers.data.source import Batch, ImageSource, SourceView, batch_without_boxes
+from classifiers.data.loading import ChangingFiles
+from classifiers.data.source import Batch, ImageSource, SourceView
 
 COPIES = 32
 """Shifts of each image."""
@@ -21,33 +21,21 @@ _RATIOS = (3.0 / 4.0, 4.0 / 3.0)  # width over height of a crop, torchvision's
 _TRIES = 10  # for a crop that lies inside the image, also torchvision's
 
 
-class RandomCrops(SourceView[FolderImages]):
+class RandomCrops(ChangingFiles[FolderImages]):
     """The files of a folder, each cropped differently in every epoch, as torchvision's RandomResizedCrop does.
-
-    Crops are drawn from generators of their own, not from torch's, so that threads may decode side by side.
 
     Args:
         source: the files.
         scale: least and largest share of the image's area that a crop keeps.
-        seed: of the crops; the crop of a file depends on seed, epoch and index alone.
-        epoch: which epoch this is.
+        seed: see `ChangingFiles`.
     """
 
-    def __init__(self, source: FolderImages, scale: tuple[float, float], seed: int = 0, epoch: int = 0) -> None:
-        super().__init__(source)
-        self.scale, self.seed, self.epoch = scale, seed, epoch
+    def __init__(self, source: FolderImages, scale: tuple[float, float], seed: int = 0) -> None:
+        super().__init__(source, seed)
+        self.scale = scale
 
-    def for_epoch(self, epoch: int) -> RandomCrops:
-        return RandomCrops(self.source, self.scale, self.seed, epoch)
-
-    def fetch(self, indices: Tensor) -> Batch:
-        images = np.stack(list(map_threads(self.decode, indices.tolist())))
-        return batch_without_boxes(images, self.source.labels[indices])
-
-    def decode(self, index: int) -> np.ndarray:
-        """One image's crop of this epoch, (H, W, 3) uint8."""
+    def draw(self, index: int, rng: np.random.Generator) -> np.ndarray:
         image = self.source.open_rgb(index)
-        rng = np.random.default_rng([self.seed, self.epoch, index])
         top, left, rows, columns = _random_box(image.height, image.width, self.scale, rng)
         crop = image.crop((left, top, left + columns, top + rows))
         height, width = self.image_size

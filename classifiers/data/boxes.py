@@ -53,28 +53,21 @@ def read_boxes(path: Path) -> dict[str, StoredBox]:
                 f"pass {','.join(_COLUMNS)} and, if known, {','.join(_OPTIONAL)}"
             )
         for row in rows:
-            where = f"{path}, line {rows.line_num}"
-            box = StoredBox(rows.line_num, *_numbers(row, where))
+            try:
+                box = StoredBox(rows.line_num, *(float(row[name]) for name in _COLUMNS[1:]))
+            except (TypeError, ValueError):
+                box = StoredBox(rows.line_num, *[math.nan] * 4)
+            if not all(map(math.isfinite, box)) or min(box.w, box.h) <= 0:
+                given = ", ".join(f"{name}={row[name]!r}" for name in _COLUMNS[1:])
+                raise ValueError(f"{path}, line {box.line}: {given}; pass four numbers, w and h above 0")
             file = os.path.normpath(path.parent / (row["file"] or ""))
             if not os.path.isfile(file):
                 raise FileNotFoundError(
-                    f"{where}: {row['file']!r} is not a file of {path.parent}; name files relative to it, "
-                    "or remove the line"
+                    f"{path}, line {box.line}: {row['file']!r} is not a file of {path.parent}; name files relative to "
+                    "it, or remove the line"
                 )
             boxes[file] = box
     return boxes
-
-
-def _numbers(row: dict[str, str], where: str) -> list[float]:
-    """x, y, w and h of a row."""
-    try:
-        numbers = [float(row[name]) for name in _COLUMNS[1:]]
-    except (TypeError, ValueError):
-        numbers = [math.nan] * 4
-    if not all(map(math.isfinite, numbers)) or min(numbers[2:]) <= 0:
-        given = ", ".join(f"{name}={row[name]!r}" for name in _COLUMNS[1:])
-        raise ValueError(f"{where}: {given}; pass four numbers, w and h above 0")
-    return numbers
 
 
 def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop_pct: float) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
 
@@ -141,6 +141,11 @@ class DecodedCollection(ImageCollection):
     @property
     def image_size(self) -> tuple[int, int]:
         return self.height, self.width
+
+    @property
+    def fit(self) -> dict[str, Any]:
+        """How files are scaled and cropped, as arguments of `classifiers.data.loading.DecodedFiles`."""
+        return {"image_size": self.image_size, "crop_pct": self.crop_pct, "interpolation": self.interpolation}
 
 
 class FileCollection(DecodedCollection):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 from classifiers.data.clips.recordings import VIDEO_EXTENSIONS
@@ -69,14 +68,10 @@ def class_files(
         found, others = _files(root / name, kind)
         if not found:
             other = "video" if kind == "image" else "image"
-            if _ENDINGS[other] & others.keys():
-                raise ValueError(
-                    f"class folder {root / name} holds {other}s, not {kind}s; pass them as data.kind={other}_folder or "
-                    f"to GFNet-{other.title()}Folder-v0"
-                )
+            hint = f"; data.kind={other}_folder reads {other}s" if _ENDINGS[other] & others.keys() else ""
             raise ValueError(
                 f"class folder {root / name} holds no {kind}; add some ({', '.join(sorted(_ENDINGS[kind]))}) or remove "
-                "it"
+                f"it{hint}"
             )
         files += found
         labels += [label] * len(found)
@@ -114,31 +109,27 @@ def _files(folder: Path, kind: str) -> tuple[list[str], Counter[str]]:
     """Paths of a folder's files of a kind, folder by folder in order, and how many others there are of each ending."""
     found: list[str] = []
     others: Counter[str] = Counter()
-    for entry in _walk(os.fspath(folder)):
-        ending = os.path.splitext(entry.name)[1].lower()
-        if not (os.path.isfile(entry.path) if entry.is_symlink() else entry.is_file()):
-            others["broken links" if entry.is_symlink() else "special files"] += 1
-        elif ending in _ENDINGS[kind]:
-            found.append(entry.path)
-        else:
-            others[ending or "without ending"] += 1
+    place = Path(os.path.realpath(folder))
+    entered = {str(each) for each in (place, *place.parents)}  # a link to a folder above is a loop
+    for inner, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in sorted(folders) if _counts(name) and _is_new(os.path.join(inner, name), entered)]
+        for path in (os.path.join(inner, name) for name in names if _counts(name)):
+            ending = os.path.splitext(path)[1].lower()
+            if not os.path.isfile(path):
+                others["broken links" if os.path.islink(path) else "special files"] += 1
+            elif ending in _ENDINGS[kind]:
+                found.append(path)
+            else:
+                others[ending or "without ending"] += 1
     return sorted(found, key=lambda path: path.replace(os.sep, "\0")), others
 
 
-def _walk(folder: str) -> Iterator[os.DirEntry[str]]:
-    """All files below a folder."""
-    place = Path(os.path.realpath(folder))
-    entered, waiting = {str(each) for each in (place, *place.parents)}, [folder]  # parents: a link to them is a loop
-    while waiting:
-        with os.scandir(waiting.pop()) as entries:
-            for entry in sorted(entries, key=lambda each: each.name):
-                if not _counts(entry.name):
-                    continue
-                if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):
-                    yield entry
-                elif (inner := os.path.realpath(entry.path)) not in entered:
-                    entered.add(inner)
-                    waiting.append(entry.path)
+def _is_new(folder: str, entered: set[str]) -> bool:
+    """Whether no other path has led into a folder; from now on, one has."""
+    place = os.path.realpath(folder)
+    is_new = place not in entered
+    entered.add(place)
+    return is_new
 
 
 def _warn(folder: Path, useless: Counter[str], kind: str) -> None:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import torch
@@ -15,8 +16,8 @@ from torch import Tensor
 from classifiers.data.boxes import boxes_in_frame
 from classifiers.data.decoding import decode_image, decode_whole, upright_size
 from classifiers.data.file_tree import class_files
-from classifiers.data.loading import map_threads, readable_indices
-from classifiers.data.source import Batch, ImageSource, batch_without_boxes
+from classifiers.data.loading import DecodedFiles
+from classifiers.data.source import Batch
 
 
 def encode_paths(paths: Iterable[str | Path]) -> np.ndarray:
@@ -24,34 +25,16 @@ def encode_paths(paths: Iterable[str | Path]) -> np.ndarray:
     return np.array([os.fsencode(path) for path in paths])
 
 
-@dataclass(frozen=True, eq=False)
-class FolderImages(ImageSource):
-    """Image files and their labels, such as a tree with one folder per class; fetching decodes, by one thread per core.
-
-    Every kind of image becomes upright RGB, see `classifiers.data.decoding`, is scaled to cover the wanted size, then
-    cropped.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FolderImages(DecodedFiles):
+    """Image files and their labels, such as a tree with one folder per class.
 
     Attributes:
         files: (N,) bytes, paths of the images, see `encode_paths`.
-        labels: (N,) int64.
-        class_names: names of the K classes, by label; of a tree, its folders in alphabetical order, as torchvision's
-            ImageFolder numbers them.
-        image_size: (H, W) in pixels.
-        crop_pct: share of each side that the center crop keeps; 0.875 is ImageNet's (224 of 256).
-        interpolation: how files are scaled, one of `classifiers.data.decoding.INTERPOLATIONS`.
-        num_skipped: unreadable files that were left out.
         boxes: (N, 4) int64, see `classifiers.data.source.Batch.boxes`; None if none is known.
     """
 
-    decodes_files = True
-
     files: np.ndarray
-    labels: Tensor
-    class_names: tuple[str, ...]
-    image_size: tuple[int, int]
-    crop_pct: float = 1.0
-    interpolation: str = "bilinear"
-    num_skipped: int = 0
     boxes: Tensor | None = None
 
     @classmethod
@@ -68,15 +51,12 @@ class FolderImages(ImageSource):
         """Finds the images of a tree.
 
         Args:
-            root: folder with one folder per class.
-            image_size: (H, W) in pixels to which images are scaled and cropped.
-            crop_pct: see the class.
-            interpolation: see the class.
+            root: folder with one folder per class, numbered in alphabetical order as by torchvision's ImageFolder.
+            image_size: see the class, as for `crop_pct` and `interpolation`.
+            crop_pct: see `image_size`.
+            interpolation: see `image_size`.
             boxes_file: a file of boxes in a folder that holds the tree, see `classifiers.data.boxes`; None: no boxes.
             class_names: the classes, by label, of which the tree may lack some; None takes its folders.
-
-        Returns:
-            The images.
 
         Raises:
             FileNotFoundError: if there is no such folder, or a file that the boxes file names is not there.
@@ -84,16 +64,18 @@ class FolderImages(ImageSource):
                 file is not what it should be.
         """
         files, labels, names = class_files(root, "image", class_names)
-        boxes = None if boxes_file is None else boxes_in_frame(boxes_file, files, image_size, crop_pct)
-        paths = encode_paths(files)
-        return cls(paths, torch.tensor(labels), names, image_size, crop_pct, interpolation, boxes=boxes)
-
-    def __len__(self) -> int:
-        return len(self.files)
+        return cls(
+            files=encode_paths(files),
+            labels=torch.tensor(labels),
+            class_names=names,
+            image_size=image_size,
+            crop_pct=crop_pct,
+            interpolation=interpolation,
+            boxes=None if boxes_file is None else boxes_in_frame(boxes_file, files, image_size, crop_pct),
+        )
 
     def fetch(self, indices: Tensor) -> Batch:
-        images = np.stack(list(map_threads(self.decode, indices.tolist())))
-        batch = batch_without_boxes(images, self.labels[indices])
+        batch = super().fetch(indices)
         return batch if self.boxes is None else batch._replace(boxes=self.boxes[indices])
 
     def path(self, index: int) -> Path:
@@ -101,7 +83,6 @@ class FolderImages(ImageSource):
         return Path(os.fsdecode(self.files[index]))
 
     def decode(self, index: int) -> np.ndarray:
-        """One image, (H, W, 3) uint8."""
         return decode_image(self.path(index), self.image_size, self.crop_pct, self.interpolation)
 
     def open_rgb(self, index: int) -> Image.Image:
@@ -109,41 +90,19 @@ class FolderImages(ImageSource):
         return decode_whole(self.path(index))
 
     def median_size(self, sample: int = 100) -> tuple[int, int]:
-        """(H, W) of a typical image on disk, in pixels: medians over some images, read from their headers.
-
-        Args:
-            sample: how many images, spread evenly over all.
-
-        Raises:
-            UnreadableImageError: if one of the headers can't be read.
-        """
+        """(H, W) of a typical image on disk: medians over a sample of all, read from their headers."""
         sizes = [upright_size(self.path(index)) for index in range(0, len(self), max(1, len(self) // sample))]
         return int(np.median([height for height, _ in sizes])), int(np.median([width for _, width in sizes]))
 
-    def first(self, count: int | None) -> FolderImages:
-        """At most `count` of the images, spread evenly over the classes; all of them if None."""
-        if count is None or count >= len(self):
-            return self
-        return self.only(torch.linspace(0, len(self) - 1, count).round().long())
-
-    def without_unreadable(self, on_progress: Callable[[int, int], None] | None = None) -> FolderImages:
-        """The images that can be decoded; all are decoded to find out.
-
-        Args:
-            on_progress: called with (files checked, files in all).
-
-        Raises:
-            ValueError: if a class is left without an image.
-        """
-        good = readable_indices(self.decode, len(self), on_progress)
-        kept = replace(self.only(torch.tensor(good, dtype=torch.int64)), num_skipped=len(self) - len(good))
+    def without_unreadable(self, on_progress: Callable[[int, int], None] | None = None) -> Self:
+        """See `DecodedFiles.without_unreadable`; a `ValueError`, too, if a class is left without an image."""
+        kept = super().without_unreadable(on_progress)
         if lost := set(self.labels.tolist()) - set(kept.labels.tolist()):
             raise ValueError(
                 f"class {self.class_names[min(lost)]!r} holds no readable image; add some or remove its folder"
             )
         return kept
 
-    def only(self, kept: Tensor) -> FolderImages:
-        """The images at (B,) indices."""
+    def only(self, kept: Tensor) -> Self:
         boxes = None if self.boxes is None else self.boxes[kept]
         return replace(self, files=self.files[kept.numpy()], labels=self.labels[kept], boxes=boxes)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import multiprocessing.context
 import os
 import weakref
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
@@ -15,7 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from classifiers.data.decoding import UnreadableImageError
-from classifiers.data.source import Batch, ImageSource, SourceView
+from classifiers.data.source import Batch, ImageSource, SourceView, batch_without_boxes
 
 _BATCHES_AHEAD = 4  # per worker
 
@@ -32,29 +35,109 @@ def map_threads(function: Callable[[int], Any], indices: Sequence[int]) -> Itera
         yield from pool.map(function, indices)
 
 
-def readable_indices(
-    decode: Callable[[int], object], count: int, on_progress: Callable[[int, int], None] | None = None
-) -> list[int]:
-    """Which of `count` files can be decoded, in ascending order; all are decoded to find out.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class DecodedFiles(ImageSource):
+    """Files that are decoded when they are fetched, by one thread for each core; the base of images and of clips.
 
-    `decode` raises an `UnreadableImageError` for an index that can't be; `on_progress` is called with (files checked,
-    files in all).
+    They are upright RGB (see `classifiers.data.decoding`), scaled to cover the wanted size, then cropped.
+
+    Attributes:
+        labels: (N,) int64.
+        class_names: names of the K classes, by label.
+        image_size: (H, W) in pixels.
+        crop_pct: share of each side that the center crop keeps; 0.875 is ImageNet's (224 of 256).
+        interpolation: how files are scaled, one of `classifiers.data.decoding.INTERPOLATIONS`.
+        num_skipped: unreadable files that were left out.
     """
 
-    def is_readable(index: int) -> bool:
-        try:
-            decode(index)
-        except UnreadableImageError:
-            return False
-        return True
+    decodes_files = True
 
-    good = []
-    for index, readable in enumerate(map_threads(is_readable, range(count))):
-        if readable:
-            good.append(index)
-        if on_progress is not None:
-            on_progress(index + 1, count)
-    return good
+    labels: Tensor
+    class_names: tuple[str, ...]
+    image_size: tuple[int, int]
+    crop_pct: float = 1.0
+    interpolation: str = "bilinear"
+    num_skipped: int = 0
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @abstractmethod
+    def decode(self, index: int) -> np.ndarray:
+        """One image, (H, W, 3) uint8, or clip, (F, H, W, 3); an `UnreadableImageError` if it can't be decoded."""
+
+    @abstractmethod
+    def only(self, kept: Tensor) -> Self:
+        """The files at (B,) indices."""
+
+    def fetch(self, indices: Tensor) -> Batch:
+        images = np.stack(list(map_threads(self.decode, indices.tolist())))
+        return batch_without_boxes(images, self.labels[indices])
+
+    def first(self, count: int | None) -> Self:
+        """At most `count` of the files, spread evenly over the classes; all of them if None."""
+        if count is None or count >= len(self):
+            return self
+        return self.only(torch.linspace(0, len(self) - 1, count).round().long())
+
+    def without_unreadable(self, on_progress: Callable[[int, int], None] | None = None) -> Self:
+        """The files that can be decoded, all tried, with progress (files tried, files in all).
+
+        Raises:
+            ValueError: if none is left.
+        """
+
+        def is_readable(index: int) -> bool:
+            try:
+                self.decode(index)
+            except UnreadableImageError:
+                return False
+            return True
+
+        good = torch.zeros(len(self), dtype=torch.bool)
+        for index, readable in enumerate(map_threads(is_readable, range(len(self)))):
+            good[index] = readable
+            if on_progress is not None:
+                on_progress(index + 1, len(self))
+        if not good.any():
+            raise ValueError(f"none of the {len(self)} files can be decoded; pass unreadable='raise' to see why")
+        return replace(self.only(good.nonzero()[:, 0]), num_skipped=int((~good).sum()))
+
+
+_Files = TypeVar("_Files", bound=DecodedFiles)
+
+
+class ChangingFiles(SourceView[_Files]):
+    """Files of which every epoch sees something else.
+
+    Args:
+        source: the files.
+        seed: of what is seen; for a file it depends on seed, epoch and index alone, so that threads may decode side by
+            side.
+    """
+
+    epoch = 0
+
+    def __init__(self, source: _Files, seed: int = 0) -> None:
+        super().__init__(source)
+        self.seed = seed
+
+    def for_epoch(self, epoch: int) -> Self:
+        twin = copy.copy(self)
+        twin.epoch = epoch
+        return twin
+
+    def fetch(self, indices: Tensor) -> Batch:
+        images = np.stack(list(map_threads(self.decode, indices.tolist())))
+        return batch_without_boxes(images, self.source.labels[indices])
+
+    def decode(self, index: int) -> np.ndarray:
+        """What this epoch sees of a file, as `DecodedFiles.decode`."""
+        return self.draw(index, np.random.default_rng([self.seed, self.epoch, index]))
+
+    @abstractmethod
+    def draw(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """What is seen of a file with the numbers of a generator."""
 
 
 class Prefetcher(SourceView[ImageSource]):

@@ -28,7 +28,7 @@ class DatasetImages(ImageSource):
 
     Raises:
         ValueError: if the data set is empty, lacks the columns, hides its labels, or has no `classes` and too many
-            labels to look at.
+            labels to look at; in `fetch`, if an image or a label is not what it should be.
     """
 
     def __init__(self, dataset: Any, image_size: tuple[int, int], *, is_deterministic: bool = False) -> None:
@@ -43,12 +43,6 @@ class DatasetImages(ImageSource):
         return len(self.dataset)
 
     def fetch(self, indices: Tensor) -> Batch:
-        """See `ImageSource.fetch`.
-
-        Raises:
-            UnreadableImageError: if a PIL image can't be decoded.
-            ValueError: if an image or a label is not what it should be.
-        """
         items = [(index, *self.dataset[index]) for index in indices.tolist()]
         images = np.stack([self._fit(index, image) for index, image, _ in items])
         labels = [int(label) for _, _, label in items]
@@ -59,9 +53,7 @@ class DatasetImages(ImageSource):
         try:
             return fit_image(_as_pil(image), self.image_size, 1.0, "bilinear")
         except UnreadableImageError as error:
-            raise UnreadableImageError(
-                f"image {index} of the data set can't be decoded ({error}); leave it out"
-            ) from error
+            raise UnreadableImageError(f"image {index} of the data set can't be decoded ({error})") from error
 
 
 def _as_pil(image: Any) -> Image.Image:
@@ -108,11 +100,7 @@ def _check_labels(labels: Sequence[Any] | Tensor, num_classes: int) -> None:
 
 
 class _ImageColumns:
-    """A set's image and label columns as (image, label), whatever their names are.
-
-    Args:
-        dataset: one split of a set of `datasets`, with one column of type `Image` and one of type `ClassLabel`.
-    """
+    """A set of Hugging Face's as (image, label): its one column of type `Image` and its one of type `ClassLabel`."""
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
@@ -124,22 +112,18 @@ class _ImageColumns:
 
     def __getitem__(self, index: int) -> tuple[Any, Any]:
         row = self.dataset[index]
-        for name in (self._image, self._label):
-            if name not in row:
-                raise ValueError(
-                    f"the data set's transform drops the column {name!r} and gives {', '.join(row)}; keep it, or pass "
-                    "the set without transform (DATASET.with_format(None))"
-                )
+        if dropped := {self._image, self._label} - row.keys():
+            raise ValueError(
+                f"the data set's transform drops the column {min(dropped)!r}; pass DATASET.with_format(None)"
+            )
         return row[self._image], row[self._label]
 
 
 def _as_pairs(dataset: Any) -> Any:
     """A data set of (image, label): itself, unless it has columns with types, as those of `datasets` have."""
     if isinstance(dataset, Mapping):
-        splits = ", ".join(map(str, dataset))
-        raise ValueError(
-            f"the data set holds the splits {splits}; pass one of them: dataset=DATASET[{next(iter(dataset), '')!r}]"
-        )
+        first = next(iter(dataset), "")
+        raise ValueError(f"the data set holds the splits {', '.join(map(str, dataset))}; pass one: DATASET[{first!r}]")
     if not isinstance(getattr(dataset, "features", None), Mapping):
         return dataset
     if not hasattr(dataset, "__len__"):
@@ -152,6 +136,8 @@ def _column(dataset: Any, kind: str) -> str:
     found = [str(name) for name, feature in dataset.features.items() if type(feature).__name__ == kind]
     if len(found) != 1:
         columns = ", ".join(f"{name}: {type(feature).__name__}" for name, feature in dataset.features.items())
-        advice = "cast_column or class_encode_column makes one" if not found else "select_columns chooses one"
-        raise ValueError(f"the data set has {len(found)} columns of type {kind} ({columns}); pass one, {advice}")
+        raise ValueError(
+            f"the data set has {len(found)} columns of type {kind} ({columns}); make it one by cast_column or "
+            "select_columns"
+        )
     return found[0]

@@ -37,11 +37,9 @@ class ImageFolder(FileCollection):
         boxes = self._tree / BOXES_FILE
         return FolderImages.open(
             split_folder(self._tree, split),
-            self.image_size,
-            crop_pct=self.crop_pct,
-            interpolation=self.interpolation,
             boxes_file=boxes if boxes.is_file() else None,
             class_names=training_classes(self._tree, split),
+            **self.fit,
         )
 
     def calibration_split(self, reported: str) -> str:

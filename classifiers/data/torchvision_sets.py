@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -93,12 +94,7 @@ class TorchvisionImages(FileCollection):
         dataset = self._dataset("train" if is_cut and split == "val" else split)
         names, labels = _samples(dataset)
         images = FolderImages(
-            encode_paths(names),
-            torch.tensor(labels),
-            self._names(dataset),
-            self.image_size,
-            self.crop_pct,
-            self.interpolation,
+            files=encode_paths(names), labels=torch.tensor(labels), class_names=self._names(dataset), **self.fit
         )
         if not is_cut or split == "test":
             return images
@@ -123,30 +119,25 @@ class TorchvisionImages(FileCollection):
     def _dataset(self, split: str) -> Any:
         """Torchvision's data set, downloaded if it is not there."""
         found = self._found(split)
-        if found is not None:
-            return found
-        self._download(split)
-        return self._opened(split)
+        if found is None:
+            self._download(split)
+            found = self._opened(split, self._root)
+        return found
 
     def _found(self, split: str) -> Any:
         """Torchvision's data set; None if it is not there."""
         try:
-            return self._opened(split)
+            return self._opened(split, self._root)
         except RuntimeError:  # torchvision's for a data set that is not there
             return None
-
-    def _opened(self, split: str, root: Path | None = None) -> Any:
-        entry = self._entry
-        kind = getattr(torchvision.datasets, self.name.partition("-")[0])
-        download = root is not None
-        try:
-            return kind(root or self._root, split=entry.splits[split], download=download, **entry.arguments)
         except (OSError, KeyError, ValueError) as error:
-            if download:
-                raise
             raise FileNotFoundError(
                 f"{self.name} in {self._place} is incomplete ({error}); remove that folder to have it downloaded again"
             ) from error
+
+    def _opened(self, split: str, root: Path, *, download: bool = False) -> Any:
+        kind = getattr(torchvision.datasets, self.name.partition("-")[0])
+        return kind(root, split=self._entry.splits[split], download=download, **self._entry.arguments)
 
     def _download(self, split: str) -> None:
         """Downloads beside its place and moves it there when it is whole; other processes wait meanwhile."""
@@ -156,8 +147,14 @@ class TorchvisionImages(FileCollection):
                 if self._found(split) is not None:
                     return
                 with tempfile.TemporaryDirectory(prefix=".download-", dir=self._root) as beside:
-                    self._opened(split, Path(beside))
-                    _move_into(Path(beside) / self._entry.folder, self._place)
+                    self._opened(split, Path(beside), download=True)
+                    shutil.copytree(  # into what another split has left there, without its archives
+                        Path(beside) / self._entry.folder,
+                        self._place,
+                        ignore=shutil.ignore_patterns("*.zip", "*.tgz", "*.tar.gz"),
+                        copy_function=os.replace,
+                        dirs_exist_ok=True,
+                    )
         except (OSError, RuntimeError, ValueError) as error:
             raise FileNotFoundError(
                 f"{self.name} is not in {self._place} and can't be downloaded ({error}); connect to a network once, or "
@@ -196,14 +193,3 @@ def _samples(dataset: Any) -> tuple[list[str], list[int]]:
     else:
         files, labels = dataset._images if hasattr(dataset, "_images") else dataset._image_files, dataset._labels
     return [os.fspath(file) for file in files], [int(label) for label in labels]
-
-
-def _move_into(source: Path, target: Path) -> None:
-    """Moves a folder's content; what the target has already stays. Archives that were unpacked are left behind."""
-    target.mkdir(exist_ok=True)
-    for path in source.iterdir():
-        there = target / path.name
-        if path.is_dir() and there.is_dir():
-            _move_into(path, there)
-        elif not there.exists() and not path.name.endswith((".zip", ".tgz", ".tar.gz")):
-            path.replace(there)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Literal, Self
 
@@ -11,63 +12,36 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from classifiers.data.clips.label_files import JESTER, SOMETHING_V1, SOMETHING_V2, Layout, find_listed
+from classifiers.data.clips.label_files import find_listed
 from classifiers.data.clips.recordings import Fit, Recording, VideoFile, random_in_segments, segment_centers
 from classifiers.data.collection import Count, CropPct, DecodedCollection, OnProgress, check_clips_are_wanted
 from classifiers.data.file_tree import class_files, split_folder, training_classes
-from classifiers.data.loading import map_threads, readable_indices
-from classifiers.data.source import Batch, ImageSource, SourceView, batch_without_boxes
+from classifiers.data.loading import ChangingFiles, DecodedFiles
 from classifiers.settings import UserPath
 
 _NUM_FRAMES = 8  # where nothing says how many
 
 
-class RecordedClips(ImageSource):
-    """Clips of F frames, the centers of equally long segments; decoded by one thread for each core.
+@dataclass(frozen=True, eq=False, kw_only=True)
+class RecordedClips(DecodedFiles):
+    """Clips of F frames, the centers of equally long segments.
 
-    Args:
+    Attributes:
         recordings: where the frames are.
-        labels: (N,) int64.
-        class_names: names of the K classes, by label.
         num_frames: frames F of a clip.
-        fit: how frames are scaled and cropped.
-        num_skipped: unreadable recordings that were left out.
     """
 
-    decodes_files = True
+    recordings: Sequence[Recording]
     num_frames: int
-
-    def __init__(
-        self,
-        recordings: Sequence[Recording],
-        labels: Tensor,
-        class_names: tuple[str, ...],
-        num_frames: int,
-        fit: Fit,
-        num_skipped: int = 0,
-    ) -> None:
-        self.recordings, self.labels, self.class_names = recordings, labels, class_names
-        self.num_frames, self.fit, self.image_size, self.num_skipped = num_frames, fit, fit.size, num_skipped
-        self._lengths: dict[Recording, int] = {}
-
-    def __len__(self) -> int:
-        return len(self.recordings)
-
-    def fetch(self, indices: Tensor) -> Batch:
-        clips = np.stack(list(map_threads(self.decode, indices.tolist())))
-        return batch_without_boxes(clips, self.labels[indices])
+    _lengths: dict[Recording, int] = field(default_factory=dict)
 
     def decode(self, index: int) -> np.ndarray:
-        """The clip of a recording, (F, H, W, 3) uint8.
-
-        Raises:
-            UnreadableImageError: if a frame is missing or can't be decoded.
-        """
         return self.decode_frames(index, segment_centers(self.length(index), self.num_frames))
 
     def decode_frames(self, index: int, frames: np.ndarray) -> np.ndarray:
         """Chosen frames of a recording, (F,) int64 in [0, length), as (F, H, W, 3) uint8; see `decode`."""
-        return self.recordings[index].read(frames.tolist(), self.fit)
+        fit = Fit(self.image_size, self.crop_pct, self.interpolation)
+        return self.recordings[index].read(frames.tolist(), fit)
 
     def length(self, index: int) -> int:
         """Frames of a recording, counted once; see `decode`."""
@@ -81,54 +55,15 @@ class RecordedClips(ImageSource):
         known = (i for i, one in enumerate(self.recordings) if one in self._lengths or not isinstance(one, VideoFile))
         return sum(self.length(index) < self.num_frames for index in known)
 
-    def first(self, count: int | None) -> RecordedClips:
-        """At most `count` of the recordings, spread evenly over the list; all of them if None."""
-        if count is None or count >= len(self):
-            return self
-        return self._only(torch.linspace(0, len(self) - 1, count).round().long().tolist())
-
-    def without_unreadable(self, on_progress: Callable[[int, int], None] | None = None) -> RecordedClips:
-        """The recordings whose clips can be decoded, tried one by one; the others are counted.
-
-        Args:
-            on_progress: called with (recordings tried, recordings in all).
-
-        Raises:
-            ValueError: if none is left.
-        """
-        good = readable_indices(self.decode, len(self), on_progress)
-        if not good:
-            raise ValueError(f"none of the {len(self)} clips can be decoded; pass unreadable='raise' to see why")
-        return self._only(good, num_skipped=len(self) - len(good))
-
-    def _only(self, kept: list[int], num_skipped: int = 0) -> RecordedClips:
-        recordings = [self.recordings[index] for index in kept]
-        return RecordedClips(recordings, self.labels[kept], self.class_names, self.num_frames, self.fit, num_skipped)
+    def only(self, kept: Tensor) -> Self:
+        recordings = [self.recordings[index] for index in kept.tolist()]
+        return replace(self, recordings=recordings, labels=self.labels[kept])
 
 
-class RandomFrames(SourceView[RecordedClips]):
-    """Recordings of which every epoch sees other frames, one at random of each of F segments.
+class RandomFrames(ChangingFiles[RecordedClips]):
+    """Recordings of which every epoch sees other frames, one at random of each of F segments."""
 
-    Args:
-        source: the recordings.
-        seed: of the frames; those of a clip depend on seed, epoch and index alone.
-        epoch: which epoch this is.
-    """
-
-    def __init__(self, source: RecordedClips, seed: int = 0, epoch: int = 0) -> None:
-        super().__init__(source)
-        self.seed, self.epoch = seed, epoch
-
-    def for_epoch(self, epoch: int) -> RandomFrames:
-        return RandomFrames(self.source, self.seed, epoch)
-
-    def fetch(self, indices: Tensor) -> Batch:
-        clips = np.stack(list(map_threads(self.decode, indices.tolist())))
-        return batch_without_boxes(clips, self.source.labels[indices])
-
-    def decode(self, index: int) -> np.ndarray:
-        """The clip of a recording in this epoch, (F, H, W, 3) uint8; see `RecordedClips.decode`."""
-        rng = np.random.default_rng([self.seed, self.epoch, index])
+    def draw(self, index: int, rng: np.random.Generator) -> np.ndarray:
         frames = random_in_segments(self.source.length(index), self.source.num_frames, rng)
         return self.source.decode_frames(index, frames)
 
@@ -153,9 +88,13 @@ class RecordedCollection(DecodedCollection):
     def open(self, split: str, on_progress: OnProgress | None = None) -> RecordedClips:
         """Finds the clips of a split."""
         recordings, labels, names = self._find(split)
-        fit = Fit(self.image_size, self.crop_pct, self.interpolation)
-        source = RecordedClips(tuple(recordings), torch.tensor(labels), names, self.num_frames or _NUM_FRAMES, fit)
-        source = source.first(self.counts[split])
+        source = RecordedClips(
+            recordings=recordings,
+            labels=torch.tensor(labels),
+            class_names=names,
+            num_frames=self.num_frames or _NUM_FRAMES,
+            **self.fit,
+        ).first(self.counts[split])
         return source.without_unreadable(on_progress) if self.unreadable == "skip" else source
 
     def check(self, split: str) -> None:
@@ -188,33 +127,40 @@ class RecordedCollection(DecodedCollection):
 
 
 class _ListedClips(RecordedCollection):
-    """A data set with lists; see `classifiers.data.clips.label_files`."""
+    """A data set with lists; see `classifiers.data.clips.label_files.find_listed`.
 
-    layout: ClassVar[Layout]
+    Left and right matter to the classes of all of them, so clips must not be flipped.
+    """
+
+    prefix: ClassVar[str]
+    folders: ClassVar[tuple[str, ...]]
 
     def _find(self, split: str) -> tuple[Sequence[Recording], list[int], tuple[str, ...]]:
-        return find_listed(self._root(), split, self.layout)
+        return find_listed(self._root(), split, self.prefix, self.folders)
 
 
 class SomethingSomethingV1(_ListedClips):
-    """Something-Something V1; left and right matter to its classes, so clips must not be flipped."""
+    """Something-Something V1."""
 
     kind: Literal["something_something_v1"] = "something_something_v1"
-    layout = SOMETHING_V1
+    prefix = "something-something-v1"
+    folders = ("20bn-something-something-v1",)
 
 
 class SomethingSomethingV2(_ListedClips):
-    """Something-Something V2; left and right matter to its classes, so clips must not be flipped."""
+    """Something-Something V2."""
 
     kind: Literal["something_something_v2"] = "something_something_v2"
-    layout = SOMETHING_V2
+    prefix = "something-something-v2"
+    folders = ("20bn-something-something-v2-frames", "20bn-something-something-v2")
 
 
 class Jester(_ListedClips):
-    """Jester; left and right matter to its classes, so clips must not be flipped."""
+    """Jester."""
 
     kind: Literal["jester"] = "jester"
-    layout = JESTER
+    prefix = "jester-v1"
+    folders = ("20bn-jester-v1",)
 
 
 class VideoFolder(RecordedCollection):

@@ -16,29 +16,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from classifiers.data.clips.recordings import VIDEO_EXTENSIONS, FrameFolder, Recording, VideoFile
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a data set is laid out on disk.
-
-    Attributes:
-        prefix: of its official label files.
-        folders: names, inside the data set's folder, of the folder that holds recordings; it may hold them itself.
-    """
-
-    prefix: str
-    folders: tuple[str, ...]
-
-
-SOMETHING_V1 = Layout("something-something-v1", ("20bn-something-something-v1",))
-SOMETHING_V2 = Layout("something-something-v2", ("20bn-something-something-v2-frames", "20bn-something-something-v2"))
-JESTER = Layout("jester-v1", ("20bn-jester-v1",))
 
 _LISTS = {"train": "train", "val": "val", "test": "val"}  # labels of the test splits were never published
 _OFFICIAL = {"train": "train", "val": "validation", "test": "validation"}
@@ -52,10 +33,18 @@ class _Entry(NamedTuple):
     num_frames: int | None = None
 
 
-def find_listed(root: Path, split: str, layout: Layout) -> tuple[list[Recording], list[int], tuple[str, ...]]:
+def find_listed(
+    root: Path, split: str, prefix: str, folders: tuple[str, ...]
+) -> tuple[list[Recording], list[int], tuple[str, ...]]:
     """The recordings of a split, their labels, and the names of all classes.
 
     Labels of the test splits were never published, so `"test"` means `"val"`.
+
+    Args:
+        root: the data set's folder.
+        split: one of `classifiers.data.collection.SPLITS`.
+        prefix: of its official label files.
+        folders: names, inside the data set's folder, of the folder that holds recordings; it may hold them itself.
 
     Raises:
         FileNotFoundError: if there is no such folder, or no list in it.
@@ -68,11 +57,11 @@ def find_listed(root: Path, split: str, layout: Layout) -> tuple[list[Recording]
         names = tuple(_lines(root / "category.txt"))
         entries = [_tsm_entry(line, len(names), path) for line in _lines(path)]
     else:
-        path = _official_file(root, layout, _OFFICIAL[split])
-        names, entries = _official_list(path, _official_file(root, layout, "labels"))
+        path = _official_file(root, prefix, _OFFICIAL[split])
+        names, entries = _official_list(path, _official_file(root, prefix, "labels"))
     if not entries:
         raise ValueError(f"{path} lists no recording; restore it from a copy")
-    return _recordings(root, layout, entries, path), [entry.label for entry in entries], names
+    return _recordings(root, folders, entries, path), [entry.label for entry in entries], names
 
 
 def _tsm_entry(line: str, num_classes: int, path: Path) -> _Entry:
@@ -106,9 +95,9 @@ def _official_list(path: Path, labels: Path) -> tuple[tuple[str, ...], list[_Ent
     return names, [_Entry(name, numbers[label]) for name, label in found]
 
 
-def _official_file(root: Path, layout: Layout, part: str) -> Path:
+def _official_file(root: Path, prefix: str, part: str) -> Path:
     """Where an official file is: in the data set's folder or in `labels/`, with the prefix or, as of late, without."""
-    endings = [f"{layout.prefix}-{part}.csv", f"{layout.prefix}-{part}.json"]
+    endings = [f"{prefix}-{part}.csv", f"{prefix}-{part}.json"]
     places = [root / folder / name for folder in ("", "labels") for name in (*endings, f"{part}.csv", f"{part}.json")]
     for place in places:
         if place.is_file():
@@ -118,7 +107,7 @@ def _official_file(root: Path, layout: Layout, part: str) -> Path:
     )
 
 
-def _recordings(root: Path, layout: Layout, entries: Sequence[_Entry], listed_in: Path) -> list[Recording]:
+def _recordings(root: Path, folders: tuple[str, ...], entries: Sequence[_Entry], listed_in: Path) -> list[Recording]:
     """Where each entry's frames are; every folder is listed once, since there are 200,000 entries."""
     listed: dict[Path, dict[str, str]] = {}
 
@@ -134,7 +123,7 @@ def _recordings(root: Path, layout: Layout, entries: Sequence[_Entry], listed_in
 
     recordings: list[Recording] = []
     for entry in entries:
-        for base in (root, *(root / folder for folder in layout.folders)):
+        for base in (root, *(root / folder for folder in folders)):
             path = base / entry.name
             if path.name in (names := names_in(path.parent)):
                 path = path.parent / names[path.name]
