@@ -40,6 +40,7 @@ from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.pretrained import Weights, imagenet_ids
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.settings import checked, one_of
+from gfnet_env.shared import shared
 
 ClassifierLike = GlanceFocusClassifier | str | Path
 """A classifier, or where to find one: a run's folder, a `.safetensors` file, or `"average:ENCODER"`, a pretrained
@@ -197,9 +198,12 @@ def synthetic_signs_task(
     Returns:
         The task.
     """
-    networks = resolve_classifier(classifier or PRETRAINED_RUN, class_names=SIGN_NAMES)
-    source = load_scenes(scenes or SceneSpec(), split, num_scenes, on_progress=on_progress)
-    return _task(source, networks, device, compile)
+    networks = _networks(classifier or PRETRAINED_RUN, SIGN_NAMES, device=device, compile=compile)
+    spec = scenes or SceneSpec()
+    drawn = shared(
+        ("scenes", spec, split, num_scenes), lambda: load_scenes(spec, split, num_scenes, on_progress=on_progress)
+    )
+    return Task(drawn, networks)
 
 
 @checked
@@ -298,8 +302,7 @@ def image_folder_task(
         raise ValueError(
             f"the data set has {count} classes, this task has {num_classes}; pass GFNet-ImageFolder-v0's id"
         )
-    networks = resolve_classifier(classifier, class_names=source.class_names, weights=weights)
-    return _task(source, networks, device, compile)
+    return Task(source, _networks(classifier, source.class_names, weights, device=device, compile=compile))
 
 
 def _preprocessing_of(classifier: ClassifierLike, weights: Weights | None) -> Preprocessing:
@@ -314,8 +317,26 @@ def _height_and_width(image_size: int | tuple[int, int]) -> dict[str, Any]:
     return {"height": height, "width": width}
 
 
-def _task(source: ImageSource, classifier: GlanceFocusClassifier, device: str, compile: bool) -> Task:
-    return Task(source, frozen(classifier.to(usable_device(device)), compile=compile))
+def _networks(
+    classifier: ClassifierLike,
+    class_names: tuple[str, ...],
+    weights: Weights | None = None,
+    *,
+    device: str,
+    compile: bool,
+) -> FrozenClassifier:
+    """A classifier ready for use. Environments share those that are named, as long as their files don't change."""
+
+    def load() -> FrozenClassifier:
+        networks = resolve_classifier(classifier, class_names=class_names, weights=weights)
+        return frozen(networks.to(usable_device(device)), compile=compile)
+
+    if isinstance(classifier, GlanceFocusClassifier):
+        return load()  # the caller may change it
+    path = Path(classifier)
+    files = [run_weights(path) if path.is_dir() else path, Path(str(weights))]
+    changed = [(file.absolute(), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file()]
+    return shared(("networks", str(classifier), str(weights), tuple(changed), class_names, device, compile), load)
 
 
 # --- ImageNet --------------------------------------------------------------------------------------------------------
@@ -480,9 +501,9 @@ def synthetic_gestures_task(
     Returns:
         The task.
     """
-    networks = resolve_classifier(classifier or PRETRAINED_GESTURES_RUN, class_names=GESTURE_NAMES)
+    networks = _networks(classifier or PRETRAINED_GESTURES_RUN, GESTURE_NAMES, device=device, compile=compile)
     source = GestureClips(gestures or GestureSpec(), split, num_clips)
-    return _task(Prefetcher(source, draw_threads), networks, device, compile)
+    return Task(Prefetcher(source, draw_threads), networks)
 
 
 @checked
@@ -531,14 +552,15 @@ def recorded_clips_task(
         )
     files: dict[str, Any] = {"crop_pct": crop_pct, "interpolation": interpolation, "unreadable": unreadable}
     recordings = collection(root=Path(root), **_height_and_width(image_size), **files)
-    networks = resolve_classifier(classifier, class_names=recordings.class_names() or ())
+    names = recordings.class_names() or ()
+    networks = _networks(classifier, names, device=device, compile=compile)
     if networks.spec.num_frames is None:
         raise ValueError(
             f"the classifier's encoder {networks.spec.encoder} takes images, this task shows clips; pass one with an "
             f"encoder such as tsm8:{networks.spec.encoder}"
         )
     source = recordings.with_frames(networks.spec.num_frames).open(split)
-    return _task(Prefetcher(source, decode_threads), networks, device, compile)
+    return Task(Prefetcher(source, decode_threads), networks)
 
 
 CLIP_COLLECTIONS: dict[str, type[RecordedCollection]] = {

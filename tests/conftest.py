@@ -65,9 +65,9 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def random_classifier(spec: ClassifierSpec, num_classes: int = 10) -> GlanceFocusClassifier:
+def random_classifier(spec: ClassifierSpec, num_classes: int = 10, seed: int = 0) -> GlanceFocusClassifier:
     """Random weights and batch statistics that are not trivial, so that folding them is a real test."""
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     classifier = GlanceFocusClassifier(spec, num_classes).eval()
     for module in classifier.modules():
         if isinstance(module, nn.BatchNorm2d):

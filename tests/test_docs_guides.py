@@ -10,9 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import pytest
-from conftest import SMALL_SCENES
+from conftest import SMALL_SCENES, expected_checker_warnings
 from PIL import Image
+from stable_baselines3 import PPO
 
 from agents.algorithms.registry import AGENTS
 from agents.runs.config_files import built_in_configs, load_config
@@ -71,6 +73,23 @@ def test_algorithms_and_policies_of_ones_own_work_as_the_guide_says(capsys: pyte
     assert agent.num_timesteps == 768 and agent.policy.optimizer.param_groups[0]["lr"] < 2e-3
     printed = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in printed[-3:]] == ["BrightestPlace", "RandomPolicy", "CenterCornerPolicy"]
+
+
+@expected_checker_warnings
+@pytest.mark.parametrize("snippet", _snippets("libraries"))
+def test_the_snippets_on_other_tools_run(snippet: str) -> None:
+    exec(compile(snippet, "libraries.md", "exec"), {})
+
+
+def test_the_error_of_stable_baselines3_is_its_own() -> None:
+    env: Any = gymnasium.make_vec("GFNet-SyntheticSigns-v0", num_envs=2, num_scenes=4, autoreset_mode="SAME_STEP")
+    quoted = re.sub(r"\s+", " ", DOCS["libraries"])
+
+    with pytest.raises(ValueError, match="we expect OpenAI Gym to be installed") as error:
+        PPO("MultiInputPolicy", env)
+
+    words = re.sub(r"<class '[\w.]*\.(\w+)'>", r"\1", str(error.value))
+    assert words.split(" installed")[0] in quoted
 
 
 def _paper_rows() -> list[list[str]]:

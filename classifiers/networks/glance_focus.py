@@ -149,6 +149,7 @@ class GlanceFocusClassifier(nn.Module):
             )
         twin = copy.copy(self)
         twin.spec = spec
+        twin.__dict__["_twin_of"] = self  # no submodule; whoever counts users of the networks counts twins
         if spec.feature_stride != self.spec.feature_stride:
             twin._give_finer_maps(self.spec.feature_stride)
         twin._feature_shape = twin._measure()
