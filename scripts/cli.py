@@ -179,6 +179,20 @@ def _add_tools(add: Add) -> None:
     env.add_argument("--num-envs", type=int, default=32, metavar="N")
     env.add_argument("--steps", type=int, default=20, metavar="S", help="vector steps to time")
     _add_settings(env, "a keyword argument of the environment")
+    dataset = add("dataset", "record a policy's episodes as a Minari data set")
+    dataset.add_argument("id", help="for example GFNet-SyntheticSigns-v0")
+    dataset.add_argument(
+        "--policy",
+        default="reference",
+        metavar="POLICY",
+        help="reference (looks at the boxes), random, or a run's folder",
+    )
+    dataset.add_argument("--episodes", type=int, default=1000, metavar="N", help="how many, one for each image in turn")
+    dataset.add_argument("--name", required=True, help="of the data set, such as gfnet/signs/reference-v0")
+    dataset.add_argument(
+        "--observations", action="store_true", help="record all that the agent observes, not only where it looked"
+    )
+    _add_settings(dataset, "a keyword argument of the environment")
     cost = add("cost", "count the multiply-adds of a config's networks")
     cost.add_argument("config", help="a YAML file, or the name of a built-in config")
     cost.add_argument("--json", action="store_true", help="print JSON instead of a table")

@@ -16,11 +16,13 @@ import numpy as np
 from rich.console import Console
 
 from agents.algorithms.registry import AGENTS
+from agents.dataset import record_dataset
 from agents.evaluation.record import load_record
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.evaluation.threshold_search import check_budget
 from agents.leaderboard import leaderboard_curves, markdown_table, run_leaderboard
-from agents.policies.baselines import CenterCornerPolicy
+from agents.policies.baselines import CenterCornerPolicy, RandomPolicy
+from agents.policies.protocol import LocationPolicy
 from agents.recognition.onnx_export import export_onnx
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config import RunConfig
@@ -31,7 +33,7 @@ from agents.runs.images import RunImages, check_classes, open_images
 from agents.runs.import_published import import_checkpoint
 from agents.runs.pipeline import Pipeline
 from agents.runs.results import chosen_policies, evaluate_run
-from agents.runs.run import load_networks, load_recognizer
+from agents.runs.run import load_networks, load_recognizer, load_run
 from agents.runs.stages import claimed, locked
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.files import json_text, write_json
@@ -192,6 +194,29 @@ def env(options: argparse.Namespace, console: Console) -> None:
     vector.close()
 
 
+def dataset(options: argparse.Namespace, console: Console) -> None:
+    """Records a policy's episodes as a Minari data set."""
+    if options.id not in TASKS:
+        raise ValueError(f"environment {options.id!r} is unknown; pass one of {', '.join(TASKS)}")
+    policy: LocationPolicy | None = None
+    if options.policy == "random":
+        policy = RandomPolicy()
+    elif options.policy != "reference":
+        if not Path(options.policy).is_dir():
+            raise ValueError(f"--policy {options.policy} is no folder; pass reference, random or the folder of a run")
+        policy = load_run(options.policy).policy
+    recorded = _make_env(
+        record_dataset,
+        options.id,
+        options.set,
+        name=options.name,
+        policy=policy,
+        num_episodes=options.episodes,
+        observations=options.observations,
+    )
+    console.print(f"{recorded.total_episodes} episodes: minari.load_dataset({options.name!r})")
+
+
 def cost(options: argparse.Namespace, console: Console) -> None:
     """Prints what a config's networks cost, counted."""
     config = load_config(options.config, options.set)
@@ -300,6 +325,7 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "report": report,
     "play": play,
     "env": env,
+    "dataset": dataset,
     "export": export,
     "cost": cost,
     "benchmark": benchmark,

@@ -26,7 +26,7 @@ LAYERS: dict[str, tuple[set[str], ...]] = {
         {"checkpoints"},
         {"published"},
     ),
-    "agents": ({"policies"}, {"algorithms", "evaluation"}, {"recognition"}, {"runs"}, {"leaderboard"}),
+    "agents": ({"policies"}, {"algorithms", "evaluation"}, {"recognition"}, {"runs"}, {"leaderboard"}, {"dataset"}),
 }
 """Folders and modules of a package, lowest layer first. One may import those of lower layers, and none of its own."""
 

@@ -77,7 +77,14 @@ def test_algorithms_and_policies_of_ones_own_work_as_the_guide_says(capsys: pyte
 
 @expected_checker_warnings
 @pytest.mark.parametrize("snippet", _snippets("libraries"))
-def test_the_snippets_on_other_tools_run(snippet: str) -> None:
+def test_the_snippets_on_other_tools_run(
+    snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if "minari" in snippet:
+        pytest.importorskip("minari")
+        monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
+        (words,) = (words for program, *words in _commands(DOCS["libraries"]) if program == "gfnet")
+        assert main([*words, "--episodes", "2", "--set", "num_scenes=4", "--quiet"]) == 0
     exec(compile(snippet, "libraries.md", "exec"), {})
 
 

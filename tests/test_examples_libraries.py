@@ -1,4 +1,4 @@
-"""The examples of other RL libraries: each learns where to look, in a process of its own.
+"""The examples of other libraries, in processes of their own.
 
 Each is skipped where its library is not installed: RLlib and the others can't share an environment (`make rllib`).
 """
@@ -13,8 +13,14 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
+from stable_baselines3 import PPO
+
+import agents
+from gfnet_env.registration import make_env
 
 ROOT = Path(__file__).parent.parent
+ZOO = ROOT / "examples" / "rl_zoo" / "ppo.yml"
 LIBRARIES = {"torchrl_ppo.py": "torchrl", "rllib_ppo.py": "ray"}
 
 
@@ -45,5 +51,66 @@ def test_example_learns(example: str, tmp_path: Path) -> None:
     assert after_two["learned"] > after_two["random"] + 0.15
 
 
+def _run(folder: Path, *words: str) -> str:
+    """A program's standard output and errors; `folder` gets what it writes."""
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "OMP_NUM_THREADS": "1",
+        "MINARI_DATASETS_PATH": str(folder / "minari"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", *words],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_optuna_searches(tmp_path: Path) -> None:
+    pytest.importorskip("optuna")
+    options = ("--trials", "2", "--steps", "768", "--scenes", "40")
+
+    printed = _run(tmp_path, str(ROOT / "examples" / "optuna_search.py"), *options)
+
+    assert printed.count("finished with value") == 2
+    assert re.search(r"^best: 0\.\d{3} \{'gamma': 0\.", printed, re.MULTILINE)
+
+
+@pytest.mark.slow
+def test_behavior_cloning_finds_the_sign(tmp_path: Path) -> None:
+    pytest.importorskip("minari")
+    options = ("--episodes", "500", "--epochs", "10", "--test-scenes", "300")
+
+    printed = _run(tmp_path, str(ROOT / "examples" / "behavior_cloning.py"), *options)
+
+    after_two = {name: float(share) for name, share in re.findall(r"^(\w+) .*t=2: (\d\.\d{3})", printed, re.MULTILINE)}
+    assert after_two["cloned"] > after_two["random"] + 0.2
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("env_id", sorted(yaml.safe_load(ZOO.read_text()).keys() - {"default"}))
+def test_rl_zoo_trains_with_our_hyperparameters(env_id: str, tmp_path: Path) -> None:
+    pytest.importorskip("rl_zoo3")
+    is_learning = env_id == "GFNet-SyntheticSigns-v0"
+    words = ["-m", "rl_zoo3.train", "--algo", "ppo", "--env", env_id, "--gym-packages", "gfnet_env", "-conf", str(ZOO)]
+    words += ["-n", "24000" if is_learning else "768", "-f", "logs", "--eval-freq", "-1", "--seed", "0"]
+
+    _run(tmp_path, *words, "--env-kwargs", "num_scenes:1000")
+
+    agent = PPO.load(tmp_path / "logs" / "ppo" / f"{env_id}_1" / f"{env_id}.zip", device="cpu")
+    task = make_env(env_id, split="test", num_scenes=200).unwrapped.task  # type: ignore[attr-defined]  # ours
+    policies = (agents.RandomPolicy(), agents.DeterministicPolicy(agent))
+    random, learned = (
+        agents.accuracy_by_step(agents.evaluate(task.classifier, task.source, policy))[1] for policy in policies
+    )
+    assert not is_learning or learned > random + 0.15
+
+
 def test_every_example_is_tested() -> None:
-    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(LIBRARIES)
+    others = {"optuna_search.py", "behavior_cloning.py"}
+    assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(LIBRARIES) | others
