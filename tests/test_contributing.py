@@ -56,7 +56,7 @@ def test_the_installation_page_lists_every_extra_and_no_other() -> None:
 def test_the_version_is_the_same_everywhere() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    (latest, *_) = re.findall(r"^## (.+)$", changelog, re.MULTILINE)
+    (latest, *_) = re.findall(r"^## (?!Unreleased$)(.+)$", changelog, re.MULTILINE)
 
     assert latest == version
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
