@@ -6,12 +6,12 @@ from agents.algorithms.registry import AGENTS, AgentRecipe
 from agents.algorithms.sb3_vec_env import SB3VecEnv
 from agents.evaluation.budgets import apply_exit_rule, budget_curve, fit_exit_rule
 from agents.evaluation.diagnostics import Diagnostics, diagnose
-from agents.evaluation.metrics import accuracy_by_step, pointing_game
+from agents.evaluation.metrics import accuracy_by_step, coverage, pointing_game
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import evaluate
 from agents.evaluation.stopping import ExitRule
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
-from agents.policies.baselines import CenterCornerPolicy, OraclePolicy, RandomPolicy
+from agents.policies.baselines import CenterCornerPolicy, OraclePolicy, RandomPolicy, ReferencePolicy, ScanPolicy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.extractor import GlimpseExtractor
 from agents.policies.protocol import LocationPolicy
@@ -41,12 +41,15 @@ __all__ = [
     "RandomPolicy",
     "Recognition",
     "Recognizer",
+    "ReferencePolicy",
     "RunConfig",
     "SB3VecEnv",
+    "ScanPolicy",
     "accuracy_by_step",
     "apply_exit_rule",
     "as_sb3",
     "budget_curve",
+    "coverage",
     "diagnose",
     "evaluate",
     "fit_exit_rule",

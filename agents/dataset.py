@@ -7,9 +7,8 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
-from torch import Tensor
 
+from agents.policies.baselines import ReferencePolicy
 from agents.policies.protocol import LocationPolicy
 from gfnet_env import GlanceFocusEnv, __version__
 
@@ -31,8 +30,7 @@ def record_dataset(
     Args:
         env_id: the environment.
         name: of the data set, such as `"gfnet/signs/reference-v0"`.
-        policy: where to look; None takes the reference, which centers each patch on the box of what decides the label,
-            or looks at the center of an image without one.
+        policy: where to look; None takes `agents.policies.baselines.ReferencePolicy`.
         num_episodes: how many, 1 or more.
         observations: whether to record all that the agent observes by default; otherwise only `locations` and
             `progress`. With the image's index in the infos, an environment can show the rest again.
@@ -65,7 +63,8 @@ def record_dataset(
             f"actions of {', '.join(names)}, but policies choose places alone; leave out {names[-1]}_action"
         )
     env.reset(seed=0)
-    buffers = [EpisodeBuffer(**_episode(ours, policy, index % len(ours.task.source))) for index in range(num_episodes)]
+    chosen = policy or ReferencePolicy(ours.task.source.image_size, ours.dynamics.patch_sizes)
+    buffers = [EpisodeBuffer(**_episode(ours, chosen, index % len(ours.task.source))) for index in range(num_episodes)]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # Minari asks for an author and a link
         dataset = minari.create_dataset_from_buffers(
@@ -80,7 +79,7 @@ def record_dataset(
     return dataset
 
 
-def _episode(env: GlanceFocusEnv, policy: LocationPolicy | None, index: int) -> dict[str, Any]:
+def _episode(env: GlanceFocusEnv, policy: LocationPolicy, index: int) -> dict[str, Any]:
     """An episode on an image, as the fields of Minari's `EpisodeBuffer`."""
     observation, info = env.reset(options={"index": index})
     seen, infos = [observation], [info]
@@ -88,10 +87,7 @@ def _episode(env: GlanceFocusEnv, policy: LocationPolicy | None, index: int) -> 
     state: Any = None
     terminated = False
     while not terminated:
-        if policy is None:
-            location = _box_center(env)
-        else:
-            location, state = policy(env.dynamics.view(), state)
+        location, state = policy(env.dynamics.view(), state)
         actions.append((2.0 * location[0].cpu().numpy() - 1.0).clip(-1.0, 1.0).astype(np.float32))
         observation, reward, terminated, _, info = env.step(actions[-1])
         seen.append(observation)
@@ -106,15 +102,3 @@ def _episode(env: GlanceFocusEnv, policy: LocationPolicy | None, index: int) -> 
         "truncations": [False] * len(rewards),
         "infos": {key: np.stack([np.asarray(each[key]) for each in infos]) for key in RECORDED_INFOS},
     }
-
-
-def _box_center(env: GlanceFocusEnv) -> Tensor:
-    """(1, 2) the location in [0, 1] that centers the next patch on the box; the image's center if it has none."""
-    trace = env.dynamics.trace
-    box = trace.box[0]
-    if not box.any():
-        return torch.full((1, 2), 0.5)
-    side = env.dynamics.patch_sizes[trace.size[0, trace.steps[0] - 1]]
-    room = np.maximum(np.array(env.task.source.image_size) - side, 1)
-    corner = (box[:2] + box[2:] - side) / 2.0
-    return torch.from_numpy((corner / room).clip(0.0, 1.0)).float()[None]

@@ -77,7 +77,7 @@ def main() -> None:
 def frames(env_id: str, runs: Path) -> list[Image.Image]:
     """Pictures of the episodes on the first images, after the glance and after each patch."""
     if env_id in (PHOTOS, PICTURES):
-        task = TASKS[PHOTOS]() if env_id == PHOTOS else picture_task(runs / f"{PICTURES}-data")
+        task = TASKS[PHOTOS].make_task() if env_id == PHOTOS else picture_task(runs / f"{PICTURES}-data")
         return episodes(task, CenterCornerPolicy(), EpisodeSpec())
     config, *changes = RUNS.get(env_id, RUNS["GFNet-SyntheticGestures-v0"])
     folder = runs / (env_id if env_id in RUNS else "GFNet-SyntheticGestures-v0")
@@ -116,7 +116,7 @@ def picture_task(root: Path) -> Task:
             folder.mkdir(parents=True, exist_ok=True)
             Image.fromarray(getattr(skimage.data, name)()).save(folder / f"{name}.png")
     network = {"classifier": "average:timm:tf_efficientnet_lite0", "weights": "package:efficientnet-lite0"}
-    return TASKS[PICTURES](root=root, split="val", **network)
+    return TASKS[PICTURES].make_task(root=root, split="val", **network)
 
 
 def recorded_task(env_id: str, root: Path) -> Task:
@@ -129,8 +129,8 @@ def recorded_task(env_id: str, root: Path) -> Task:
             (root / "train").symlink_to("val")
     else:
         write_frames(root, root / folder, gestures)
-    classifier = TASKS["GFNet-SyntheticGestures-v0"](num_clips=1).classifier
-    return TASKS[env_id](root=root, classifier=classifier, split="val", image_size=96, crop_pct=1.0)
+    classifier = TASKS["GFNet-SyntheticGestures-v0"].make_task(num_clips=1).classifier
+    return TASKS[env_id].make_task(root=root, classifier=classifier, split="val", image_size=96, crop_pct=1.0)
 
 
 def write_frames(root: Path, inside: Path, gestures: list[Gesture]) -> None:

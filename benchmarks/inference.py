@@ -134,7 +134,7 @@ def papers_sides(name: str, options: argparse.Namespace) -> tuple[Recognizer, En
     agent.policy.to(options.device)
     some = images[:256].cpu()  # for the thresholds
     nothing = torch.zeros(len(some), 5, dtype=torch.int64)
-    source = ArrayImages(some, nothing[:, 0], nothing[:, 1:], CLASSES)
+    source = ArrayImages(some, nothing[:, 0], nothing[:, None, 1:], CLASSES)
     twin, policy = frozen(classifier, compile=True), DeterministicPolicy(agent)
     ours = Recognizer(twin, policy, calibration=evaluate(twin, source, policy, batch_size=32))
     ours.use(budget=BUDGETS[name][0])

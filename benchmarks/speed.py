@@ -261,7 +261,7 @@ class Forwards:
 def noise_images(image_size: tuple[int, int], num_classes: int, num_frames: int | None) -> ArrayImages:
     frames = () if num_frames is None else (num_frames,)
     images = torch.randint(0, 256, (512, *frames, 3, *image_size), dtype=torch.uint8)
-    boxes = torch.zeros(512, 4, dtype=torch.int64)
+    boxes = torch.zeros(512, 1, 4, dtype=torch.int64)
     return ArrayImages(images, torch.arange(512) % num_classes, boxes, default_class_names(num_classes))
 
 

@@ -6,7 +6,8 @@ from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.installation import foreign_agents, installed_version
-from gfnet_env.registration import TASKS, register_task
+from gfnet_env.registration import TASKS, RegisteredTask, register_task
+from gfnet_env.score import ScoreScale
 from gfnet_env.tasks import (
     Task,
     image_folder_task,
@@ -30,6 +31,8 @@ __all__ = [
     "GlanceFocusEnv",
     "GlanceFocusVectorEnv",
     "GridAction",
+    "RegisteredTask",
+    "ScoreScale",
     "Task",
     "VectorGridAction",
     "image_folder_task",

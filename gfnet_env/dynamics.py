@@ -20,6 +20,7 @@ from gfnet_env.glance_cache import GlanceCache
 from gfnet_env.observation import observation_keys, observe
 from gfnet_env.rewards import contrastive_reward, increment_reward
 from gfnet_env.sampling import parse_patch_sizes_option, sample_sizes
+from gfnet_env.score import ScoreScale
 from gfnet_env.trace import Trace, check_shape
 
 _SAVED = ("features", "hidden", "glance", "locations")  # of the episodes' tensors; images are fetched again
@@ -33,13 +34,22 @@ class GlanceFocusDynamics:
         source: the images.
         spec: the rules.
         batch_size: number B of rows.
+        scale: of the scores; None where none is known.
     """
 
-    def __init__(self, classifier: FrozenClassifier, source: ImageSource, spec: EpisodeSpec, batch_size: int) -> None:
+    def __init__(
+        self,
+        classifier: FrozenClassifier,
+        source: ImageSource,
+        spec: EpisodeSpec,
+        batch_size: int,
+        scale: ScoreScale | None = None,
+    ) -> None:
         self.classifier = classifier
         self.source = source
         self.spec = spec
         self.batch_size = batch_size
+        self.scale = scale
         sizes = range(len(classifier.spec.patch_sizes))
         if spec.size_action and len(sizes) == 1:
             raise ValueError("size_action, but all patches have one size; pass patch_sizes, for example (32, 48, 64)")
@@ -52,7 +62,7 @@ class GlanceFocusDynamics:
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device, dtype=torch.float32)
         self.glance = torch.zeros_like(self.features)
         self.locations = torch.zeros(batch_size, self.num_glimpses - 1, 2, device=self.device, dtype=torch.float32)
-        self.trace = Trace.empty(batch_size, self.num_glimpses)
+        self.trace = Trace.empty(batch_size, self.num_glimpses, source.num_boxes)
         self._glances: GlanceCache | None = None
         if source.is_deterministic and classifier.spec.first_look != "random":
             self._glances = GlanceCache(classifier, len(source), batch_size)
@@ -93,8 +103,9 @@ class GlanceFocusDynamics:
         self.images = _with_rows(self.images, rows, images)
         trace = self.trace
         trace.index[rows], trace.label[rows] = indices, batch.labels.numpy()
-        trace.box[rows] = batch.boxes.numpy()
-        trace.steps[rows], trace.multiply_adds[rows], trace.stopped[rows] = 0, 0, False
+        trace.boxes[rows] = batch.boxes.numpy()
+        trace.steps[rows], trace.multiply_adds[rows] = 0, 0
+        trace.earned[rows], trace.stopped[rows] = 0.0, False
         self.glance = _with_rows(self.glance, rows, glimpse.features.clone())  # features are written to
         self.locations = _with_rows(self.locations, rows, torch.zeros_like(self.locations[: len(rows)]))
         if sizes is None and not self.spec.size_action:
@@ -144,6 +155,7 @@ class GlanceFocusDynamics:
             gain = self._focus(taking, decisions.location[going], [rngs[index] for index in going.tolist()])
             reward[going] = gain - price
             terminated[going] = self._is_over(taking)
+            self.trace.earned[taking] += reward[going]
         return reward, terminated
 
     def _price(self, rows: np.ndarray) -> np.ndarray:
@@ -206,7 +218,11 @@ class GlanceFocusDynamics:
         glimpse = Glimpse(self.features, self.hidden, nothing, nothing)
         is_glance = self.classifier.spec.first_look == "glance"
         first = None if is_glance else torch.from_numpy(self.trace.location[:, 0]).to(self.device)
-        return View(glimpse, self.glance, self.locations, step, self.images, labels, first, *self._sizes_seen())
+        boxes = torch.from_numpy(self.trace.boxes).to(self.device)
+        last, following = self._sizes_seen()
+        return View(
+            glimpse, self.glance, self.locations, step, self.images, labels, first, last, following, boxes=boxes
+        )
 
     def _sizes_seen(self) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """(B, K) one-hots of the last and the next patch's size; zeros where there is none or the agent chooses."""
@@ -239,7 +255,7 @@ class GlanceFocusDynamics:
         return {
             "index": trace.index.copy(),
             "label": trace.label.copy(),
-            "box": trace.box.copy(),
+            "boxes": trace.boxes.copy(),
             "step": trace.steps.copy(),
             "prediction": trace.prediction[rows, last],
             "confidence": trace.confidence[rows, last],
@@ -256,6 +272,21 @@ class GlanceFocusDynamics:
         """Whether the prediction after the last step is the true label, (B,) bool."""
         last = np.maximum(self.trace.steps, 1) - 1
         return np.asarray(self.trace.prediction[np.arange(self.batch_size), last] == self.trace.label)
+
+    def results(self, finished: np.ndarray) -> dict[str, np.ndarray]:
+        """What `info` says of episodes that have ended.
+
+        Args:
+            finished: (B,) bool, which have.
+
+        Returns:
+            `is_success` (B,) bool, false elsewhere; with a scale `score` (B,) float64, 0 elsewhere.
+        """
+        is_success = self.is_right() & finished
+        if self.scale is None:
+            return {"is_success": is_success}
+        values = self.trace.earned if self.scale.of == "return" else is_success.astype(float)
+        return {"is_success": is_success, "score": np.where(finished, self.scale.score(values), 0.0)}
 
     def _record(self, rows: np.ndarray, glimpse: Glimpse, location: Tensor | None, side: int | np.ndarray) -> None:
         """Records a glimpse of some rows: patches of a side, or of (R,) sides, at a location; None for a glance."""

@@ -68,7 +68,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | key | meaning |
     |---|---|
     | `index`, `label` | of the image |
-    | `box` | (4,) top, left, bottom, right of the labeled object in pixels; zeros if unknown |
+    | `boxes` | (N, 4) top, left, bottom, right in pixels of what decides the label; zeros if unknown |
     | `step` | glimpses so far, 1 to T |
     | `prediction`, `confidence`, `entropy` | the classifier's class, its probability, the entropy in nats |
     | `label_probability` | of the true label |
@@ -78,6 +78,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | `multiply_adds` | spent so far by the classifier |
     | `stopped` | whether the agent ended the episode |
     | `is_success` | whether the episode has ended with the right prediction; false before its end |
+    | `score` | only if the id has a `ScoreScale`: at the end, random places reach 0 on average, the reference 1 |
 
     ## Version history
     v0: first.
@@ -101,7 +102,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         check_render_mode(render_mode)
         self.task = task
         self.render_mode = render_mode
-        self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, batch_size=1)
+        self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, 1, task.scale)
         self.num_glimpses, self.observation_keys = self.dynamics.num_glimpses, self.dynamics.observation_keys
         self.action_space = ActionBox(episode.action_names)
         self.observation_space: spaces.Dict = observation_space(
@@ -186,5 +187,5 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         return {key: value[0] for key, value in self.dynamics.observation().items()}
 
     def _info(self) -> dict[str, Any]:
-        info = {key: value[0] if value.ndim > 1 else value[0].item() for key, value in self.dynamics.info().items()}
-        return {**info, "is_success": self._finished and bool(self.dynamics.is_right()[0])}
+        values = {**self.dynamics.info(), **self.dynamics.results(np.array([self._finished]))}
+        return {key: value[0] if value.ndim > 1 else value[0].item() for key, value in values.items()}

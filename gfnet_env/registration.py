@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import gymnasium
 import pydantic
 from gymnasium.wrappers import HumanRendering
 
-from classifiers.networks.spec import ADJUSTABLE
+from classifiers.networks.spec import ADJUSTABLE, ClassifierSpec
 from classifiers.settings import error_sentence
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
+from gfnet_env.score import ScoreScale
 from gfnet_env.tasks import (
     CLIP_COLLECTIONS,
     Task,
@@ -27,23 +29,64 @@ from gfnet_env.tasks import (
 )
 from gfnet_env.vector_env import GlanceFocusVectorEnv
 
-TASKS: dict[str, Callable[..., Task]] = {}
-"""The task function of each registered id."""
+
+@dataclass(frozen=True)
+class RegisteredTask:
+    """What is known of an id.
+
+    Attributes:
+        make_task: returns images and their classifier.
+        rules: fields of `EpisodeSpec` that this id has otherwise than by default.
+        reward_threshold: mean return at which the task counts as solved; None where nothing was measured.
+        scale: what random places and the reference reach with the task's own classifier, sizes and rules.
+    """
+
+    make_task: Callable[..., Task]
+    rules: Mapping[str, Any] = field(default_factory=dict)
+    reward_threshold: float | None = None
+    scale: ScoreScale | None = None
 
 
-def register_task(env_id: str, make_task: Callable[..., Task]) -> None:
+TASKS: dict[str, RegisteredTask] = {}
+"""The registered tasks, by id."""
+
+_SAME_SCALE = frozenset(("split", "num_scenes", "device", "compile", "on_progress"))
+"""Arguments of a task that leave the scale of its scores as it is."""
+
+
+def register_task(
+    env_id: str,
+    make_task: Callable[..., Task],
+    *,
+    rules: Mapping[str, Any] | None = None,
+    reward_threshold: float | None = None,
+    scale: ScoreScale | None = None,
+) -> None:
     """Registers a task with Gymnasium, so that `gymnasium.make` and `make_vec` know its id.
 
     Args:
         env_id: for example `"Squares-v0"`.
         make_task: returns images and their classifier. Its keyword arguments are arguments of `gymnasium.make`, beside
             those of `make_env`.
+        rules: fields of `EpisodeSpec` that this id has otherwise than by default; arguments of `gymnasium.make` come
+            first.
+        reward_threshold: mean return at which the task counts as solved, see `gymnasium.register`.
+        scale: of `info["score"]`. It holds as long as only the split, the number of scenes, the device and the
+            observation are changed; otherwise `info` has no score.
+
+    Raises:
+        ValueError: if the rules are unknown or out of range.
     """
-    TASKS[env_id] = make_task
+    try:
+        EpisodeSpec(**(rules or {}))
+    except pydantic.ValidationError as error:
+        raise ValueError(f"rules of {env_id}: {error_sentence(error)}") from error
+    TASKS[env_id] = RegisteredTask(make_task, dict(rules or {}), reward_threshold, scale)
     gymnasium.register(
         env_id,
         entry_point="gfnet_env.registration:make_env",
         vector_entry_point="gfnet_env.registration:make_vector_env",
+        reward_threshold=reward_threshold,
         kwargs={"env_id": env_id},
     )
 
@@ -80,15 +123,36 @@ def make_vector_env(
 
 
 def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
+    registered = TASKS[env_id]
     rules = {key: kwargs.pop(key) for key in EpisodeSpec.model_fields if key in kwargs}
     sizes = {key: kwargs.pop(key) for key in ADJUSTABLE if key in kwargs}
     try:
-        episode = EpisodeSpec(**rules)
-        task = TASKS[env_id](**kwargs)
-        return Task(task.source, task.classifier.with_spec(**sizes)), episode
+        episode = _episode(registered, rules)
+        task = registered.make_task(**kwargs)
+        classifier = task.classifier.with_spec(**sizes)
+        is_same = kwargs.keys() <= _SAME_SCALE and episode == _episode(registered, {"observe": episode.observe})
+        if not is_same or not _looks_alike(classifier.spec, task.classifier.spec):
+            return Task(task.source, classifier), episode
+        return Task(task.source, classifier, registered.scale), episode
     except pydantic.ValidationError as error:
-        known = [*EpisodeSpec.model_fields, *ADJUSTABLE, *inspect.signature(TASKS[env_id]).parameters]
+        known = [*EpisodeSpec.model_fields, *ADJUSTABLE, *inspect.signature(registered.make_task).parameters]
         raise ValueError(error_sentence(error, known)) from error
+
+
+def _episode(registered: RegisteredTask, given: Mapping[str, Any]) -> EpisodeSpec:
+    """The id's own rules, with those that were given instead; an own rule that depends on a given one falls away."""
+    depends = {"price": "step_cost", "reward_samples": "reward"}
+    own = {key: value for key, value in registered.rules.items() if depends.get(key) not in given}
+    return EpisodeSpec(**{**own, **given})
+
+
+def _looks_alike(one: ClassifierSpec, other: ClassifierSpec) -> bool:
+    """Whether glance, patches and number of glimpses are the same."""
+    return (one.patch_sizes, one.glance_side, one.num_glimpses) == (
+        other.patch_sizes,
+        other.glance_side,
+        other.num_glimpses,
+    )
 
 
 _BUILT_IN: dict[str, Callable[..., Task]] = {

@@ -2,7 +2,7 @@
 
 A clip is shown as up to four frames, as in Fig. 14, with the patch in each of them. A box is green where the prediction
 was right and orange where it was wrong. It carries the number of the step and the probability of the true label. A thin
-yellow outline is the box of the labeled object, where it is known.
+yellow outline is the box of an object that decides the label, where it is known.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RIGHT, WRONG = (0, 158, 115), (213, 94, 0)
 """RGB of boxes with a right and with a wrong prediction; color-blind people can tell them apart."""
 
 TRUE_BOX = (255, 214, 10)
-"""RGB of the outline of the labeled object."""
+"""RGB of the outline of an object that decides the label."""
 
 _PAPER, _INK = (250, 250, 248), (30, 30, 34)
 _MARGIN, _CAPTION, _MIN_SIDE = 8, 18, 384
@@ -77,9 +77,9 @@ def _caption(dynamics: GlanceFocusDynamics, row: int) -> str:
 
 
 def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: int, scale: int, offset: int) -> None:
-    top, left, bottom, right = (int(v) * scale for v in dynamics.trace.box[row])
-    if bottom > top:
-        draw.rectangle((offset + left, top, offset + right - 1, bottom - 1), outline=TRUE_BOX)
+    for top, left, bottom, right in (dynamics.trace.boxes[row] * scale).tolist():
+        if bottom > top:
+            draw.rectangle((offset + left, top, offset + right - 1, bottom - 1), outline=TRUE_BOX)
     for step in range(dynamics.trace.steps[row]):
         if _location(dynamics, row, step) is None:
             continue

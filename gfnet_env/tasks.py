@@ -21,6 +21,7 @@ from classifiers.data.clips.collections import (
     VideoFolder,
 )
 from classifiers.data.collection import SPLITS, Count, FileCollection
+from classifiers.data.drawings import load_scenes
 from classifiers.data.folder import FolderImages, encode_paths
 from classifiers.data.loading import Prefetcher
 from classifiers.data.map_style import DatasetImages
@@ -30,7 +31,6 @@ from classifiers.data.synthetic_gestures import CLASS_NAMES as GESTURE_NAMES
 from classifiers.data.synthetic_gestures import GestureClips, GestureSpec
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES as SIGN_NAMES
-from classifiers.data.synthetic_signs.source import load_scenes
 from classifiers.data.torchvision_sets import TorchvisionImages
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
@@ -40,6 +40,7 @@ from classifiers.networks.preprocessing import Preprocessing
 from classifiers.networks.pretrained import Weights, imagenet_ids
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.settings import checked, one_of
+from gfnet_env.score import ScoreScale
 from gfnet_env.shared import shared
 
 ClassifierLike = GlanceFocusClassifier | str | Path
@@ -69,6 +70,7 @@ class Task:
     Attributes:
         source: the images.
         classifier: the networks.
+        scale: of the scores in `info`; None where none was measured.
 
     Raises:
         ValueError: if classifier and images don't fit each other.
@@ -76,6 +78,7 @@ class Task:
 
     source: ImageSource
     classifier: FrozenClassifier
+    scale: ScoreScale | None = None
 
     def __post_init__(self) -> None:
         spec, names = self.classifier.spec, self.source.class_names

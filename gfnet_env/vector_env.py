@@ -68,7 +68,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             raise ValueError(f"num_envs={num_envs!r}; pass a whole number, 1 or more")
         check_render_mode(render_mode)
         self.task = task
-        self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, num_envs)
+        self.dynamics = GlanceFocusDynamics(task.classifier, task.source, episode, num_envs, task.scale)
         self.num_glimpses, self.observation_keys = self.dynamics.num_glimpses, self.dynamics.observation_keys
         self.num_envs = num_envs
         self.render_mode = render_mode
@@ -251,7 +251,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     def _info(self, mask: np.ndarray) -> dict[str, Any]:
         """The infos of some rows, (B,) bool, in Gymnasium's layout."""
         info: dict[str, Any] = {}
-        values_by_key = {**self.dynamics.info(), "is_success": self.dynamics.is_right() & self._finished}
+        values_by_key = {**self.dynamics.info(), **self.dynamics.results(self._finished)}
         for key, values in values_by_key.items():
             info[key], info[f"_{key}"] = values, mask.copy()
         return info

@@ -60,7 +60,7 @@ def easy_and_hard(record: EvaluationRecord, count: int) -> list[int]:
     """
     chance = record.label_probability[:, record.largest_patches]
     by_ease = np.argsort(-chance[:, 1], kind="stable")
-    easy = by_ease[record.box[by_ease].any(axis=1)] if record.box.any() else by_ease
+    easy = by_ease[record.boxes[by_ease].any(axis=(1, 2))] if record.boxes.any() else by_ease
     hard = np.argsort(chance[:, -1] - chance[:, 1] - 10.0 * (chance[:, -1] < 0.5) * (chance[:, 1] < 0.5), kind="stable")
     half = count // 2
     return [*easy[:: max(1, len(easy) // 12)][:half].tolist(), *hard[: count - half].tolist()]

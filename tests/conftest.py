@@ -12,9 +12,9 @@ from PIL import Image
 from published_weights import checkpoint, recorded
 from torch import Tensor, nn
 
+from classifiers.data.drawings import load_scenes
 from classifiers.data.source import ArrayImages
 from classifiers.data.synthetic_signs.scenes import SceneSpec
-from classifiers.data.synthetic_signs.source import load_scenes
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import ENCODERS, Encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
@@ -149,7 +149,7 @@ def red_corner_images() -> ArrayImages:
     images = torch.full((4, 3, 32, 32), 120, dtype=torch.uint8)
     images[:, 0, 24:, 24:] = 255
     images[:, 1, 24:, 24:] = 0
-    box = torch.tensor([[24, 24, 32, 32]]).repeat(4, 1)
+    box = torch.tensor([[[24, 24, 32, 32]]]).repeat(4, 1, 1)
     return ArrayImages(images, torch.zeros(4, dtype=torch.int64), box, ("red", "green"))
 
 

@@ -16,7 +16,7 @@ def make_record(confidence: np.ndarray, **fields: Any) -> EvaluationRecord:
     count, nodes = confidence.shape
     zeros: dict[str, Any] = {
         "label": np.zeros(count, np.int64),
-        "box": np.zeros((count, 4), np.int64),
+        "boxes": np.zeros((count, 1, 4), np.int64),
         "prediction": np.zeros((count, nodes), np.int64),
         "entropy": np.zeros((count, nodes), np.float32),
         "label_probability": np.zeros((count, nodes), np.float32),

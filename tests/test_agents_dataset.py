@@ -34,7 +34,7 @@ def test_the_reference_looks_at_the_sign() -> None:
     assert set(episodes[0].infos) == set(RECORDED_INFOS)
     for episode in episodes:
         _, info = env.reset(options={"index": int(episode.infos["index"][0])})
-        box = info["box"]
+        box = info["boxes"][0]
         for action, location in zip(episode.actions, episode.infos["location"][1:], strict=True):
             *_, info = env.step(action)
             assert info["location"] == pytest.approx(location, abs=1e-6)

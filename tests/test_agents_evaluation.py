@@ -9,7 +9,7 @@ import torch
 from records import make_record
 
 from agents.evaluation.fixed_places import best_fixed_places
-from agents.evaluation.metrics import accuracy_by_step, pointing_game
+from agents.evaluation.metrics import accuracy_by_step, coverage, pointing_game
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import evaluate, full_resolution_accuracy
 from agents.policies.baselines import (
@@ -35,7 +35,11 @@ def _record(
     prediction: list[list[int]], location: list[list[tuple[float, float]]], box: list[tuple[int, ...]]
 ) -> EvaluationRecord:
     shape = np.array(prediction).shape
-    fields = {"prediction": np.array(prediction), "location": np.array(location, np.float32), "box": np.array(box)}
+    fields = {
+        "prediction": np.array(prediction),
+        "location": np.array(location, np.float32),
+        "boxes": np.array(box).reshape(len(box), -1, 4),
+    }
     return make_record(np.full(shape, 0.5), **fields)
 
 
@@ -55,6 +59,15 @@ def test_pointing_game_wants_the_boxes_center_inside() -> None:
     assert found == pytest.approx(
         [1 / 3, 2 / 3]
     )  # the second at once, the first later, the third never; the last has none
+
+
+def test_coverage_counts_each_box_of_an_image() -> None:
+    locations = [[(0.0, 0.0), (1.0, 1.0)], [(1.0, 1.0), (1.0, 1.0)], [(0.0, 0.0), (0.0, 0.0)]]
+    boxes = [[(0, 0, 6, 6), (14, 14, 18, 18)], [(0, 0, 6, 6), (0, 0, 0, 0)], [(0, 0, 0, 0)] * 2]
+    record = dataclasses.replace(_record([[0, 0, 0]] * 3, locations, [(0, 0, 0, 0)] * 3), boxes=np.array(boxes))
+
+    assert coverage(record) == pytest.approx([0.25, 0.5])  # the last image has no box
+    assert pointing_game(record) == [0.5, 0.5]
 
 
 def test_figures_of_several_sizes_are_the_averages_of_their_histories() -> None:

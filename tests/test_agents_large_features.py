@@ -77,7 +77,7 @@ def red_spot_images() -> ArrayImages:
         top, left = ((6, 34), (34, 8), (34, 34))[index % 3]
         images[index, 0, top : top + 8, left : left + 8] = 255
         images[index, 1:, top : top + 8, left : left + 8] = 0
-        boxes.append([top, left, top + 8, left + 8])
+        boxes.append([[top, left, top + 8, left + 8]])
     return ArrayImages(images, torch.zeros(96, dtype=torch.int64), torch.tensor(boxes), ("red", "other"))
 
 

@@ -58,7 +58,7 @@ def test_the_harder_preset_is_an_id_and_a_config() -> None:
     assert observation in env.observation_space
     assert env.unwrapped.dynamics.source.image_size == (240, 320)  # type: ignore[attr-defined]  # ours
     boxes = env.unwrapped.dynamics.source.boxes  # type: ignore[attr-defined]  # ours
-    heights = (boxes[:, 2] - boxes[:, 0])[boxes.any(dim=1)]
+    heights = (boxes[:, 0, 2] - boxes[:, 0, 0])[boxes.any(dim=(1, 2))]
     assert heights.min() >= 24 and heights.max() <= 34
     config = load_config("synthetic_signs_hard")
     assert config.data.scenes == HARD_SCENES

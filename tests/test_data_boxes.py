@@ -49,7 +49,7 @@ def test_a_box_lies_where_its_pixels_do(tree: Path, size: tuple[int, int], crop_
     batch = source.fetch(EVERYTHING)
 
     assert not batch.boxes[3].any()  # has no line
-    for image, (top, left, bottom, right) in zip(batch.images[:3], batch.boxes[:3].tolist(), strict=True):
+    for image, (top, left, bottom, right) in zip(batch.images[:3], batch.boxes[:3, 0].tolist(), strict=True):
         bright = (image[0] > 127).nonzero()
         found = [*bright.min(dim=0).values.tolist(), *(bright.max(dim=0).values + 1).tolist()]
         assert np.abs(np.subtract(found, (top, left, bottom, right))).max() <= 1
@@ -61,8 +61,8 @@ def test_every_way_to_the_images_keeps_their_boxes(tree: Path) -> None:
     kept = open_images(load_config("image_folder").replace(data=spec), "val")
     few = spec.replace(num_val=2).open("val")
 
-    assert kept.fetch(EVERYTHING).boxes.tolist() == [[15, 20, 25, 36]] * 3 + [[0] * 4]
-    assert few.fetch(torch.arange(2)).boxes.tolist() == [[15, 20, 25, 36], [0] * 4]
+    assert kept.fetch(EVERYTHING).boxes[:, 0].tolist() == [[15, 20, 25, 36]] * 3 + [[0] * 4]
+    assert few.fetch(torch.arange(2)).boxes[:, 0].tolist() == [[15, 20, 25, 36], [0] * 4]
     assert not spec.open("train").fetch(EVERYTHING).boxes.any()
     crops = RandomCrops(ImageFolder(root=tree, height=60, width=80).open("val"), (0.5, 1.0))
     assert not crops.fetch(EVERYTHING).boxes.any()
@@ -73,7 +73,7 @@ def test_skipped_files_take_their_boxes_with_them(tree: Path) -> None:
 
     source = ImageFolder(root=tree, height=60, width=80, unreadable="skip").open("val")
 
-    assert source.fetch(torch.arange(3)).boxes.any(dim=1).tolist() == [True, True, False]
+    assert source.fetch(torch.arange(3)).boxes.any(dim=2)[:, 0].tolist() == [True, True, False]
 
 
 def test_boxes_are_those_of_upright_images(tree: Path) -> None:
@@ -87,7 +87,7 @@ def test_boxes_are_those_of_upright_images(tree: Path) -> None:
 
     source = ImageFolder(root=tree, height=80, width=60).open("val")
 
-    assert source.boxes is not None and source.boxes[0].tolist() == [40, 10, 50, 30]
+    assert source.boxes is not None and source.boxes[0, 0].tolist() == [40, 10, 50, 30]
     assert decode_image(path, (80, 60))[42:48, 12:28].min() > 200
 
 
@@ -122,7 +122,15 @@ def test_bad_boxes_are_one_sentence(tree: Path, text: str, message: str) -> None
 def test_columns_may_come_in_any_order_without_the_track(tree: Path) -> None:
     (tree / "boxes.csv").write_text("h,w,y,x,file\n4,3,2,1,val/a/0.png\n")
 
-    assert list(read_boxes(tree / "boxes.csv").values()) == [StoredBox(2, 1, 2, 3, 4)]
+    assert list(read_boxes(tree / "boxes.csv").values()) == [[StoredBox(2, 1, 2, 3, 4)]]
+
+
+def test_a_file_may_have_several_boxes(tree: Path) -> None:
+    (tree / "boxes.csv").write_text(HEADER + "val/a/0.png,10,40,20,10,\nval/a/0.png,0,0,8,8,\n")
+
+    source = ImageFolder(root=tree, height=60, width=80).open("val")
+
+    assert source.num_boxes == 2 and source.fetch(EVERYTHING).boxes.any(dim=2).sum(dim=1).tolist() == [2, 0, 0, 0]
 
 
 def test_evaluation_and_pictures_know_the_boxes(tree: Path) -> None:
@@ -145,7 +153,7 @@ def test_evaluation_and_pictures_know_the_boxes(tree: Path) -> None:
     picture = env.render()
 
     assert pointing_game(record) == [0.0, 1.0]
-    assert info["box"].tolist() == [15, 20, 25, 36]
+    assert info["boxes"].tolist() == [[15, 20, 25, 36]]
     assert picture is not None
     rows, columns = (picture == TRUE_BOX).all(axis=2).nonzero()
     scale = 7  # a picture is at least 384 pixels high

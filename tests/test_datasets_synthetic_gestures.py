@@ -81,7 +81,7 @@ def test_the_source_draws_what_is_fetched() -> None:
     assert len(source) == 30 and source.num_frames == 8 and source.image_size == (96, 96)
     assert batch.images.shape == (2, 8, 3, 96, 96) and batch.labels.tolist() == [one.label for one in drawn]
     assert torch.equal(batch.images[1], torch.from_numpy(drawn[1].frames).permute(0, 3, 1, 2))
-    for box, one in zip(batch.boxes, drawn, strict=True):
+    for box, one in zip(batch.boxes[:, 0], drawn, strict=True):
         assert box[:2].tolist() == one.boxes[:, :2].min(axis=0).tolist()
         assert box[2:].tolist() == one.boxes[:, 2:].max(axis=0).tolist()
 

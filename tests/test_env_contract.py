@@ -51,7 +51,7 @@ def parts(
         yield with_rules(scenes, classifier, RULES[request.param])
         return
     pixels = torch.randint(0, 256, (6, 4, 3, 64, 80), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    labels, boxes = torch.arange(6) % 3, torch.zeros(6, 4, dtype=torch.int64)
+    labels, boxes = torch.arange(6) % 3, torch.zeros(6, 1, 4, dtype=torch.int64)
     clips = Prefetcher(ArrayImages(pixels, labels, boxes, ("push", "pull", "lift")), 1)
     yield Task(clips, clip_classifier), EpisodeSpec()
     clips.close()

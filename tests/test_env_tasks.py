@@ -233,7 +233,7 @@ def test_a_patch_at_the_red_disc_tells_the_class_and_a_glance_does_not() -> None
     task = synthetic_gestures_task(split="test", num_clips=60)
     batch = task.source.fetch(torch.arange(60))
     side = task.classifier.spec.patch_size
-    center = (batch.boxes[:, :2] + batch.boxes[:, 2:]) / 2
+    center = (batch.boxes[:, 0, :2] + batch.boxes[:, 0, 2:]) / 2
     at_disc = ((center - side / 2) / (96 - side)).clamp(0, 1)
 
     glance = task.classifier.glance(batch.images)
@@ -257,7 +257,7 @@ def test_other_clips_and_splits_are_arguments() -> None:
     _, info = ours.reset(options={"index": 2})
 
     assert info["label"] == draw_gesture(drawn, "val", 2).label
-    assert info["box"][:2].tolist() == draw_gesture(drawn, "val", 2).boxes[:, :2].min(axis=0).tolist()
+    assert info["boxes"][0, :2].tolist() == draw_gesture(drawn, "val", 2).boxes[:, :2].min(axis=0).tolist()
     assert ours.dynamics.patch_sizes == (40,) and len(ours.task.source) == 3
     picture = ours.render()
     assert picture.shape[1] > 4 * picture.shape[0] * 0.8  # four frames in a row

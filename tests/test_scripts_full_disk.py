@@ -19,8 +19,8 @@ from full_disk import file_size_limit
 from PIL import Image
 
 from agents.runs.folder import read_metrics
+from classifiers.data.drawings import load_scenes
 from classifiers.data.synthetic_signs.scenes import SceneSpec
-from classifiers.data.synthetic_signs.source import load_scenes
 from scripts.cli import main
 from scripts.episodes import save_gif, save_png
 from scripts.plots import save_figure
@@ -70,7 +70,7 @@ def test_a_cache_that_can_not_be_written_is_a_warning_once(
     spec, blocked = SceneSpec(height=32, width=40, min_sign_px=10, max_sign_px=12), tmp_path / "cache"
     if not is_full:
         blocked.write_text("no folder")
-    monkeypatch.setattr("classifiers.data.synthetic_signs.source.SHARD_SIZE", 4)
+    monkeypatch.setattr("classifiers.data.drawings.SHARD_SIZE", 4)
     with file_size_limit(100), warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         first = load_scenes(spec, "val", 8, cache_dir=blocked)

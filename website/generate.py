@@ -98,7 +98,7 @@ def environments_overview() -> str:
 
 
 def task_function(env_id: str) -> Any:
-    task = gfnet_env.TASKS[env_id]
+    task = gfnet_env.TASKS[env_id].make_task
     return getattr(task, "func", task)  # of a `functools.partial`
 
 

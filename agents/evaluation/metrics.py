@@ -16,25 +16,43 @@ def accuracy_by_step(record: EvaluationRecord) -> list[float]:
 
 
 def pointing_game(record: EvaluationRecord) -> list[float] | None:
-    """How often one of the first 1, 2, ..., T - 1 patches contains the center of the ground-truth box.
+    """How often one of the first 1, 2, ..., T - 1 patches contains the center of a ground-truth box.
 
     Returns:
         T - 1 fractions of the images that have a box; None if none has. With several patch sizes, the averages of all
         ways to choose them.
     """
-    has_box = record.box.any(axis=1)
+    found = _boxes_found(record)
+    return None if found is None else _shares(record, np.nan_to_num(found).any(axis=2))[1:]
+
+
+def coverage(record: EvaluationRecord) -> list[float] | None:
+    """Which share of an image's boxes the first 1, 2, ..., T - 1 patches have found: a patch contains their center.
+
+    Returns:
+        T - 1 means over the images that have a box; None if none has. With several patch sizes, the averages of all
+        ways to choose them.
+    """
+    found = _boxes_found(record)
+    return None if found is None else _shares(record, np.nanmean(found, axis=2))[1:]
+
+
+def _boxes_found(record: EvaluationRecord) -> np.ndarray | None:
+    """(images with a box, nodes, M): 1 where a patch so far contains a box's center, else 0; NaN where no box is."""
+    has_box = record.boxes.any(axis=(1, 2))
     if not has_box.any():
         return None
-    box = record.box[has_box]
-    center = (box[:, :2] + box[:, 2:]) / 2
+    boxes = record.boxes[has_box]
+    centers = (boxes[..., :2] + boxes[..., 2:]) / 2  # (N, M, 2)
     location = torch.from_numpy(record.location[has_box])
-    found = np.zeros((len(box), len(record.multiply_adds)), dtype=bool)  # at the glance: no
+    found = np.zeros((len(boxes), len(record.multiply_adds), boxes.shape[1]))  # (N, nodes, M); at the glance: none
     for node, history in enumerate(size_histories(len(record.patch_sizes), record.num_steps)[1:], start=1):
         side = record.patch_sizes[history[-1]]
-        corner = top_left_px(location[:, node - 1], record.image_size, side).numpy()
-        inside = ((corner <= center) & (center < corner + side)).all(axis=1)
-        found[:, node] = inside | found[:, node_of(history[:-1], len(record.patch_sizes))]
-    return _shares(record, found)[1:]
+        corner = top_left_px(location[:, node - 1], record.image_size, side).numpy()[:, None]
+        inside: np.ndarray = np.all((corner <= centers) & (centers < corner + side), axis=2)
+        found[:, node] = np.maximum(inside, found[:, node_of(history[:-1], len(record.patch_sizes))])
+    is_there: np.ndarray = np.any(boxes, axis=2)
+    return np.where(is_there[:, None], found, np.nan)
 
 
 def training_findings(

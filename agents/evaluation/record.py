@@ -22,7 +22,7 @@ class EvaluationRecord:
 
     Attributes:
         label: (N,) int64.
-        box: (N, 4) int64, see `classifiers.data.source.Batch`.
+        boxes: (N, M, 4) int64, M boxes for each image, see `classifiers.data.source.Batch`.
         prediction: (N, nodes) int64.
         confidence: (N, nodes) float32, the largest probability.
         entropy: (N, nodes) float32, of the prediction, in nats.
@@ -34,7 +34,7 @@ class EvaluationRecord:
     """
 
     label: np.ndarray
-    box: np.ndarray
+    boxes: np.ndarray
     prediction: np.ndarray
     confidence: np.ndarray
     entropy: np.ndarray

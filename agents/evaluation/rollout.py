@@ -97,14 +97,16 @@ def _rollout(
 ) -> dict[str, np.ndarray]:
     images = batch.images.to(classifier.device)
     columns: dict[int, dict[str, np.ndarray]] = {}
-    for node, glimpse, location in classifier.histories(images, policy, batch.labels, generator, num_steps):
+    for node, glimpse, location in classifier.histories(
+        images, policy, batch.labels, generator, num_steps, boxes=batch.boxes.to(images.device)
+    ):
         found = summarize_logits(glimpse.logits, batch.labels)._asdict()
         columns[node] = {name: value.cpu().numpy() for name, value in found.items()}
         if location is not None:
             columns[node]["location"] = location.cpu().numpy()
     in_order = [columns[node] for node in sorted(columns)]
     by_node = {name: np.stack([column[name] for column in in_order if name in column], axis=1) for name in in_order[-1]}
-    return {**by_node, "label": batch.labels.numpy(), "box": batch.boxes.numpy()}
+    return {**by_node, "label": batch.labels.numpy(), "boxes": batch.boxes.numpy()}
 
 
 @torch.inference_mode()
@@ -123,7 +125,8 @@ def final_accuracy(
     generator = torch.Generator().manual_seed(0)
 
     def logits(batch: Batch) -> Tensor:
-        *_, (last, _) = classifier.episode(batch.images.to(classifier.device), policy, batch.labels, generator)
+        images, boxes = batch.images.to(classifier.device), batch.boxes.to(classifier.device)
+        *_, (last, _) = classifier.episode(images, policy, batch.labels, generator, boxes=boxes)
         return last.logits
 
     return _accuracy(logits, source, max_images, batch_size)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -71,6 +71,82 @@ class FixedPlacesPolicy(BaselinePolicy):
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
         return self.places.to(view.step.device)[(view.step - 1) % len(self.places)], state
+
+
+class ScanPolicy(BaselinePolicy):
+    """A blind search without repeats: places that cover the image, in a random order for each episode, then again.
+
+    The places are as few as patches of this size need: patches side by side, with overlaps where they don't divide the
+    image.
+
+    Args:
+        image_size: (H, W) of the images in pixels.
+        patch_size: side of the patches in pixels.
+        seed: of its own generator.
+    """
+
+    def __init__(self, image_size: tuple[int, int], patch_size: int, seed: int = 0) -> None:
+        rows, columns = (-(-side // patch_size) for side in image_size)
+        self.places = grid_locations(rows, columns)
+        self._generator = torch.Generator().manual_seed(seed)
+
+    def __call__(self, view: View, state: Tensor | None) -> tuple[Tensor, Tensor]:
+        if state is None:  # (B, G) the order of each episode
+            state = torch.rand(len(view.step), len(self.places), generator=self._generator).argsort(dim=1)
+        turn = (view.step.cpu() - 1) % len(self.places)
+        return self.places[state.gather(1, turn[:, None])[:, 0]].to(view.step.device), state
+
+
+class ReferencePolicy(BaselinePolicy):
+    """Visits the boxes of what decides the label, in their order, then stays at the last; centers the patch on the box.
+
+    It sees the boxes, so it is not a usable policy but what looking is worth to a policy that knows where to look, and
+    not what is there. Where an image has no box it looks at the center.
+
+    Args:
+        image_size: (H, W) of the images in pixels.
+        patch_sizes: sides that a patch may have, in pixels. Where the agent chooses the size, the largest is taken.
+
+    Raises:
+        ValueError: in a call, if the boxes are unknown.
+    """
+
+    def __init__(self, image_size: tuple[int, int], patch_sizes: Sequence[int]) -> None:
+        self._image_size = torch.tensor(image_size)
+        self._patch_sizes = torch.tensor(patch_sizes)
+
+    def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
+        if view.boxes is None:
+            raise ValueError("the reference policy needs boxes; use it in `agents.evaluate`, not in recognition")
+        boxes, step = view.boxes.cpu(), view.step.cpu()
+        is_there = boxes.any(dim=2)  # (B, N)
+        order = (~is_there).long().argsort(dim=1, stable=True)  # those that are there first
+        turn = torch.minimum(step - 1, (is_there.sum(dim=1) - 1).clamp(min=0))
+        chosen = boxes[torch.arange(len(boxes)), order.gather(1, turn[:, None])[:, 0]]  # (B, 4)
+        side = self._patch_sizes[-1].expand(len(boxes))
+        if view.next_size is not None:
+            given = view.next_size.cpu()
+            side = torch.where(given.any(dim=1), self._patch_sizes[given.argmax(dim=1)], side)
+        location = center_location(chosen, self._image_size, side)
+        location[~is_there.any(dim=1)] = 0.5
+        return location.to(view.step.device), state
+
+
+def center_location(boxes: Tensor, image_size: Tensor, side: Tensor) -> Tensor:
+    """Where a patch is centered on a box, or as nearly as the image's border allows.
+
+    Args:
+        boxes: (B, 4) int64 (top, left, bottom, right) in pixels.
+        image_size: (2,) int64, (H, W) in pixels.
+        side: (B,) int64, of the patches in pixels.
+
+    Returns:
+        (B, 2) float32 in [0, 1], (row, col).
+    """
+    center = (boxes[:, :2] + boxes[:, 2:]).float() / 2
+    corner = (center - side[:, None] / 2).round()
+    room = (image_size - side[:, None]).clamp(min=1)
+    return ((corner + 0.5) / room).clamp(0.0, 1.0)  # in the middle of the pixel, so that floor finds it
 
 
 class OraclePolicy(BaselinePolicy):

@@ -196,7 +196,7 @@ def black_image(config: RunConfig, names: tuple[str, ...]) -> ArrayImages:
     return ArrayImages(
         torch.zeros(1, *frames, 3, *config.data.image_size, dtype=torch.uint8),
         torch.zeros(1, dtype=torch.int64),
-        torch.zeros(1, 4, dtype=torch.int64),
+        torch.zeros(1, 1, 4, dtype=torch.int64),
         names,
     )
 

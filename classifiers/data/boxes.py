@@ -1,8 +1,8 @@
 """Boxes of the objects that decide images' labels, from `boxes.csv`: for evaluation and pictures.
 
-One line a file, `file,x,y,w,h` and, if known, `track` (the physical thing or the recording, which evaluation does not
-need); `file` is relative to the folder of `boxes.csv`; x, y (left, top), w and h are in pixels of the upright image at
-the size that it has on disk. Files without a line have no known box.
+One line for each box, `file,x,y,w,h` and, if known, `track` (the physical thing or the recording, which evaluation
+does not need); `file` is relative to the folder of `boxes.csv`; x, y (left, top), w and h are in pixels of the upright
+image at the size that it has on disk. Files without a line have no known box; a file may have several.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class StoredBox(NamedTuple):
     h: float
 
 
-def read_boxes(path: Path) -> dict[str, StoredBox]:
-    """The boxes of a file by the path of their image.
+def read_boxes(path: Path) -> dict[str, list[StoredBox]]:
+    """The boxes of a file by the path of their image, in the order of their lines.
 
     Raises:
         ValueError: if a column is missing or unknown, or a box is not four numbers with a size above 0.
         FileNotFoundError: if an image that it names is not there.
     """
-    boxes: dict[str, StoredBox] = {}
+    boxes: dict[str, list[StoredBox]] = {}
     with open(path, newline="", encoding="utf-8-sig") as stream:
         rows = csv.DictReader(stream)
         columns = tuple(rows.fieldnames or ())
@@ -66,23 +66,29 @@ def read_boxes(path: Path) -> dict[str, StoredBox]:
                     f"{path}, line {box.line}: {row['file']!r} is not a file of {path.parent}; name files relative to "
                     "it, or remove the line"
                 )
-            boxes[file] = box
+            boxes.setdefault(file, []).append(box)
     return boxes
 
 
 def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop_pct: float) -> Tensor:
-    """The boxes (N, 4) int64 of N files in the pixels of a frame (H, W) that they are scaled and cropped to.
+    """The boxes (L, N, 4) int64 of L files in the pixels of a frame (H, W) that they are scaled and cropped to.
 
-    Of each file that has a box, the header is read, for the size of the image. What the crop leaves of a box is its
-    box; it is all zero if nothing is left. For the errors see `read_boxes`; a `ValueError`, too, if the center of a box
+    N is the largest number of boxes of a file, at least 1. Of each file that has a box, the header is read, for the
+    size of the image. What the crop leaves of a box is its box; it is all zero if nothing is left. For the errors see
+    `read_boxes`; a `ValueError`, too, if the center of a box
     lies outside its image.
     """
     stored = read_boxes(path)
-    boxes = torch.zeros(len(files), 4, dtype=torch.int64)
-    known = [(index, box) for index, file in enumerate(files) if (box := stored.get(os.path.normpath(file)))]
+    most = max(map(len, stored.values()), default=1)
+    boxes = torch.zeros(len(files), most, 4, dtype=torch.int64)
+    known = [
+        (index, number, box)
+        for index, file in enumerate(files)
+        for number, box in enumerate(stored.get(os.path.normpath(file), ()))
+    ]
 
     def in_frame(position: int) -> tuple[int, int, int, int]:
-        index, box = known[position]
+        index, _, box = known[position]
         try:
             height, width = upright_size(files[index])
         except UnreadableImageError:
@@ -94,8 +100,8 @@ def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop
             )
         return fitted_box(box, (height, width), size, crop_pct)
 
-    for (index, _), box in zip(known, map_threads(in_frame, range(len(known))), strict=True):
-        boxes[index] = torch.tensor(box)
+    for (index, number, _), box in zip(known, map_threads(in_frame, range(len(known))), strict=True):
+        boxes[index, number] = torch.tensor(box)
     return boxes
 
 

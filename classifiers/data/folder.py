@@ -30,8 +30,8 @@ class FolderImages(DecodedFiles):
     """Image files and their labels, such as a tree with one folder per class.
 
     Attributes:
-        files: (N,) bytes, paths of the images, see `encode_paths`.
-        boxes: (N, 4) int64, see `classifiers.data.source.Batch.boxes`; None if none is known.
+        files: (L,) bytes, paths of the images, see `encode_paths`.
+        boxes: (L, N, 4) int64, see `classifiers.data.source.Batch.boxes`; None if none is known.
     """
 
     files: np.ndarray
@@ -73,6 +73,10 @@ class FolderImages(DecodedFiles):
             interpolation=interpolation,
             boxes=None if boxes_file is None else boxes_in_frame(boxes_file, files, image_size, crop_pct),
         )
+
+    @property
+    def num_boxes(self) -> int:  # type: ignore[override]  # known once the boxes are
+        return 1 if self.boxes is None else self.boxes.shape[1]
 
     def fetch(self, indices: Tensor) -> Batch:
         batch = super().fetch(indices)

@@ -12,7 +12,7 @@ from classifiers.data.collection import FileCollection, ImageCollection
 from classifiers.data.file_tree import class_folders, split_folder, training_classes
 from classifiers.data.folder import FolderImages
 from classifiers.data.synthetic_gestures import SyntheticGestures
-from classifiers.data.synthetic_signs.source import SyntheticSigns
+from classifiers.data.synthetic_signs.scenes import SyntheticSigns
 from classifiers.data.torchvision_sets import TorchvisionImages
 from classifiers.settings import UserPath
 

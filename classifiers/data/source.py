@@ -20,8 +20,9 @@ class Batch(NamedTuple):
     Attributes:
         images: (B, 3, H, W) or, clips of F frames, (B, F, 3, H, W); uint8, RGB.
         labels: (B,) int64.
-        boxes: (B, 4) int64 (top, left, bottom, right) in pixels of what decides the label, bottom and right exclusive;
-            in a clip, of where it is in all frames together; all zero where unknown.
+        boxes: (B, N, 4) int64 (top, left, bottom, right) in pixels of the N >= 1 objects that decide the label, in the
+            order in which the reference policy visits them; bottom and right exclusive; in a clip, of where they are in
+            all frames together; all zero where unknown or where an image has fewer.
     """
 
     images: Tensor
@@ -40,6 +41,7 @@ class ImageSource(ABC):
             remembered.
         decodes_files: whether a fetch decodes files, or draws, so that a `Prefetcher` saves time.
         num_skipped: unreadable images that were left out.
+        num_boxes: boxes N of each image, see `Batch.boxes`.
     """
 
     class_names: tuple[str, ...]
@@ -48,6 +50,7 @@ class ImageSource(ABC):
     is_deterministic: bool = True
     decodes_files: bool = False
     num_skipped: int = 0
+    num_boxes: int = 1
 
     @property
     def num_short(self) -> int:
@@ -82,9 +85,9 @@ class ArrayImages(ImageSource):
     """Images or clips in memory.
 
     Args:
-        images: (N, 3, H, W) or (N, F, 3, H, W), uint8, RGB.
-        labels: (N,) int64.
-        boxes: (N, 4) int64, see `Batch.boxes`.
+        images: (L, 3, H, W) or (L, F, 3, H, W), uint8, RGB.
+        labels: (L,) int64.
+        boxes: (L, N, 4) int64, see `Batch.boxes`.
         class_names: names of the K classes, by label.
         num_skipped: unreadable images that were left out.
         num_short: clips of which some frames are repeated.
@@ -102,7 +105,7 @@ class ArrayImages(ImageSource):
         num_short: int = 0,
     ) -> None:
         self.images, self.labels, self.boxes, self.class_names = images, labels, boxes, class_names
-        self.num_skipped, self.num_short = num_skipped, num_short
+        self.num_skipped, self.num_short, self.num_boxes = num_skipped, num_short, boxes.shape[1]
         self.image_size = (images.shape[-2], images.shape[-1])
         self.num_frames = images.shape[1] if images.ndim == 5 else None
 
@@ -127,7 +130,7 @@ class SourceView(ImageSource, Generic[_Source]):
         self.source = source
         self.class_names, self.image_size, self.num_frames = source.class_names, source.image_size, source.num_frames
         self.is_deterministic, self.decodes_files = source.is_deterministic, source.decodes_files
-        self.num_skipped = source.num_skipped
+        self.num_skipped, self.num_boxes = source.num_skipped, source.num_boxes
 
     @property
     def num_short(self) -> int:
@@ -144,9 +147,9 @@ class SourceView(ImageSource, Generic[_Source]):
 
 
 def batch_without_boxes(images: np.ndarray, labels: Tensor) -> Batch:
-    """A batch of images (B, H, W, 3) or clips (B, F, H, W, 3), uint8, and their labels (B,); its boxes are all zero."""
+    """A batch of images (B, H, W, 3) or clips (B, F, H, W, 3), uint8, and their labels (B,); its box is all zero."""
     pixels = torch.from_numpy(images).movedim(-1, -3).contiguous()
-    return Batch(pixels, labels, torch.zeros(len(labels), 4, dtype=torch.int64))
+    return Batch(pixels, labels, torch.zeros(len(labels), 1, 4, dtype=torch.int64))
 
 
 def in_memory(source: ImageSource, on_progress: Callable[[int, int], None] | None = None) -> ArrayImages:

@@ -171,7 +171,7 @@ class GestureClips(ImageSource):
         drawn: list[Gesture] = list(map_threads(self.draw, indices.tolist()))
         boxes = np.stack([np.append(one.boxes[:, :2].min(axis=0), one.boxes[:, 2:].max(axis=0)) for one in drawn])
         batch = batch_without_boxes(np.stack([one.frames for one in drawn]), torch.tensor([one.label for one in drawn]))
-        return batch._replace(boxes=torch.from_numpy(boxes))
+        return batch._replace(boxes=torch.from_numpy(boxes)[:, None])
 
     def draw(self, index: int) -> Gesture:
         """One clip, with the red disc's box in every frame."""

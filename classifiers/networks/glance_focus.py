@@ -282,7 +282,13 @@ class GlanceFocusClassifier(nn.Module):
         return Glimpse(*(torch.cat(values)[order] for values in zip(*parts, strict=True)))
 
     def episode(
-        self, images: Tensor, policy: Policy, labels: Tensor | None = None, generator: torch.Generator | None = None
+        self,
+        images: Tensor,
+        policy: Policy,
+        labels: Tensor | None = None,
+        generator: torch.Generator | None = None,
+        *,
+        boxes: Tensor | None = None,
     ) -> Iterator[tuple[Glimpse, Tensor | None]]:
         """Looks at a batch of images for T steps: the loop of training, evaluation and pictures.
 
@@ -293,6 +299,7 @@ class GlanceFocusClassifier(nn.Module):
             policy: where to look next.
             labels: (B,) int64, for policies that may see them (the oracle).
             generator: draws the first look of `first_look: random` and the sizes, on the CPU; None takes torch's own.
+            boxes: (B, N, 4) int64, for policies that may see them (the reference policy).
 
         Yields:
             Each glimpse and where the policy placed it, (B, 2) in [0, 1]; None for the first.
@@ -302,7 +309,8 @@ class GlanceFocusClassifier(nn.Module):
         def draw() -> Sequence[int]:
             return (int(torch.randint(num_sizes, (), generator=generator)) if num_sizes > 1 else 0,)
 
-        for _, glimpse, location in self._walk(images, policy, labels, generator, draw, self.spec.num_glimpses):
+        first = self._first_view(images, labels, boxes, generator)
+        for _, glimpse, location in self._walk(first, policy, draw, self.spec.num_glimpses):
             yield glimpse, location
 
     def histories(
@@ -312,6 +320,8 @@ class GlanceFocusClassifier(nn.Module):
         labels: Tensor | None = None,
         generator: torch.Generator | None = None,
         num_steps: int | None = None,
+        *,
+        boxes: Tensor | None = None,
     ) -> Iterator[tuple[int, Glimpse, Tensor | None]]:
         """Looks at a batch of images in all ways to choose the sizes of patches, each look once.
 
@@ -323,6 +333,7 @@ class GlanceFocusClassifier(nn.Module):
             labels: see `episode`.
             generator: see `episode`.
             num_steps: stop after this many steps, at most T; None takes all T.
+            boxes: see `episode`.
 
         Yields:
             The node of `classifiers.networks.size_histories`, a node's descendants right after it, its glimpse, and
@@ -330,19 +341,23 @@ class GlanceFocusClassifier(nn.Module):
         """
         all_sizes = range(len(self.spec.patch_sizes))
         steps = self.spec.num_glimpses if num_steps is None else num_steps
-        yield from self._walk(images, policy, labels, generator, lambda: all_sizes, steps)
+        first = self._first_view(images, labels, boxes, generator)
+        yield from self._walk(first, policy, lambda: all_sizes, steps)
+
+    def _first_view(
+        self, images: Tensor, labels: Tensor | None, boxes: Tensor | None, generator: torch.Generator | None
+    ) -> View:
+        """Takes the first look at a batch of images."""
+        location = self.first_location(len(images), generator)
+        glimpse, num_sizes = self.glance(images, location), len(self.spec.patch_sizes)
+        return View.first(glimpse, images, self.spec.num_glimpses, labels, location, num_sizes, boxes)
 
     def _walk(
-        self,
-        images: Tensor,
-        policy: Policy,
-        labels: Tensor | None,
-        generator: torch.Generator | None,
-        choose: Callable[[], Sequence[int]],
-        num_steps: int,
+        self, first: View, policy: Policy, choose: Callable[[], Sequence[int]], num_steps: int
     ) -> Iterator[tuple[int, Glimpse, Tensor | None]]:
         """The one loop over the steps: after every look it goes on with each of the sizes that `choose` returns."""
-        first_location, num_sizes = self.first_location(len(images), generator), len(self.spec.patch_sizes)
+        images, num_sizes = first.images, len(self.spec.patch_sizes)
+        assert images is not None
 
         def go_on(node: int, view: View, state: Any, left: int) -> Iterator[tuple[int, Glimpse, Tensor | None]]:
             for size in choose() if left else ():
@@ -353,10 +368,8 @@ class GlanceFocusClassifier(nn.Module):
                 yield child, glimpse, location
                 yield from go_on(child, seen.after(location, glimpse), memory, left - 1)
 
-        glimpse = self.glance(images, first_location)
-        yield 0, glimpse, None
-        view = View.first(glimpse, images, self.spec.num_glimpses, labels, first_location, num_sizes)
-        yield from go_on(0, view, None, num_steps - 1)
+        yield 0, first.glimpse, None
+        yield from go_on(0, first, None, num_steps - 1)
 
     def forward(self, images: Tensor, policy: Policy, generator: torch.Generator | None = None) -> SequenceLogits:
         """A whole episode of T steps, differentiable in the encoders and the head, not in the locations.

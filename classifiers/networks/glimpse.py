@@ -77,6 +77,8 @@ class View(NamedTuple):
         last_size: (B, K) one-hot of the last patch's size, zeros after the first look; None if patches have one size.
         next_size: (B, K) one-hot of the size of the patch to place; zeros where the policy chooses it or none is to
             come; None if patches have one size.
+        boxes: (B, N, 4) int64, see `classifiers.data.source.Batch.boxes`, for the reference policy only; None where
+            they are unknown.
     """
 
     glimpse: Glimpse
@@ -88,6 +90,7 @@ class View(NamedTuple):
     first_location: Tensor | None = None
     last_size: Tensor | None = None
     next_size: Tensor | None = None
+    boxes: Tensor | None = None
 
     @classmethod
     def first(
@@ -98,6 +101,7 @@ class View(NamedTuple):
         labels: Tensor | None = None,
         location: Tensor | None = None,
         num_sizes: int = 1,
+        boxes: Tensor | None = None,
     ) -> View:
         """The view after the first step.
 
@@ -108,6 +112,7 @@ class View(NamedTuple):
             labels: (B,) int64 true labels, where they are known.
             location: (B, 2) in [0, 1], where that patch was; None for a glance.
             num_sizes: K patch sizes.
+            boxes: (B, N, 4) boxes of what decides the label, where they are known.
 
         Returns:
             A view without locations; the next size is not set yet.
@@ -116,7 +121,7 @@ class View(NamedTuple):
         locations = glimpse.logits.new_zeros(count, num_glimpses - 1, 2)
         step = torch.ones(count, dtype=torch.int64, device=device)
         size = glimpse.logits.new_zeros(count, num_sizes) if num_sizes > 1 else None
-        return cls(glimpse, glimpse.features, locations, step, images, labels, location, size, size)
+        return cls(glimpse, glimpse.features, locations, step, images, labels, location, size, size, boxes)
 
     def with_next_size(self, size: int) -> View:
         """The view of a policy that is to place patches of a size.

@@ -1,5 +1,4 @@
 """The built-in task: road scenes with one speed-limit sign among signs that only look like it.
 
-`signs` and `scenery` draw the parts, `scenes` puts a scene together from its split and index alone, and `source` keeps
-the drawn scenes on disk.
+`signs` and `scenery` draw the parts, `scenes` puts a scene together.
 """

@@ -8,40 +8,18 @@ full-resolution patch. Ground-truth boxes come with the scenes, so that looking 
 from __future__ import annotations
 
 import random
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
 from PIL import Image, ImageDraw
 from pydantic import Field, model_validator
 
+from classifiers.data.drawings import DrawingSpec, DrawnScenes, Scene
 from classifiers.data.synthetic_signs.scenery import draw_pole, draw_scenery, photograph
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES, DISTRACTORS, SPEED_LIMITS, draw_sign
-from classifiers.settings import Settings
-
-SPLITS = ("train", "val", "test")
-"""Names of the splits; their scenes are drawn from disjoint random streams."""
 
 
-DRAWING_VERSION = 1
-"""Add one whenever scenes of the same spec come to look different: cached scenes of other versions are not used."""
-
-
-class Scene(NamedTuple):
-    """One drawn scene.
-
-    Attributes:
-        image: (H, W, 3) uint8, RGB.
-        label: index into `CLASS_NAMES`.
-        box: (4,) int64, the speed-limit sign's (top, left, bottom, right) in pixels, bottom and right exclusive; all
-            zero where there is none.
-    """
-
-    image: np.ndarray
-    label: int
-    box: np.ndarray
-
-
-class SceneSpec(Settings):
+class SceneSpec(DrawingSpec):
     """What the scenes look like; equal specs draw equal scenes.
 
     Attributes:
@@ -53,12 +31,20 @@ class SceneSpec(Settings):
         seed: another seed draws other scenes.
     """
 
+    name = "synthetic_signs"
+    version = 1
+    classes = CLASS_NAMES
+
     height: int = 192
     width: int = 256
     min_sign_px: Annotated[int, Field(ge=4)] = 28
     max_sign_px: int = 40
     max_distractors: Annotated[int, Field(ge=0)] = 2
     seed: Annotated[int, Field(ge=0)] = 0
+
+    def draw(self, rng: random.Random) -> Scene:
+        """Draws a scene; its box is the speed-limit sign's, all zero where there is none."""
+        return _draw_scene(self, rng)
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
@@ -72,29 +58,24 @@ class SceneSpec(Settings):
         return self
 
 
-def draw_scene(spec: SceneSpec, split: str, index: int) -> Scene:
-    """Draws one scene; the same arguments always draw the same scene.
+class SyntheticSigns(DrawnScenes):
+    """The built-in task's generated road scenes.
 
-    Args:
-        spec: what the scenes look like.
-        split: one of `SPLITS`.
-        index: which scene of the split, from 0.
-
-    Returns:
-        The scene, its label and its sign's box.
-
-    Raises:
-        ValueError: if `split` is not one of `SPLITS`.
+    Attributes:
+        scenes: what they look like.
     """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r} is not one of {', '.join(SPLITS)}; pass one of these")
-    rng = random.Random(f"{spec.seed}/{split}/{index}")
+
+    kind: Literal["synthetic_signs"] = "synthetic_signs"
+    scenes: SceneSpec = SceneSpec()
+
+
+def _draw_scene(spec: SceneSpec, rng: random.Random) -> Scene:
     label = rng.randrange(len(CLASS_NAMES))
     scene = draw_scenery(rng, spec.height, spec.width)
     draw = ImageDraw.Draw(scene)
     taken: list[tuple[int, int, int, int]] = []
     standing: list[Image.Image] = []
-    box = np.zeros(4, dtype=np.int64)
+    box = np.zeros((1, 4), dtype=np.int64)
     signs = [("speed_limit", SPEED_LIMITS[label - 1])] if label else []
     for _ in range(rng.randint(0, spec.max_distractors)):
         signs.append((rng.choice(DISTRACTORS), rng.choice(SPEED_LIMITS)))

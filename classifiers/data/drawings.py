@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import random
 import warnings
+from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import PIL
@@ -14,11 +16,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
-from classifiers.data.collection import Count, ImageCollection, OnProgress
+from classifiers.data.collection import SPLITS, Count, ImageCollection, OnProgress
 from classifiers.data.source import ArrayImages
-from classifiers.data.synthetic_signs.scenes import DRAWING_VERSION, SceneSpec, draw_scene
-from classifiers.data.synthetic_signs.signs import CLASS_NAMES
 from classifiers.files import write_bytes
+from classifiers.settings import Settings
 
 SHARD_SIZE = 500
 """Scenes in a file of the cache."""
@@ -26,8 +27,73 @@ SHARD_SIZE = 500
 _Arrays = dict[str, np.ndarray]
 
 
-class SyntheticSigns(ImageCollection):
-    """The built-in task's generated road scenes.
+class Scene(NamedTuple):
+    """One drawn scene.
+
+    Attributes:
+        image: (H, W, 3) uint8, RGB.
+        label: index into the drawing's `classes`.
+        boxes: (N, 4) int64, see `classifiers.data.source.Batch.boxes`.
+    """
+
+    image: np.ndarray
+    label: int
+    boxes: np.ndarray
+
+
+class DrawingSpec(Settings, ABC):
+    """How scenes are drawn; equal specs draw equal scenes.
+
+    A subclass says how, and adds its settings as fields; two of them are always the size, another is the seed.
+
+    Attributes:
+        name: of the drawing; names its folder in the cache.
+        version: to be raised by one whenever scenes of the same spec come to look different: cached scenes of other
+            versions are not used.
+        classes: names of the K classes, by label.
+        num_boxes: boxes N of each scene.
+        height: image height in pixels.
+        width: image width in pixels.
+        seed: another seed draws other scenes.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[int]
+    classes: ClassVar[tuple[str, ...]]
+    num_boxes: ClassVar[int] = 1
+
+    height: int
+    width: int
+    seed: int
+
+    @abstractmethod
+    def draw(self, rng: random.Random) -> Scene:
+        """Draws a scene.
+
+        Args:
+            rng: source of all randomness.
+        """
+
+    def draw_scene(self, split: str, index: int) -> Scene:
+        """Draws one scene; the same arguments always draw the same scene.
+
+        Args:
+            split: one of `classifiers.data.collection.SPLITS`, whose scenes come from disjoint random streams.
+            index: which scene of the split, from 0.
+
+        Returns:
+            The scene, its label and its boxes.
+
+        Raises:
+            ValueError: if there is no such split.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"split={split!r} is not one of {', '.join(SPLITS)}; pass one of these")
+        return self.draw(random.Random(f"{self.seed}/{split}/{index}"))
+
+
+class DrawnScenes(ImageCollection):
+    """Drawn scenes.
 
     Attributes:
         num_train: scenes of `"train"`.
@@ -36,18 +102,17 @@ class SyntheticSigns(ImageCollection):
         scenes: what they look like.
     """
 
-    kind: Literal["synthetic_signs"] = "synthetic_signs"
     num_train: Count
     num_val: Count
     num_test: Count
-    scenes: SceneSpec = SceneSpec()
+    scenes: DrawingSpec
 
     @property
     def image_size(self) -> tuple[int, int]:
         return self.scenes.height, self.scenes.width
 
     def class_names(self) -> tuple[str, ...]:
-        return CLASS_NAMES
+        return self.scenes.classes
 
     def open(self, split: str, on_progress: OnProgress | None = None) -> ArrayImages:
         """Draws a split, or takes it from the cache."""
@@ -55,7 +120,7 @@ class SyntheticSigns(ImageCollection):
 
 
 def load_scenes(
-    spec: SceneSpec,
+    spec: DrawingSpec,
     split: str,
     num_scenes: int,
     *,
@@ -68,20 +133,20 @@ def load_scenes(
 
     Args:
         spec: what the scenes look like.
-        split: one of `classifiers.data.synthetic_signs.scenes.SPLITS`.
-        num_scenes: how many, N.
+        split: one of `classifiers.data.collection.SPLITS`.
+        num_scenes: how many, L.
         cache_dir: where files of `SHARD_SIZE` scenes are kept; None takes `$GFNET_CACHE`, else the user's cache folder.
-        on_progress: called with (scenes done, N) after every file that had to be drawn.
+        on_progress: called with (scenes done, L) after every file that had to be drawn.
 
     Returns:
-        N scenes in memory: 147 kB each at 192x256.
+        L scenes in memory: 147 kB each at 192x256.
 
     Raises:
         ValueError: if `num_scenes` is not positive or `split` unknown.
     """
     if num_scenes < 1:
         raise ValueError(f"num_scenes={num_scenes}; pass 1 or more")
-    folder = (cache_dir or _default_cache_dir()) / _drawn_by(spec)
+    folder = (cache_dir or _default_cache_dir() / spec.name) / _drawn_by(spec)
     shards = []
     for start in range(0, num_scenes, SHARD_SIZE):
         path = folder / f"{split}-{start // SHARD_SIZE:05d}.safetensors"
@@ -95,25 +160,26 @@ def load_scenes(
                 on_progress(start + wanted, num_scenes)
         shards.append({name: torch.from_numpy(array[:wanted]) for name, array in shard.items()})
     images, labels, boxes = (torch.cat([shard[name] for shard in shards]) for name in ("images", "labels", "boxes"))
-    return ArrayImages(images, labels, boxes, CLASS_NAMES)
+    return ArrayImages(images, labels, boxes.view(len(boxes), spec.num_boxes, 4), spec.classes)
 
 
 def _default_cache_dir() -> Path:
-    return Path(os.environ.get("GFNET_CACHE") or platformdirs.user_cache_dir("gfnet-gym")) / "synthetic_signs"
+    return Path(os.environ.get("GFNET_CACHE") or platformdirs.user_cache_dir("gfnet-gym"))
 
 
-def _drawn_by(spec: SceneSpec) -> str:
+def _drawn_by(spec: DrawingSpec) -> str:
     """A folder name that changes with the spec, the version of the drawings and Pillow's."""
-    settings = "-".join(f"{name}{value}" for name, value in spec)
-    return f"v{DRAWING_VERSION}-pillow{PIL.__version__}-{settings}"
+    fields = {name: value for name, value in spec if name != "seed"} | {"seed": spec.seed}
+    settings = "-".join(f"{name}{value}" for name, value in fields.items())
+    return f"v{spec.version}-pillow{PIL.__version__}-{settings}"
 
 
-def _draw(spec: SceneSpec, split: str, indices: range) -> _Arrays:
-    scenes = [draw_scene(spec, split, index) for index in indices]
+def _draw(spec: DrawingSpec, split: str, indices: range) -> _Arrays:
+    scenes = [spec.draw_scene(split, index) for index in indices]
     return {
         "images": np.ascontiguousarray(np.stack([scene.image for scene in scenes]).transpose(0, 3, 1, 2)),
         "labels": np.array([scene.label for scene in scenes], dtype=np.int64),
-        "boxes": np.stack([scene.box for scene in scenes]),
+        "boxes": np.stack([scene.boxes.ravel() for scene in scenes]),  # (S, N * 4)
     }
 
 
