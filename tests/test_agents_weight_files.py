@@ -55,7 +55,7 @@ def _record() -> EvaluationRecord:
     by_step = {name: rng.random((5, 3), np.float32) for name in ("confidence", "entropy", "label_probability")}
     return EvaluationRecord(
         label=np.arange(5),
-        box=np.zeros((5, 4), np.int64),
+        boxes=np.zeros((5, 1, 4), np.int64),
         prediction=np.ones((5, 3), np.int64),
         location=rng.random((5, 2, 2), np.float32),
         multiply_adds=np.array([10, 20, 30]),

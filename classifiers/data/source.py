@@ -87,7 +87,7 @@ class ArrayImages(ImageSource):
     Args:
         images: (L, 3, H, W) or (L, F, 3, H, W), uint8, RGB.
         labels: (L,) int64.
-        boxes: (L, N, 4) int64, see `Batch.boxes`.
+        boxes: (L, N, 4) int64, see `Batch.boxes`, or (L, 4) with one for each image.
         class_names: names of the K classes, by label.
         num_skipped: unreadable images that were left out.
         num_short: clips of which some frames are repeated.
@@ -104,6 +104,7 @@ class ArrayImages(ImageSource):
         num_skipped: int = 0,
         num_short: int = 0,
     ) -> None:
+        boxes = boxes[:, None] if boxes.ndim == 2 else boxes
         self.images, self.labels, self.boxes, self.class_names = images, labels, boxes, class_names
         self.num_skipped, self.num_short, self.num_boxes = num_skipped, num_short, boxes.shape[1]
         self.image_size = (images.shape[-2], images.shape[-1])
