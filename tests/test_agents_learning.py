@@ -30,7 +30,6 @@ FIND: dict[str, tuple[dict[str, Any], int, int]] = {  # options that find the go
     **dict.fromkeys(("sac", "td3", "ddpg", "tqc", "crossq"), (_OFTEN, 64, 3000)),
     "td3": ({**_OFTEN, "learning_rate": 1e-3}, 64, 3000),
     "dqn": ({**_OFTEN, "target_update_interval": 256}, 64, 3000),
-    "ars": ({"n_eval_episodes": 64, "delta_std": 0.2, "learning_rate": 0.2}, 64, 64 * 2 * 16 * 20),
 }
 
 

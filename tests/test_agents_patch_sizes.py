@@ -40,7 +40,7 @@ def _env(
         ("ppo", {"observe": ("hidden", "next_size")}),
         ("ppo_gru", CHOSEN),
         ("crossq", {}),
-        *(pytest.param(name, CHOSEN, marks=pytest.mark.slow) for name in ("ars", "recurrent_ppo", "sac")),
+        *(pytest.param(name, CHOSEN, marks=pytest.mark.slow) for name in ("recurrent_ppo", "sac")),
     ],
 )
 def test_agents_learn_and_are_kept(
@@ -49,7 +49,6 @@ def test_agents_learn_and_are_kept(
     options: dict[str, dict[str, Any]] = {
         "sac": {"learning_starts": 4},
         "crossq": {"learning_starts": 4},
-        "ars": {"n_eval_episodes": 4, "n_delta": 1, "n_top": 1},
         "ppo_gru": {"policy_kwargs": SMALL_UNITS},
     }
     env = _env(classifier, scenes, **rules)

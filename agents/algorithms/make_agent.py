@@ -15,7 +15,6 @@ from gymnasium.wrappers import FlattenObservation
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, VecMonitor
 
-from agents.algorithms.ars import GlimpseARSPolicy
 from agents.algorithms.registry import AGENTS, AgentRecipe
 from agents.algorithms.sb3_vec_env import FlatVecEnv, SB3VecEnv
 from agents.policies.actor_critic import SquashedMeanGaussian
@@ -29,7 +28,6 @@ AnyEnv = gymnasium.Env[Any, Any] | VectorEnv[Any, Any, Any] | VecEnv
 """An environment, a vector environment (autoreset SAME_STEP), or an SB3 `VecEnv`."""
 
 _SIZES = ("rollout", "batches")  # of a recipe, where it has them: what `n_steps` and `batch_size` follow from
-_OWN_POLICIES = (SquashedMeanGaussian, GlimpseARSPolicy)  # which take `extractor` themselves
 
 
 def make_agent(
@@ -79,7 +77,7 @@ def make_agent(
 def _policy_kwargs(recipe: AgentRecipe, overrides: dict[str, Any], parts: spaces.Space[Any]) -> dict[str, Any]:
     """The policy's arguments; SB3's own policies take the extractor as a class and its arguments."""
     merged = {**recipe.policy_kwargs, **overrides}
-    is_ours = isinstance(recipe.policy, type) and issubclass(recipe.policy, _OWN_POLICIES)
+    is_ours = isinstance(recipe.policy, type) and issubclass(recipe.policy, SquashedMeanGaussian)
     if is_ours or "extractor" not in merged or not isinstance(parts, spaces.Dict):
         return merged
     arguments = extractor_arguments(merged.pop("extractor"))

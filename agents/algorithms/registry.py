@@ -20,7 +20,6 @@ from sb3_contrib import TQC, TRPO, CrossQ, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from agents.algorithms.ars import GlimpseARSPolicy, VectorARS
 from agents.algorithms.ppo_gru import PPOGRU
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.exploration import DEFAULT_STD
@@ -32,7 +31,6 @@ from agents.policies.off_policy import (
     GlimpseTD3Policy,
     GlimpseTQCPolicy,
 )
-from gfnet_env.observation import SIZE_KEYS
 
 FORMS = ("plain", "flat", "grid")
 """The form in which an algorithm needs the environment: as it is, with flat observations, or with actions on a grid."""
@@ -139,20 +137,6 @@ AGENTS: dict[str, AgentRecipe] = {
         updates_per_step=1 / 16,
         num_envs=64,
         form="grid",
-    ),
-    "ars": AgentRecipe(
-        VectorARS,
-        GlimpseARSPolicy,
-        {
-            "n_delta": 8,
-            "n_top": 4,
-            "learning_rate": 0.05,
-            "delta_std": 0.05,
-            "n_eval_episodes": 64,
-            "zero_policy": False,
-        },
-        {"extractor": {"conv_channels": 4, "units": 16, "attention_maps": 4, "reads": ("features", *SIZE_KEYS)}},
-        num_envs=64,
     ),
 }
 """Recipes by name."""

@@ -5,7 +5,7 @@ on in the next one. Every few seconds, between two rollouts, a checkpoint saves 
 (`agents.algorithms.training_state`). The random numbers of the algorithm itself, in a rollout and the update after it,
 depend only on the seed and the number of steps so far.
 
-The other algorithms have a replay buffer or search at random; if interrupted, they start again.
+The other algorithms have a replay buffer; if interrupted, they start again.
 """
 
 from __future__ import annotations

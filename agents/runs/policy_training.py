@@ -93,7 +93,6 @@ def _small(spec: Stage2Spec, steps: int) -> Stage2Spec:
     caps = {
         **({"n_steps": steps} if recipe.rollout else {}),
         **{"batch_size": _ENVS * steps, "buffer_size": 64, "learning_starts": 0, "train_freq": 1, "gradient_steps": 1},
-        "n_eval_episodes": _ENVS,
     }
     batch = {"batch_size": _ENVS * steps} if recipe.batches else {}
     has = {"n_steps": steps, **batch, **recipe.defaults, **spec.options}
