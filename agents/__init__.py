@@ -7,6 +7,7 @@ from agents.algorithms.sb3_vec_env import SB3VecEnv
 from agents.evaluation.budgets import apply_exit_rule, budget_curve, fit_exit_rule
 from agents.evaluation.diagnostics import Diagnostics, diagnose
 from agents.evaluation.metrics import accuracy_by_step, coverage, pointing_game
+from agents.evaluation.play import Played, play
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.rollout import evaluate
 from agents.evaluation.stopping import ExitRule
@@ -38,6 +39,7 @@ __all__ = [
     "LocationPolicy",
     "OraclePolicy",
     "Pipeline",
+    "Played",
     "RandomPolicy",
     "Recognition",
     "Recognizer",
@@ -60,6 +62,7 @@ __all__ = [
     "load_record",
     "load_run",
     "make_agent",
+    "play",
     "pointing_game",
     "save_policy",
 ]

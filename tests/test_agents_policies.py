@@ -186,13 +186,45 @@ def test_rescaled_actions_are_followed(algorithm: Any, classifier: FrozenClassif
     assert np.allclose(location[0].numpy(), after["location"], atol=1e-5)
 
 
+def test_wrappers_of_actions_are_followed(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    env = DiscretizeAction(GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec()), bins=9)
+    agent = DQN("MultiInputPolicy", env, policy_kwargs={"net_arch": [8]}, buffer_size=10, seed=1)
+
+    record = evaluate(classifier, scenes, agent, max_images=6)
+
+    for image, location in zip(range(0, 24, 4), record.location, strict=True):
+        observation, _ = env.reset(options={"index": image})
+        for step in range(3):
+            action = agent.predict(observation, deterministic=True)[0]
+            observation, _, _, _, info = env.step(action)
+            assert np.allclose(location[step], info["location"], atol=1e-5)
+
+
 def test_actions_of_unknown_places_are_refused(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
     env = GlanceFocusEnv(Task(scenes, classifier), EpisodeSpec())
     options: dict[str, Any] = {"policy_kwargs": {"net_arch": [8]}, "buffer_size": 10}
 
-    DeterministicPolicy(DQN("MultiInputPolicy", GridAction(env), **options))
+    DeterministicPolicy(DQN("MultiInputPolicy", GridAction(env), **options).policy)
     with pytest.raises(ValueError, match="GridAction"):
-        DeterministicPolicy(DQN("MultiInputPolicy", DiscretizeAction(env, bins=9), **options))
+        DeterministicPolicy(DQN("MultiInputPolicy", DiscretizeAction(env, bins=9), **options).policy)
+
+
+def test_any_callable_from_observations_to_actions_is_evaluated(
+    classifier: FrozenClassifier, scenes: ArrayImages
+) -> None:
+    def act(observation: dict[str, np.ndarray]) -> np.ndarray:
+        assert set(observation) == set(DEFAULT_OBSERVATION)
+        step = observation["progress"].argmax(axis=1)
+        return np.stack([step / 2 - 1, -step / 2 + 1], axis=1)
+
+    record = evaluate(classifier, scenes, act)
+
+    assert record.location[:, :, 0].tolist() == [[0.0, 0.25, 0.5]] * 24
+    assert record.location[:, :, 1].tolist() == [[1.0, 0.75, 0.5]] * 24
+    with pytest.raises(ValueError, match="a int is no policy"):
+        evaluate(classifier, scenes, 3)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"shape \(24,\)"):
+        evaluate(classifier, scenes, lambda seen: np.zeros(24))
 
 
 @pytest.mark.parametrize("form", ["plain", "flat"])

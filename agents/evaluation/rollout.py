@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from agents.evaluation.record import EvaluationRecord
+from agents.policies.adapters import AnyPolicy, as_location_policy
 from agents.policies.protocol import LocationPolicy
 from classifiers.data.source import Batch, ImageSource
 from classifiers.inference.frozen import FrozenClassifier
@@ -24,7 +25,7 @@ from classifiers.networks.size_histories import size_histories
 def evaluate(
     classifier: FrozenClassifier,
     source: ImageSource,
-    policy: LocationPolicy,
+    policy: AnyPolicy,
     *,
     num_steps: int | None = None,
     max_images: int | None = None,
@@ -36,7 +37,8 @@ def evaluate(
     Args:
         classifier: the frozen networks; an episode has `spec.num_glimpses` steps.
         source: the images.
-        policy: where to look.
+        policy: where to look: a `LocationPolicy`, a model of Stable-Baselines3, or a callable from observations to
+            actions (see `agents.policies.adapters`); what it decides beyond the place is ignored.
         num_steps: stop after this many steps, at most the classifier's T; None takes all T.
         max_images: use at most this many images, evenly spread over the source.
         batch_size: images in a batch.
@@ -44,7 +46,11 @@ def evaluate(
 
     Returns:
         A record of N images.
+
+    Raises:
+        ValueError: if the policy is none, or it is unknown where its actions look.
     """
+    policy = as_location_policy(policy, len(classifier.spec.patch_sizes))
     chosen = evenly_spread(len(source), max_images)
     batches: list[dict[str, np.ndarray]] = []
     generator = torch.Generator().manual_seed(0)  # of random first looks: the same for all policies

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any, TypeGuard
 
+import gymnasium
+import numpy as np
 import torch
 from gymnasium import spaces
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from torch import Tensor
 
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
@@ -32,7 +34,8 @@ class DeterministicPolicy:
     Args:
         agent: an SB3 algorithm on one of our environments, or its policy. Its observations may be flattened or
             normalized by a `VecNormalize`; its actions may be rescaled linearly (`RescaleAction`) or on a grid
-            (`GridAction`).
+            (`GridAction`). Other wrappers of actions, such as `DiscretizeAction`, are followed where the algorithm
+            still has its environment, in this process.
         observation_keys: names of the parts of a flattened observation, in order; None asks the agent.
 
     Raises:
@@ -43,7 +46,9 @@ class DeterministicPolicy:
     def __init__(self, agent: BaseAlgorithm | BasePolicy, observation_keys: tuple[str, ...] | None = None) -> None:
         network = agent.policy if isinstance(agent, BaseAlgorithm) else agent
         assert isinstance(network, BasePolicy)
-        _check_actions(network.action_space)
+        self._to_inner = None if _is_known(network.action_space) else _action_wrapper(agent)
+        if self._to_inner is None:
+            _check_actions(network.action_space)
         self.network = network
         self.observation_keys = observation_keys or _observation_keys(agent, network)
         self._normalizer = agent.get_vec_normalize_env() if isinstance(agent, BaseAlgorithm) else None
@@ -93,6 +98,8 @@ class DeterministicPolicy:
         if self._normalizer is not None:
             seen = _normalized(self._normalizer, seen)
         action, state = _mean_action(self.network, seen, state)
+        if self._to_inner is not None:
+            return to_location(torch.as_tensor(self._to_inner(action.cpu().numpy())).to(action.device)), state
         return _location(self.network, action), state
 
 
@@ -112,11 +119,40 @@ def _observation_keys(agent: BaseAlgorithm | BasePolicy, network: BasePolicy) ->
     return tuple(sorted(env.get_attr("observation_keys")[0]))  # the order of `FlattenObservation`
 
 
+def _is_known(space: spaces.Space[Any]) -> bool:
+    """Whether an action space alone says where its actions look."""
+    return isinstance(space, GridSpace) or (isinstance(space, spaces.Box) and space.is_bounded())
+
+
+def _action_wrapper(agent: BaseAlgorithm | BasePolicy) -> Callable[[np.ndarray], np.ndarray] | None:
+    """What the wrappers of an agent's environment make of B of its actions: (B, A) in [-1, 1]; None without any."""
+    env = agent.get_env() if isinstance(agent, BaseAlgorithm) else None
+    if env is None or not isinstance(env.unwrapped, DummyVecEnv):
+        return None
+    layer, wrappers = env.unwrapped.envs[0], list[gymnasium.ActionWrapper[Any, Any, Any]]()
+    while isinstance(layer, gymnasium.Wrapper):
+        if isinstance(layer, gymnasium.ActionWrapper):
+            wrappers.append(layer)
+        layer = layer.env
+    if not wrappers:
+        return None
+
+    def to_inner(actions: np.ndarray) -> np.ndarray:
+        rows = []
+        for action in actions:
+            for wrapper in wrappers:
+                action = wrapper.action(action)
+            rows.append(action)
+        return np.array(rows, dtype=np.float32)
+
+    return to_inner
+
+
 def _check_actions(space: spaces.Space[Any]) -> None:
-    if not isinstance(space, GridSpace) and not (isinstance(space, spaces.Box) and space.is_bounded()):
+    if not _is_known(space):
         raise ValueError(
             f"the agent's actions are {space}, and where they look is unknown; train it on our environment without a "
-            "wrapper of its actions, or with GridAction or RescaleAction"
+            "wrapper of its actions, with GridAction or RescaleAction, or pass the algorithm with its environment"
         )
 
 
