@@ -43,6 +43,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     Attributes:
         num_glimpses: longest sequence T, the glance included.
         observation_keys: keys of the observation.
+        steps_taken: steps of all rows since the environment was made, resets left out.
 
     Raises:
         ValueError: if an argument is out of range, or the parts don't fit each other.
@@ -84,6 +85,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self._seeds = [seed for _, seed in seeded]
         self._order = ImageOrder(len(task.source), num_envs)
         self._finished = np.ones(num_envs, dtype=bool)
+        self.steps_taken = 0
         self.closed = False
 
     @property  # type: ignore[override]  # a tuple, as `SyncVectorEnv`'s
@@ -163,6 +165,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
         decisions = self.dynamics.decisions(actions)
         going = np.flatnonzero(~waiting)
+        self.steps_taken += len(going)
         if len(going):
             rngs = [self._crop_rngs[row] for row in going]
             reward[going], terminated[going] = self.dynamics.step(going, decisions.select(going), rngs)

@@ -100,12 +100,32 @@ def _add_training(add: Add) -> None:
     published.add_argument("checkpoint", type=Path, help="a published .pth.tar file")
     published.add_argument("--out", type=Path, required=True, help="the run's folder")
 
-    benchmark = add("benchmark", "a leaderboard of algorithms on the built-in task")
-    benchmark.add_argument("names", nargs="*", metavar="AGENT", help="which, such as ppo; all if left out")
-    benchmark.add_argument("--out", type=Path, required=True, help="folder of the results, the table and the curves")
+    _add_benchmark(add)
+
+
+def _add_benchmark(add: Add) -> None:
+    benchmark = add("benchmark", "a leaderboard of agents on tasks")
+    benchmark.add_argument("names", nargs="*", metavar="AGENT", help="which, such as ppo, or a baseline such as random")
+    benchmark.add_argument(
+        "--task", nargs="+", action="extend", metavar="ID", help="environments; GFNet-SyntheticSigns-v0 if left out"
+    )
+    benchmark.add_argument(
+        "--external",
+        action="append",
+        default=[],
+        metavar="MODULE:FUNCTION",
+        help="an algorithm of your own: function(make_env, steps, seed) returns a policy",
+    )
+    benchmark.add_argument("--out", type=Path, help="folder of the trainings, the tables and the curves")
+    benchmark.add_argument("--csv", type=Path, help="file that the rows are appended to, OUT/rows.csv if left out")
     benchmark.add_argument("--steps", type=int, default=50_000, metavar="S", help="environment steps of each training")
     benchmark.add_argument("--seeds", type=int, default=3, metavar="N", help="how many seeds")
-    _add_changes(benchmark)
+    benchmark.add_argument("--jobs", type=int, default=1, metavar="J", help="trainings at a time, one thread each")
+    benchmark.add_argument("--engine", choices=("local", "ray"), default="local", help="where the trainings run")
+    benchmark.add_argument(
+        "--table", type=Path, metavar="FOLDER", help="only print the tables of the rows in FOLDER/*.csv"
+    )
+    _add_settings(benchmark, "change a setting, such as options.gamma or rules.reward")
 
 
 def _add_use_of_runs(add: Add) -> None:

@@ -15,12 +15,13 @@ import gymnasium
 import numpy as np
 from rich.console import Console
 
-from agents.algorithms.registry import AGENTS
 from agents.dataset import record_dataset
 from agents.evaluation.record import load_record
 from agents.evaluation.rollout import cumulative_multiply_adds
 from agents.evaluation.threshold_search import check_budget
-from agents.leaderboard import leaderboard_curves, markdown_table, run_leaderboard
+from agents.leaderboard.rows import Row, read_folder, read_rows
+from agents.leaderboard.schedule import make_specs, run_leaderboard
+from agents.leaderboard.tables import learning_curves, markdown_tables, profiles, radar
 from agents.policies.baselines import CenterCornerPolicy, RandomPolicy
 from agents.policies.protocol import LocationPolicy
 from agents.recognition.onnx_export import export_onnx
@@ -36,19 +37,21 @@ from agents.runs.results import chosen_policies, evaluate_run
 from agents.runs.run import load_networks, load_recognizer, load_run
 from agents.runs.stages import claimed, locked
 from classifiers.data.decoding import UnreadableImageError
-from classifiers.files import json_text, write_json
+from classifiers.files import json_text, write_json, write_text
 from classifiers.training.distributed import is_first_process, process_group
 from gfnet_env import TASKS, Task
 from gfnet_env.registration import make_env
+from scripts import plots
 from scripts.console import PlainConsole
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
 from scripts.page.game import Game
 from scripts.page.server import GameServer
-from scripts.plots import leaderboard_plot, save_figure, save_plots
+from scripts.plots import save_figure, save_plots
 from scripts.predictions import files_to_predict, kind_of_input, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
 from scripts.report import budget_table, cost_table, summary_lines, terminal_table, training_warning, write_report
 
+_TASK = "GFNet-SyntheticSigns-v0"  # of a benchmark that names none
 _IMAGENET_CLASSES = 1000  # where a config of Table 9 names no images
 
 
@@ -238,19 +241,46 @@ def import_published(options: argparse.Namespace, console: Console) -> None:
 
 
 def benchmark(options: argparse.Namespace, console: Console) -> None:
-    """Trains algorithms on the built-in task over several seeds and prints their leaderboard."""
+    """Trains agents on tasks over several seeds and prints their leaderboard; or prints that of stored rows."""
+    if options.table is not None:
+        _show_leaderboard(options.table, read_folder(options.table), console)
+        return
+    agents = [*options.names, *options.external]
+    if not agents or options.out is None:
+        raise ValueError(
+            "a benchmark needs agents and --out FOLDER; pass for example `ppo random --out runs/board`, or --table "
+            "FOLDER for the tables of stored rows"
+        )
+    changes = dict(parse_setting(change) for change in options.set)
+    specs = make_specs(agents, options.task or [_TASK], steps=options.steps, seeds=options.seeds, changes=changes)
+    csv = options.csv or options.out / "rows.csv"
     with TerminalReporter(console, quiet=options.quiet) as reporter:
-        board = run_leaderboard(
-            options.names or list(AGENTS),
+        rows = run_leaderboard(
+            specs,
             options.out,
-            env_steps=options.steps,
-            seeds=options.seeds,
-            changes=options.set,
+            csv=csv,
+            jobs=options.jobs,
+            engine=options.engine,
+            imports=options.imports,
             reporter=reporter,
         )
-    save_figure(options.out / "leaderboard.png", leaderboard_plot(leaderboard_curves(board)))
-    console.print(markdown_table(board), soft_wrap=True)
-    console.print(f"Look at {options.out / 'leaderboard.md'} and {options.out / 'leaderboard.png'}")
+    if rows:
+        _show_leaderboard(options.out, read_rows(csv), console)
+        console.print(f"Rows: {csv}")
+
+
+def _show_leaderboard(folder: Path, rows: Sequence[Row], console: Console) -> None:
+    """Prints the tables of some rows, and writes them and their plots."""
+    tables = markdown_tables(rows)
+    write_text(folder / "tables.md", tables)
+    save_figure(folder / "curves.png", plots.learning_curves(learning_curves(rows)))
+    tasks, means = radar(rows)
+    if len(tasks) > 1 and means:
+        save_figure(folder / "profiles.png", plots.performance_profiles(*profiles(rows)))
+    if len(tasks) > 2 and means:  # fewer spokes are no radar
+        save_figure(folder / "radar.png", plots.radar(tasks, means))
+    console.print(tables, soft_wrap=True)
+    console.print(f"Look at {folder / 'tables.md'} and {folder / 'curves.png'}")
 
 
 def predict(options: argparse.Namespace, console: Console) -> None:

@@ -252,22 +252,74 @@ def diagnostics_along_training(curves: dict[str, tuple[list[int], list[float]]])
     return figure
 
 
-def leaderboard_plot(curves: dict[str, Any]) -> Figure:
-    """Share of the oracle's gain over random during the training of each algorithm, with intervals over seeds.
+def learning_curves(curves: dict[str, dict[str, Any]]) -> Figure:
+    """Scores during the training of each agent, with intervals over seeds; a panel for each task.
 
     Args:
-        curves: of `agents.leaderboard.leaderboard_curves`.
+        curves: of `agents.leaderboard.tables.learning_curves`.
 
     Returns:
         The figure.
     """
-    figure, axes = _axes("environment steps", "share of the oracle's gain over random at t=2")
-    for index, (name, curve) in enumerate(curves.items()):
-        color, style = _color(index), "-" if index < len(_CYCLE) else "--"
-        axes.plot(curve["steps"], curve["mean"], style, color=color, label=_literal(name))
-        axes.fill_between(curve["steps"], curve["low"], curve["high"], color=color, alpha=0.15, linewidth=0)
-    axes.set_ylim(-0.05, 1.0)
-    axes.legend(fontsize="small", ncols=2)
+    columns = min(3, len(curves))
+    lines = -(-len(curves) // columns)
+    figure = Figure(figsize=(1 + 4.6 * columns, 3.6 * lines), layout="constrained")
+    panels = figure.subplots(lines, columns, squeeze=False).flatten()
+    colors = {
+        name: index for index, name in enumerate(dict.fromkeys(name for each in curves.values() for name in each))
+    }
+    for axes, (task, by_agent) in zip(panels, curves.items(), strict=False):
+        for name, curve in by_agent.items():
+            look: dict[str, Any] = {"color": _color(colors[name]), "label": _literal(name)}
+            look["linestyle"] = "-" if colors[name] < len(_CYCLE) else "--"
+            if len(curve["steps"]) < 2:  # learned nothing on the way
+                axes.axhline(curve["mean"][-1], **{**look, "linestyle": ":"})
+                continue
+            axes.plot(curve["steps"], curve["mean"], **look)
+            axes.fill_between(curve["steps"], curve["low"], curve["high"], color=look["color"], alpha=0.15, linewidth=0)
+        axes.set(title=_literal(task), xlabel="environment steps", ylabel="score on validation images")
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="x-small")
+    for axes in panels[len(curves) :]:
+        axes.set_axis_off()
+    return figure
+
+
+def radar(tasks: list[str], means: dict[str, list[float]]) -> Figure:
+    """The score of each agent by task, one spoke for each of three tasks or more.
+
+    Args:
+        tasks: their names.
+        means: of each agent, a score for each task.
+
+    Returns:
+        The figure.
+    """
+    figure = Figure(figsize=(6, 5), layout="constrained")
+    axes = figure.subplots(subplot_kw={"projection": "polar"})
+    angles = np.linspace(0.0, 2.0 * np.pi, len(tasks), endpoint=False)
+    for index, (name, values) in enumerate(means.items()):
+        shown = np.clip(values, 0.0, None)
+        axes.plot([*angles, angles[0]], [*shown, shown[0]], color=_color(index), label=_literal(name))
+    axes.set_xticks(angles, [_literal(task.removeprefix("GFNet-")) for task in tasks], fontsize="small")
+    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.05, 1.0))
+    return figure
+
+
+def performance_profiles(thresholds: np.ndarray, profiles: dict[str, np.ndarray]) -> Figure:
+    """The share of an agent's runs whose score exceeds each threshold, mean over tasks.
+
+    Args:
+        thresholds: (M,).
+        profiles: of each agent, (M,) in [0, 1].
+
+    Returns:
+        The figure.
+    """
+    figure, axes = _axes("score", "share of runs above it")
+    for index, (name, shares) in enumerate(profiles.items()):
+        axes.plot(thresholds, shares, color=_color(index), label=_literal(name))
+    axes.legend(fontsize="small")
     return figure
 
 

@@ -211,16 +211,26 @@ def policy_env(classifier: FrozenClassifier, source: ImageSource, spec: Stage2Sp
     return GlanceFocusVectorEnv(Task(source, classifier), spec.episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 
-def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int) -> BaseAlgorithm:
+def new_agent(env: GlanceFocusVectorEnv, spec: Stage2Spec, seed: int, *, prefix: str = "stage2.") -> BaseAlgorithm:
     """Builds an untrained agent for stage II, its learning rate decaying linearly if it has one.
+
+    Args:
+        env: what it acts in.
+        spec: its settings; the rules and the number of episodes are those of `env`.
+        seed: of its weights and actions.
+        prefix: of its options' names in errors.
+
+    Returns:
+        The agent.
 
     Raises:
         ConfigError: if the algorithm, its policy or the extractor has no such option.
     """
     recipe, options = AGENTS[spec.agent], dict(spec.options)
-    _check_names("options", recipe.algorithm, spec.options, ("rollout", "batches"))
-    _check_names("policy_options", recipe.policy, spec.policy_options, ("extractor",))
-    _check_names("policy_options.extractor", GlimpseExtractor, spec.policy_options.get("extractor"))
+    of_policy, of_extractor = f"{prefix}policy_options", f"{prefix}policy_options.extractor"
+    _check_names(f"{prefix}options", recipe.algorithm, spec.options, ("rollout", "batches"))
+    _check_names(of_policy, recipe.policy, spec.policy_options, ("extractor",))
+    _check_names(of_extractor, GlimpseExtractor, spec.policy_options.get("extractor"))
     initial = {**recipe.defaults, **options}.get("learning_rate")
     if initial is not None:
         options["learning_rate"] = lambda left: (
@@ -246,5 +256,5 @@ def _check_names(group: str, called: Callable[..., Any] | str, options: Any, our
     known = [*parameters, *ours]
     for name in options:
         if name not in known:
-            hint = did_you_mean(name, known, f"stage2.{group}.")
-            raise ConfigError(f"config stage2.{group}.{name} is unknown: {hint}known are {', '.join(known)}")
+            hint = did_you_mean(name, known, f"{group}.")
+            raise ConfigError(f"config {group}.{name} is unknown: {hint}known are {', '.join(known)}")

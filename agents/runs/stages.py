@@ -27,6 +27,10 @@ LOCK = ".lock"
 """Name of the file that is locked while a process works on a folder."""
 
 
+class LockedError(ConfigError):
+    """Another process works on a folder."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A part of a run.
@@ -105,7 +109,7 @@ def locked(folder: Path) -> Iterator[None]:
         folder: of a run or a study; made if need be.
 
     Raises:
-        ConfigError: if another process holds it.
+        LockedError: if another process holds it.
         OSError: if the folder can't be written.
     """
     if not is_first_process():
@@ -121,7 +125,7 @@ def locked(folder: Path) -> Iterator[None]:
                 with suppress(OSError):  # Windows removes no open file
                     (folder / LOCK).unlink()
     except Timeout as error:
-        raise ConfigError(
+        raise LockedError(
             f"{folder} is locked by another process; wait until it is done, or pass another folder"
         ) from error
     finally:
