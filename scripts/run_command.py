@@ -22,7 +22,7 @@ def run_command(options: argparse.Namespace) -> int:
             stream.reconfigure(errors="backslashreplace")
     errors = PlainConsole(stderr=True)
     try:
-        _import(options.imports)
+        _import(options.imports, also_here=bool(getattr(options, "external", None)))
         COMMANDS[options.command](options, PlainConsole(quiet=options.quiet))
         sys.stdout.flush()
     except KeyboardInterrupt:
@@ -49,9 +49,9 @@ def _drop_output() -> None:
             os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
-def _import(modules: Sequence[str]) -> None:
-    """Imports the user's own modules, also from the current folder."""
-    if modules:
+def _import(modules: Sequence[str], *, also_here: bool) -> None:
+    """Imports the user's own modules, also from the current folder, in which a command may look for others."""
+    if modules or also_here:
         sys.path.insert(0, os.getcwd())
     for module in modules:
         importlib.import_module(module)

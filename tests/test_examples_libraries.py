@@ -17,6 +17,7 @@ import yaml
 from stable_baselines3 import PPO
 
 import agents
+from agents.leaderboard.rows import read_rows
 from gfnet_env.registration import make_env
 
 ROOT = Path(__file__).parent.parent
@@ -111,6 +112,21 @@ def test_rl_zoo_trains_with_our_hyperparameters(env_id: str, tmp_path: Path) -> 
     assert not is_learning or learned > random + 0.15
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("example", ["board_single_file", "board_torchrl"])
+def test_algorithm_enters_the_leaderboard(example: str, tmp_path: Path) -> None:
+    if example == "board_torchrl":
+        pytest.importorskip("torchrl")
+    words = ["-m", "scripts.cli", "benchmark", "random", "--external", f"examples.{example}:train", "--steps", "9000"]
+    changes = ["rules.num_scenes=1000", "rules.reward=increment", "val_images=60", "test_images=300"]
+
+    _run(tmp_path, *words, "--seeds", "1", "--out", "board", "--quiet", "--set", *changes)
+
+    learned, random = sorted(read_rows(tmp_path / "board" / "rows.csv"), key=lambda row: row.agent)
+    assert learned.accuracy[1] > random.accuracy[1] + 0.15
+    assert learned.steps_taken == 9216  # whole rollouts
+
+
 def test_every_example_is_tested() -> None:
-    others = {"optuna_search.py", "behavior_cloning.py"}
+    others = {"board_single_file.py", "board_torchrl.py", "optuna_search.py", "behavior_cloning.py"}
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(LIBRARIES) | others

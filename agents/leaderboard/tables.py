@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -31,10 +32,12 @@ class Board:
     """Rows, of each agent on each task those of its longest trainings.
 
     Attributes:
-        rows: ordered by task, agent and seed.
+        rows: ordered by task, agent and seed; their settings are those that differ between rows.
+        shared: the settings that all rows have in common.
     """
 
     rows: tuple[Row, ...]
+    shared: dict[str, Any]
 
     @classmethod
     def of(cls, rows: Iterable[Row]) -> Board:
@@ -43,7 +46,11 @@ class Board:
         rows = sorted(rows, key=lambda row: row.key)
         for row in rows:
             longest[row.task, row.label] = max(row.steps, longest.get((row.task, row.label), 0))
-        return cls(tuple(row for row in rows if row.steps == longest[row.task, row.label]))
+        rows = [row for row in rows if row.steps == longest[row.task, row.label]]
+        first = rows[0].settings if rows else {}
+        shared = {name: value for name, value in first.items() if all(row.settings.get(name) == value for row in rows)}
+        own = ({name: value for name, value in row.settings.items() if name not in shared} for row in rows)
+        return cls(tuple(replace(row, settings=each) for row, each in zip(rows, own, strict=True)), shared)
 
     @property
     def tasks(self) -> list[str]:
@@ -88,10 +95,12 @@ def markdown_tables(rows: Sequence[Row]) -> str:
     parts = [_task_section(board, task) for task in board.tasks]
     if len(board.tasks) > 1 and board.complete_agents:
         parts.append(_all_tasks(board))
-    few = sorted({(row.label, row.task) for row in board.rows if len(board.runs(row.task, row.label)) < 2})
+    few = sorted({row.label for row in board.rows if len(board.runs(row.task, row.label)) < 2})
     if few:
-        named = ", ".join(f"{agent} on {task}" for agent, task in few)
-        parts.append(f"An interval needs two seeds or more; there is one of {named}.\n")
+        parts.append(f"An interval needs two seeds or more; there is only one of {', '.join(few)}.\n")
+    if board.shared:
+        changed = ", ".join(f"{name}={json.dumps(value)}" for name, value in board.shared.items())
+        parts.append(f"Settings of all agents: {changed}.\n")
     versions = sorted({row.version for row in rows})
     parts.append(f"Version {', '.join(versions)}; every figure is computed from the rows beside this table.\n")
     return "\n".join(parts)
@@ -118,7 +127,9 @@ def _task_section(board: Board, task: str) -> str:
     if cuts:
         cells = [[agent, *(_cut_cell(board.runs(task, agent), cut) for cut in cuts.values())] for agent in agents]
         lines += [f"\nValidation {what} of the same trainings after equal budgets:\n", *_table(("agent", *cuts), cells)]
-    best, *others = agents
+    learners = [agent for agent in agents if any(row.steps_taken for row in board.runs(task, agent))]
+    best = (learners or agents)[0]
+    others = [agent for agent in agents if agent != best]
     if others:
         pairs = [_pair_cells(board, task, best, other) for other in others]
         lines += [
