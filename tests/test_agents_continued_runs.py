@@ -105,7 +105,7 @@ def test_one_process_at_a_time_and_a_killed_one_holds_nothing(
         time.sleep(0.01)
 
     for command in (
-        *(["demo", "--out", str(run)], ["benchmark", "ppo", "--out", str(run)]),
+        ["demo", "--out", str(run)],
         *(["import-checkpoint", str(tmp_path / "file"), "--out", str(run)], ["evaluate", str(run)]),
         *(["report", str(run)], ["render", str(run), "--out", str(run / "new" / "1.png")], ["export", str(run)]),
     ):

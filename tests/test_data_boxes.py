@@ -141,6 +141,7 @@ def test_evaluation_and_pictures_know_the_boxes(tree: Path) -> None:
     class Corners:
         """Looks at the bottom right, then at the top left, where the rectangle is."""
 
+        observation_keys: tuple[str, ...] = ()
         multiply_adds = 0
 
         def __call__(self, view: object, state: int | None) -> tuple[torch.Tensor, int]:
