@@ -63,6 +63,7 @@ def test_commands_run_in_the_readmes_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picture_tree: Path, imagenet_tree: Path, published: Path
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
     monkeypatch.setattr(GameServer, "serve_forever", lambda server, poll_interval: server.page())
     pictures = picture_tree / "val" / "left"
     commands = [shlex.split(line)[1:] for line in LINES if line.startswith("gfnet ")]
@@ -71,7 +72,7 @@ def test_commands_run_in_the_readmes_order(
         config = arguments[0] if arguments[0] == "demo" else arguments[1]
         sets = ["--set", *SHRUNK[config]] if config in SHRUNK else []
         if arguments[0] == "benchmark":
-            sets = ["--steps", "48", "--seeds", "1", "--set", *SHRUNK["demo"]]
+            sets = ["--steps", "48", "--seeds", "1", "--set", "val_images=5", "test_images=12"]
         places = {
             "TREE": str(picture_tree),
             "FILE.pth.tar": str(published),
