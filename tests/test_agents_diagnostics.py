@@ -14,6 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 import agents
 import agents.algorithms.stage2
+import agents.runs.policy_training
 from agents.evaluation.metrics import training_findings
 from agents.evaluation.record import EvaluationRecord
 from agents.runs.log import curve
@@ -229,6 +230,26 @@ def test_a_collapsed_run_says_so_everywhere(tmp_path: Path, capsys: pytest.Captu
     events.Reload()
     names = ["spread_t2", "spread_t3", "spread_t4", "border", "overlap", "accuracy", "looks", "explained_variance"]
     assert {f"stage2/{name}" for name in names} <= set(events.Tags()["scalars"])
+
+
+def test_held_out_accuracy_is_logged_while_the_policy_learns_and_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _run(tmp_path / "without", *SHORT) == 0  # too short a training
+    monkeypatch.setattr(agents.runs.policy_training, "_CURVE_IMAGES", 6)
+    monkeypatch.setattr(agents.runs.policy_training, "_CURVE_SHARE", 0.5)  # of 96 glimpses: two times 6 images
+
+    assert _run(tmp_path / "with", *SHORT) == 0
+
+    without, found = (tmp_path / name / "metrics.jsonl" for name in ("without", "with"))
+    assert curve(without, "val", "accuracy_4") == ([], [])
+    steps, accuracies = curve(found, "val", "accuracy_4")
+    assert steps == [48, 96] and all(round(6 * accuracy, 6).is_integer() for accuracy in accuracies)
+    assert len({tuple(curve(found, "val", f"accuracy_{step}")[0]) for step in (1, 2, 3, 4)}) == 1
+    weights = [(tmp_path / name / "stage2" / "policy.safetensors").read_bytes() for name in ("without", "with")]
+    assert weights[0] == weights[1]
+    events = EventAccumulator(str(tmp_path / "with" / "tensorboard")).Reload()
+    assert [point.step for point in events.Scalars("val/accuracy_4")] == [48, 96]
 
 
 def test_a_policy_that_nobody_trained_is_not_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -116,10 +116,10 @@ def _rollout(
 
 
 @torch.inference_mode()
-def final_accuracy(
+def sampled_accuracy(
     classifier: FrozenClassifier, source: ImageSource, policy: LocationPolicy, *, max_images: int, batch_size: int = 250
-) -> float:
-    """Accuracy in [0, 1] of a policy after all T steps, at patches of random sizes where there are several.
+) -> list[float]:
+    """Accuracy of a policy after each step, at patches of random sizes where there are several.
 
     Args:
         classifier: the frozen networks.
@@ -127,15 +127,25 @@ def final_accuracy(
         policy: where to look.
         max_images: use at most this many images, the same ones as `evaluate`.
         batch_size: images in a batch.
+
+    Returns:
+        T accuracies in [0, 1].
     """
-    generator = torch.Generator().manual_seed(0)
-
-    def logits(batch: Batch) -> Tensor:
+    generator, chosen = torch.Generator().manual_seed(0), evenly_spread(len(source), max_images)
+    right = torch.zeros(classifier.spec.num_glimpses, dtype=torch.int64)
+    for indices in chosen.split(batch_size):
+        batch = source.fetch(indices)
         images, boxes = batch.images.to(classifier.device), batch.boxes.to(classifier.device)
-        *_, (last, _) = classifier.episode(images, policy, batch.labels, generator, boxes=boxes)
-        return last.logits
+        looks = classifier.episode(images, policy, batch.labels, generator, boxes=boxes)
+        right += torch.stack([(glimpse.logits.argmax(dim=1).cpu() == batch.labels).sum() for glimpse, _ in looks])
+    return (right.double() / len(chosen)).tolist()
 
-    return _accuracy(logits, source, max_images, batch_size)
+
+def final_accuracy(
+    classifier: FrozenClassifier, source: ImageSource, policy: LocationPolicy, *, max_images: int, batch_size: int = 250
+) -> float:
+    """The last one of `sampled_accuracy`, after all T steps."""
+    return sampled_accuracy(classifier, source, policy, max_images=max_images, batch_size=batch_size)[-1]
 
 
 @torch.inference_mode()
@@ -151,12 +161,8 @@ def full_resolution_accuracy(
         batch_size: images in a batch.
     """
     network.eval()
-    return _accuracy(lambda batch: network(batch.images.to(network.device)), source, max_images, batch_size)
-
-
-def _accuracy(logits: Callable[[Batch], Tensor], source: ImageSource, max_images: int | None, batch_size: int) -> float:
     right, chosen = 0, evenly_spread(len(source), max_images)
     for indices in chosen.split(batch_size):
         batch = source.fetch(indices)
-        right += int((logits(batch).argmax(dim=1).cpu() == batch.labels).sum())
+        right += int((network(batch.images.to(network.device)).argmax(dim=1).cpu() == batch.labels).sum())
     return right / len(chosen)

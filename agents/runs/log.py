@@ -57,6 +57,10 @@ class RunLog:
         for name, value in figures.items():
             self._events.add_scalar(f"{stage}/{name}", value, step)
 
+    def last_step(self, stage: str) -> int:
+        """The last step of a stage that has figures; 0 if none has."""
+        return max((step for name, step in self._lines if name == stage), default=0)
+
     def begin(self, stage: str | None) -> None:
         """Counts the time from here on towards a stage; None: only towards the run."""
         self._count()

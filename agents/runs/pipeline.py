@@ -23,6 +23,7 @@ from agents.runs.images import RunImages, check_classes
 from agents.runs.log import Reporter, RunLog
 from agents.runs.policy_training import (
     BestCheckpoint,
+    HeldOutCurve,
     Validation,
     check_stage2,
     check_weights,
@@ -31,6 +32,7 @@ from agents.runs.policy_training import (
 from agents.runs.results import evaluate_run
 from agents.runs.run import LoadedRun, load_configured, new_agent, policy_env
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
+from classifiers.data.source import ImageSource
 from classifiers.files import write_json
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
@@ -238,12 +240,17 @@ class Pipeline:
             self.log.add(stage, min(agent.num_timesteps, self.env_steps), figures)
             self.log.write()  # a training that is interrupted does not evaluate again
 
-        validation = Validation(agent, classifier, lambda: self.images.calibration("test"), note)
+        def held_out() -> ImageSource:
+            return self.images.calibration("test")
+
+        validation = Validation(agent, classifier, held_out, note)
+        curve = HeldOutCurve(agent, classifier, held_out, self.log, stage)
         best = BestCheckpoint(agent, path.parent, validation.accuracy, spec.evaluations) if spec.evaluations else None
 
         def on_rollout(done: int, total: int, figures: dict[str, float]) -> None:
             self.log.add(stage, done, figures)
             advance(done, total, {name: value for name, value in figures.items() if name == "reward"})
+            curve.evaluate_if_due(done, total)
             if best is not None:
                 best.evaluate_if_due(done, total)
 

@@ -12,12 +12,13 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from agents.algorithms.registry import AGENTS
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.diagnostics import Diagnostics, diagnose
-from agents.evaluation.rollout import evaluate, final_accuracy
+from agents.evaluation.rollout import evaluate, final_accuracy, sampled_accuracy
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.runs.config import RunConfig, Stage2Spec
 from agents.runs.folder import start_folder
+from agents.runs.log import RunLog
 from agents.runs.results import CALIBRATION_IMAGES
 from agents.runs.run import black_image, load_configured, new_agent, policy_env
 from classifiers.data.source import ImageSource, default_class_names
@@ -36,6 +37,7 @@ DIAGNOSED_IMAGES = 500
 """Images that show whether a policy has collapsed; the standard error of its spread is then some 3 %."""
 
 
+_CURVE_IMAGES, _CURVE_POINTS, _CURVE_SHARE = 200, 10, 0.08
 _LEAST_MULTIPLY_ADDS = 3e12
 _ENVS = 2
 _CLASSES = 10  # where the data are not open yet; only the shapes of observations could depend on it
@@ -136,6 +138,50 @@ class Validation:
         found = diagnose(record)
         self._note(found.figures())
         return found
+
+
+class HeldOutCurve:
+    """Logs the accuracy on validation images while an agent learns, as `val/accuracy_t` for every step t.
+
+    Up to ten times, evenly spread, on up to 200 images; less often where the training has so few steps that this would
+    be more than 8 % of its glimpses. It draws none of the training's random numbers.
+
+    Args:
+        agent: the agent, while it learns.
+        classifier: the networks that it looks through.
+        images: opens the validation images; if it raises `FileNotFoundError`, nothing is logged.
+        log: takes the accuracies.
+        stage: what the log calls the training, such as `stage2` or `round_1/stage2`.
+    """
+
+    def __init__(
+        self,
+        agent: BaseAlgorithm,
+        classifier: FrozenClassifier,
+        images: Callable[[], ImageSource],
+        log: RunLog,
+        stage: str,
+    ) -> None:
+        self._policy, self._classifier, self._images, self._log = DeterministicPolicy(agent), classifier, images, log
+        self._stage = stage.replace("stage2", "val")
+
+    def evaluate_if_due(self, done: int, total: int) -> None:
+        """Evaluates the agent if it is time to.
+
+        Args:
+            done: environment steps so far.
+            total: environment steps in all.
+        """
+        glimpses = _CURVE_IMAGES * self._classifier.spec.num_glimpses
+        times = min(_CURVE_POINTS, int(_CURVE_SHARE * total / glimpses))
+        if done * times // total <= self._log.last_step(self._stage) * times // total:
+            return
+        try:
+            images = self._images()
+        except FileNotFoundError:
+            return
+        found = sampled_accuracy(self._classifier, images, self._policy, max_images=_CURVE_IMAGES)
+        self._log.add(self._stage, done, {f"accuracy_{step}": value for step, value in enumerate(found, start=1)})
 
 
 class BestCheckpoint:
