@@ -63,8 +63,8 @@ def demo(options: argparse.Namespace, console: Console) -> None:
 
 def train(options: argparse.Namespace, console: Console) -> None:
     """Trains a run, or continues one, evaluates it and writes its report."""
-    config = load_config(options.config, options.set)
     folder: Path = options.out
+    config = load_config(options.config, options.set, run=folder)
     with (
         process_group(),
         claimed(folder, config),

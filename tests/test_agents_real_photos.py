@@ -10,9 +10,11 @@ import pytest
 import torch
 from PIL import Image
 
-from agents.runs.config_files import load_config
+from agents.runs.config_files import load_config, load_run_config
 from agents.runs.folder import RunFolder
-from agents.runs.images import cropped_share, open_images
+from agents.runs.images import open_images
+from agents.runs.photo_sizes import cropped_share
+from agents.runs.stages import claimed
 from classifiers.checkpoints import load_classifier
 from classifiers.networks.encoders import build_encoder
 from scripts.cli import main
@@ -72,8 +74,48 @@ def test_what_is_cropped_away_is_said_once(picture_tree: Path) -> None:
     open_images(config, "train", on_crop=said.append)  # photos of 96x128
     open_images(config.replace(data=config.data.replace(width=128)), "train", on_crop=said.append)
 
-    (sentence,) = said
-    assert "25%" in sentence and "data.height=80 data.width=112" in sentence
+    assert "3:4" in said[0] and "25% of a photo" in said[0] and "data.height=80 data.width=112" in said[0]
+    assert said[1].endswith(" 0% of a photo is cropped away on average") and len(said) == 2
+
+
+@pytest.mark.parametrize(
+    ("photos", "sizes"),
+    [
+        ([(96, 128)], (192, 256)),
+        ([(128, 96)], (256, 192)),
+        ([(100, 100)], (224, 224)),
+        ([(60, 90), (60, 90), (90, 60)], (184, 272)),
+        ([(60, 80), (80, 60)], (224, 224)),
+        ([(10, 100)], (128, 384)),
+    ],
+)
+def test_photos_decide_on_the_sizes_of_image_folder(
+    photos: list[tuple[int, int]], sizes: tuple[int, int], tmp_path: Path
+) -> None:
+    for index, (height, width) in enumerate(photos * 2):
+        folder = tmp_path / "train" / ("a" if index < len(photos) else "b")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (width, height)).save(folder / f"{index}.png")
+    (tmp_path / "train" / "a" / "cut.png").write_bytes(b"no image")
+    root = f"data.root={tmp_path}"
+
+    assert load_config("image_folder", [root]).data.image_size == sizes
+    assert load_config("image_folder", [root, "data.height=96", "data.width=128"]).data.image_size == (96, 128)
+    one = load_config("image_folder", [root, "data.height=96"]).data.image_size
+    assert one[0] == 96 and one[0] / one[1] == pytest.approx(sizes[0] / sizes[1], rel=0.1)
+    assert load_config("image_folder", ["data.root=/nowhere"]).data.image_size == (192, 256)
+
+
+def test_a_run_keeps_the_sizes_that_it_began_with(picture_tree: Path, tmp_path: Path) -> None:
+    run, settings = tmp_path / "run", [f"data.root={picture_tree}"]
+    with claimed(run, load_config("image_folder", settings, run=run)):
+        pass
+    for path in (picture_tree / "train").glob("*/*.jpg"):
+        Image.new("RGB", (96, 128)).save(path)
+
+    assert load_config("image_folder", settings).data.image_size == (256, 192)
+    assert load_config("image_folder", settings, run=run).data.image_size == (192, 256)
+    assert load_run_config(run).data.image_size == (192, 256)
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import yaml
 from agents.policies.baselines import FIXED_POLICIES
 from agents.runs.config import RunConfig
 from agents.runs.folder import RunFolder, start_folder
+from agents.runs.photo_sizes import AUTO, photo_sizes, takes_auto
 from classifiers.checkpoints import load_classifier
 from classifiers.checks import did_you_mean, shortened
 from classifiers.data.registry import COLLECTIONS
@@ -46,6 +47,7 @@ def load_config(
     changes: list[str] | None = None,
     *,
     instead: dict[Path, str] | None = None,
+    run: Path | None = None,
 ) -> RunConfig:
     """Reads a config.
 
@@ -56,6 +58,7 @@ def load_config(
         name_or_path: a YAML file, or the name of a built-in config.
         changes: `key.subkey=value` each, the value as YAML.
         instead: the names or paths of configs that take the place of others where those are extended.
+        run: folder of the run that may have begun with it: sizes that are left to the photos are as they are there.
 
     Returns:
         The checked config; paths in it (`data.root`, `start`, `initialization.weights`) are absolute, so that a run can
@@ -72,6 +75,7 @@ def load_config(
         _apply(tree, key, value)
     _take_networks_of_start(tree)
     _take_preprocessing_of_weights(tree)
+    _take_sizes_of_photos(tree, None if run is None else RunFolder(run).config)
     return parse_config(tree)
 
 
@@ -156,6 +160,17 @@ def _take_preprocessing_of_weights(tree: dict[str, Any]) -> None:
             raise ConfigError(
                 f"config data.{name}=weights, but there are no initialization.weights; pass some, or a value"
             )
+
+
+def _take_sizes_of_photos(tree: dict[str, Any], begun: Path | None) -> None:
+    """Fills in `data.height` and `data.width` where they are left to the photos, or to those that a run began with."""
+    data = tree.get("data")
+    if not takes_auto(data):
+        return
+    known = dict(zip(("height", "width"), photo_sizes(data), strict=True))
+    if begun is not None and begun.is_file():
+        known |= _read(begun).get("data") or {}
+    data.update({name: known[name] for name in ("height", "width") if data.get(name) == AUTO})
 
 
 def parse_config(tree: dict[str, Any]) -> RunConfig:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 from agents.runs.config import RunConfig
 from agents.runs.log import Reporter
-from classifiers.data.decoding import center_crop
+from agents.runs.photo_sizes import crop_sentence
 from classifiers.data.folder import FolderImages
 from classifiers.data.source import ImageSource, are_same_classes, in_memory
 
 _MEMORY_FOR_IMAGES = 4 << 30  # bytes; larger image folders are decoded whenever they are looked at
-_MOST_CROPPED = 0.05  # of a typical photo; more is worth a sentence
 
 
 class RunImages:
@@ -67,7 +65,7 @@ def open_images(
         config: the run's.
         split: `"train"`, `"val"` or `"test"`; an image folder without `test/` reports on `val/`.
         on_progress: called with (images read or drawn, images in all).
-        on_crop: called with a sentence if much of a typical photo is cropped away.
+        on_crop: called with a sentence on how much of the photos is cropped away.
 
     Returns:
         The images, in memory where they fit.
@@ -77,39 +75,13 @@ def open_images(
         FileNotFoundError: if there is no such folder.
     """
     source = config.collection.open(split, on_progress)
-    if on_crop is not None and isinstance(source, FolderImages):
-        size = source.median_size()
-        if (share := cropped_share(size, source.image_size, source.crop_pct)) > _MOST_CROPPED:
-            on_crop(_crop_sentence(share, size, source))
+    if on_crop is not None and isinstance(source, FolderImages) and (sizes := source.sizes()):
+        on_crop(crop_sentence(sizes, source.image_size, source.crop_pct))
     height, width = source.image_size
     bytes_each = (source.num_frames or 1) * 3 * height * width
     if not source.decodes_files or len(source) * bytes_each > _MEMORY_FOR_IMAGES:
         return source
     return in_memory(source, on_progress)
-
-
-def cropped_share(size: tuple[int, int], image_size: tuple[int, int], crop_pct: float) -> float:
-    """The share of a photo's area that scaling and cropping leave out.
-
-    Args:
-        size: (H, W) of the photo in pixels.
-        image_size: (H, W) to which it is scaled and cropped.
-        crop_pct: see `FolderImages`.
-    """
-    left, top, right, bottom = center_crop(size, image_size, crop_pct)
-    return 1 - (right - left) * (bottom - top) / (size[0] * size[1])
-
-
-def _crop_sentence(share: float, size: tuple[int, int], source: FolderImages) -> str:
-    """What is lost, and the size of the same area that a typical photo fits."""
-    area, ratio = math.prod(source.image_size), size[0] / size[1]
-    height, width = (8 * round(math.sqrt(side) / 8) for side in (area * ratio, area / ratio))
-    edges = "; data.crop_pct=1 keeps its edges" if source.crop_pct < 1 else ""
-    return (
-        f"{share:.0%} of a typical photo, {size[0]}x{size[1]} pixels, are cropped away at "
-        f"{source.image_size[0]}x{source.image_size[1]}; --set data.height={height} data.width={width} keeps its shape"
-        f"{edges}"
-    )
 
 
 def _kind(source: ImageSource) -> str:

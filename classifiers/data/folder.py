@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -14,7 +15,7 @@ from PIL import Image
 from torch import Tensor
 
 from classifiers.data.boxes import boxes_in_frame
-from classifiers.data.decoding import decode_image, decode_whole, upright_size
+from classifiers.data.decoding import UnreadableImageError, decode_image, decode_whole, upright_size
 from classifiers.data.file_tree import class_files
 from classifiers.data.loading import DecodedFiles
 from classifiers.data.source import Batch
@@ -93,10 +94,13 @@ class FolderImages(DecodedFiles):
         """One image in RGB at the size that it has on disk."""
         return decode_whole(self.path(index))
 
-    def median_size(self, sample: int = 100) -> tuple[int, int]:
-        """(H, W) of a typical image on disk: medians over a sample of all, read from their headers."""
-        sizes = [upright_size(self.path(index)) for index in range(0, len(self), max(1, len(self) // sample))]
-        return int(np.median([height for height, _ in sizes])), int(np.median([width for _, width in sizes]))
+    def sizes(self, sample: int = 100) -> list[tuple[int, int]]:
+        """(H, W) on disk of a sample of the images, read from their headers; unreadable ones are left out."""
+        found = []
+        for index in range(0, len(self), max(1, len(self) // sample)):
+            with suppress(UnreadableImageError):
+                found.append(upright_size(self.path(index)))
+        return found
 
     def without_unreadable(self, on_progress: Callable[[int, int], None] | None = None) -> Self:
         """See `DecodedFiles.without_unreadable`; a `ValueError`, too, if a class is left without an image."""
