@@ -66,6 +66,19 @@ def easy_and_hard(record: EvaluationRecord, count: int) -> list[int]:
     return [*easy[:: max(1, len(easy) // 12)][:half].tolist(), *hard[: count - half].tolist()]
 
 
+def telling_images(record: EvaluationRecord, count: int) -> list[int]:
+    """At most `count` images that the glance gets wrong and the first focus right, the largest difference first.
+
+    All patches are of the largest size.
+    """
+    glance, focus = record.largest_patches[:2]
+    is_right = record.prediction == record.label[:, None]
+    gain = record.label_probability[:, focus] - record.label_probability[:, glance]
+    solved = np.flatnonzero(~is_right[:, glance] & is_right[:, focus])
+    order = np.argsort(-gain[solved], kind="stable")
+    return [int(index) for index in solved[order[:count]]]
+
+
 def contact_sheet(frames: list[np.ndarray], columns: int) -> Image.Image:
     """Pictures of one size side by side."""
     height, width = frames[0].shape[:2]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import io
+import re
 from pathlib import Path
 from typing import Any
 
@@ -51,20 +51,34 @@ def accuracy_by_cost(metrics: dict[str, Any]) -> Figure:
     return figure
 
 
-CURVES = {
-    "confidence": ("confidence", "#0072b2", "o-"),
-    "entropy": ("entropy", "#e69f00", "s-"),
-    "random": ("random", "#7f7f7f", "^-"),
-    "coordinate_ascent": ("most accurate thresholds", "#009e73", "-"),
+_CURVES = {
+    "confidence": ("#0072b2", "o-"),
+    "entropy": ("#e69f00", "s-"),
+    "random": ("#7f7f7f", "^-"),
+    "coordinate_ascent": ("#009e73", "-"),
 }
-"""Label, color and style of each rule for early exits."""
+"""Color and style of each curve of early exits."""
+
+
+def thresholds_name(method: str, criterion: str) -> str:
+    """What plots and tables call thresholds for early exits: `geometric, entropy`."""
+    return f"{method.replace('_', ' ')}, {criterion}"
+
+
+def curve_name(name: str, metrics: dict[str, Any]) -> str:
+    """What plots and tables call a curve of early exits of a run, see `agents.evaluation.budgets.adaptive_figures`."""
+    if name == "coordinate_ascent":
+        return thresholds_name(name, "confidence")
+    has_sizes = len(metrics["adaptive"]["patch_sizes"]) > 1
+    return thresholds_name("coordinate_ascent" if has_sizes else "geometric", name)
 
 
 def accuracy_by_budget(metrics: dict[str, Any]) -> Figure:
     """Accuracy against multiply-adds of one run, by criterion: budgeted classification, as in Fig. 7 and Table 7."""
     figure, axes = _axes("multiply-adds per image", "accuracy")
     for name, curve in metrics["adaptive"]["curves"].items():
-        label, color, style = CURVES[name]
+        color, style = _CURVES[name]
+        label = curve_name(name, metrics)
         axes.plot(curve["costs"], curve["accuracies"], style, color=color, markersize=3, label=label)
     fixed = _fixed_lengths(metrics)
     if fixed is not None:
@@ -180,7 +194,7 @@ def save_figure(path: Path, figure: Figure) -> Path:
 
 RUN_PLOTS = {
     "budgeted": "multiply-adds per image, on average",  # Fig. 7 (a-e)
-    "multiscale": "multiply-adds per image, on average",  # Fig. 10: all with the most accurate thresholds
+    "multiscale": "multiply-adds per image, on average",  # Fig. 10: all by coordinate ascent
     "latency": "milliseconds per image, on average",  # Fig. 8
     "expected_length": "steps per image, on average",  # Fig. 15
     "anytime": "multiply-adds per image",  # Figs. 7 (f) and 16
@@ -349,11 +363,22 @@ def reward_heat_maps(images: list[np.ndarray], maps: list[np.ndarray], points: l
     return figure
 
 
-def as_data_uri(figure: Figure) -> str:
-    """A figure as the `src` of an HTML image."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None})
-    return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def as_svg(figure: Figure) -> str:
+    """A figure as an element `svg` of a page: without a background, its text and lines in the color of the page's text.
+
+    Args:
+        figure: drawn in black on white; its other colors are kept.
+
+    Returns:
+        The element. Legends have the page's color `--paper`.
+    """
+    buffer = io.StringIO()
+    nobody: Any = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(buffer, format="svg", transparent=True, metadata=nobody)
+    drawn = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<style.*?</style>", "", buffer.getvalue(), flags=re.DOTALL)
+    drawn = re.sub(r' id="[a-z._]+_\d+"', "", drawn[drawn.index("<svg") :])  # the same ones in every figure
+    drawn = drawn.replace("#000000", "currentColor").replace("#ffffff", "var(--paper)")
+    return drawn.replace("<svg", '<svg fill="currentColor" stroke-linejoin="round"', 1)
 
 
 def _color(index: int) -> str:

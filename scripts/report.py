@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from markupsafe import Markup
 from matplotlib.figure import Figure
 from rich.table import Table
 
@@ -16,6 +17,7 @@ from agents.evaluation.accuracy_bound import AccuracyBound
 from agents.evaluation.budgets import apply_exit_rule, fit_exit_rule, history_table
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.stopping import CRITERIA
+from agents.runs.config_files import dump_applied
 from agents.runs.cost import RunCost
 from agents.runs.folder import RunFolder, read_metrics
 from agents.runs.log import curve
@@ -26,7 +28,7 @@ from classifiers.files import write_text
 from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.size_histories import count_steps, size_histories
 from scripts import plots
-from scripts.episodes import contact_sheet, easy_and_hard, reward_map, save_png
+from scripts.episodes import contact_sheet, easy_and_hard, reward_map, save_png, telling_images
 from scripts.page.gallery import data_uri, gallery_episodes
 from scripts.page.templates import fill_page
 
@@ -40,7 +42,7 @@ def terminal_table(metrics: dict[str, Any]) -> Table:
 
 
 def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget: float) -> Table:
-    """Early exits for a budget: the criteria of Table 7, and the most accurate thresholds.
+    """Early exits for a budget: the criteria of Table 7, and coordinate ascent.
 
     Each accuracy is also a share of `AccuracyBound`, for what was spent.
 
@@ -63,7 +65,7 @@ def budget_table(calibration: EvaluationRecord, record: EvaluationRecord, budget
         found = apply_exit_rule(record, rule)
         share = f"{found.accuracy / max(bound.at(found.cost), 1e-9):.1%}"
         spent, steps = _mega(found.cost), f"{found.expected_length:.2f}"
-        rows.append([method, criterion, f"{found.accuracy:.4f}", share, spent, steps])
+        rows.append([method.replace("_", " "), criterion, f"{found.accuracy:.4f}", share, spent, steps])
     heads = ["thresholds", "by", "accuracy", "of the bound", "spent", "steps"]
     return _table(f"stopping early for {_mega(budget)} multiply-adds", heads, rows, left=2)
 
@@ -158,7 +160,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     files, metrics = RunFolder(folder), read_metrics(folder)
     record = load_record(RunFolder(folder).record("learned"))
     chosen = easy_and_hard(record, 6)
-    shown = list(dict.fromkeys([*chosen, *easy_and_hard(record, 12)]))
+    shown = list(dict.fromkeys([*telling_images(record, 2), *chosen, *easy_and_hard(record, 12)]))
     episodes = dict(zip(shown, gallery_episodes(run, source, shown), strict=True))
     sheet = contact_sheet([episodes[index].last_frame for index in chosen], columns=3)
     save_png(folder / "glimpses.png", sheet)
@@ -168,20 +170,20 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         "report",
         folder.resolve().name,
         {
-            "episodes": sorted((each.data for each in episodes.values()), key=_opens_late),
+            "episodes": sorted((each.data for each in episodes.values()), key=_gain_of_looking, reverse=True),
             "front": budget_front(metrics),
         },
         images=metrics["images"],
         policies=(_policy_heads(metrics), _policy_rows(metrics)),
         summary=summary_lines(metrics),
-        figures={name: figure and plots.as_data_uri(figure) for name, figure in figures.items()},
+        figures={name: figure and Markup(plots.as_svg(figure)) for name, figure in figures.items()},
         step_caption=_step_caption(metrics),
         adaptive=metrics.get("adaptive"),
         criteria=_criteria_table(metrics),
         looks=_looks(metrics),
         sheet=data_uri(np.asarray(sheet), "png"),
         costs=_cost_rows(metrics),
-        config=files.config.read_text(encoding="utf-8"),
+        config=dump_applied(run.config),
     )
     write_text(folder / "report.html", page)
 
@@ -215,9 +217,10 @@ def budget_front(metrics: dict[str, Any]) -> dict[str, Any] | None:
         metrics: of a run.
 
     Returns:
-        Of `agents.evaluation.budgets.BudgetCurve`: `budgets`, `costs`, `accuracies`, `expected_lengths` and `exits`;
-        and `full_resolution`, the multiply-adds and the accuracy of that network, None without one. None if no
-        thresholds were found for the run.
+        Of `agents.evaluation.budgets.BudgetCurve`: `budgets`, `costs`, `accuracies`, `expected_lengths` and `exits`,
+        of the smallest of those budgets that give the same; `start`, the index of the smallest budget that is as
+        accurate as all looks, else of the most accurate one; and `full_resolution`, the multiply-adds and the accuracy
+        of that network, None without one. None if no thresholds were found for the run.
     """
     adaptive = metrics.get("adaptive")
     if not adaptive:
@@ -226,14 +229,21 @@ def budget_front(metrics: dict[str, Any]) -> dict[str, Any] | None:
     best = curves.get("coordinate_ascent", curves["confidence"])  # with several patch sizes, these are the best ones
     accuracy = metrics["full_resolution_accuracy"]
     whole = None if accuracy is None else {"cost": metrics["multiply_adds"]["full_resolution"], "accuracy": accuracy}
-    kept = ("budgets", "costs", "accuracies", "expected_lengths", "exits")
-    useful = best["costs"].index(best["costs"][-1]) + 1  # larger budgets change nothing any more
-    return {**{key: best[key][:useful] for key in kept}, "full_resolution": whole}
+    given = list(zip(best["costs"], best["accuracies"], best["exits"], strict=True))
+    distinct = [index for index, each in enumerate(given) if index == 0 or each != given[index - 1]]
+    front = {
+        key: [best[key][index] for index in distinct]
+        for key in ("budgets", "costs", "accuracies", "expected_lengths", "exits")
+    }
+    enough = min(metrics["accuracy"]["learned"][-1], max(front["accuracies"]))
+    start = next(index for index, reached in enumerate(front["accuracies"]) if reached >= enough)
+    return {**front, "start": start, "full_resolution": whole}
 
 
-def _opens_late(episode: dict[str, Any]) -> bool:
-    """False for an episode to open with: the glance was wrong, and a patch helped."""
-    return bool(episode["looks"][0]["right"] or not episode["looks"][-1]["right"])
+def _gain_of_looking(episode: dict[str, Any]) -> float:
+    """What the patches added to the probability of the label, if they made a wrong prediction right; else 0."""
+    first, last = episode["looks"][0], episode["looks"][-1]
+    return 0.0 if first["right"] or not last["right"] else last["truth_probability"] - first["truth_probability"]
 
 
 def _focus_steps(metrics: dict[str, Any]) -> range:
@@ -277,7 +287,7 @@ def _criteria_table(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]
     budgets = curves["confidence"]["budgets"]
     chosen = np.linspace(0, len(budgets) - 1, 7).round().astype(int)[1:-1]
     rows = [
-        [plots.CURVES[name][0], *(f"{each['accuracies'][index]:.4f}" for index in chosen)]
+        [plots.curve_name(name, metrics), *(f"{each['accuracies'][index]:.4f}" for index in chosen)]
         for name, each in curves.items()
     ]
     return ["budget", *(_mega(budgets[index]) for index in chosen)], rows

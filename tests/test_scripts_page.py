@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import threading
@@ -10,25 +11,32 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import jinja2
 import numpy as np
 import pytest
 import torch
+import yaml
 from browser import needs_chromium, visit, with_actions
 from conftest import with_rules
 
 from agents.evaluation.budgets import budget_curve
 from agents.evaluation.record import load_record
+from agents.evaluation.stopping import CRITERIA
 from agents.policies.baselines import CENTER_CORNERS, CenterCornerPolicy
-from agents.runs.folder import RunFolder
+from agents.runs.config_files import dump_applied, load_run_config, parse_config
+from agents.runs.folder import RunFolder, read_metrics
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
 from scripts.cli import main
+from scripts.episodes import telling_images
 from scripts.page.gallery import class_bars
 from scripts.page.game import Game
 from scripts.page.server import GameServer
 from scripts.page.templates import fill_page
+from scripts.plots import curve_name
+from scripts.report import budget_front, budget_table
 
 EVIL = "</script><img src=https://example.invalid/x onerror=alert(1)>"
 """The name of a class, as somebody's folder may be called."""
@@ -42,7 +50,7 @@ def _data(page: str) -> Any:
 def _loads_nothing(page: str) -> bool:
     """Whether no attribute or style of the markup names a place outside the page; scripts are judged in a browser."""
     page = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
-    return not re.search(r"(?:src|href|srcset|action)\s*=\s*(?![\"']?data:)|url\(|@import", page)
+    return not re.search(r"(?:src|href|srcset|action)\s*=\s*(?![\"']?(?:data:|#))|url\((?!#)|@import", page)
 
 
 def test_the_report_holds_episodes_and_the_front_that_python_computes(tiny_run: Path) -> None:
@@ -52,12 +60,13 @@ def test_the_report_holds_episodes_and_the_front_that_python_computes(tiny_run: 
 
     assert _loads_nothing(page)
     curve = budget_curve(load_record(files.record("calibration")), load_record(files.record("learned")))
-    kept = len(data["front"]["budgets"])
-    assert data["front"]["budgets"] == curve.budgets[:kept]
-    assert data["front"]["costs"] == pytest.approx(curve.costs[:kept])
-    assert data["front"]["accuracies"] == pytest.approx(curve.accuracies[:kept])
-    assert np.array(data["front"]["exits"]) == pytest.approx(np.array(curve.exits[:kept]))
-    assert np.ptp(curve.costs[kept - 1 :]) == 0  # the slider ends where more is not spent
+    kept = [curve.budgets.index(budget) for budget in data["front"]["budgets"]]
+    for name in ("costs", "accuracies", "expected_lengths"):
+        assert data["front"][name] == pytest.approx([getattr(curve, name)[index] for index in kept])
+    assert np.array(data["front"]["exits"]) == pytest.approx(np.array(curve.exits)[kept])
+    left_out = set(range(len(curve.budgets))) - set(kept)
+    assert kept[0] == 0 and all(curve.exits[index] == curve.exits[index - 1] for index in left_out)
+    assert all(curve.exits[index] != curve.exits[index - 1] for index in kept[1:])  # every step of the slider shows
     record = load_record(files.record("learned"))
     assert 6 <= len(data["episodes"]) <= 12
     for episode in data["episodes"]:
@@ -77,10 +86,81 @@ def test_the_report_holds_episodes_and_the_front_that_python_computes(tiny_run: 
 def test_captions_stand_for_the_pictures(tiny_run: Path) -> None:
     page = (tiny_run / "report.html").read_text()
 
-    figures = re.findall(r'<figure class="\w+"><img src="data:image/svg\+xml;base64,[^"]+" alt="([^"]*)">', page)
+    figures = re.findall(r'<figure class="\w+"><div role="img" aria-label="([^"]*)"><svg ', page)
     assert len(figures) >= 6 and all(len(caption) > 20 for caption in figures)
     assert "at t=4: random" in page and page.count("<figcaption>") == len(figures)
     assert '<meta name="viewport"' in page and "prefers-color-scheme:dark" in page
+
+
+def test_plots_have_the_colors_of_the_page(tiny_run: Path) -> None:
+    page = (tiny_run / "report.html").read_text()
+
+    plots = re.findall(r"<svg fill=.*?</svg>", page, re.DOTALL)
+    assert len(plots) >= 6
+    for plot in plots:
+        root = ElementTree.fromstring(plot)
+        first = root.find("{*}g/{*}g/{*}path[@style]")  # the background of the figure
+        assert root.get("fill") == "currentColor" and first is not None and "fill: none" in first.get("style", "")
+        assert "stroke: currentColor" in plot or "<image" in plot
+        assert not re.search(r"#000000|#ffffff|<style|<metadata|<!--", plot)
+        links = {link.removeprefix("#") for link in re.findall(r'href="(#[^"]+)"', plot)}
+        assert links | set(re.findall(r"url\(#(\w+)\)", plot)) <= set(re.findall(r' id="([^"]+)"', plot))
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "learned", "start"),
+    [([0.5, 0.8, 0.9, 0.9, 0.9], [0.5, 0.88], 2), ([0.5, 0.8, 0.7, 0.7, 0.7], [0.5, 0.9], 1)],
+)
+def test_the_slider_has_no_idle_steps_and_begins_where_it_is_accurate(
+    accuracies: list[float], learned: list[float], start: int
+) -> None:
+    costs = [1.0, 2.0, 3.0, 3.0, 3.0]
+    curve = {"budgets": [1.0, 2.0, 3.0, 4.0, 5.0], "costs": costs, "accuracies": accuracies}
+    curve |= {"expected_lengths": costs, "exits": [[cost] for cost in costs]}
+    metrics = {"adaptive": {"curves": {"confidence": curve}}, "full_resolution_accuracy": None}
+
+    front = budget_front({**metrics, "accuracy": {"learned": learned}})
+
+    assert front is not None and front["start"] == start
+    assert front["budgets"] == front["costs"] == [1.0, 2.0, 3.0]
+
+
+def test_the_report_opens_with_the_image_that_a_patch_helps_most(tiny_run: Path) -> None:
+    record = load_record(RunFolder(tiny_run).record("learned"))
+    is_right = record.prediction == record.label[:, None]
+    helped = np.flatnonzero(~is_right[:, 0] & is_right[:, 1])
+    gain = (record.label_probability[:, 1] - record.label_probability[:, 0])[helped]
+
+    first = _data((tiny_run / "report.html").read_text())["episodes"][0]
+
+    assert telling_images(record, 2) == helped[np.argsort(-gain)][:2].tolist()
+    if len(helped):
+        assert not first["looks"][0]["right"] and first["looks"][-1]["right"]
+
+
+def test_a_rule_has_one_name(tiny_run: Path) -> None:
+    page = (tiny_run / "report.html").read_text()
+    metrics = read_metrics(tiny_run)
+    calibration, record = (load_record(RunFolder(tiny_run).record(name)) for name in ("calibration", "learned"))
+
+    names = [f"geometric, {criterion}" for criterion in CRITERIA] + ["coordinate ascent, confidence"]
+    assert [curve_name(name, metrics) for name in metrics["adaptive"]["curves"]] == names
+    assert all(f"<td>{name}</td>" in page for name in names) and "most accurate thresholds" not in page
+    table = budget_table(calibration, record, 12e6)
+    cells = [list(column.cells) for column in table.columns[:2]]
+    assert [f"{method}, {criterion}" for method, criterion in zip(*cells, strict=True)] == names
+
+
+def test_the_config_of_a_report_lists_what_the_run_depends_on(tiny_run: Path) -> None:
+    (text,) = re.findall(r"<pre>(.*?)</pre>", (tiny_run / "report.html").read_text(), re.DOTALL)
+    shown, config = yaml.safe_load(html.unescape(text)), load_run_config(tiny_run)
+
+    assert shown["stage3"] == {"epochs": 0} and shown["start"] == "pretrained"
+    assert not {"initialization", "stage1", "objects"} & shown.keys()
+    assert shown["stage2"]["env_steps"] == config.stage2.env_steps and "patch_sizes" not in shown["classifier"]
+    fixed = config.replace(stage2=config.stage2.replace(agent="random"))
+    assert yaml.safe_load(dump_applied(fixed))["stage2"].keys() == {"agent", "episode"}
+    assert parse_config({**config.model_dump(), **shown}) == config
 
 
 def _game_page(name: str) -> str:

@@ -20,7 +20,8 @@ from classifiers.training.fit_spec import PARTS, FitSpec
 from classifiers.training.object_guide import imagenet_label
 from gfnet_env import EpisodeSpec
 
-_OF_SEQUENCES = ("head_lr", "global_lr", "regularization", "frozen")  # settings of the classifier's parts, and Eq. (6)
+OF_SEQUENCES = ("head_lr", "global_lr", "regularization", "frozen")
+"""Settings of a `FitSpec` for stages I and III alone: of the classifier's parts, and of Eq. (6)."""
 
 
 def _absolute_file(weights: str) -> str:
@@ -65,7 +66,7 @@ class InitializationSpec(Settings):
         if self.networks_from == "weights" and self.weights is None:
             raise ValueError("networks_from=weights without weights; pass weights, such as package:efficientnet-lite0")
         for stage in ("full_resolution", "low_resolution"):
-            for name in _OF_SEQUENCES:
+            for name in OF_SEQUENCES:
                 if getattr(getattr(self, stage), name) != FitSpec.model_fields[name].default:
                     raise ValueError(f"{stage}.{name} has no effect, it is for stage1 and stage3; leave it out")
         return self

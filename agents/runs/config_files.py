@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pydantic
 import yaml
 
 from agents.policies.baselines import FIXED_POLICIES
-from agents.runs.config import RunConfig
+from agents.runs.config import OF_SEQUENCES, RunConfig, Stage2Spec
 from agents.runs.folder import RunFolder, start_folder
 from agents.runs.photo_sizes import AUTO, photo_sizes, takes_auto
 from classifiers.checkpoints import load_classifier
@@ -20,6 +20,7 @@ from classifiers.data.registry import COLLECTIONS
 from classifiers.networks.encoders import weights_preprocessing
 from classifiers.networks.spec import ADJUSTABLE
 from classifiers.settings import error_sentence
+from classifiers.training.fit_spec import FitSpec
 from gfnet_env.tasks import run_weights
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -30,6 +31,10 @@ EVALUATION_SETTINGS = (
     *(f"classifier.{name}" for name in ADJUSTABLE),
 )
 """The settings, values or groups, that evaluations and pictures of a trained run depend on."""
+
+
+_NETWORKS = ("full_resolution", "low_resolution")  # that are trained before stage I
+_OF_POLICY_TRAINING = ("env_steps", "evaluations", "final_lr_fraction", "action_std_schedule", "shift_px")
 
 
 class ConfigError(ValueError):
@@ -187,6 +192,46 @@ def parse_config(tree: dict[str, Any]) -> RunConfig:
 def dump_config(config: RunConfig) -> str:
     """The resolved config as YAML, every default written out."""
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+
+
+def dump_applied(config: RunConfig) -> str:
+    """The settings that a run depends on, as YAML: no stages that it leaves out, no options of what was not chosen."""
+    unused = set(_unused_settings(config))
+    kept: dict[str, Any] = {}
+    for key, value in flat_settings(config).items():
+        if value not in (None, [], {}) and not is_below(key, unused):
+            _apply(kept, key, value)
+    return yaml.safe_dump(kept, sort_keys=False)
+
+
+def _unused_settings(config: RunConfig) -> Iterator[str]:
+    """Dotted keys of the settings, values or groups, that have no effect beside the others."""
+    classifier, stage2, start = config.classifier, config.stage2, config.initialization
+    yield "classifier.patch_size" if len(classifier.patch_sizes) > 1 else "classifier.patch_sizes"
+    if classifier.head != "gru":
+        yield "classifier.hidden_size"
+    yield from ("stage2.episode.stop_action", "stage2.episode.size_action")  # not for runs
+    if stage2.episode.reward != "contrastive":
+        yield "stage2.episode.reward_samples"
+    if config.start is None:
+        yield "start_stage"
+    if stage2.agent in FIXED_POLICIES:
+        yield from (f"stage2.{name}" for name in Stage2Spec.model_fields if name not in ("agent", "episode"))
+    elif config.start_stage == 3 and config.rounds == 1:
+        yield from (f"stage2.{name}" for name in _OF_POLICY_TRAINING)
+    if start is not None:
+        yield from (f"initialization.{stage}.{name}" for stage in _NETWORKS for name in (*OF_SEQUENCES, "object_share"))
+        if start.networks_from == "weights" or classifier.shares_encoder:
+            yield from ("initialization.low_resolution", "initialization.low_resolution_sides")
+    for name in ("stage1", "stage3"):
+        fit = getattr(config, name)
+        if config.objects is None:
+            yield f"{name}.object_share"
+        if fit is not None and fit.epochs == 0:
+            yield from (f"{name}.{other}" for other in FitSpec.model_fields if other != "epochs")
+    for stage in _NETWORKS:
+        if start is not None and getattr(start, stage).epochs == 0:
+            yield from (f"initialization.{stage}.{other}" for other in FitSpec.model_fields if other != "epochs")
 
 
 def check_evaluation_changes(trained: RunConfig, changed: RunConfig) -> None:

@@ -95,7 +95,7 @@
     dot.setAttribute("cy", y(front.accuracies[index]));
   }
   $("budget").max = front.budgets.length - 1;
-  $("budget").value = Math.floor((front.budgets.length - 1) / 2);
+  $("budget").value = front.start;
   $("budget").addEventListener("input", showBudget);
   showBudget();
 })();
