@@ -38,6 +38,8 @@ def small_agent(name: str, env: Any, seed: int = 0, **overrides: Any) -> BaseAlg
         options = {"n_steps": 3, **({"batch_size": 12} if recipe.batches else {})}
     elif recipe.updates_per_step:
         options = {"learning_starts": 8, "buffer_size": 64, "batch_size": 8, "gradient_steps": 1}
+    elif name == "differentiable_crop":
+        options = {"batch_size": 4}
     if name == "trpo":
         options["n_critic_updates"] = 2
     units: dict[str, Any] = {"extractor": {"conv_channels": 4, "units": 16, "attention_maps": 2}}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import functional
 
-from classifiers.networks.geometry import RESIZE_MODES, resize
+from classifiers.networks.geometry import RESIZE_MODES, crop_at, crop_between_pixels, resize
 from classifiers.training.augmentation import augment
 
 
@@ -74,3 +74,20 @@ def test_augment_changes_colors_alone() -> None:
     assert not torch.equal(changed, images)
     brightness = changed.float().mean((1, 2, 3)) / images.float().mean((1, 2, 3))
     assert 0.55 < brightness.min() < 0.9 and 1.1 < brightness.max() < 1.45
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3)])
+def test_a_crop_between_pixels_is_the_crop_at_whole_pixels_and_a_mean_between_them(shape: tuple[int, ...]) -> None:
+    images = torch.randint(0, 256, (9, *shape, 12, 20), dtype=torch.uint8)
+    corners = torch.tensor([[row, column] for row in (0, 3, 7) for column in (0, 4, 15)])
+    room = torch.tensor([12 - 5, 20 - 5])
+    location = corners / room
+
+    whole = crop_between_pixels(images, location, 5)
+    between = crop_between_pixels(images, (corners.clamp(max=room - 1) + 0.5) / room, 5)
+
+    expected = crop_at(images, (corners + 0.1) / room, 5).float()
+    assert whole.shape == expected.shape and torch.allclose(whole, expected, atol=0.01)
+    start = corners.clamp(max=room - 1)
+    four = [crop_at(images, (start + 0.1 + torch.tensor(step)) / room, 5) for step in ((0, 0), (0, 1), (1, 0), (1, 1))]
+    assert torch.allclose(between, torch.stack(four).float().mean(0), atol=0.01)

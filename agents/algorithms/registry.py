@@ -20,6 +20,7 @@ from sb3_contrib import TQC, TRPO, CrossQ, RecurrentPPO
 from stable_baselines3 import A2C, DDPG, DQN, PPO, SAC, TD3
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from agents.algorithms.differentiable_crop import DifferentiableCrop
 from agents.algorithms.ppo_gru import PPOGRU
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.exploration import DEFAULT_STD
@@ -137,6 +138,10 @@ AGENTS: dict[str, AgentRecipe] = {
         updates_per_step=1 / 16,
         num_envs=64,
         form="grid",
+    ),
+    # No reinforcement learning; it never steps its environment.
+    "differentiable_crop": AgentRecipe(
+        DifferentiableCrop, GlimpseActorCriticPolicy, {"learning_rate": 7e-4, "batch_size": 16}, _GAUSSIAN, num_envs=1
     ),
 }
 """Recipes by name."""

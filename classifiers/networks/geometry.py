@@ -57,6 +57,34 @@ def crop_at(images: Tensor, location: Tensor, patch_size: int, image_index: Tens
     return windows.movedim((-4, -3), (1, 2))[image_index, rows, columns]
 
 
+def crop_between_pixels(images: Tensor, location: Tensor, patch_size: int) -> Tensor:
+    """Crops the patch whose top-left corner lies at l * (H - P), not rounded, by bilinear interpolation.
+
+    It is differentiable in the location, and equal to `crop_at` where l * (H - P) is a whole number.
+
+    Args:
+        images: (B, ..., H, W), any dtype.
+        location: (B, 2) float in [0, 1], (row, col).
+        patch_size: side P in pixels, at most min(H, W).
+
+    Returns:
+        (B, ..., P, P) float32, in the range of `images`.
+    """
+    height, width = images.shape[-2:]
+    room = torch.tensor((height, width), device=location.device) - patch_size
+    corner = location * room  # (B, 2)
+    whole = corner.detach().floor().long()
+    steps = torch.arange(patch_size + 1, device=location.device)
+    rows = (whole[:, :1] + steps).clamp(max=height - 1)  # (B, P + 1)
+    columns = (whole[:, 1:] + steps).clamp(max=width - 1)
+    which = torch.arange(len(images), device=images.device)[:, None, None]
+    window = images.movedim((-2, -1), (1, 2))[which, rows[:, :, None], columns[:, None, :]]  # (B, P + 1, P + 1, ...)
+    window = window.movedim((1, 2), (-2, -1)).float()
+    down, right = (corner - whole).view(-1, 2, *(1,) * (images.ndim - 1)).unbind(1)
+    window = (1.0 - down) * window[..., :-1, :] + down * window[..., 1:, :]
+    return (1.0 - right) * window[..., :-1] + right * window[..., 1:]
+
+
 def resize(images: Tensor, size: tuple[int, int], mode: str) -> Tensor:
     """Resizes images with aligned corners, as the published models were trained.
 
