@@ -19,7 +19,7 @@ from classifiers.tensor_files import CheckpointError, fitting, read_tensors, wri
 _CLASSIFIER, _FULL_RESOLUTION = "gfnet-classifier", "gfnet-full-resolution"
 
 
-def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: tuple[str, ...]) -> None:
+def save_classifier(path: Path | str, classifier: GlanceFocusClassifier, class_names: tuple[str, ...]) -> None:
     """Writes a classifier's shape, weights and class names, whole or not at all.
 
     Args:
@@ -36,10 +36,10 @@ def save_classifier(path: Path, classifier: GlanceFocusClassifier, class_names: 
         "class_names": class_names,
         "most_glimpses": classifier.head.most_glimpses,
     }
-    write_tensors(path, _CLASSIFIER, facts, distinct_tensors(classifier))
+    write_tensors(Path(path), _CLASSIFIER, facts, distinct_tensors(classifier))
 
 
-def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]:
+def load_classifier(path: Path | str) -> tuple[GlanceFocusClassifier, tuple[str, ...]]:
     """Reads a classifier that `save_classifier` wrote.
 
     Args:
@@ -52,6 +52,7 @@ def load_classifier(path: Path) -> tuple[GlanceFocusClassifier, tuple[str, ...]]
         CheckpointError: if the file is not such a checkpoint, is damaged, or holds NaN or infinite weights.
         OSError: if there is no such file, or it can't be read.
     """
+    path = Path(path)
     facts, weights = read_tensors(path, _CLASSIFIER)
     with fitting(path):
         names = tuple(facts["class_names"])

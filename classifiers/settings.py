@@ -61,6 +61,9 @@ def _user_path(value: Any) -> Any:
 Fraction = Annotated[float, Field(ge=0, le=1)]
 """A number in [0, 1]."""
 
+ONE_OR_SEVERAL = BeforeValidator(lambda value: (value,) if isinstance(value, str | int) else value)
+"""Lets a single text or number stand for a tuple of it alone."""
+
 UserPath = Annotated[Path, BeforeValidator(_user_path)]
 """A path as a user writes it: text or a path, `~` for the home folder; it becomes absolute."""
 

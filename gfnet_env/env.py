@@ -28,7 +28,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     (Sections 3.1 and 3.2 of "Glance and Focus Networks for Dynamic Visual Recognition", T-PAMI 2022).
 
     ## Action space
-    `Box(-1, 1, (2,), float32)`, (row, col) of the patch: 0 is centerd, -1 flush with the top or left edge, 1 with the
+    `Box(-1, 1, (2,), float32)`, (row, col) of the patch: 0 is centered, -1 flush with the top or left edge, 1 with the
     bottom or right edge. Two rules add a component: `stop_action` (above 0, the episode ends without another glimpse)
     and `size_action` (the patch's size: K equal parts of the range, from the smallest to the largest).
     `action_space.names` lists the components.

@@ -6,12 +6,15 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from classifiers.settings import Settings, one_of
+from classifiers.settings import ONE_OR_SEVERAL, Settings, one_of
 from gfnet_env.observation import DEFAULT_OBSERVATION, OBSERVATION_KEYS
 from gfnet_env.rewards import REWARDS
 
 MULTIPLY_ADDS = "multiply_adds"
 """The `step_cost` that depends on the multiply-adds of a step."""
+
+
+ObservationKey = Annotated[str, one_of(OBSERVATION_KEYS)]
 
 
 class EpisodeSpec(Settings):
@@ -43,7 +46,7 @@ class EpisodeSpec(Settings):
     price: Annotated[float, Field(gt=0)] | None = None
     stop_action: bool = False
     size_action: bool = False
-    observe: Annotated[tuple[Annotated[str, one_of(OBSERVATION_KEYS)], ...], Field(min_length=1)] = DEFAULT_OBSERVATION
+    observe: Annotated[tuple[ObservationKey, ...], Field(min_length=1), ONE_OR_SEVERAL] = DEFAULT_OBSERVATION
 
     @model_validator(mode="after")
     def _check_reward(self) -> Self:

@@ -6,7 +6,8 @@ from typing import Literal
 import pytest
 import yaml
 
-from agents.runs.config_files import ConfigError, built_in_configs, dump_config, load_config, parse_config
+from agents.runs.config_files import CONFIGS, ConfigError, built_in_configs, dump_config, load_config, parse_config
+from agents.runs.results import chosen_policies
 from classifiers.data.registry import COLLECTIONS, ImageFolder
 
 
@@ -34,6 +35,16 @@ def test_changes_from_the_command_line() -> None:
     [
         ("demo", "stage2.env_step=10", "stage2.env_step is unknown.*'stage2.env_steps'"),
         ("demo", "sede=1", "sede is unknown.*'seed'"),
+        (
+            "demo",
+            "agent.learning_rate=1e-4",
+            "agent.learning_rate is unknown: did you mean 'stage2.options.learning_rate'",
+        ),
+        ("demo", "agent.name=ppo", "agent.name is unknown: did you mean 'stage2.agent'"),
+        ("demo", "env_steps=10", "env_steps is unknown: did you mean 'stage2.env_steps'"),
+        ("demo", "stage2.seed=1", "stage2.seed is unknown: did you mean 'seed'"),
+        ("demo", "agent={name: ppo, lr: 1}", "agent.name is unknown: did you mean 'stage2.agent'"),
+        ("demo", "data.height=64", "data.height is unknown: known are kind"),
         ("demo", "data.scenes.hight=100", "data.scenes.hight.*'data.scenes.height'"),
         ("demo", "stage2.env_steps=many", "stage2.env_steps='many'"),
         ("demo", "stage2.env_steps=-1", "stage2.env_steps=-1"),
@@ -51,7 +62,6 @@ def test_changes_from_the_command_line() -> None:
         ("demo", "data.kind=images", "kind='images'"),
         ("demo", "data.num_train=null", "data.num_train"),
         ("demo", "data.num_train=20.0", "data.num_train=20.0"),
-        ("demo", "data.height=64", "data.height is unknown"),  # of another kind
         ("image_folder", "data.scenes.seed=3", "data.scenes is unknown"),
         ("demo", "start=null", "classifier is missing.*start"),
         ("demo", "stage1={epochs: 3}", "stage1"),
@@ -74,6 +84,14 @@ def test_wrong_changes_are_one_sentence_that_names_the_setting(config: str, chan
     with pytest.raises(ConfigError, match=message) as error:
         load_config(config, ["seed=0", change])
     assert "\n" not in str(error.value)
+
+
+def test_one_change_needs_no_list() -> None:
+    assert load_config("demo", "seed=3").seed == 3
+    config = load_config(CONFIGS / "synthetic_signs.yaml", "stage1.frozen=head")
+    assert config.stage1 is not None and config.stage1.frozen == ("head",)
+    assert load_config("demo", "stage2.episode.observe=glance").stage2.episode.observe == ("glance",)
+    assert chosen_policies(config, "learned") == ("learned",)
 
 
 def test_the_networks_of_start_decide_the_classifier() -> None:

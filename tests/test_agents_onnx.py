@@ -98,7 +98,7 @@ def test_exported_policies_tell_the_glance_from_the_last_look(
     scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recognizer, _ = make_recognizer(scenes, rules={"observe": ("features", "glance")})
-    export_onnx(recognizer, tmp_path)
+    export_onnx(recognizer, str(tmp_path))
 
     found = _runner(tmp_path, monkeypatch).OnnxRecognizer(tmp_path).predict(scenes.images[0].permute(1, 2, 0).numpy())
 

@@ -274,6 +274,9 @@ def test_lots_of_files_are_recognized_as_one(run: Path, pictures: Path, monkeypa
     monkeypatch.setattr(agents.recognition.recognizer, "_BYTES_AT_ONCE", 1)  # a file at a time
     for together, alone in zip(whole, recognizer.predict_files(files), strict=True):
         assert np.allclose(together, alone, atol=1e-5, equal_nan=True)
+    for one in (files[0], str(files[0]), [str(files[0])]):
+        assert recognizer.predict_files(one).label.tolist() == whole.label[:1].tolist()
+    assert np.array_equal(recognizer.decode(str(files[0])), recognizer.decode(files[0]))
     with pytest.raises(ValueError, match="paths is empty"):
         recognizer.predict_files([])
 

@@ -40,9 +40,9 @@ def test_equal_policies_give_equal_bytes_and_come_back(
 ) -> None:
     agent = _agent(classifier, scenes, name)
     for path in ("a", "b"):
-        save_policy(tmp_path / path, _agent(classifier, scenes, name))
+        save_policy(f"{tmp_path}/{path}", _agent(classifier, scenes, name))
 
-    other = load_policy(tmp_path / "a", _agent(classifier, scenes, name, seed=1))
+    other = load_policy(str(tmp_path / "a"), _agent(classifier, scenes, name, seed=1))
 
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     assert list(_contents(tmp_path / "a")[0]) == ["gfnet-policy"]  # several entries would come in random order
@@ -68,9 +68,9 @@ def _record() -> EvaluationRecord:
 @pytest.mark.parametrize("patch_sizes", [(8,), (8, 16)])
 def test_records_survive_the_disk_bit_by_bit(patch_sizes: tuple[int, ...], tmp_path: Path) -> None:
     record, path = dataclasses.replace(_record(), patch_sizes=patch_sizes), tmp_path / "learned.safetensors"
-    save_record(path, record)
+    save_record(str(path), record)
 
-    again = load_record(path)
+    again = load_record(str(path))
 
     assert (again.patch_sizes, again.image_size) == (patch_sizes, (32, 40))
     assert again.num_steps == (3 if len(patch_sizes) == 1 else 2)

@@ -26,8 +26,8 @@ def test_classifier_survives_the_disk(tmp_path: Path) -> None:
     classifier = random_classifier(SPEC, 3)
     images = torch.randint(0, 256, (2, 3, 60, 70), dtype=torch.uint8)
 
-    save_classifier(tmp_path / "a" / "classifier.safetensors", classifier, ("x", "y", "z"))
-    again, names = load_classifier(tmp_path / "a" / "classifier.safetensors")
+    save_classifier(f"{tmp_path}/a/classifier.safetensors", classifier, ("x", "y", "z"))
+    again, names = load_classifier(f"{tmp_path}/a/classifier.safetensors")
 
     assert names == ("x", "y", "z") and again.spec == SPEC and not again.training
     with torch.no_grad():

@@ -23,13 +23,14 @@ from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.rendering import TRUE_BOX
 
-HEADER = "file,x,y,w,h,track\n"
+HEADER = "file,top,left,bottom,right,track\n"
+XYWH = "file,x,y,w,h,track\n"
 EVERYTHING = torch.arange(4)
 
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """Two classes of two pictures in each split, 60x80 and black but for a white rectangle at (x=20, y=15), 16x10."""
+    """Two classes of two pictures in each split, 60x80 and black but for a white rectangle of 10x16 at (15, 20)."""
     for split in ("train", "val"):
         for name in ("a/0.png", "a/1.png", "b/0.png", "b/1.png"):
             picture = Image.new("RGB", (80, 60))
@@ -37,7 +38,7 @@ def tree(tmp_path: Path) -> Path:
             path = tmp_path / split / name
             path.parent.mkdir(parents=True, exist_ok=True)
             picture.save(path)
-    lines = "".join(f"val/{name}.png,20,15,16,10,7\n" for name in ("a/0", "a/1", "b/0"))
+    lines = "".join(f"val/{name}.png,15,20,25,36,7\n" for name in ("a/0", "a/1", "b/0"))
     (tmp_path / "boxes.csv").write_text(HEADER + lines)
     return tmp_path
 
@@ -83,7 +84,7 @@ def test_boxes_are_those_of_upright_images(tree: Path) -> None:
     exif[274] = 6  # stored lying on its side
     path = tree / "val" / "a" / "0.jpg"
     upright.transpose(Image.Transpose.ROTATE_90).save(path, exif=exif, quality=100)
-    (tree / "boxes.csv").write_text(HEADER + "val/a/0.jpg,10,40,20,10,\n")
+    (tree / "boxes.csv").write_text(HEADER + "val/a/0.jpg,40,10,50,30,\n")
 
     source = ImageFolder(root=tree, height=80, width=60).open("val")
 
@@ -92,23 +93,25 @@ def test_boxes_are_those_of_upright_images(tree: Path) -> None:
 
 
 def test_what_a_crop_leaves_of_a_box_is_its_box() -> None:
-    half, gone = StoredBox(1, 0, 20, 40, 10), StoredBox(2, 0, 20, 8, 10)
+    half, gone = StoredBox(1, 20, 0, 30, 40), StoredBox(2, 20, 0, 30, 8)
 
     assert fitted_box(half, (60, 100), (60, 60), 1.0) == (20, 0, 30, 20)
     assert fitted_box(gone, (60, 100), (60, 60), 1.0) == (0, 0, 0, 0)
-    assert fitted_box(StoredBox(3, 50, 20, 0.1, 0.1), (60, 100), (60, 60), 1.0) == (20, 30, 21, 31)
+    assert fitted_box(StoredBox(3, 20, 50, 20.1, 50.1), (60, 100), (60, 60), 1.0) == (20, 30, 21, 31)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("file,x,y,w\nval/a/0.png,1,2,3\n", "file,x,y,w,h"),
+        ("file,x,y,w\nval/a/0.png,1,2,3\n", "file,top,left,bottom,right or file,x,y,w,h"),
+        ("file,x,y,bottom,right\nval/a/0.png,1,2,3,4\n", "file,x,y,w,h"),
         ("file,x,y,w,h,label\nval/a/0.png,1,2,3,4,5\n", "label"),
         ("", "none"),
-        (HEADER + "val/a/0.png,1,2,-3,4,\n", r"line 2: .*w='-3'"),
-        (HEADER + "val/a/0.png,1,two,3,4,\n", r"line 2: .*y='two'"),
-        (HEADER + "val/a/0.png,1\n", r"line 2: .*y=None"),
-        (HEADER + "val/a/0.png,90,2,3,4,\n", r"line 2: .*0\.png"),
+        (XYWH + "val/a/0.png,1,2,-3,4,\n", r"line 2: .*w='-3'.*w and h above 0"),
+        (HEADER + "val/a/0.png,3,2,1,4,\n", r"line 2: .*top='3'.*bottom above top"),
+        (HEADER + "val/a/0.png,1,two,3,4,\n", r"line 2: .*left='two'"),
+        (HEADER + "val/a/0.png,1\n", r"line 2: .*left=None"),
+        (HEADER + "val/a/0.png,2,90,5,94,\n", r"line 2: .*0\.png"),
         (HEADER + "test/a/9.png,1,2,3,4,\n", r"line 2: 'test/a/9\.png'"),
     ],
 )
@@ -120,13 +123,14 @@ def test_bad_boxes_are_one_sentence(tree: Path, text: str, message: str) -> None
 
 
 def test_columns_may_come_in_any_order_without_the_track(tree: Path) -> None:
-    (tree / "boxes.csv").write_text("h,w,y,x,file\n4,3,2,1,val/a/0.png\n")
+    for text in ("right,left,bottom,top,file\n4,1,6,2,val/a/0.png\n", "h,w,y,x,file\n4,3,2,1,val/a/0.png\n"):
+        (tree / "boxes.csv").write_text(text)
 
-    assert list(read_boxes(tree / "boxes.csv").values()) == [[StoredBox(2, 1, 2, 3, 4)]]
+        assert list(read_boxes(tree / "boxes.csv").values()) == [[StoredBox(2, 2, 1, 6, 4)]]
 
 
 def test_a_file_may_have_several_boxes(tree: Path) -> None:
-    (tree / "boxes.csv").write_text(HEADER + "val/a/0.png,10,40,20,10,\nval/a/0.png,0,0,8,8,\n")
+    (tree / "boxes.csv").write_text(HEADER + "val/a/0.png,40,10,50,30,\nval/a/0.png,0,0,8,8,\n")
 
     source = ImageFolder(root=tree, height=60, width=80).open("val")
 

@@ -310,3 +310,10 @@ def test_numpys_numbers_are_numbers() -> None:
     env = gymnasium.make("GFNet-SyntheticSigns-v0", num_scenes=np.int64(4), exit_confidence=np.float32(0.5))
 
     assert len(env.unwrapped.task.source) == 4 and env.unwrapped.dynamics.spec.exit_confidence == 0.5
+
+
+def test_one_part_and_one_size_need_no_list() -> None:
+    env = gymnasium.make("GFNet-SyntheticSigns-v0", num_scenes=4, observe="features", patch_sizes=48)
+
+    assert list(env.observation_space.spaces) == ["features"]  # type: ignore[attr-defined]
+    assert env.unwrapped.task.classifier.spec.patch_sizes == (48,)

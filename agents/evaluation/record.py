@@ -56,7 +56,7 @@ class EvaluationRecord:
         return [node_of((sizes - 1,) * looks, sizes) for looks in range(self.num_steps)]
 
 
-def save_record(path: Path, record: EvaluationRecord) -> None:
+def save_record(path: Path | str, record: EvaluationRecord) -> None:
     """Writes a record, whole or not at all.
 
     Raises:
@@ -65,10 +65,10 @@ def save_record(path: Path, record: EvaluationRecord) -> None:
     arrays = {name: value for name, value in vars(record).items() if isinstance(value, np.ndarray)}
     tensors = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
     facts = {"patch_sizes": list(record.patch_sizes), "image_size": record.image_size}
-    write_tensors(path, _RECORD, facts, tensors)
+    write_tensors(Path(path), _RECORD, facts, tensors)
 
 
-def load_record(path: Path) -> EvaluationRecord:
+def load_record(path: Path | str) -> EvaluationRecord:
     """Reads a record that `save_record` wrote.
 
     Raises:
@@ -76,6 +76,7 @@ def load_record(path: Path) -> EvaluationRecord:
         FileNotFoundError: if there is none.
         OSError: if it can't be read.
     """
+    path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; run `gfnet evaluate` on the run first")
     facts, tensors = read_tensors(path, _RECORD)

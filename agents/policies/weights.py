@@ -12,7 +12,7 @@ from classifiers.tensor_files import read_tensors, write_tensors
 _POLICY = "gfnet-policy"
 
 
-def save_policy(path: Path, agent: BaseAlgorithm) -> None:
+def save_policy(path: Path | str, agent: BaseAlgorithm) -> None:
     """Writes a policy's weights, whole or not at all; equal weights give equal bytes.
 
     Args:
@@ -28,10 +28,10 @@ def save_policy(path: Path, agent: BaseAlgorithm) -> None:
             "the agent sees observations that a VecNormalize has normalized, and weights alone would look elsewhere; "
             "keep agent.save() and VecNormalize.save(), or make it with norm_obs=False"
         )
-    write_tensors(path, _POLICY, {}, distinct_tensors(agent.policy))
+    write_tensors(Path(path), _POLICY, {}, distinct_tensors(agent.policy))
 
 
-def load_policy(path: Path, agent: BaseAlgorithm) -> BaseAlgorithm:
+def load_policy(path: Path | str, agent: BaseAlgorithm) -> BaseAlgorithm:
     """Reads a policy's weights into an agent of the same shape; executes no code.
 
     Args:
@@ -45,5 +45,5 @@ def load_policy(path: Path, agent: BaseAlgorithm) -> BaseAlgorithm:
         CheckpointError: if it does not hold this policy's weights, is damaged, or holds NaN or infinite weights.
         OSError: if there is no such file, or it can't be read.
     """
-    load_exactly(agent.policy, read_tensors(path, _POLICY)[1], path)
+    load_exactly(agent.policy, read_tensors(Path(path), _POLICY)[1], path)
     return agent

@@ -60,7 +60,7 @@ class _Graph(nn.Module):
         return self.function(*inputs)
 
 
-def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
+def export_onnx(recognizer: Recognizer, out: Path | str) -> list[Path]:
     """Writes a recognizer as ONNX graphs with its thresholds, and the program that runs them.
 
     Args:
@@ -75,7 +75,7 @@ def export_onnx(recognizer: Recognizer, out: Path) -> list[Path]:
         ValueError: if the recognizer does not know its image size, or its policy is not a trained network.
         OSError: if the folder can't be written.
     """
-    policy = _exportable_policy(recognizer)
+    out, policy = Path(out), _exportable_policy(recognizer)
     assert recognizer.image_size is not None
     classifier = copy.deepcopy(recognizer.classifier).cpu()
     image = _blank(classifier, recognizer.image_size)

@@ -153,14 +153,14 @@ class Recognizer:
 
     def predict_files(
         self,
-        paths: Sequence[Path],
+        paths: Path | str | Sequence[Path | str],
         on_unreadable: Callable[[Path, UnreadableImageError], object] | None = None,
         on_short: Callable[[Path, int], object] | None = None,
     ) -> Recognition:
         """Recognizes image files, each brought to the size of the training images.
 
         Args:
-            paths: one or more.
+            paths: a file, or several.
             on_unreadable: called with each file that can't be decoded, which the results then lack; None raises.
             on_short: called with each clip of which frames are repeated, because it has too few, and how many it has.
 
@@ -171,14 +171,15 @@ class Recognizer:
             UnreadableImageError: if a file can't be decoded and `on_unreadable` is None, or if none can.
             ValueError: if there is no file, or the size of the training images is not known.
         """
-        if not paths:
+        files = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
+        if not files:
             raise ValueError("paths is empty; pass a file or more")
         height, width = self.image_size or (1, 1)
         lot = max(self.batch_size, _BYTES_AT_ONCE // ((self.num_frames or 1) * 3 * height * width))
         parts = []
-        for start in range(0, len(paths), lot):
+        for start in range(0, len(files), lot):
             images = []
-            for path in paths[start : start + lot]:
+            for path in files[start : start + lot]:
                 try:
                     images.append(self.decode(path, on_short))
                 except UnreadableImageError as error:
@@ -188,10 +189,10 @@ class Recognizer:
             if images:
                 parts.append(self.predict(np.stack(images)))
         if not parts:
-            raise UnreadableImageError(f"none of the {len(paths)} files can be decoded; pass image files")
+            raise UnreadableImageError(f"none of the {len(files)} files can be decoded; pass image files")
         return Recognition(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
-    def decode(self, path: Path, on_short: Callable[[Path, int], object] | None = None) -> np.ndarray:
+    def decode(self, path: Path | str, on_short: Callable[[Path, int], object] | None = None) -> np.ndarray:
         """Reads an image file as those that the networks were trained on.
 
         Args:
@@ -205,6 +206,7 @@ class Recognizer:
             UnreadableImageError: if it can't be decoded.
             ValueError: if the size of the training images is not known.
         """
+        path = Path(path)
         if self.image_size is None:
             raise ValueError("image_size is not known; pass it to the recognizer, or images to `predict`")
         if self.num_frames is not None:

@@ -15,7 +15,7 @@ from classifiers.data.registry import make_collection
 from classifiers.networks.encoders import clip_frames
 from classifiers.networks.pretrained import is_file_name
 from classifiers.networks.spec import ClassifierSpec, EncoderName, Side
-from classifiers.settings import Fraction, Settings, UserPath, one_of
+from classifiers.settings import ONE_OR_SEVERAL, Fraction, Settings, UserPath, one_of
 from classifiers.training.fit_spec import PARTS, FitSpec
 from classifiers.training.object_guide import imagenet_label
 from gfnet_env import EpisodeSpec
@@ -57,7 +57,7 @@ class InitializationSpec(Settings):
 
     full_resolution: FitSpec
     low_resolution: FitSpec
-    low_resolution_sides: tuple[Side, ...] = ()
+    low_resolution_sides: Annotated[tuple[Side, ...], ONE_OR_SEVERAL] = ()
     weights: WeightsName | None = None
     networks_from: Literal["full_resolution", "weights"] = "full_resolution"
 

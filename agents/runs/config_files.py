@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pydantic
 import yaml
 
+from agents.algorithms.registry import AGENTS
 from agents.policies.baselines import FIXED_POLICIES
 from agents.runs.config import OF_SEQUENCES, RunConfig, Stage2Spec
 from agents.runs.folder import RunFolder, start_folder
@@ -19,7 +21,7 @@ from classifiers.checks import did_you_mean, shortened
 from classifiers.data.registry import COLLECTIONS
 from classifiers.networks.encoders import weights_preprocessing
 from classifiers.networks.spec import ADJUSTABLE
-from classifiers.settings import error_sentence
+from classifiers.settings import Settings, error_sentence
 from classifiers.training.fit_spec import FitSpec
 from gfnet_env.tasks import run_weights
 
@@ -48,8 +50,8 @@ def built_in_configs() -> dict[str, Path]:
 
 
 def load_config(
-    name_or_path: str,
-    changes: list[str] | None = None,
+    name_or_path: str | Path,
+    changes: str | Sequence[str] | None = None,
     *,
     instead: dict[Path, str] | None = None,
     run: Path | None = None,
@@ -61,7 +63,7 @@ def load_config(
 
     Args:
         name_or_path: a YAML file, or the name of a built-in config.
-        changes: `key.subkey=value` each, the value as YAML.
+        changes: one or several `key.subkey=value`, the value as YAML.
         instead: the names or paths of configs that take the place of others where those are extended.
         run: folder of the run that may have begun with it: sizes that are left to the photos are as they are there.
 
@@ -84,7 +86,7 @@ def load_config(
     return parse_config(tree)
 
 
-def load_run_config(folder: Path, changes: list[str] | None = None) -> RunConfig:
+def load_run_config(folder: Path, changes: str | Sequence[str] | None = None) -> RunConfig:
     """Reads the config of a run.
 
     Args:
@@ -107,7 +109,9 @@ def load_run_config(folder: Path, changes: list[str] | None = None) -> RunConfig
     return parse_config(tree)
 
 
-def _changes(changes: list[str] | None) -> dict[str, Any]:
+def _changes(changes: str | Sequence[str] | None) -> dict[str, Any]:
+    if isinstance(changes, str):
+        changes = [changes]
     return dict(parse_setting(change) for change in changes or [])
 
 
@@ -183,10 +187,48 @@ def parse_config(tree: dict[str, Any]) -> RunConfig:
     try:
         return RunConfig.model_validate(tree)
     except pydantic.ValidationError as error:
-        sentence = error_sentence(error)
+        sentence = _place_of_unknown(error, tree) or error_sentence(error)
         if sentence == "classifier is missing":
             sentence += "; pass `start: RUN` to take a run's networks"
         raise ConfigError(f"config {sentence}") from error
+
+
+def _place_of_unknown(error: pydantic.ValidationError, tree: dict[str, Any]) -> str | None:
+    """A sentence with the key's place, where the first thing wrong is a key of another group: `agent.learning_rate`."""
+    first = error.errors(include_url=False)[0]
+    if first["type"] != "unknown_setting" or did_you_mean(first["ctx"]["name"], first["ctx"]["known"].split(", ")):
+        return None
+    key = ".".join([*map(str, first["loc"]), first["ctx"]["name"]])
+    if is_below(key, ("data",)):
+        return None  # a key of another kind of data, most likely: those that there are tell more
+    value: Any = tree
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, dict):
+        key = next(iter(_flat(value, f"{key}.")), key)
+    known = list(_known_keys(RunConfig))
+    stage2 = tree.get("stage2")
+    agent = AGENTS.get(str(stage2.get("agent", "ppo"))) if isinstance(stage2, dict) else None
+    if agent is not None:
+        names = inspect.signature(agent.algorithm).parameters.keys() - _NOT_OPTIONS
+        known += [f"stage2.options.{name}" for name in names]
+    for name in reversed(key.split(".")):
+        places = [each for each in known if each.rpartition(".")[2] == name]
+        if places:
+            return f"{shortened(key)} is unknown: did you mean {' or '.join(map(repr, places))}?"
+    return None
+
+
+_NOT_OPTIONS = {"policy", "env", "policy_kwargs", "seed", "device"}  # of an algorithm: others decide on them
+
+
+def _known_keys(group: type[Settings], prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a group of settings; those of the kinds of data left out."""
+    for name, field in group.model_fields.items():
+        yield prefix + name
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, Settings):
+                yield from _known_keys(inner, f"{prefix}{name}.")
 
 
 def dump_config(config: RunConfig) -> str:
@@ -281,11 +323,11 @@ def is_below(key: str, groups: Collection[str]) -> bool:
     return any(key == group or key.startswith(f"{group}.") for group in groups)
 
 
-def _find(name_or_path: str) -> Path:
+def _find(name_or_path: str | Path) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    built_in = built_in_configs()
+    built_in, name_or_path = built_in_configs(), str(name_or_path)
     if name_or_path in built_in:
         return built_in[name_or_path]
     hint = did_you_mean(name_or_path, built_in)

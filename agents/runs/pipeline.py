@@ -57,8 +57,8 @@ class Pipeline:
         reporter: shows progress.
     """
 
-    def __init__(self, config: RunConfig, folder: Path, reporter: Reporter) -> None:
-        self.config = config
+    def __init__(self, config: RunConfig, folder: Path | str, reporter: Reporter) -> None:
+        self.config, folder = config, Path(folder)
         self.device = local_device(config.device)
         self.files = RunFolder(folder)
         self.reporter = reporter

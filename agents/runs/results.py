@@ -148,6 +148,8 @@ def chosen_policies(config: RunConfig, policies: Collection[str] | None = None) 
     Raises:
         ConfigError: if a name is unknown, the learned policy is missing, or the grid of one is 0.
     """
+    if isinstance(policies, str):
+        policies = (policies,)
     if policies is None:
         return tuple(name for name in POLICIES if name not in _NEED_GRIDS or getattr(config, _NEED_GRIDS[name]))
     unknown = [name for name in policies if name not in POLICIES]

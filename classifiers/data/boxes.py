@@ -1,8 +1,9 @@
 """Boxes of the objects that decide images' labels, from `boxes.csv`: for evaluation and pictures.
 
-One line for each box, `file,x,y,w,h` and, if known, `track` (the physical thing or the recording, which evaluation
-does not need); `file` is relative to the folder of `boxes.csv`; x, y (left, top), w and h are in pixels of the upright
-image at the size that it has on disk. Files without a line have no known box; a file may have several.
+One line for each box, `file,top,left,bottom,right` and, if known, `track` (the physical thing or the recording, which
+evaluation does not need). `file` is relative to the folder of `boxes.csv`; the box is in pixels of the upright image at
+the size that it has on disk, bottom and right exclusive. In place of the corners, `x,y,w,h` (left, top, width, height)
+is read as well, as annotation tools write it. Files without a line have no known box; a file may have several.
 """
 
 from __future__ import annotations
@@ -23,17 +24,17 @@ from classifiers.data.loading import map_threads
 BOXES_FILE = "boxes.csv"
 """Its name in a tree of images, beside `train/` and `val/`."""
 
-_COLUMNS, _OPTIONAL = ("file", "x", "y", "w", "h"), ("track",)
+_CORNERS, _CORNER_AND_SIZE = ("top", "left", "bottom", "right"), ("x", "y", "w", "h")
 
 
 class StoredBox(NamedTuple):
     """A line of a boxes file: the line's number, and the box in pixels of the stored image."""
 
     line: int
-    x: float
-    y: float
-    w: float
-    h: float
+    top: float
+    left: float
+    bottom: float
+    right: float
 
 
 def read_boxes(path: Path) -> dict[str, list[StoredBox]]:
@@ -47,19 +48,19 @@ def read_boxes(path: Path) -> dict[str, list[StoredBox]]:
     with open(path, newline="", encoding="utf-8-sig") as stream:
         rows = csv.DictReader(stream)
         columns = tuple(rows.fieldnames or ())
-        if not set(_COLUMNS) <= set(columns) <= {*_COLUMNS, *_OPTIONAL}:
+        given = set(columns) - {"track"}
+        names = next((names for names in (_CORNERS, _CORNER_AND_SIZE) if given == {"file", *names}), None)
+        if names is None:
             raise ValueError(
-                f"{path} has the columns {', '.join(map(str, columns)) or '(none)'}; "
-                f"pass {','.join(_COLUMNS)} and, if known, {','.join(_OPTIONAL)}"
+                f"{path} has the columns {', '.join(map(str, columns)) or '(none)'}; pass file,{','.join(_CORNERS)} or "
+                f"file,{','.join(_CORNER_AND_SIZE)} and, if known, track"
             )
         for row in rows:
-            try:
-                box = StoredBox(rows.line_num, *(float(row[name]) for name in _COLUMNS[1:]))
-            except (TypeError, ValueError):
-                box = StoredBox(rows.line_num, *[math.nan] * 4)
-            if not all(map(math.isfinite, box)) or min(box.w, box.h) <= 0:
-                given = ", ".join(f"{name}={row[name]!r}" for name in _COLUMNS[1:])
-                raise ValueError(f"{path}, line {box.line}: {given}; pass four numbers, w and h above 0")
+            box = _stored_box(rows.line_num, [row[name] for name in names], has_corners=names == _CORNERS)
+            if box is None:
+                texts = ", ".join(f"{name}={row[name]!r}" for name in names)
+                size = "bottom above top, right above left" if names == _CORNERS else "w and h above 0"
+                raise ValueError(f"{path}, line {rows.line_num}: {texts}; pass four numbers, {size}")
             file = os.path.normpath(path.parent / (row["file"] or ""))
             if not os.path.isfile(file):
                 raise FileNotFoundError(
@@ -70,13 +71,26 @@ def read_boxes(path: Path) -> dict[str, list[StoredBox]]:
     return boxes
 
 
+def _stored_box(line: int, texts: list[str | None], *, has_corners: bool) -> StoredBox | None:
+    """A box from its four columns; None if they are no box."""
+    try:
+        first, second, third, fourth = (float(text or "nan") for text in texts)
+    except ValueError:
+        return None
+    if has_corners:
+        box = StoredBox(line, first, second, third, fourth)
+    else:
+        box = StoredBox(line, second, first, second + fourth, first + third)
+    is_box = all(map(math.isfinite, box)) and box.top < box.bottom and box.left < box.right
+    return box if is_box else None
+
+
 def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop_pct: float) -> Tensor:
     """The boxes (L, N, 4) int64 of L files in the pixels of a frame (H, W) that they are scaled and cropped to.
 
     N is the largest number of boxes of a file, at least 1. Of each file that has a box, the header is read, for the
     size of the image. What the crop leaves of a box is its box; it is all zero if nothing is left. For the errors see
-    `read_boxes`; a `ValueError`, too, if the center of a box
-    lies outside its image.
+    `read_boxes`; a `ValueError`, too, if the center of a box lies outside its image.
     """
     stored = read_boxes(path)
     most = max(map(len, stored.values()), default=1)
@@ -93,10 +107,10 @@ def boxes_in_frame(path: Path, files: Sequence[str], size: tuple[int, int], crop
             height, width = upright_size(files[index])
         except UnreadableImageError:
             return 0, 0, 0, 0  # decoding the file says so
-        if not (0 <= box.x + box.w / 2 <= width and 0 <= box.y + box.h / 2 <= height):
+        if not (0 <= (box.left + box.right) / 2 <= width and 0 <= (box.top + box.bottom) / 2 <= height):
             raise ValueError(
                 f"{path}, line {box.line}: the center of the box lies outside {files[index]}, which has "
-                f"{height}x{width} pixels; give left, top, width and height in pixels of the image as it is stored"
+                f"{height}x{width} pixels; give boxes in pixels of the image as it is stored"
             )
         return fitted_box(box, (height, width), size, crop_pct)
 
@@ -116,8 +130,8 @@ def fitted_box(
     left, top, right, bottom = center_crop(stored, size, crop_pct)
     rows, columns = size[0] / (bottom - top), size[1] / (right - left)
     edges = (
-        (round((box.y - top) * rows), round((box.y + box.h - top) * rows), size[0]),
-        (round((box.x - left) * columns), round((box.x + box.w - left) * columns), size[1]),
+        (round((box.top - top) * rows), round((box.bottom - top) * rows), size[0]),
+        (round((box.left - left) * columns), round((box.right - left) * columns), size[1]),
     )
     (upper, lower), (first, last) = ((max(0, low), min(max(high, low + 1), most)) for low, high, most in edges)
     return (upper, first, lower, last) if upper < lower and first < last else (0, 0, 0, 0)

@@ -103,7 +103,7 @@ class GlanceFocusClassifier(nn.Module):
         self,
         *,
         patch_size: int | None = None,
-        patch_sizes: Sequence[int] | None = None,
+        patch_sizes: int | Sequence[int] | None = None,
         glance_size: int | None = None,
         num_glimpses: int | None = None,
         feature_stride: int | None = None,
@@ -136,7 +136,7 @@ class GlanceFocusClassifier(nn.Module):
         changes = {key: value for key, value in given.items() if value is not None}
         if patch_size is not None or patch_sizes is not None:
             changes |= {"patch_size": patch_size, "patch_sizes": patch_sizes}
-        if patch_sizes is not None and len(patch_sizes) > 1:
+        if isinstance(patch_sizes, Sequence) and len(patch_sizes) > 1:
             changes.setdefault("glance_size", self.spec.glance_side)
         spec = self.spec.replace(**changes)
         if spec == self.spec:

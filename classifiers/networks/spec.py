@@ -96,6 +96,8 @@ class ClassifierSpec(Settings):
         if not isinstance(given, dict):
             return given
         one, several = given.get("patch_size"), given.get("patch_sizes")
+        if isinstance(several, int):
+            several = (several,)
         if several is None:
             several = (_DEFAULT_SIDE if one is None else one,)
         if isinstance(several, list | tuple) and several:

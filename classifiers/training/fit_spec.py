@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import torch
 from pydantic import Field
 
-from classifiers.settings import Fraction, Settings, one_of
+from classifiers.settings import ONE_OR_SEVERAL, Fraction, Settings, one_of
 
 OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]], float], torch.optim.Optimizer]] = {
     "sgd": lambda groups, decay: torch.optim.SGD(groups, momentum=0.9, nesterov=True, weight_decay=decay),
@@ -77,7 +77,7 @@ class FitSpec(Settings):
     freeze_statistics: bool = False
     object_share: Fraction = 0.5
     num_workers: Count = 0
-    frozen: tuple[Annotated[str, one_of(PARTS)], ...] = ()
+    frozen: Annotated[tuple[Annotated[str, one_of(PARTS)], ...], ONE_OR_SEVERAL] = ()
 
     @property
     def augmentation(self) -> dict[str, Any]:
