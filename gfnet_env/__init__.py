@@ -8,6 +8,7 @@ from gfnet_env.episode import EpisodeSpec
 from gfnet_env.installation import foreign_agents, installed_version
 from gfnet_env.registration import TASKS, RegisteredTask, register_task
 from gfnet_env.score import ScoreScale
+from gfnet_env.task_images import TaskImages
 from gfnet_env.tasks import (
     Task,
     image_folder_task,
@@ -34,6 +35,7 @@ __all__ = [
     "RegisteredTask",
     "ScoreScale",
     "Task",
+    "TaskImages",
     "VectorGridAction",
     "image_folder_task",
     "imagenet_task",

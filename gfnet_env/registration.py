@@ -141,9 +141,25 @@ def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
 
 def _episode(registered: RegisteredTask, given: Mapping[str, Any]) -> EpisodeSpec:
     """The id's own rules, with those that were given instead; an own rule that depends on a given one falls away."""
+    return EpisodeSpec(**{**_own_rules(registered, given), **given})
+
+
+def _own_rules(registered: RegisteredTask, given: Mapping[str, Any]) -> dict[str, Any]:
     depends = {"price": "step_cost", "reward_samples": "reward"}
-    own = {key: value for key, value in registered.rules.items() if depends.get(key) not in given}
-    return EpisodeSpec(**{**own, **given})
+    return {key: value for key, value in registered.rules.items() if depends.get(key) not in given}
+
+
+def own_rules(env_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The rules of an id, without those that depend on a given one.
+
+    Args:
+        env_id: a key of `TASKS`.
+        given: rules that come first.
+
+    Returns:
+        Fields of `EpisodeSpec`.
+    """
+    return _own_rules(TASKS[env_id], given)
 
 
 def _looks_alike(one: ClassifierSpec, other: ClassifierSpec) -> bool:

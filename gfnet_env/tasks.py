@@ -332,7 +332,7 @@ def _networks(
 
     def load() -> FrozenClassifier:
         networks = resolve_classifier(classifier, class_names=class_names, weights=weights)
-        return frozen(networks.to(usable_device(device)), compile=compile)
+        return frozen(networks.to(usable_device(device)), compile=compile, keep_original=True)
 
     if isinstance(classifier, GlanceFocusClassifier):
         return load()  # the caller may change it

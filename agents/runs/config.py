@@ -148,8 +148,9 @@ class RunConfig(Settings):
         device: where networks run: `"cpu"`, `"cuda"`, ...
         data: which images.
         classifier: the networks' architecture; a config with `start` may leave it out.
-        start: a run's folder, or `"pretrained"`, whose networks are taken instead of training them up to stage I. Leave
-            `initialization` out then, and `stage1` unless training starts there; `classifier` is that of the run.
+        start: a run's folder, `"pretrained"`, or `"task"` (the classifier of `data: {kind: task}`), whose networks are
+            taken instead of training them up to stage I. Leave `initialization` out then, and `stage1` unless training
+            starts there; `classifier` is that of the run.
         start_stage: the first stage that a run with `start` trains: 1 trains its networks further with random patches,
             3 takes its policy as well.
         initialization: how the encoders are trained before stage I.
@@ -173,7 +174,7 @@ class RunConfig(Settings):
     initialization: InitializationSpec | None = None
     objects: ObjectSpec | None = None
     stage1: FitSpec | None = None
-    start: Literal["pretrained"] | UserPath | None = None
+    start: Literal["pretrained", "task"] | UserPath | None = None
     start_stage: Literal[1, 2, 3] = 2
     rounds: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0)] = 0
@@ -203,8 +204,8 @@ class RunConfig(Settings):
             raise ValueError("initialization or stage1 is missing; give both, or `start: RUN` to take a run's networks")
         if self.start is None and self.start_stage != 2:
             raise ValueError(f"start_stage={self.start_stage} has no effect without start; leave it out")
-        if self.start_stage == 3 and self.start == "pretrained":
-            raise ValueError("start_stage=3 with start=pretrained, which has no policy; pass 1 or 2")
+        if self.start_stage == 3 and self.start in ("pretrained", "task"):
+            raise ValueError(f"start_stage=3 with start={self.start}, which has no policy; pass 1 or 2")
         if self.start is not None and self.initialization is not None:
             raise ValueError("initialization has no effect, the networks come from start; leave it out")
         if self.start is not None and (self.start_stage == 1) != (self.stage1 is not None):

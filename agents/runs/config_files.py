@@ -23,6 +23,8 @@ from classifiers.networks.encoders import weights_preprocessing
 from classifiers.networks.spec import ADJUSTABLE
 from classifiers.settings import Settings, error_sentence
 from classifiers.training.fit_spec import FitSpec
+from gfnet_env import TaskImages
+from gfnet_env.registration import own_rules
 from gfnet_env.tasks import run_weights
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -80,6 +82,7 @@ def load_config(
     tree = _without_replaced(_read_whole(_find(name_or_path), places), pairs)
     for key, value in pairs.items():
         _apply(tree, key, value)
+    _take_rules_of_task(tree)
     _take_networks_of_start(tree)
     _take_preprocessing_of_weights(tree)
     _take_sizes_of_photos(tree, None if run is None else RunFolder(run).config)
@@ -124,12 +127,36 @@ def _without_replaced(base: dict[str, Any], own: dict[str, Any]) -> dict[str, An
     return {key: value for key, value in base.items() if key not in replaced}
 
 
+def _task_images(tree: dict[str, Any]) -> TaskImages | None:
+    """The registered task that `data` names, if it names one."""
+    data = tree.get("data")
+    if not isinstance(data, dict) or data.get("kind") != "task":
+        return None
+    try:
+        return TaskImages.model_validate(data)
+    except pydantic.ValidationError as error:
+        raise ConfigError(f"config data.{error_sentence(error)}") from error
+
+
+def _take_rules_of_task(tree: dict[str, Any]) -> None:
+    """Fills in the rules of a registered task where `stage2.episode` gives no others."""
+    images, stage2 = _task_images(tree), tree.get("stage2")
+    if images is None or not isinstance(stage2, dict) or not isinstance(given := stage2.get("episode", {}), dict):
+        return
+    stage2["episode"] = {**own_rules(images.id, given), **given}
+
+
 def _take_networks_of_start(tree: dict[str, Any]) -> None:
     """Fills in `classifier` from the run that `start` names; rejects a shape that its networks can't have."""
     start = tree.get("start")
     if not isinstance(start, str):
         return
-    spec = load_classifier(run_weights(start_folder(start)))[0].spec.model_dump()
+    if start != "task":
+        spec = load_classifier(run_weights(start_folder(start)))[0].spec.model_dump()
+    elif (images := _task_images(tree)) is not None:
+        spec = images.networks().spec.model_dump()
+    else:
+        raise ConfigError("config start=task takes the classifier of data.kind=task; pass that, or another start")
     given = tree.get("classifier") or {}
     if isinstance(given, dict):
         for key, value in given.items():

@@ -95,7 +95,7 @@ def made_by(device: str) -> dict[str, str]:
 
 
 def start_folder(start: str | Path) -> Path:
-    """The run whose networks `RunConfig.start` names."""
+    """The run whose networks `RunConfig.start` names; that is none for `"task"`."""
     return PRETRAINED_RUN if start == "pretrained" else Path(start)
 
 
@@ -105,9 +105,15 @@ def classifier_file(config: RunConfig, folder: Path) -> Path:
     Raises:
         FileNotFoundError: if there is none.
     """
-    if config.start is None or config.start_stage == 1 or RunFolder(folder).classifier(3).is_file():
+    if config.start_stage == 1 or RunFolder(folder).classifier(3).is_file():
         return run_weights(folder)
-    return run_weights(start_folder(config.start))
+    return run_weights(folder if config.start is None or config.start == "task" else start_folder(config.start))
+
+
+def full_resolution_file(config: RunConfig, folder: Path) -> Path:
+    """The baseline of a run: its own, or that of the run it starts from; there may be no such file."""
+    own = config.start is None or config.start == "task"
+    return RunFolder(folder if own else start_folder(str(config.start))).full_resolution
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.runs.config import RunConfig
-from agents.runs.folder import RunFolder, start_folder
+from agents.runs.folder import RunFolder, full_resolution_file, start_folder
 from agents.runs.images import RunImages, check_classes
 from agents.runs.log import Reporter, RunLog
 from agents.runs.policy_training import (
@@ -30,7 +30,7 @@ from agents.runs.policy_training import (
     compiles_stage2,
 )
 from agents.runs.results import evaluate_run
-from agents.runs.run import LoadedRun, load_configured, new_agent, policy_env
+from agents.runs.run import LoadedRun, load_configured, new_agent, policy_env, start_networks
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
 from classifiers.data.source import ImageSource
 from classifiers.files import write_json
@@ -43,7 +43,6 @@ from classifiers.training.distributed import is_first_process, local_device, wai
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.object_guide import ObjectGuide, imagenet_label
 from classifiers.training.stages import train_full_resolution, train_sequences
-from gfnet_env.tasks import run_weights
 
 
 class Pipeline:
@@ -129,12 +128,11 @@ class Pipeline:
 
     def full_resolution(self) -> FullResolutionNetwork | None:
         """The baseline, which f_L starts from; None if the run to start from has none."""
-        path = self.files.full_resolution
-        if self.config.start is not None:
-            path = RunFolder(start_folder(self.config.start)).full_resolution
-            return load_full_resolution(path) if path.is_file() else None
+        path = full_resolution_file(self.config, self.files.path)
         if path.is_file():
             return load_full_resolution(path)
+        if self.config.start is not None:
+            return None
         assert self.config.initialization is not None
         encoder = self._new_encoder(self.config.initialization.weights)
         network = FullResolutionNetwork(encoder, resize_mode=self.config.classifier.resize_mode)
@@ -161,20 +159,24 @@ class Pipeline:
     def stage1(self) -> GlanceFocusClassifier:
         """f_G, f_L and f_C, trained with random patches."""
         config, path = self.config, self.files.classifier(1)
-        start = None if config.start is None else run_weights(start_folder(config.start))
-        known = start if start is not None and config.start_stage > 1 else path
-        if known.is_file():
-            return self._known_classifier(known)
-        assert config.stage1 is not None
+        if path.is_file():
+            return self._checked(*load_configured(path, config.classifier), str(path))
+        if config.stage1 is None:
+            classifier = self._checked(*start_networks(config), str(config.start))
+            if config.start == "task" and is_first_process():
+                self._save_classifier(path, classifier)  # the task may change
+            return classifier
         torch.manual_seed(config.seed)
-        classifier = self._new_classifier() if start is None else self._known_classifier(start)
+        if config.start is None:
+            classifier = self._new_classifier()
+        else:
+            classifier = self._checked(*start_networks(config), str(config.start))
         train = partial(train_sequences, policy=None, guide=self._guide())
         self._fit("stage I", classifier, config.stage1, path, train, self._save_classifier)
         return classifier
 
-    def _known_classifier(self, path: Path) -> GlanceFocusClassifier:
-        classifier, names = load_configured(path, self.config.classifier)
-        check_classes(names, self.images("train"), str(path))
+    def _checked(self, classifier: GlanceFocusClassifier, names: tuple[str, ...], where: str) -> GlanceFocusClassifier:
+        check_classes(names, self.images("train"), where)
         return classifier.to(self.device)
 
     def _new_classifier(self) -> GlanceFocusClassifier:

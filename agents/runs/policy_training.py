@@ -17,10 +17,9 @@ from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.weights import load_policy, save_policy
 from agents.runs.config import RunConfig, Stage2Spec
-from agents.runs.folder import start_folder
 from agents.runs.log import RunLog
 from agents.runs.results import CALIBRATION_IMAGES
-from agents.runs.run import black_image, load_configured, new_agent, policy_env
+from agents.runs.run import black_image, new_agent, policy_env, start_networks
 from classifiers.data.source import ImageSource, default_class_names
 from classifiers.devices import usable_device
 from classifiers.files import write_json
@@ -31,7 +30,6 @@ from classifiers.networks.encoders import build_encoder
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.pretrained import imagenet_ids
 from gfnet_env import Task
-from gfnet_env.tasks import run_weights
 
 DIAGNOSED_IMAGES = 500
 """Images that show whether a policy has collapsed; the standard error of its spread is then some 3 %."""
@@ -73,7 +71,7 @@ def check_stage2(config: RunConfig) -> None:
     if config.start is None:
         classifier, names = GlanceFocusClassifier(config.classifier, _CLASSES).eval(), default_class_names(_CLASSES)
     else:
-        classifier, names = load_configured(run_weights(start_folder(config.start)), config.classifier)
+        classifier, names = start_networks(config)
     networks, black = frozen(classifier.to(usable_device(config.device))), black_image(config, names)
     Task(black, networks)
     if config.stage2.agent in FIXED_POLICIES:

@@ -23,7 +23,7 @@ from agents.policies.weights import load_policy
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config import RunConfig, Stage2Spec
 from agents.runs.config_files import ConfigError, load_run_config
-from agents.runs.folder import RunFolder, classifier_file, start_folder
+from agents.runs.folder import RunFolder, classifier_file, full_resolution_file, start_folder
 from classifiers.checkpoints import load_classifier, load_full_resolution
 from classifiers.checks import did_you_mean
 from classifiers.data.augmentation import ShiftedCopies
@@ -33,7 +33,8 @@ from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ADJUSTABLE, ClassifierSpec
-from gfnet_env import GlanceFocusVectorEnv, Task
+from gfnet_env import GlanceFocusVectorEnv, Task, TaskImages
+from gfnet_env.tasks import run_weights
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ def load_networks(config: RunConfig, folder: Path) -> LoadedRun:
     classifier, names = load_configured(path, config.classifier)
     networks = frozen(classifier.to(config.device))
     policy = run_policy(config, networks, names, files.policy)
-    baseline = files.full_resolution if config.start is None else RunFolder(start_folder(config.start)).full_resolution
+    baseline = full_resolution_file(config, folder)
     return LoadedRun(config, networks, policy, load_full_resolution(baseline) if baseline.is_file() else None, names)
 
 
@@ -140,6 +141,26 @@ def load_configured(path: Path, spec: ClassifierSpec) -> tuple[GlanceFocusClassi
         ValueError: if the networks differ in something that is decided when they are trained.
     """
     classifier, names = load_classifier(path)
+    return _as_configured(classifier, spec, str(path)), names
+
+
+def start_networks(config: RunConfig) -> tuple[GlanceFocusClassifier, tuple[str, ...]]:
+    """The networks that a config with `start` begins with; see `load_configured`.
+
+    Args:
+        config: the run's.
+
+    Returns:
+        The classifier and its class names.
+    """
+    assert config.start is not None
+    if config.start != "task":
+        return load_configured(run_weights(start_folder(config.start)), config.classifier)
+    assert isinstance(config.data, TaskImages)
+    return _as_configured(config.data.networks(), config.classifier, config.data.id), config.data.class_names()
+
+
+def _as_configured(classifier: GlanceFocusClassifier, spec: ClassifierSpec, where: str) -> GlanceFocusClassifier:
     is_same_glance = (spec.patch_sizes, spec.glance_side) == (classifier.spec.patch_sizes, classifier.spec.glance_side)
     twin = classifier.with_spec(
         patch_sizes=spec.patch_sizes,
@@ -150,8 +171,10 @@ def load_configured(path: Path, spec: ClassifierSpec) -> tuple[GlanceFocusClassi
     for name in ClassifierSpec.model_fields:
         asked, found = getattr(spec, name), getattr(twin.spec, name)
         if name not in set(ADJUSTABLE) - {"feature_stride"} and asked != found:  # None keeps a stride
-            raise ValueError(f"classifier.{name}={asked!r}, but {path} has {found!r}; pass that, or train new networks")
-    return twin, names
+            raise ValueError(
+                f"classifier.{name}={asked!r}, but {where} has {found!r}; pass that, or train new networks"
+            )
+    return twin
 
 
 def run_policy(

@@ -24,16 +24,26 @@ class FrozenClassifier(GlanceFocusClassifier):
     Args:
         classifier: the networks.
         compile: also compile the encoders with `torch.compile` (20 to 60 s once, at the first batch).
+        keep_original: whether `original` keeps the networks, for training them further, and their memory.
     """
 
-    def __init__(self, classifier: GlanceFocusClassifier, *, compile: bool = False) -> None:
+    def __init__(
+        self, classifier: GlanceFocusClassifier, *, compile: bool = False, keep_original: bool = False
+    ) -> None:
         nn.Module.__init__(self)
+        self.__dict__["_original"] = classifier if keep_original else None  # no submodule
         self.is_compiled = compile
         local_encoder = _fast(classifier.local_encoder, compile)
         is_one = classifier.global_encoder is classifier.local_encoder
         global_encoder = local_encoder if is_one else _fast(classifier.global_encoder, compile)
         self._assemble(classifier.spec, global_encoder, local_encoder, copy.deepcopy(classifier.head))
         self.eval().requires_grad_(False)
+
+    @property
+    def original(self) -> GlanceFocusClassifier | None:
+        """The networks that this is a copy of, where they were kept."""
+        kept: GlanceFocusClassifier | None = self.__dict__["_original"]
+        return kept
 
     @torch.inference_mode()
     def glance(self, images: Tensor, location: Tensor | None = None) -> Glimpse:
@@ -59,19 +69,22 @@ class FrozenClassifier(GlanceFocusClassifier):
         return self
 
 
-def frozen(classifier: GlanceFocusClassifier, *, compile: bool = False) -> FrozenClassifier:
+def frozen(
+    classifier: GlanceFocusClassifier, *, compile: bool = False, keep_original: bool = False
+) -> FrozenClassifier:
     """A copy of a classifier for inference.
 
     Args:
         classifier: the networks.
         compile: see `FrozenClassifier`.
+        keep_original: see `FrozenClassifier`.
 
     Returns:
         The copy, in evaluation mode on the same device; the classifier itself if it is frozen, and compiled if asked.
     """
     if isinstance(classifier, FrozenClassifier) and (classifier.is_compiled or not compile):
         return classifier
-    return FrozenClassifier(classifier, compile=compile)
+    return FrozenClassifier(classifier, compile=compile, keep_original=keep_original)
 
 
 def _fast(encoder: Encoder, compile: bool) -> Encoder:
