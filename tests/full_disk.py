@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import resource
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+
+import pytest
+
+resource = pytest.importorskip("resource", reason="no limits of file sizes here")
 
 
 @contextmanager

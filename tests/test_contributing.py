@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+import os
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +59,11 @@ def test_the_installation_page_lists_every_extra_and_no_other() -> None:
 def test_the_version_is_the_same_everywhere() -> None:
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    (latest, *_) = re.findall(r"^## (?!Unreleased$)(.+)$", changelog, re.MULTILINE)
+    released = re.findall(r"^## (?!Unreleased$)(\S+) \((\S+)\)$", changelog, re.MULTILINE)
+    days = [datetime.date.fromisoformat(day) for _, day in released]
 
-    assert latest == version
+    assert released[0][0] == version and days == sorted(days, reverse=True)
+    assert len(released) == len(re.findall(r"^## (?!Unreleased$)", changelog, re.MULTILINE))
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
 
 
@@ -69,3 +74,32 @@ def test_commit_hooks_are_what_make_check_runs() -> None:
 
     assert hooks == [".venv/bin/ruff format", ".venv/bin/ruff check", ".venv/bin/mypy"]
     assert all(entry.replace(".venv/bin", "$(BIN)") in check for entry in hooks)
+
+
+def test_the_workflow_runs_what_exists() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "checks.yml").read_text(encoding="utf-8"))
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8").replace("$(READY)", ".venv/.ready")
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    jobs = workflow["jobs"]
+    commands = {name: [step["run"] for step in job["steps"] if "run" in step] for name, job in jobs.items()}
+
+    assert workflow[True].keys() == {"push", "pull_request"}  # YAML 1.1 reads `on` as true
+    assert commands["linux"][-1] == ".ci/run" and os.access(ROOT / ".ci" / "run", os.X_OK)
+    assert jobs["quick"]["strategy"]["matrix"]["os"] == ["macos-latest", "windows-latest"]
+    assert commands["quick"][-1] == "python -m pytest"  # what `make test` runs
+    for command in chain.from_iterable(commands.values()):
+        for target in re.findall(r"^make (\S+)", command):
+            assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), target
+        for extra in re.findall(r"\.\[(\w+)\]", command):
+            assert extra in extras
+    for job in jobs.values():
+        used = [step["uses"] for step in job["steps"] if "uses" in step]
+        assert [action.partition("@")[0] for action in used] == ["actions/checkout", "actions/setup-python"]
+
+
+def test_templates_of_issues_ask_for_something() -> None:
+    for path in sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml")):
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+
+        assert form.keys() == {"name", "description", "labels", "body"}, path
+        assert any(field.get("validations", {}).get("required") for field in form["body"])

@@ -38,6 +38,8 @@ from scripts.page.server import GameServer
 
 multiprocessing.get_context("forkserver").set_forkserver_preload(["classifiers.training.stages"])  # imported once
 
+pytestmark = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads Linux's /proc")
+
 FOLDER = "GFNet-ImageFolder-v0"
 _OF_TQDM = "tqdm_monitor"  # which starts one for the whole process when torch.fx first interprets a network
 

@@ -115,6 +115,7 @@ def test_progress_notes_and_plots_show_names_as_they_are(tmp_path: Path, capsys:
     assert [path.name for path in written] == ["anytime.png"]
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 @pytest.mark.filterwarnings("ignore:.* are left out:UserWarning")
 def test_unreadable_files_of_folders_are_skipped_and_counted(
     run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]
@@ -142,6 +143,7 @@ def test_unreadable_files_of_folders_are_skipped_and_counted(
     assert len(json.loads(capsys.readouterr().out)) == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_what_is_wrong_is_one_sentence(
     run: Path, pictures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
