@@ -8,8 +8,12 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 _METHODS = ("coordinate_ascent", "geometric", "genetic")  # `agents.evaluation.budgets.METHODS`, which imports PyTorch
+SHELLS = ("bash", "zsh", "fish")
+"""Shells that can complete the command line."""
+
 _SETTING = re.compile(r"[\w.]+=")
 
 
@@ -50,6 +54,9 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line's grammar."""
     parser = argparse.ArgumentParser(prog="gfnet", description="Glance and Focus Networks as a Gymnasium environment.")
     parser.add_argument("--version", action="version", version=f"gfnet {_version()}")
+    parser.add_argument(
+        "--print-completion", action=_PrintCompletion, choices=SHELLS, help="print a script that lets a shell complete"
+    )
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--quiet", action="store_true", help="print errors only")
@@ -73,6 +80,21 @@ def build_parser() -> argparse.ArgumentParser:
     _add_pages(add)
     _add_tools(add)
     return parser
+
+
+class _PrintCompletion(argparse.Action):
+    """Prints the script and ends, as `--help` does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *args: Any) -> None:
+        try:
+            from scripts.completion import completion_script
+        except ModuleNotFoundError as error:
+            if error.name != "shtab":
+                raise
+            parser.exit(1, "gfnet: --print-completion needs shtab; run `pip install 'gfnet-gym[completion]'`\n")
+        shell = args[1]
+        print(completion_script(parser, shell))
+        parser.exit()
 
 
 def _version() -> str:
