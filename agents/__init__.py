@@ -13,6 +13,7 @@ from agents.evaluation.rollout import evaluate
 from agents.evaluation.stopping import ExitRule
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.baselines import CenterCornerPolicy, OraclePolicy, RandomPolicy, ReferencePolicy, ScanPolicy
+from agents.policies.box_regression import train_box_policy
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.extractor import GlimpseExtractor
 from agents.policies.protocol import LocationPolicy
@@ -65,4 +66,5 @@ __all__ = [
     "play",
     "pointing_game",
     "save_policy",
+    "train_box_policy",
 ]

@@ -48,7 +48,8 @@ def play(env: VecEnv, policy: Any, *, max_images: int | None = None) -> Played:
     Args:
         env: a `GlanceFocusVectorEnv`, as `agents.as_sb3` adapts it to the policy.
         policy: a model of Stable-Baselines3 or anything else with its `predict`, a `LocationPolicy`, or a callable from
-            the observations of B rows to the actions of B rows.
+            the observations of B rows to the actions of B rows. Where actions are more than a place, a
+            `LocationPolicy` needs a method `act(view, names)`, as `ReferencePolicy` has.
         max_images: play at most this many images, evenly spread over the source.
 
     Returns:
@@ -81,13 +82,14 @@ def _actor(policy: Any, env: VecEnv) -> _Act:
         )
     if not hasattr(policy, "observation_keys"):
         return lambda seen, state, start: (_checked(policy(seen), env.num_envs), None)
-    names = env.get_attr("action_space")[0].names
+    names, dynamics = env.get_attr("action_space")[0].names, env.get_attr("dynamics")[0]
+    if len(names) > 2 and hasattr(policy, "act"):
+        return lambda seen, state, start: (policy.act(dynamics.view(), names).numpy(), None)
     if len(names) > 2:
         raise ValueError(
             f"a {type(policy).__name__} says only where to look, actions are ({', '.join(names)}); pass a callable "
             "from observations to actions"
         )
-    dynamics = env.get_attr("dynamics")[0]
 
     def look(seen: Any, state: Any, start: np.ndarray) -> tuple[np.ndarray, Any]:
         location, state = policy(dynamics.view(), state)

@@ -10,6 +10,7 @@ import gymnasium
 import numpy as np
 
 from agents.policies.baselines import CenterCornerPolicy, ReferencePolicy, ScanPolicy
+from agents.policies.box_regression import train_box_policy
 from classifiers.checks import did_you_mean
 from gfnet_env import GlanceFocusVectorEnv
 
@@ -84,11 +85,17 @@ def train_reference(make_env: MakeEnv, steps: int, seed: int) -> Any:
     return ReferencePolicy(task.source.image_size, task.classifier.spec.patch_sizes)
 
 
+def train_box_regression(make_env: MakeEnv, steps: int, seed: int) -> Any:
+    """Is told the boxes of the first 600 training images, and no reward, see `train_box_policy`."""
+    return train_box_policy(make_env(1).task, seed=seed)
+
+
 TRAINERS: dict[str, Train] = {
     "random": train_random,
     "center_corner": train_center_corner,
     "scan": train_scan,
     "reference": train_reference,
+    "box_regression": train_box_regression,
 }
 """The baselines of a leaderboard, by name."""
 

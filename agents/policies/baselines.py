@@ -105,7 +105,8 @@ class ReferencePolicy(BaselinePolicy):
 
     Args:
         image_size: (H, W) of the images in pixels.
-        patch_sizes: sides that a patch may have, in pixels. Where the agent chooses the size, the largest is taken.
+        patch_sizes: sides that a patch may have, in pixels. Where the agent chooses the size, the largest is taken;
+            `act` chooses.
 
     Raises:
         ValueError: in a call, if the boxes are unknown.
@@ -116,20 +117,51 @@ class ReferencePolicy(BaselinePolicy):
         self._patch_sizes = torch.tensor(patch_sizes)
 
     def __call__(self, view: View, state: Any) -> tuple[Tensor, Any]:
-        if view.boxes is None:
-            raise ValueError("the reference policy needs boxes; use it in `agents.evaluate`, not in recognition")
-        boxes, step = view.boxes.cpu(), view.step.cpu()
-        is_there = boxes.any(dim=2)  # (B, N)
-        order = (~is_there).long().argsort(dim=1, stable=True)  # those that are there first
-        turn = torch.minimum(step - 1, (is_there.sum(dim=1) - 1).clamp(min=0))
-        chosen = boxes[torch.arange(len(boxes)), order.gather(1, turn[:, None])[:, 0]]  # (B, 4)
+        boxes, num_there = _next_box(view)
         side = self._patch_sizes[-1].expand(len(boxes))
         if view.next_size is not None:
             given = view.next_size.cpu()
             side = torch.where(given.any(dim=1), self._patch_sizes[given.argmax(dim=1)], side)
-        location = center_location(chosen, self._image_size, side)
-        location[~is_there.any(dim=1)] = 0.5
-        return location.to(view.step.device), state
+        return self._centered(boxes, num_there, side).to(view.step.device), state
+
+    def act(self, view: View, names: Sequence[str]) -> Tensor:
+        """Actions with a size or a stop: the smallest patch that holds the box, and no more than a look at each box.
+
+        Args:
+            view: of B episodes.
+            names: components of an action, see `gfnet_env.actions.ActionBox`.
+
+        Returns:
+            (B, A) float32 in [-1, 1].
+        """
+        boxes, num_there = _next_box(view)
+        number = (self._patch_sizes < (boxes[:, 2:] - boxes[:, :2]).amax(dim=1)[:, None]).sum(dim=1)
+        number = number.clamp(max=len(self._patch_sizes) - 1)
+        place = 2.0 * self._centered(boxes, num_there, self._patch_sizes[number]) - 1.0
+        columns = {
+            "row": place[:, 0],
+            "col": place[:, 1],
+            "stop": (view.step.cpu() > num_there).float() * 2.0 - 1.0,
+            "size": (2.0 * number + 1.0) / len(self._patch_sizes) - 1.0,
+        }
+        return torch.stack([columns[name] for name in names], dim=1)
+
+    def _centered(self, boxes: Tensor, num_there: Tensor, side: Tensor) -> Tensor:
+        location = center_location(boxes, self._image_size, side)
+        location[num_there == 0] = 0.5
+        return location
+
+
+def _next_box(view: View) -> tuple[Tensor, Tensor]:
+    """(B, 4) the box that is next in each row, the last if all have been visited, and (B,) how many there are."""
+    if view.boxes is None:
+        raise ValueError("the reference policy needs boxes; use it in `agents.evaluate`, not in recognition")
+    boxes, step = view.boxes.cpu(), view.step.cpu()
+    is_there = boxes.any(dim=2)  # (B, N)
+    num_there = is_there.sum(dim=1)
+    order = (~is_there).long().argsort(dim=1, stable=True)  # those that are there first
+    turn = torch.minimum(step - 1, (num_there - 1).clamp(min=0))
+    return boxes[torch.arange(len(boxes)), order.gather(1, turn[:, None])[:, 0]], num_there
 
 
 def center_location(boxes: Tensor, image_size: Tensor, side: Tensor) -> Tensor:
