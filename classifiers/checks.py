@@ -16,10 +16,10 @@ def check_known(name: str, value: object, known: Collection[str]) -> None:
         )
 
 
-def did_you_mean(name: str, known: Iterable[str], prefix: str = "") -> str:
-    """`"did you mean 'NAME'? "`, the prefix put before the name; an empty text if nothing is similar."""
-    near = difflib.get_close_matches(name, list(known), 1)
-    return f"did you mean {prefix + near[0]!r}? " if near else ""
+def did_you_mean(name: str, known: Iterable[str], prefix: str = "", most: int = 1) -> str:
+    """`"did you mean 'NAME'? "`, the prefix put before each of `most` names; an empty text if nothing is similar."""
+    near = [repr(prefix + each) for each in difflib.get_close_matches(name, list(known), most)]
+    return f"did you mean {' or '.join(near)}? " if near else ""
 
 
 def first_line(error: BaseException) -> str:

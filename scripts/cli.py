@@ -112,7 +112,7 @@ def _add_training(add: Add) -> None:
     demo = add("demo", "train a policy on the built-in task and show what it learned")
     train = add("train", "train a whole run, or continue one")
     train.add_argument(
-        "config", help="a YAML file, or a built-in config such as image_folder; an unknown name lists all"
+        "config", help="a YAML file, or a built-in config, such as image_folder: one of those in agents/runs/configs"
     )
     for command, folder in ((demo, "runs/demo"), (train, None)):
         command.add_argument("--out", type=Path, default=folder, required=folder is None, help="the run's folder")
@@ -167,7 +167,7 @@ def _add_use_of_runs(add: Add) -> None:
         "--budget",
         type=_multiply_adds,
         metavar="B",
-        help="also print the results of early exits for a budget of B multiply-adds, as in Table 7",
+        help="also print the accuracy of stopping early, by each rule, within B multiply-adds per image on average",
     )
     render.add_argument(
         "--images", type=int, nargs="+", metavar="I", help="which images; six easy and hard ones if left out"
@@ -176,7 +176,7 @@ def _add_use_of_runs(add: Add) -> None:
 
     _add_recognition(add)
 
-    plot = add("plot", "Figs. 7, 8, 10, 15, 16 and 17 of one or more runs")
+    plot = add("plot", "draw accuracy by cost, latency and steps, and when images exit, of one or more runs")
     plot.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folders of finished runs")
     plot.add_argument("--out", type=Path, required=True, help="folder of the pictures")
 

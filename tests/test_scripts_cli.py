@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
 import shutil
@@ -23,12 +24,12 @@ from agents.evaluation.budgets import METHODS
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import load_record
 from agents.evaluation.rollout import final_accuracy
-from agents.runs.config_files import ConfigError
+from agents.runs.config_files import CONFIGS, ConfigError, built_in_configs
 from agents.runs.folder import RunFolder
 from agents.runs.results import POLICIES
 from classifiers.data.decoding import UnreadableImageError
 from gfnet_env.installation import foreign_agents
-from scripts.cli import _METHODS, main
+from scripts.cli import _METHODS, build_parser, main
 from scripts.commands import COMMANDS
 from scripts.console import format_error, is_our_own
 
@@ -364,6 +365,26 @@ def test_help_version_and_usage_errors_do_not_wait_for_pytorch(arguments: list[s
     )
 
     assert done.stdout.splitlines()[-1] == ("2 False" if arguments == ["trian"] else "0 False")
+
+
+def test_help_says_what_tables_and_figures_show() -> None:
+    parser = build_parser()
+    (commands,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    pages = [parser.format_help(), *(command.format_help() for command in commands.choices.values())]
+
+    assert len(pages) > 12 and not any(re.search(r"\b(Table|Fig|Section|Eq)s?\b\.? ?\d", page) for page in pages)
+
+
+def test_an_unknown_config_names_a_few_similar_ones_and_where_all_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, near in (("synthetic_sign", ["synthetic_signs", "synthetic_signs_hard"]), ("zzz", [])):
+        assert main(["train", name, "--out", str(tmp_path / "run"), "--quiet"]) == 1
+
+        (line,) = capsys.readouterr().err.splitlines()
+        named = [each for each in re.findall(r"'([^']+)'", line) if each != name]
+        assert len(named) <= 3 and set(near) <= set(named) <= set(built_in_configs()) and bool(named) == bool(near)
+        assert line.endswith(str(CONFIGS)) and CONFIGS.is_dir()
 
 
 def test_methods_of_the_command_are_the_librarys() -> None:

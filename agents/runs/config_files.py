@@ -357,9 +357,8 @@ def _find(name_or_path: str | Path) -> Path:
     built_in, name_or_path = built_in_configs(), str(name_or_path)
     if name_or_path in built_in:
         return built_in[name_or_path]
-    hint = did_you_mean(name_or_path, built_in)
-    known = "a built-in config" if hint else f"one of {', '.join(built_in)}"
-    raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file or {known}")
+    hint = did_you_mean(name_or_path, built_in, most=3)
+    raise ConfigError(f"no config {name_or_path!r}: {hint}pass a YAML file, or the name of one in {CONFIGS}")
 
 
 def _read_whole(path: Path, instead: dict[Path, Path], above: tuple[Path, ...] = ()) -> dict[str, Any]:
