@@ -49,9 +49,13 @@ def small_agent(name: str, env: Any, seed: int = 0, **overrides: Any) -> BaseAlg
 
 
 def _env(
-    classifier: FrozenClassifier, source: ArrayImages, num_envs: int = 4, reward: str = "contrastive"
+    classifier: FrozenClassifier,
+    source: ArrayImages,
+    num_envs: int = 4,
+    reward: str = "contrastive",
+    **rules: Any,
 ) -> GlanceFocusVectorEnv:
-    episode = EpisodeSpec(reward=reward)
+    episode = EpisodeSpec(reward=reward, **rules)
     return GlanceFocusVectorEnv(Task(source, classifier), episode, num_envs=num_envs, autoreset_mode="SAME_STEP")
 
 
@@ -94,6 +98,26 @@ def test_the_same_seed_gives_the_same_agent_which_is_saved_whole(
         assert np.allclose(location, (expected + 1) / 2, atol=1e-5)
     assert (state is not None) == (name in ("ppo_gru", "recurrent_ppo"))
     assert DeterministicPolicy(agent).multiply_adds > 10_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_agents_decide_on_stopping_and_size_or_say_that_they_can_not(
+    name: str, classifier: FrozenClassifier, scenes: ArrayImages
+) -> None:
+    env = _env(
+        classifier.with_spec(patch_sizes=(32, 48)), scenes, reward="increment", stop_action=True, size_action=True
+    )
+    if name in ("dqn", "differentiable_crop"):
+        with pytest.raises(ValueError, match="actions are"):
+            small_agent(name, env)
+        return
+    agent = small_agent(name, env)
+
+    train_agent(agent, 48, seed=0)
+
+    actions = agent.predict(as_sb3(env, AGENTS[name].form).reset(), deterministic=True)[0]
+    assert agent.num_timesteps >= 48 and actions.shape == (4, 4)
+    assert DeterministicPolicy(agent)(env.dynamics.view())[0].shape == (4, 2)
 
 
 @pytest.mark.parametrize("name", ["ppo", "ppo_gru", "sac", "crossq", "dqn"])
