@@ -192,6 +192,7 @@ def _add_recognition(add: Add) -> None:
         "found in folders are skipped and counted",
     )
     _add_stop(predict)
+    predict.add_argument("--top-k", type=int, default=1, metavar="K", help="show the K most probable classes")
     predict.add_argument("--json", action="store_true", help="print JSON instead of a table")
     predict.add_argument("--pictures", type=Path, metavar="FOLDER", help="write each image with its patches there")
 

@@ -296,7 +296,7 @@ def predict(options: argparse.Namespace, console: Console) -> None:
             raise error
         skipped.add(path)
 
-    found = recognizer.predict_files(files, note, lambda path, length: short.add(path))
+    found = recognizer.predict_files(files, note, lambda path, length: short.add(path), top_k=options.top_k)
     files = [path for path in files if path not in skipped]
     if skipped:
         PlainConsole(stderr=True).print(f"gfnet: skipped {len(skipped)} unreadable {kind}: {_some(skipped)}")

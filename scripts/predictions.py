@@ -57,8 +57,11 @@ def files_to_predict(paths: list[Path], *, clips: bool = False) -> list[Path]:
 
 
 def prediction_rows(recognizer: Recognizer, files: list[Path], found: Recognition) -> list[dict[str, Any]]:
-    """One dict per file, for JSON: locations are those that were looked at, (row, col) in [0, 1]."""
-    return [
+    """One dict per file, for JSON: locations are those that were looked at, (row, col) in [0, 1].
+
+    `top` lists the most probable classes, where more than one was asked for.
+    """
+    rows = [
         {
             "file": str(file),
             "label": int(found.label[row]),
@@ -71,6 +74,13 @@ def prediction_rows(recognizer: Recognizer, files: list[Path], found: Recognitio
         }
         for row, file in enumerate(files)
     ]
+    if found.top_labels.shape[1] > 1:
+        for row, labels, values in zip(rows, found.top_labels, found.top_probabilities, strict=True):
+            row["top"] = [
+                {"label": int(label), "class": recognizer.class_names[label], "probability": round(float(value), 6)}
+                for label, value in zip(labels, values, strict=True)
+            ]
+    return rows
 
 
 def prediction_table(recognizer: Recognizer, files: list[Path], found: Recognition, *, num_skipped: int = 0) -> Table:
@@ -80,8 +90,10 @@ def prediction_table(recognizer: Recognizer, files: list[Path], found: Recogniti
     for column in ("class", "confidence", "steps", "multiply-adds"):
         table.add_column(column, justify="right")
     for row in prediction_rows(recognizer, files, found):
-        cells = (row["class"], f"{row['confidence']:.3f}", str(row["steps"]), f"{row['multiply_adds']:,}")
-        table.add_row(row["file"], *cells)
+        top = row.get("top") or [{"class": row["class"], "probability": row["confidence"]}]
+        classes = "\n".join(each["class"] for each in top)
+        values = "\n".join(f"{each['probability']:.3f}" for each in top)
+        table.add_row(row["file"], classes, values, str(row["steps"]), f"{row['multiply_adds']:,}")
     mean, kind = found.multiply_adds.mean(), kind_of_input(recognizer)
     table.caption = f"{len(files)} {kind}, {found.step.mean():.2f} steps and {mean:,.0f} multiply-adds on average"
     if num_skipped:

@@ -186,3 +186,22 @@ def test_a_budget_out_of_range_is_refused_before_anything_is_evaluated(
     assert main(["evaluate", str(run), "--budget", "1"]) == 1
 
     assert "budget=1 is out of range" in capsys.readouterr().err
+
+
+def test_the_most_probable_classes_are_shown(run: Path, pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["predict", str(run), str(pictures), "--top-k"]
+    assert main([*command, "3", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    for row in rows:
+        values = [each["probability"] for each in row["top"]]
+        assert len(values) == 3 and values == sorted(values, reverse=True) and sum(values) <= 1
+        assert (row["top"][0]["label"], values[0]) == (row["label"], row["confidence"])
+    assert main([*command, "99", "--json"]) == 0
+    for row, few in zip(json.loads(capsys.readouterr().out), rows, strict=True):
+        assert row["top"][:3] == few["top"]
+        assert sorted(each["label"] for each in row["top"]) == list(range(len(CLASSES)))
+        assert sum(each["probability"] for each in row["top"]) == pytest.approx(1, abs=1e-4)
+    assert main([*command, "3"]) == 0
+    assert printable(rows[0]["top"][1]["class"]) in capsys.readouterr().out
+    assert main([*command, "0"]) == 1
+    assert "top_k=0" in capsys.readouterr().err

@@ -19,17 +19,27 @@ class Episodes:
         policy: where to look.
         rule: when to exit, and the size of the next patch if not, Eq. (9).
         images: (N, 3, H, W), or clips (N, F, 3, H, W), on the classifier's device.
+        top_k: how many of the most probable classes to keep, at most all K.
 
     Attributes:
         nodes: (N,) int64, where each is in the tree of `classifiers.networks.size_histories`.
         steps: (N,) int64, looks so far, the glance included.
         labels: (N,) int64, the prediction of the last look.
         confidences: (N,) float32, its probability.
+        top_labels: (N, k) int64, the most probable classes after the last look, most probable first.
+        top_probabilities: (N, k) float32, their probabilities.
         locations: (N, T - 1, 2) in [0, 1], (row, col) of the patches; NaN after the last one.
         sides: (N, T - 1) int64, their sides in pixels; 0 after the last one.
     """
 
-    def __init__(self, classifier: FrozenClassifier, policy: LocationPolicy, rule: ExitRule, images: Tensor) -> None:
+    def __init__(
+        self,
+        classifier: FrozenClassifier,
+        policy: LocationPolicy,
+        rule: ExitRule,
+        images: Tensor,
+        top_k: int = 1,
+    ) -> None:
         self._classifier, self._policy, self._images = classifier, policy, images
         self._first = classifier.first_location(len(images), torch.Generator().manual_seed(0))
         self._sizes, last = classifier.spec.patch_sizes, classifier.spec.num_glimpses
@@ -38,6 +48,8 @@ class Episodes:
         self.steps = torch.zeros(count, dtype=torch.int64, device=device)
         self.labels = torch.zeros(count, dtype=torch.int64, device=device)
         self.confidences = torch.zeros(count, device=device, dtype=torch.float32)
+        self.top_labels = torch.zeros(count, top_k, dtype=torch.int64, device=device)
+        self.top_probabilities = torch.zeros(count, top_k, device=device, dtype=torch.float32)
         self.locations = torch.full((count, last - 1, 2), torch.nan, device=device, dtype=torch.float32)
         self.sides = torch.zeros(count, last - 1, dtype=torch.int64, device=device)
         self._hidden = torch.zeros(count, classifier.hidden_size, device=device, dtype=torch.float32)
@@ -104,6 +116,11 @@ class Episodes:
         """Records a glimpse; confident images exit and the others wait for their next look."""
         found = summarize_logits(glimpse.logits)
         self.labels[indices], self.confidences[indices] = found.prediction, found.confidence
+        top_k = self.top_labels.shape[1]
+        labels, probabilities = found.prediction[:, None], found.confidence[:, None]
+        if top_k > 1:  # a stable sort has ties in the order in which the prediction has them
+            probabilities, labels = glimpse.logits.float().softmax(dim=1).sort(dim=1, descending=True, stable=True)
+        self.top_labels[indices], self.top_probabilities[indices] = labels[:, :top_k], probabilities[:, :top_k]
         step = self.steps[indices]
         self.steps[indices] += 1
         score = -found.entropy if self._is_entropy else found.confidence

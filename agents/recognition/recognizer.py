@@ -36,6 +36,8 @@ class Recognition(NamedTuple):
         locations: (N, T - 1, 2) float32 locations of the patches, (row, col) in [0, 1]; NaN after the last one.
         multiply_adds: (N,) int64 cost.
         patch_sizes: (N, T - 1) int64 sides of the patches in pixels; 0 after the last one.
+        top_labels: (N, k) int64 most probable classes, `label` first.
+        top_probabilities: (N, k) float32 probabilities of these classes.
     """
 
     label: np.ndarray
@@ -44,6 +46,8 @@ class Recognition(NamedTuple):
     locations: np.ndarray
     multiply_adds: np.ndarray
     patch_sizes: np.ndarray
+    top_labels: np.ndarray
+    top_probabilities: np.ndarray
 
 
 class Recognizer:
@@ -156,6 +160,8 @@ class Recognizer:
         paths: Path | str | Sequence[Path | str],
         on_unreadable: Callable[[Path, UnreadableImageError], object] | None = None,
         on_short: Callable[[Path, int], object] | None = None,
+        *,
+        top_k: int = 1,
     ) -> Recognition:
         """Recognizes image files, each brought to the size of the training images.
 
@@ -163,6 +169,7 @@ class Recognizer:
             paths: a file, or several.
             on_unreadable: called with each file that can't be decoded, which the results then lack; None raises.
             on_short: called with each clip of which frames are repeated, because it has too few, and how many it has.
+            top_k: see `predict`.
 
         Returns:
             See `predict`.
@@ -187,7 +194,7 @@ class Recognizer:
                         raise
                     on_unreadable(path, error)
             if images:
-                parts.append(self.predict(np.stack(images)))
+                parts.append(self.predict(np.stack(images), top_k=top_k))
         if not parts:
             raise UnreadableImageError(f"none of the {len(files)} files can be decoded; pass image files")
         return Recognition(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
@@ -219,21 +226,26 @@ class Recognizer:
         return decode_image(path, self.image_size, self.crop_pct, self.interpolation)
 
     @torch.inference_mode()
-    def predict(self, images: Images) -> Recognition:
+    def predict(self, images: Images, *, top_k: int = 1) -> Recognition:
         """Recognizes images.
 
         Args:
             images: one or more, all of one size, each side at least the patch's and the glance's; see
                 `agents.recognition.images.Images`.
+            top_k: how many of the most probable classes to return, 1 or more; all K where there are fewer.
 
         Returns:
             The predictions and what they cost.
 
         Raises:
-            ValueError: if there is no image, or they have several sizes, another type, or hold NaN.
+            ValueError: if there is no image, or they have several sizes, another type, or hold NaN; or if `top_k` is
+                below 1.
         """
+        if top_k < 1:
+            raise ValueError(f"top_k={top_k}; pass 1 or more")
+        top_k = min(top_k, self.classifier.num_classes)
         batch = as_batch(images, self.classifier.spec.largest_side, self.num_frames)
-        episodes = Episodes(self.classifier, self.policy, self.rule, batch.to(self.classifier.device))
+        episodes = Episodes(self.classifier, self.policy, self.rule, batch.to(self.classifier.device), top_k)
         first_new = 0
         while first_new < len(batch) or episodes.most_waiting:
             if first_new < len(batch) and episodes.most_waiting < self.batch_size:
@@ -250,4 +262,6 @@ class Recognizer:
             locations=episodes.locations.cpu().numpy(),
             multiply_adds=self.cumulative_multiply_adds[episodes.nodes.cpu().numpy()],
             patch_sizes=episodes.sides.cpu().numpy(),
+            top_labels=episodes.top_labels.cpu().numpy(),
+            top_probabilities=episodes.top_probabilities.cpu().numpy(),
         )
