@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -334,6 +335,35 @@ def performance_profiles(thresholds: np.ndarray, profiles: dict[str, np.ndarray]
     for index, (name, shares) in enumerate(profiles.items()):
         axes.plot(thresholds, shares, color=_color(index), label=_literal(name))
     axes.legend(fontsize="small")
+    return figure
+
+
+def confusions(matrix: np.ndarray, names: Sequence[str]) -> Figure:
+    """A confusion matrix: of the images of each class, a row, the share that is taken for each class, a column.
+
+    Args:
+        matrix: (K, K) counts.
+        names: of the K classes; shown up to 30, counts up to 15.
+
+    Returns:
+        The figure.
+    """
+    count = len(names)
+    side = 3.2 + 0.32 * min(count, 30)
+    figure = Figure(figsize=(side + 0.8, side), layout="constrained")
+    axes = figure.subplots()
+    shares = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
+    shown = axes.imshow(shares, vmin=0.0, vmax=1.0, cmap="Blues")
+    axes.set(xlabel="prediction", ylabel="label")
+    if count <= 30:
+        labels = [_literal(name) for name in names]
+        axes.set_xticks(range(count), labels, rotation=90, fontsize="small")
+        axes.set_yticks(range(count), labels, fontsize="small")
+    if count <= 15:
+        for row, column in zip(*matrix.nonzero(), strict=True):
+            color = "#fdfdfd" if shares[row, column] > 0.5 else "#0b0b0b"  # on the cell, in a dark page, too
+            axes.text(column, row, str(matrix[row, column]), ha="center", va="center", color=color, fontsize="small")
+    figure.colorbar(shown, ax=axes, label="share of the label's images", shrink=0.8)
     return figure
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,6 +17,7 @@ from rich.table import Table
 
 from agents.evaluation.accuracy_bound import AccuracyBound
 from agents.evaluation.budgets import apply_exit_rule, fit_exit_rule, history_table
+from agents.evaluation.metrics import confusion_matrix
 from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.stopping import CRITERIA
 from agents.runs.config_files import dump_applied
@@ -33,6 +36,7 @@ from scripts.page.gallery import data_uri, gallery_episodes
 from scripts.page.templates import fill_page
 
 _DRAWN_IN_FULL = ("budgeted", "anytime")  # with more lines, by `accuracy_by_budget` and `accuracy_by_step`
+_LEAST_ACCURATE = 30  # classes in the report's table
 _MAP_MULTIPLY_ADDS = 2e10  # of one reward map: a second or so on a processor
 
 
@@ -109,6 +113,7 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
             f"Two steps for every image: accuracy {two['accuracy']:.4f}; stopping early within as many multiply-adds: "
             f"{exits['accuracy']:.4f} for {_mega(exits['multiply_adds'])} on average."
         )
+    lines += filter(None, [_by_class(metrics)])
     match = adaptive.get("match")
     if match:
         lines.append(
@@ -121,6 +126,20 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
     lines += filter(None, [training_warning(metrics)])
     lines.append(f"{metrics['env_steps']:,} environment steps; {metrics['seconds']:.0f} s in all.")
     return lines
+
+
+def _by_class(metrics: dict[str, Any]) -> str | None:
+    """The accuracy of the worst and the best class, and the most frequent mistake."""
+    found = metrics.get("classes")
+    if not found:
+        return None
+    tested = [each for each in zip(found["accuracy"], found["names"], strict=True) if each[0] is not None]
+    (low, worst), (high, best) = min(tested), max(tested)
+    line = f"Accuracy by class after all looks: {low:.3f} ({worst}) to {high:.3f} ({best})"
+    if not found["confusions"]:
+        return f"{line}."
+    first = found["confusions"][0]
+    return f"{line}; the most frequent mistake: {first['label']} taken for {first['prediction']} ({first['images']})."
 
 
 def _saving(metrics: dict[str, Any]) -> str:
@@ -146,7 +165,7 @@ def training_warning(metrics: dict[str, Any]) -> str | None:
 
 
 def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
-    """Writes `glimpses.png` and `report.html` of a finished run.
+    """Writes `glimpses.png`, `confusion.csv` and `report.html` of a finished run.
 
     Args:
         run: its networks.
@@ -164,8 +183,13 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
     episodes = dict(zip(shown, gallery_episodes(run, source, shown), strict=True))
     sheet = contact_sheet([episodes[index].last_frame for index in chosen], columns=3)
     save_png(folder / "glimpses.png", sheet)
+    matrix = confusion_matrix(record, len(run.class_names))
+    write_text(folder / "confusion.csv", _confusion_csv(matrix, run.class_names))
     first_focus = record.location[:, record.largest_patches[1] - 1]
-    figures = _figures(metrics, files) | {"heat": _heat_maps(run, source, chosen[:2] + chosen[-2:], first_focus)}
+    figures = _figures(metrics, files) | {
+        "heat": _heat_maps(run, source, chosen[:2] + chosen[-2:], first_focus),
+        "confusions": plots.confusions(matrix, run.class_names),
+    }
     page = fill_page(
         "report",
         folder.resolve().name,
@@ -180,6 +204,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         step_caption=_step_caption(metrics),
         adaptive=metrics.get("adaptive"),
         criteria=_criteria_table(metrics),
+        classes=_class_rows(metrics),
         looks=_looks(metrics),
         sheet=data_uri(np.asarray(sheet), "png"),
         costs=_cost_rows(metrics),
@@ -291,6 +316,31 @@ def _criteria_table(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]
         for name, each in curves.items()
     ]
     return ["budget", *(_mega(budgets[index]) for index in chosen)], rows
+
+
+def _confusion_csv(matrix: np.ndarray, names: Sequence[str]) -> str:
+    """A line for each class, of how many of its images are taken for each class."""
+    stream = io.StringIO()
+    lines = csv.writer(stream, lineterminator="\n")
+    lines.writerow(["label", *names])
+    lines.writerows([name, *counts] for name, counts in zip(names, matrix.tolist(), strict=True))
+    return stream.getvalue()
+
+
+def _class_rows(metrics: dict[str, Any]) -> tuple[list[str], list[list[str]]] | None:
+    """The least accurate classes; None in the results of older runs."""
+    found = metrics.get("classes")
+    if not found:
+        return None
+    taken = {each["label"]: each for each in reversed(found["confusions"])}  # the most frequent one of each label
+    tested = zip(found["names"], found["images"], found["accuracy"], strict=True)
+    ordered = sorted((each for each in tested if each[1]), key=lambda each: each[2])
+    rows = []
+    for name, images, accuracy in ordered[:_LEAST_ACCURATE]:
+        other = taken.get(name)
+        mistake = f"{other['prediction']} ({other['images']})" if other else "-"
+        rows.append([name, str(images), f"{accuracy:.3f}", mistake])
+    return ["class", "images", "accuracy", "often taken for"], rows
 
 
 def _heat_maps(run: LoadedRun, source: ImageSource, indices: list[int], first: np.ndarray) -> Figure:

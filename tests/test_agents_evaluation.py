@@ -9,7 +9,7 @@ import torch
 from records import make_record
 
 from agents.evaluation.fixed_places import best_fixed_places
-from agents.evaluation.metrics import accuracy_by_step, coverage, pointing_game
+from agents.evaluation.metrics import accuracy_by_step, class_figures, confusion_matrix, coverage, pointing_game
 from agents.evaluation.record import EvaluationRecord
 from agents.evaluation.rollout import evaluate, full_resolution_accuracy
 from agents.policies.baselines import (
@@ -48,6 +48,19 @@ def test_accuracy_by_step() -> None:
 
     assert accuracy_by_step(record) == [0.5, 0.0, 1.0]
     assert pointing_game(record) is None
+
+
+def test_mistakes_are_counted_by_class() -> None:
+    prediction, label = np.array([[0, 1], [1, 0], [0, 2], [2, 2], [0, 2]]), np.array([0, 0, 1, 1, 1])
+    record = make_record(np.full((5, 2), 0.5), prediction=prediction, label=label)
+
+    matrix = confusion_matrix(record, 4)  # after the second look
+    found = class_figures(matrix, ["ant", "bee", "cat", "dog"])
+
+    assert matrix.tolist() == [[1, 1, 0, 0], [0, 0, 3, 0], [0] * 4, [0] * 4]
+    assert found["images"] == [2, 3, 0, 0] and found["accuracy"] == [0.5, 0.0, None, None]
+    assert found["balanced_accuracy"] == 0.25
+    assert [tuple(each.values()) for each in found["confusions"]] == [("bee", "cat", 3), ("ant", "bee", 1)]
 
 
 def test_pointing_game_wants_the_boxes_center_inside() -> None:

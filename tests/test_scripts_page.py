@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import html
 import json
 import re
@@ -90,6 +91,21 @@ def test_captions_stand_for_the_pictures(tiny_run: Path) -> None:
     assert len(figures) >= 6 and all(len(caption) > 20 for caption in figures)
     assert "at t=4: random" in page and page.count("<figcaption>") == len(figures)
     assert '<meta name="viewport"' in page and "prefers-color-scheme:dark" in page
+
+
+def test_a_run_shows_its_mistakes_by_class(tiny_run: Path) -> None:
+    page, found = (tiny_run / "report.html").read_text(), json.loads((tiny_run / "metrics.json").read_text())["classes"]
+
+    with open(tiny_run / "confusion.csv", newline="", encoding="utf-8") as stream:
+        head, *rows = csv.reader(stream)
+    counts = np.array([row[1:] for row in rows], int)
+    assert head == ["label", *found["names"]] and [row[0] for row in rows] == found["names"]
+    assert counts.sum(axis=1).tolist() == found["images"] and counts.sum() == 12
+    shares = [None if not row.sum() else row[label] / row.sum() for label, row in enumerate(counts)]
+    assert shares == found["accuracy"]
+    assert "Confusion matrix" in page and "Accuracy by class after all looks" in page
+    lowest = min(share for share in shares if share is not None)
+    assert re.search(rf"often taken for</th></tr>\s*<tr><td>\w+</td><td>\d+</td><td>{lowest:.3f}</td>", page)
 
 
 def test_plots_have_the_colors_of_the_page(tiny_run: Path) -> None:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import torch
 
 from agents.evaluation.record import EvaluationRecord
 from classifiers.networks.geometry import top_left_px
 from classifiers.networks.size_histories import mean_by_step, node_of, size_histories
+
+_CONFUSIONS = 10
 
 
 def accuracy_by_step(record: EvaluationRecord) -> list[float]:
@@ -35,6 +40,45 @@ def coverage(record: EvaluationRecord) -> list[float] | None:
     """
     found = _boxes_found(record)
     return None if found is None else _shares(record, np.nanmean(found, axis=2))[1:]
+
+
+def confusion_matrix(record: EvaluationRecord, num_classes: int) -> np.ndarray:
+    """How often each class, a row, is taken for each class, a column, after all T looks: (K, K) int64.
+
+    With several patch sizes, all patches are of the largest.
+    """
+    prediction = record.prediction[:, record.largest_patches[-1]]
+    counts: np.ndarray = np.bincount(record.label * num_classes + prediction, minlength=num_classes**2)
+    return counts.reshape(num_classes, num_classes)
+
+
+def class_figures(matrix: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """The entry `classes` of `metrics.json`.
+
+    Args:
+        matrix: (K, K), see `confusion_matrix`.
+        names: of the K classes.
+
+    Returns:
+        `names`; `images` of each class; `accuracy` of each class, None for one without an image; `balanced_accuracy`,
+        their mean; `confusions`, at most ten of the most frequent ones, each with a `label`, a `prediction` and the
+        number of `images`.
+    """
+    images, right = matrix.sum(axis=1), matrix.diagonal()
+    accuracy = [float(hits / count) if count else None for hits, count in zip(right, images, strict=True)]
+    wrong = matrix - np.diag(right)
+    most = np.argsort(-wrong, axis=None, kind="stable")[:_CONFUSIONS]
+    pairs = [divmod(int(place), len(names)) for place in most if wrong.flat[place]]
+    return {
+        "names": list(names),
+        "images": images.tolist(),
+        "accuracy": accuracy,
+        "balanced_accuracy": float(np.mean([each for each in accuracy if each is not None])),
+        "confusions": [
+            {"label": names[label], "prediction": names[taken], "images": int(matrix[label, taken])}
+            for label, taken in pairs
+        ],
+    }
 
 
 def _boxes_found(record: EvaluationRecord) -> np.ndarray | None:

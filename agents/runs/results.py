@@ -11,7 +11,13 @@ import numpy as np
 from agents.evaluation.budgets import adaptive_figures
 from agents.evaluation.diagnostics import diagnose
 from agents.evaluation.fixed_places import best_fixed_places
-from agents.evaluation.metrics import accuracy_by_step, pointing_game, training_findings
+from agents.evaluation.metrics import (
+    accuracy_by_step,
+    class_figures,
+    confusion_matrix,
+    pointing_game,
+    training_findings,
+)
 from agents.evaluation.record import EvaluationRecord, save_record
 from agents.evaluation.rollout import cumulative_multiply_adds, evaluate, full_resolution_accuracy
 from agents.policies.baselines import (
@@ -68,7 +74,8 @@ def evaluate_run(
     Returns:
         `accuracy` by policy and step; `pointing_game` by policy (within the first 1, ..., T - 1 focuses; None without
         boxes); `multiply_adds`; `full_resolution_accuracy`; the number of `images`; `fixed_places`, the T - 1 places of
-        `best_fixed_place`, (row, col) in [0, 1] (None without it); `adaptive`, which is what
+        `best_fixed_place`, (row, col) in [0, 1] (None without it); `classes`, which is what
+        `agents.evaluation.metrics.class_figures` makes of the learned policy; `adaptive`, which is what
         `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on);
         `diagnostics`, see `_diagnostics`; and what made them, `agents.runs.folder.made_by`. With several patch sizes,
         accuracies and costs are means over the size histories.
@@ -91,6 +98,7 @@ def evaluate_run(
         "multiply_adds": costs,
         "full_resolution_accuracy": full_accuracy,
         "images": len(source),
+        "classes": class_figures(confusion_matrix(records["learned"], len(run.class_names)), run.class_names),
         "fixed_places": None if fixed is None else fixed.places.tolist(),
         "adaptive": None,
         "diagnostics": _diagnostics(records, full_accuracy, run.config, files),
