@@ -104,6 +104,8 @@ def test_photos_decide_on_the_sizes_of_image_folder(
     one = load_config("image_folder", [root, "data.height=96"]).data.image_size
     assert one[0] == 96 and one[0] / one[1] == pytest.approx(sizes[0] / sizes[1], rel=0.1)
     assert load_config("image_folder", ["data.root=/nowhere"]).data.image_size == (192, 256)
+    elsewhere = ["data.kind=torchvision", "data.name=Imagenette", f"data.root={tmp_path}"]
+    assert load_config("image_folder", elsewhere).data.image_size == (192, 256)  # and nothing is downloaded
 
 
 def test_a_run_keeps_the_sizes_that_it_began_with(picture_tree: Path, tmp_path: Path) -> None:

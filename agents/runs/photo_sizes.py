@@ -9,9 +9,9 @@ from typing import Any, TypeGuard
 
 import numpy as np
 
-from classifiers.data.collection import DecodedCollection, FileCollection
+from classifiers.data.collection import DecodedCollection
 from classifiers.data.decoding import center_crop
-from classifiers.data.registry import COLLECTIONS
+from classifiers.data.registry import COLLECTIONS, ImageFolder
 
 AUTO = "auto"
 """What `data.height` and `data.width` may be in a config: the photos decide."""
@@ -30,7 +30,8 @@ def photo_sizes(data: dict[str, Any]) -> tuple[int, int]:
 
     Returns:
         (H, W) in pixels: of the median shape of the training photos and the area of 192x256, or with the side that is
-        given. Without photos, or with settings that are wrong, which is said when they are checked: of 3:4.
+        given. Of 3:4 without a tree of photos (nothing is downloaded for that), or with settings that are wrong, which
+        is said when they are checked.
     """
     known = {name: data[name] for name in ("height", "width") if data.get(name, AUTO) != AUTO}
     sizes, collection = [], None
@@ -38,7 +39,7 @@ def photo_sizes(data: dict[str, Any]) -> tuple[int, int]:
         collection = COLLECTIONS[str(data["kind"])].model_validate(
             {**data, "height": _HEIGHT, "width": _WIDTH, **known}
         )
-        sizes = collection.files("train").sizes() if isinstance(collection, FileCollection) else []
+        sizes = collection.files("train").sizes() if isinstance(collection, ImageFolder) else []
     ratio = median_aspect(sizes) if sizes else _HEIGHT / _WIDTH
     if collection is None or not known:
         return sizes_of_shape(ratio, _HEIGHT * _WIDTH)
