@@ -17,7 +17,7 @@ from classifiers.networks.spec import ClassifierSpec
 from classifiers.training.augmentation import augment
 from classifiers.training.fit_spec import PARTS, FitSpec
 from classifiers.training.loop import NonFiniteLossError, fit
-from classifiers.training.stages import sequence_loss, train_sequences
+from classifiers.training.stages import balanced_class_weights, sequence_loss, train_sequences
 
 SHAPE = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8)
 
@@ -40,6 +40,21 @@ def test_sequence_loss_is_equation_6() -> None:
     predictions = SequenceLogits(logits, encoder_logits)
     assert sequence_loss(predictions, labels, 0.0).item() == pytest.approx(plain)
     assert sequence_loss(predictions, labels, 5.0).item() == pytest.approx(plain + 5.0 * linear)
+
+
+def test_balanced_weights_make_the_loss_the_mean_over_classes() -> None:
+    generator = torch.Generator().manual_seed(0)
+    logits, encoder_logits = torch.randn(2, 3, 6, 4, generator=generator)  # T=3, B=6, K=4
+    labels = torch.tensor([0, 0, 0, 0, 1, 3])
+    weights = balanced_class_weights(labels, 4)
+
+    def loss(kept: Tensor, class_weights: Tensor | None = None) -> Tensor:
+        predictions = SequenceLogits(logits[:, kept], encoder_logits[:, kept])
+        return sequence_loss(predictions, labels[kept], 0.5, None, class_weights)
+
+    by_class = torch.stack([loss(labels == label) for label in (0, 1, 3)])
+    assert loss(labels >= 0, weights).item() == pytest.approx(by_class.mean().item())
+    assert weights[labels].mean().item() == pytest.approx(1.0) and weights[2] == 0
 
 
 def test_episode_starts_with_the_glance_and_follows_the_locator() -> None:

@@ -158,6 +158,8 @@ class RunConfig(Settings):
         stage1: training with random patches.
         stage2: training of the policy.
         stage3: training with the policy's patches; `epochs: 0` leaves it out.
+        class_weight: `"balanced"` weighs the losses of all networks' trainings so that all classes count alike, however
+            many training images each has; None weighs all images alike, as the paper.
         rounds: how often stages II and III are repeated. Differs from the paper, which runs them once: from the second
             round on, a new policy learns from networks trained on a policy's patches, whose confidence is a better
             reward.
@@ -176,6 +178,7 @@ class RunConfig(Settings):
     stage1: FitSpec | None = None
     start: Literal["pretrained", "task"] | UserPath | None = None
     start_stage: Literal[1, 2, 3] = 2
+    class_weight: Literal["balanced"] | None = None
     rounds: Annotated[int, Field(ge=1)] = 1
     seed: Annotated[int, Field(ge=0)] = 0
     device: str = "cpu"

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from torch import nn
+from torch import Tensor, nn
 
 from agents.algorithms.stage2 import train_agent, whole_rollouts
 from agents.policies.baselines import FIXED_POLICIES
@@ -31,6 +31,7 @@ from agents.runs.policy_training import (
 )
 from agents.runs.results import evaluate_run
 from agents.runs.run import LoadedRun, load_configured, new_agent, policy_env, start_networks
+from agents.runs.split_warnings import split_warnings
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
 from classifiers.data.source import ImageSource
 from classifiers.files import write_json
@@ -42,7 +43,7 @@ from classifiers.networks.pretrained import imagenet_ids, rows_of_classes
 from classifiers.training.distributed import is_first_process, local_device, wait_for_all
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.object_guide import ObjectGuide, imagenet_label
-from classifiers.training.stages import train_full_resolution, train_sequences
+from classifiers.training.stages import balanced_class_weights, train_full_resolution, train_sequences
 
 
 class Pipeline:
@@ -115,12 +116,18 @@ class Pipeline:
     def _check(self) -> None:
         """Finds what would stop the run later on: missing images or classes, settings and weights that don't work."""
         collection = self.config.collection
-        for split in dict.fromkeys(("train", "test", collection.calibration_split("test"))):
+        calibration = collection.calibration_split("test")
+        labels: dict[str, Tensor] = {}
+        for split in dict.fromkeys(("train", "test", calibration)):
             try:
-                collection.check(split)
+                found = collection.check(split)
+                labels |= {} if found is None else {split: found}
             except FileNotFoundError:
                 if split in ("train", "test") or self.config.stage2.evaluations:
                     raise  # without the others, no thresholds are computed
+        names = collection.class_names() or ()
+        for text in split_warnings(labels, names, calibration, is_weighted=self.config.class_weight is not None):
+            self.reporter.note(text)
         if self.config.start is None and not self.files.full_resolution.is_file():
             check_weights(self.config)
         if not all(files.policy.is_file() for files in self.rounds):
@@ -328,6 +335,7 @@ class Pipeline:
             model,
             source=self.images.training(self.config.seed),
             spec=spec,
+            class_weights=self._class_weights(),
             seed=self.config.seed,
             checkpoint=checkpoint,
             on_progress=advance,
@@ -338,6 +346,12 @@ class Pipeline:
             save(path, model)
             checkpoint.unlink(missing_ok=True)
         wait_for_all()
+
+    def _class_weights(self) -> Tensor | None:
+        if self.config.class_weight is None:
+            return None
+        source = self.images("train")
+        return balanced_class_weights(source.all_labels(), len(source.class_names))
 
     def _stage_name(self, path: Path) -> str:
         """What the log calls the training that ends in this file: `stage3`, `round_1/stage2`, `low_resolution_48`."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Annotated, Any, Self
 
 from pydantic import Field, model_validator
+from torch import Tensor
 
 from classifiers.data.augmentation import RandomCrops
 from classifiers.data.decoding import INTERPOLATIONS
@@ -76,8 +77,13 @@ class ImageCollection(Settings, ABC):
             FileNotFoundError: if there are none.
         """
 
-    def check(self, split: str) -> None:
-        """Raises what `open` would, as far as that can be known without reading images; by default nothing."""
+    def check(self, split: str) -> Tensor | None:
+        """Raises what `open` would, as far as that can be known without reading images; by default nothing.
+
+        Returns:
+            The labels (L,) of the split's images, if they are known without reading images.
+        """
+        return None
 
     def open_augmented(self, seed: int) -> ImageSource | None:
         """The training split with augmentation of the collection's own, drawn from a seed; None if it has none."""
@@ -176,9 +182,9 @@ class FileCollection(DecodedCollection):
             files = files.without_unreadable(on_progress)
         return files.first(self.counts[split])
 
-    def check(self, split: str) -> None:
-        """Finds the files of a split."""
-        self.files(split)
+    def check(self, split: str) -> Tensor:
+        """Finds the files of a split; returns their labels (L,)."""
+        return self.files(split).first(self.counts[split]).labels
 
     def open_augmented(self, seed: int) -> RandomCrops | None:
         """The training split in random crops; None without `train_crop`."""

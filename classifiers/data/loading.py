@@ -74,6 +74,9 @@ class DecodedFiles(ImageSource):
         images = np.stack(list(map_threads(self.decode, indices.tolist())))
         return batch_without_boxes(images, self.labels[indices])
 
+    def all_labels(self) -> Tensor:
+        return self.labels
+
     def first(self, count: int | None) -> Self:
         """At most `count` of the files, spread evenly over the classes; all of them if None."""
         if count is None or count >= len(self):

@@ -68,6 +68,10 @@ class ImageSource(ABC):
             UnreadableImageError: if one can't be decoded.
         """
 
+    def all_labels(self) -> Tensor:
+        """The labels of all images, (L,) int64; a source that knows them need not fetch the images."""
+        return torch.cat([self.fetch(indices).labels for indices in torch.arange(len(self)).split(256)])
+
     def for_epoch(self, epoch: int) -> ImageSource:
         """The images as training sees them in an epoch, counted from 0."""
         return self
@@ -115,6 +119,9 @@ class ArrayImages(ImageSource):
 
     def fetch(self, indices: Tensor) -> Batch:
         return Batch(self.images.index_select(0, indices), self.labels[indices], self.boxes[indices])
+
+    def all_labels(self) -> Tensor:
+        return self.labels
 
 
 _Source = TypeVar("_Source", bound=ImageSource)

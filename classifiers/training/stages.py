@@ -19,7 +19,11 @@ from classifiers.training.object_guide import KnownImages, ObjectGuide, SeenObje
 
 
 def train_full_resolution(
-    network: FullResolutionNetwork, source: ImageSource, spec: FitSpec, **loop: Any
+    network: FullResolutionNetwork,
+    source: ImageSource,
+    spec: FitSpec,
+    class_weights: Tensor | None = None,
+    **loop: Any,
 ) -> FullResolutionNetwork:
     """Trains an ordinary classification network in place, on images of their own size or resized (`network.size`).
 
@@ -27,6 +31,7 @@ def train_full_resolution(
         network: the network.
         source: training images.
         spec: the training settings.
+        class_weights: (K,) factors of the images' losses, by label; None: 1.
         **loop: see `fit`.
 
     Returns:
@@ -39,7 +44,7 @@ def train_full_resolution(
 
     def loss_of(model: nn.Module, batch: Batch, generator: torch.Generator) -> Tensor:
         images = augment(batch.images, generator, **spec.augmentation).images
-        return functional.cross_entropy(model(images), batch.labels)
+        return _cross_entropy(model(images), batch.labels, _of_labels(class_weights, batch.labels))
 
     fit(network, groups, loss_of, source, spec, **loop)
     return network
@@ -51,6 +56,7 @@ def train_sequences(
     source: ImageSource,
     spec: FitSpec,
     guide: ObjectGuide | None = None,
+    class_weights: Tensor | None = None,
     **loop: Any,
 ) -> GlanceFocusClassifier:
     """Stages I and III: trains f_G, f_L and f_C in place, on whole episodes with the loss of Eq. (6).
@@ -64,6 +70,7 @@ def train_sequences(
         spec: the training settings.
         guide: places `spec.object_share` of the random patches near objects, and says how probably an input shows one,
             see `sequence_loss`; None knows nothing of objects, as the paper.
+        class_weights: see `train_full_resolution`.
         **loop: see `fit`.
 
     Returns:
@@ -88,19 +95,23 @@ def train_sequences(
         images, moves = augment(batch.images, generator, **spec.augmentation)
         if guide is None:
             predictions = model(images, policy or random_policy(generator), generator)
-            return sequence_loss(predictions, batch.labels, spec.regularization)
+            return sequence_loss(predictions, batch.labels, spec.regularization, None, class_weights)
         known = KnownImages(batch.images, moves)
         places = policy or guide.random_policy(classifier.spec, spec.object_share, generator, known)
         followed = SeenObjects(guide, classifier.spec, places)
         predictions = model(images, followed, generator)
-        return sequence_loss(predictions, batch.labels, spec.regularization, followed.probabilities())
+        return sequence_loss(predictions, batch.labels, spec.regularization, followed.probabilities(), class_weights)
 
     fit(classifier, trained, loss_of, source, spec, frozen=[getattr(classifier, part) for part in frozen], **loop)
     return classifier
 
 
 def sequence_loss(
-    predictions: SequenceLogits, labels: Tensor, regularization: float, seen: Tensor | None = None
+    predictions: SequenceLogits,
+    labels: Tensor,
+    regularization: float,
+    seen: Tensor | None = None,
+    class_weights: Tensor | None = None,
 ) -> Tensor:
     """Mean over steps and samples of L_CE(p_t, y) + lambda L_CE(softmax(FC_t(e_t)), y), Eq. (6).
 
@@ -114,6 +125,7 @@ def sequence_loss(
         seen: (T, B) in [0, 1], how probably each input shows the object. The target is then the label with the
             probability that any input so far (for FC_t: this input) shows the object, else any class, so that what
             shows no object is not learnt by heart. Not in the paper. None: each input shows it.
+        class_weights: (K,) factors of the samples' losses, by label, not in the paper; None: 1.
 
     Returns:
         Scalar.
@@ -124,10 +136,38 @@ def sequence_loss(
     else:
         targets = _soft(labels, 1 - (1 - seen).cumprod(dim=0), classes)
         of_encoders = _soft(labels, seen, classes)
-    loss = functional.cross_entropy(predictions.logits.flatten(0, 1), targets)
+    weights = _of_labels(class_weights, labels.repeat(steps))
+    loss = _cross_entropy(predictions.logits.flatten(0, 1), targets, weights)
     if regularization > 0:
-        loss = loss + regularization * functional.cross_entropy(predictions.encoder_logits.flatten(0, 1), of_encoders)
+        of_inputs = _cross_entropy(predictions.encoder_logits.flatten(0, 1), of_encoders, weights)
+        loss = loss + regularization * of_inputs
     return loss
+
+
+def balanced_class_weights(labels: Tensor, num_classes: int) -> Tensor:
+    """Weights with which all classes of a training set count alike, and its images 1 on average.
+
+    Args:
+        labels: (L,) int64, of the training images.
+        num_classes: number K of classes.
+
+    Returns:
+        (K,) float32, L / (classes with images * images of the class); 0 where there are none.
+    """
+    counts = labels.bincount(minlength=num_classes)
+    weights = len(labels) / (counts.count_nonzero() * counts.clamp(min=1))
+    return torch.where(counts > 0, weights, torch.zeros_like(weights))
+
+
+def _of_labels(class_weights: Tensor | None, labels: Tensor) -> Tensor | None:
+    return None if class_weights is None else class_weights.to(labels.device)[labels]
+
+
+def _cross_entropy(logits: Tensor, targets: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean over samples, each times its weight (B,): not divided by a micro-batch's sum of weights."""
+    if weights is None:
+        return functional.cross_entropy(logits, targets)
+    return (weights * functional.cross_entropy(logits, targets, reduction="none")).mean()
 
 
 def _soft(labels: Tensor, weight: Tensor, classes: int) -> Tensor:
