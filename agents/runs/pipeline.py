@@ -125,6 +125,7 @@ class Pipeline:
             except FileNotFoundError:
                 if split in ("train", "test") or self.config.stage2.evaluations:
                     raise  # without the others, no thresholds are computed
+        collection.check_groups()
         names = collection.class_names() or ()
         for text in split_warnings(labels, names, calibration, is_weighted=self.config.class_weight is not None):
             self.reporter.note(text)

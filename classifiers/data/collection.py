@@ -85,6 +85,9 @@ class ImageCollection(Settings, ABC):
         """
         return None
 
+    def check_groups(self) -> None:
+        """Raises a `ValueError` if images that belong together are in several splits; by default nothing is known."""
+
     def open_augmented(self, seed: int) -> ImageSource | None:
         """The training split with augmentation of the collection's own, drawn from a seed; None if it has none."""
         return None

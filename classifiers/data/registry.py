@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator
 
 from classifiers.checks import check_known
 from classifiers.data.boxes import BOXES_FILE
 from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2, VideoFolder
-from classifiers.data.collection import FileCollection, ImageCollection
-from classifiers.data.file_tree import class_folders, split_folder, training_classes
+from classifiers.data.collection import SPLITS, FileCollection, ImageCollection
+from classifiers.data.file_tree import class_files, class_folders, split_folder, training_classes
 from classifiers.data.folder import FolderImages
+from classifiers.data.groups import GROUPS_FILE, match_groups, read_groups, refuse_shared_groups
 from classifiers.data.synthetic_gestures import SyntheticGestures
 from classifiers.data.synthetic_signs.scenes import SyntheticSigns
 from classifiers.data.torchvision_sets import TorchvisionImages
 from classifiers.settings import UserPath
+
+
+def _compiles(pattern: str) -> str:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"this is no regular expression: {error}") from None
+    return pattern
 
 
 class ImageFolder(FileCollection):
@@ -22,11 +34,15 @@ class ImageFolder(FileCollection):
 
     Attributes:
         root: holds `train/` and `val/` (and `test/`, else results are on `val/`), each with one folder per class; if it
-            holds a `boxes.csv`, too (see `classifiers.data.boxes`), evaluation and pictures show the boxes.
+            holds a `boxes.csv`, too (see `classifiers.data.boxes`), evaluation and pictures show the boxes; a
+            `groups.csv` (see `classifiers.data.groups`) names files that must not be divided among splits.
+        groups: a regular expression that names these groups by the files' names, in place of `groups.csv`; see
+            `classifiers.data.groups.match_groups`. None: there are none.
     """
 
     kind: Literal["image_folder"] = "image_folder"
     root: UserPath | None = None
+    groups: Annotated[str, AfterValidator(_compiles)] | None = None
 
     def class_names(self) -> tuple[str, ...] | None:
         """Names of the class folders."""
@@ -41,6 +57,21 @@ class ImageFolder(FileCollection):
             class_names=training_classes(self._tree, split),
             **self.fit,
         )
+
+    def check_groups(self) -> None:
+        """Raises a `ValueError` that lists the groups of files that are in several splits."""
+        table = self._tree / GROUPS_FILE
+        if self.groups is None and not table.is_file():
+            return
+        files = {
+            split: class_files(self._tree / split, "image", training_classes(self._tree, split))[0]
+            for split in SPLITS
+            if (self._tree / split).is_dir()
+        }
+        if self.groups is None:
+            refuse_shared_groups(files, read_groups(table), str(table))
+        else:
+            refuse_shared_groups(files, match_groups(self.groups, files, self._tree), f"data.groups={self.groups!r}")
 
     def calibration_split(self, reported: str) -> str:
         """`"train"` if results are reported on `val/`, else `"val"`."""
