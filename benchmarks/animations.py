@@ -5,7 +5,7 @@
 Each shows a policy on the first two held-out images; no image is picked. The policies come from short trainings of
 some minutes. Recorded clips may not be shown, so their ids read drawn gestures, written in the files and lists of the
 data set. `GFNet-ImageNet-v0` and `GFNet-ImageFolder-v0` show sample photos of scikit-image (NOTICE) and the
-center-corner policy of Table 5.
+center-corner policy of Table 5. The ids of the suite show the reference, which knows the boxes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ import torch
 from PIL import Image
 
 import agents
-from agents.policies.baselines import CenterCornerPolicy
+from agents.policies.baselines import CenterCornerPolicy, ReferencePolicy
 from agents.runs.images import open_images
 from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2
 from classifiers.data.synthetic_gestures import CLASS_NAMES, Gesture, GestureSpec, draw_gesture
 from classifiers.files import write_bytes
 from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
+from gfnet_env.suite import RULES, SUITE
 from scripts.cli import main as gfnet
 
 FOLDER = Path(__file__).parent.parent / "docs" / "environments"
@@ -57,13 +58,16 @@ RECORDED: dict[str, str | None] = {
 _PICTURES = {"coffee": "n07920052", "camera": "n04485082"}
 """scikit-image's sample photos and what ImageNet calls what they show: espresso, tripod."""
 
+SUITE_IDS = tuple(task.env_id for task in SUITE.values())
+"""Ids whose animation shows the reference."""
+
 _NUM_IMAGES, _NUM_CLIPS = 2, 30  # among so many clips is each class
 _COLORS, _MILLISECONDS, _WIDEST = 64, 900, 800
 
 
 def main() -> None:
     """Makes the animations of the ids that are named, all if none is."""
-    every = (*RUNS, *RECORDED, PHOTOS, PICTURES)
+    every = (*RUNS, *RECORDED, PHOTOS, PICTURES, *SUITE_IDS)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ids", nargs="*", choices=[*every, []], metavar="ID", help=f"of {', '.join(every)}")
     parser.add_argument("--runs", type=Path, default=Path("runs/animations"), help="folder of the runs")
@@ -79,6 +83,10 @@ def frames(env_id: str, runs: Path) -> list[Image.Image]:
     if env_id in (PHOTOS, PICTURES):
         task = TASKS[PHOTOS].make_task() if env_id == PHOTOS else picture_task(runs / f"{PICTURES}-data")
         return episodes(task, CenterCornerPolicy(), EpisodeSpec())
+    if env_id in SUITE_IDS:
+        task = TASKS[env_id].make_task(split="test", num_scenes=_NUM_IMAGES)
+        reference = ReferencePolicy(task.source.image_size, task.classifier.spec.patch_sizes)
+        return episodes(task, reference, EpisodeSpec(**RULES))
     config, *changes = RUNS.get(env_id, RUNS["GFNet-SyntheticGestures-v0"])
     folder = runs / (env_id if env_id in RUNS else "GFNet-SyntheticGestures-v0")
     sets = [word for change in changes for word in ("--set", change)]

@@ -2,6 +2,7 @@
 
 import warnings
 
+from gfnet_env.drawn_tasks import synthetic_signs_hard_task, synthetic_signs_task
 from gfnet_env.dynamics import GlanceFocusDynamics
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
@@ -15,8 +16,6 @@ from gfnet_env.tasks import (
     imagenet_task,
     recorded_clips_task,
     synthetic_gestures_task,
-    synthetic_signs_hard_task,
-    synthetic_signs_task,
 )
 from gfnet_env.vector_env import GlanceFocusVectorEnv
 from gfnet_env.wrappers import GridAction, VectorGridAction

@@ -14,9 +14,11 @@ from gymnasium.wrappers import HumanRendering
 
 from classifiers.networks.spec import ADJUSTABLE, ClassifierSpec
 from classifiers.settings import error_sentence
+from gfnet_env.drawn_tasks import synthetic_signs_hard_task, synthetic_signs_task
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.score import ScoreScale
+from gfnet_env.suite import RULES, SUITE
 from gfnet_env.tasks import (
     CLIP_COLLECTIONS,
     Task,
@@ -24,8 +26,6 @@ from gfnet_env.tasks import (
     imagenet_task,
     recorded_clips_task,
     synthetic_gestures_task,
-    synthetic_signs_hard_task,
-    synthetic_signs_task,
 )
 from gfnet_env.vector_env import GlanceFocusVectorEnv
 
@@ -181,3 +181,7 @@ _BUILT_IN: dict[str, Callable[..., Task]] = {
 }
 for _env_id, _make_task in _BUILT_IN.items():
     register_task(_env_id, _make_task)
+for _task in SUITE.values():
+    register_task(
+        _task.env_id, _task.make_task, rules=RULES, reward_threshold=_task.reward_threshold, scale=_task.scale
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,7 +21,6 @@ from classifiers.data.clips.collections import (
     VideoFolder,
 )
 from classifiers.data.collection import SPLITS, Count, FileCollection
-from classifiers.data.drawings import load_scenes
 from classifiers.data.folder import FolderImages, encode_paths
 from classifiers.data.loading import Prefetcher
 from classifiers.data.map_style import DatasetImages
@@ -29,8 +28,6 @@ from classifiers.data.registry import ImageFolder
 from classifiers.data.source import ImageSource, are_same_classes
 from classifiers.data.synthetic_gestures import CLASS_NAMES as GESTURE_NAMES
 from classifiers.data.synthetic_gestures import GestureClips, GestureSpec
-from classifiers.data.synthetic_signs.scenes import SceneSpec
-from classifiers.data.synthetic_signs.signs import CLASS_NAMES as SIGN_NAMES
 from classifiers.data.torchvision_sets import TorchvisionImages
 from classifiers.devices import usable_device
 from classifiers.inference.frozen import FrozenClassifier, frozen
@@ -55,9 +52,6 @@ PRETRAINED_HARD_RUN = Path(__file__).parent / "weights_hard"
 
 PRETRAINED_GESTURES_RUN = Path(__file__).parent / "weights_gestures"
 """Networks of the built-in task of clips: the baseline, and the classifier of stage I."""
-
-HARD_SCENES = SceneSpec(height=240, width=320, min_sign_px=24, max_sign_px=34, max_distractors=5)
-"""The harder preset: a scene is 33 times the patch, as in the paper (Table 4), with smaller signs, more distractors."""
 
 Split = Annotated[str, one_of(SPLITS)]
 _AVERAGE = "average:"
@@ -177,56 +171,6 @@ def pretrained_average(encoder: str, class_names: Sequence[str], weights: Weight
 
 
 @checked
-def synthetic_signs_task(
-    *,
-    classifier: ClassifierLike | None = None,
-    split: Split = "train",
-    num_scenes: Count = 2000,
-    scenes: SceneSpec | None = None,
-    device: str = "cpu",
-    compile: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
-) -> Task:
-    """The built-in task: generated road scenes, without any download.
-
-    Args:
-        classifier: None takes the weights that come with the package.
-        split: `"train"`, `"val"` or `"test"`.
-        num_scenes: scenes of the split, generated once and kept in the cache.
-        scenes: what they look like.
-        device: where the classifier runs.
-        compile: whether to compile its encoders.
-        on_progress: called with (scenes done, scenes in all) while they are generated.
-
-    Returns:
-        The task.
-    """
-    networks = _networks(classifier or PRETRAINED_RUN, SIGN_NAMES, device=device, compile=compile)
-    spec = scenes or SceneSpec()
-    drawn = shared(
-        ("scenes", spec, split, num_scenes), lambda: load_scenes(spec, split, num_scenes, on_progress=on_progress)
-    )
-    return Task(drawn, networks)
-
-
-@checked
-def synthetic_signs_hard_task(
-    *, classifier: ClassifierLike | None = None, scenes: SceneSpec | None = None, **kwargs: Any
-) -> Task:
-    """The harder preset of the built-in task: `synthetic_signs_task` with `HARD_SCENES` and networks trained on them.
-
-    Args:
-        classifier: None takes the weights that come with the package.
-        scenes: what they look like, instead of `HARD_SCENES`.
-        **kwargs: of `synthetic_signs_task`.
-
-    Returns:
-        The task.
-    """
-    return synthetic_signs_task(classifier=classifier or PRETRAINED_HARD_RUN, scenes=scenes or HARD_SCENES, **kwargs)
-
-
-@checked
 def image_folder_task(
     *,
     root: str | Path | None = None,
@@ -305,7 +249,7 @@ def image_folder_task(
         raise ValueError(
             f"the data set has {count} classes, this task has {num_classes}; pass GFNet-ImageFolder-v0's id"
         )
-    return Task(source, _networks(classifier, source.class_names, weights, device=device, compile=compile))
+    return Task(source, networks_of(classifier, source.class_names, weights, device=device, compile=compile))
 
 
 def _preprocessing_of(classifier: ClassifierLike, weights: Weights | None) -> Preprocessing:
@@ -320,7 +264,7 @@ def _height_and_width(image_size: int | tuple[int, int]) -> dict[str, Any]:
     return {"height": height, "width": width}
 
 
-def _networks(
+def networks_of(
     classifier: ClassifierLike,
     class_names: tuple[str, ...],
     weights: Weights | None = None,
@@ -504,7 +448,7 @@ def synthetic_gestures_task(
     Returns:
         The task.
     """
-    networks = _networks(classifier or PRETRAINED_GESTURES_RUN, GESTURE_NAMES, device=device, compile=compile)
+    networks = networks_of(classifier or PRETRAINED_GESTURES_RUN, GESTURE_NAMES, device=device, compile=compile)
     source = GestureClips(gestures or GestureSpec(), split, num_clips)
     return Task(Prefetcher(source, draw_threads), networks)
 
@@ -556,7 +500,7 @@ def recorded_clips_task(
     files: dict[str, Any] = {"crop_pct": crop_pct, "interpolation": interpolation, "unreadable": unreadable}
     recordings = collection(root=Path(root), **_height_and_width(image_size), **files)
     names = recordings.class_names() or ()
-    networks = _networks(classifier, names, device=device, compile=compile)
+    networks = networks_of(classifier, names, device=device, compile=compile)
     if networks.spec.num_frames is None:
         raise ValueError(
             f"the classifier's encoder {networks.spec.encoder} takes images, this task shows clips; pass one with an "

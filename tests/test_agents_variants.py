@@ -18,7 +18,7 @@ from classifiers.checkpoints import load_classifier
 from classifiers.data.source import ArrayImages
 from classifiers.networks.spec import ClassifierSpec
 from gfnet_env import GlanceFocusEnv, Task
-from gfnet_env.tasks import HARD_SCENES
+from gfnet_env.drawn_tasks import HARD_SCENES
 from scripts.cli import main
 
 HARD = "GFNet-SyntheticSignsHard-v0"

@@ -40,7 +40,13 @@ def test_every_id_has_a_small_animation() -> None:
     pictures = sorted((ROOT / "docs" / "environments").glob("*.gif"))
 
     assert {path.stem for path in pictures} == set(TASKS)
-    assert {*animations.RUNS, *animations.RECORDED, animations.PHOTOS, animations.PICTURES} == set(TASKS)
+    assert {
+        *animations.RUNS,
+        *animations.RECORDED,
+        animations.PHOTOS,
+        animations.PICTURES,
+        *animations.SUITE_IDS,
+    } == set(TASKS)
     assert [path.name for path in pictures if path.stat().st_size > 400_000] == []
     for config, *changes in animations.RUNS.values():
         load_config(config, changes)

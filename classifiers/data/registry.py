@@ -12,6 +12,10 @@ from classifiers.checks import check_known
 from classifiers.data.boxes import BOXES_FILE
 from classifiers.data.clips.collections import Jester, SomethingSomethingV1, SomethingSomethingV2, VideoFolder
 from classifiers.data.collection import SPLITS, FileCollection, ImageCollection
+from classifiers.data.drawn_tasks.count import Count
+from classifiers.data.drawn_tasks.pointer import Pointer
+from classifiers.data.drawn_tasks.search import Search
+from classifiers.data.drawn_tasks.sign_pair import SignPair
 from classifiers.data.file_tree import class_files, class_folders, split_folder, training_classes
 from classifiers.data.folder import FolderImages
 from classifiers.data.groups import GROUPS_FILE, match_groups, read_groups, refuse_shared_groups
@@ -88,6 +92,10 @@ class ImageFolder(FileCollection):
 
 COLLECTIONS: dict[str, type[ImageCollection]] = {
     "synthetic_signs": SyntheticSigns,
+    "sign_pair": SignPair,
+    "search": Search,
+    "pointer": Pointer,
+    "count": Count,
     "image_folder": ImageFolder,
     "torchvision": TorchvisionImages,
     "synthetic_gestures": SyntheticGestures,

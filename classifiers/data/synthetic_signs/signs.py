@@ -126,7 +126,20 @@ def draw_sign(rng: random.Random, kind: str, diameter_px: float, number: int = 0
     Returns:
         RGBA image of the sign's own extent, transparent around it.
     """
-    master = _master(kind, number, 2 * rng.randint(-6, 6))
+    return weathered(rng, _master(kind, number, 2 * rng.randint(-6, 6)), diameter_px)
+
+
+def weathered(rng: random.Random, master: Image.Image, diameter_px: float) -> Image.Image:
+    """A sign as it stands by the road: turned, faded, perhaps partly in the shade.
+
+    Args:
+        rng: source of all randomness.
+        master: a large drawing, RGBA, transparent around the sign.
+        diameter_px: height of the upright sign in pixels.
+
+    Returns:
+        RGBA image of the sign's own extent.
+    """
     turn = rng.uniform(0.85, 1.0)  # cosine of the turn about the pole
     size = (max(4, round(diameter_px * turn)), max(4, round(diameter_px)))
     pixels = np.array(master.resize(size, resample=Image.Resampling.BOX), dtype=np.float32)  # (H, W, 4)

@@ -1,0 +1,72 @@
+"""Pointer: a sign with an arrow says which of the discs around it holds the class.
+
+The sign is seen in the glance, its arrow is read in a patch alone. It points in one of eight directions; with one head
+it means the near disc in that direction, with two heads the far one. Every disc holds a digit.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from classifiers.data.drawings import DrawingSpec, DrawnScenes, Scene
+from classifiers.data.drawn_tasks.boards import DIRECTIONS, NUM_DIGITS, centered_at, draw_board, photographed
+
+_STEP_PX = (37, 46)  # (rows, columns) from the sign to the near discs; the far ones are at twice that
+
+
+class PointerSpec(DrawingSpec):
+    """What the scenes of Pointer look like; equal specs draw equal scenes.
+
+    Attributes:
+        height: image height in pixels.
+        width: image width in pixels.
+        seed: another seed draws other scenes.
+        num_rings: 1 for the eight near discs alone, 2 for the far ones too.
+        sign_px: diameter of the sign, in pixels.
+        disc_px: diameter of a disc, in pixels.
+    """
+
+    name = "pointer"
+    version = 1
+    classes = tuple(str(digit) for digit in range(NUM_DIGITS))
+    num_boxes = 2
+
+    height: Annotated[int, Field(ge=192)] = 192
+    width: Annotated[int, Field(ge=256)] = 256
+    seed: Annotated[int, Field(ge=0)] = 0
+    num_rings: Annotated[int, Field(ge=1, le=2)] = 2
+    sign_px: Annotated[int, Field(ge=12, le=40)] = 30
+    disc_px: Annotated[int, Field(ge=12, le=26)] = 24
+
+    def draw(self, rng: random.Random) -> Scene:
+        """Draws a scene; its boxes are those of the sign and of the disc that it points to."""
+        chosen = rng.randrange(8 * self.num_rings)
+        room = [self.num_rings * step + self.disc_px // 2 + 2 for step in _STEP_PX]
+        row = rng.randint(room[0], self.height - room[0])
+        column = rng.randint(room[1], self.width - room[1])
+        boards = [centered_at(draw_board(rng, "arrow", self.sign_px, chosen), row, column)]
+        digits = []
+        for number in range(8 * self.num_rings):
+            down, right = (
+                (1 + number // 8) * way * step for way, step in zip(DIRECTIONS[number % 8], _STEP_PX, strict=True)
+            )
+            digits.append(rng.randrange(NUM_DIGITS))
+            picture = draw_board(rng, "digit", self.disc_px, digits[-1])
+            boards.append(centered_at(picture, row + down, column + right))
+        image = photographed(rng, self.height, self.width, boards)
+        return Scene(image, digits[chosen], np.array([boards[0].box, boards[1 + chosen].box]))
+
+
+class Pointer(DrawnScenes):
+    """Scenes of Pointer.
+
+    Attributes:
+        scenes: what they look like.
+    """
+
+    kind: Literal["pointer"] = "pointer"
+    scenes: PointerSpec = PointerSpec()

@@ -1,0 +1,171 @@
+"""Tasks of drawn scenes, with the classifiers that come with the package."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from classifiers.data.collection import Count
+from classifiers.data.drawings import DrawingSpec, load_scenes
+from classifiers.data.drawn_tasks.count import CountSpec
+from classifiers.data.drawn_tasks.pointer import PointerSpec
+from classifiers.data.drawn_tasks.search import SearchSpec
+from classifiers.data.drawn_tasks.sign_pair import SignPairSpec
+from classifiers.data.synthetic_signs.scenes import SceneSpec
+from classifiers.settings import checked
+from gfnet_env.shared import shared
+from gfnet_env.tasks import PRETRAINED_HARD_RUN, PRETRAINED_RUN, ClassifierLike, Split, Task, networks_of
+
+WEIGHTS = Path(__file__).parent / "weights_suite"
+"""The classifiers of the suite that come with the package."""
+
+HARD_SCENES = SceneSpec(height=240, width=320, min_sign_px=24, max_sign_px=34, max_distractors=5)
+"""The harder preset: a scene is 33 times the patch, as in the paper (Table 4), with smaller signs, more distractors."""
+
+
+@checked
+def drawn_task(
+    spec: DrawingSpec,
+    classifier: ClassifierLike,
+    *,
+    split: Split = "train",
+    num_scenes: Count = 2000,
+    device: str = "cpu",
+    compile: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Task:
+    """Drawn scenes and their classifier.
+
+    Args:
+        spec: what the scenes look like.
+        classifier: the networks, or where to find them.
+        split: `"train"`, `"val"` or `"test"`.
+        num_scenes: scenes of the split, generated once and kept in the cache.
+        device: where the classifier runs.
+        compile: whether to compile its encoders.
+        on_progress: called with (scenes done, scenes in all) while they are generated.
+
+    Returns:
+        The task.
+    """
+    networks = networks_of(classifier, spec.classes, device=device, compile=compile)
+    drawn = shared(
+        ("scenes", spec, split, num_scenes), lambda: load_scenes(spec, split, num_scenes, on_progress=on_progress)
+    )
+    return Task(drawn, networks)
+
+
+def passes_on(function: Callable[..., Task]) -> Callable[..., Task]:
+    """Names the arguments of `drawn_task` in the signature of a function whose `**kwargs` it takes."""
+    made = checked(function)
+    own = [each for each in inspect.signature(function).parameters.values() if each.kind is not each.VAR_KEYWORD]
+    others = inspect.signature(drawn_task).parameters.values()
+    passed = [each for each in others if each.kind is each.KEYWORD_ONLY]
+    made.__signature__ = inspect.signature(function).replace(parameters=[*own, *passed])  # type: ignore[attr-defined]
+    return made
+
+
+@passes_on
+def synthetic_signs_task(
+    *, classifier: ClassifierLike | None = None, scenes: SceneSpec | None = None, **kwargs: Any
+) -> Task:
+    """The built-in task: generated road scenes, without any download.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        scenes: what they look like.
+        **kwargs: `split`, `num_scenes`, `device`, `compile` and `on_progress` of `drawn_task`.
+
+    Returns:
+        The task.
+    """
+    return drawn_task(scenes or SceneSpec(), classifier or PRETRAINED_RUN, **kwargs)
+
+
+@passes_on
+def synthetic_signs_hard_task(
+    *, classifier: ClassifierLike | None = None, scenes: SceneSpec | None = None, **kwargs: Any
+) -> Task:
+    """The harder preset of the built-in task: `synthetic_signs_task` with `HARD_SCENES` and networks trained on them.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        scenes: what they look like, instead of `HARD_SCENES`.
+        **kwargs: of `drawn_task`.
+
+    Returns:
+        The task.
+    """
+    return drawn_task(scenes or HARD_SCENES, classifier or PRETRAINED_HARD_RUN, **kwargs)
+
+
+@passes_on
+def sign_pair_task(
+    *, classifier: ClassifierLike | None = None, scenes: SignPairSpec | None = None, **kwargs: Any
+) -> Task:
+    """Two signs far apart, of which only both together tell the class.
+
+    The rules of the scenes are in `classifiers.data.drawn_tasks.sign_pair`.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        scenes: what they look like.
+        **kwargs: `split`, `num_scenes`, `device`, `compile` and `on_progress` of `drawn_task`.
+
+    Returns:
+        The task.
+    """
+    return drawn_task(scenes or SignPairSpec(), classifier or WEIGHTS / "sign_pair.safetensors", **kwargs)
+
+
+@passes_on
+def search_task(*, classifier: ClassifierLike | None = None, scenes: SearchSpec | None = None, **kwargs: Any) -> Task:
+    """Six discs that look alike in the glance, of which one holds the class.
+
+    The rules of the scenes are in `classifiers.data.drawn_tasks.search`.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        scenes: what they look like.
+        **kwargs: see `sign_pair_task`.
+
+    Returns:
+        The task.
+    """
+    return drawn_task(scenes or SearchSpec(), classifier or WEIGHTS / "search.safetensors", **kwargs)
+
+
+@passes_on
+def pointer_task(*, classifier: ClassifierLike | None = None, scenes: PointerSpec | None = None, **kwargs: Any) -> Task:
+    """A sign with an arrow, which only a patch can read, points to the disc that holds the class.
+
+    The rules of the scenes are in `classifiers.data.drawn_tasks.pointer`.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        scenes: what they look like.
+        **kwargs: see `sign_pair_task`.
+
+    Returns:
+        The task.
+    """
+    return drawn_task(scenes or PointerSpec(), classifier or WEIGHTS / "pointer.safetensors", **kwargs)
+
+
+@passes_on
+def count_task(*, classifier: ClassifierLike | None = None, scenes: CountSpec | None = None, **kwargs: Any) -> Task:
+    """Four signs that look alike in the glance; the class is how many of them say 50.
+
+    The rules of the scenes are in `classifiers.data.drawn_tasks.count`.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        scenes: what they look like.
+        **kwargs: see `sign_pair_task`.
+
+    Returns:
+        The task.
+    """
+    return drawn_task(scenes or CountSpec(), classifier or WEIGHTS / "count.safetensors", **kwargs)

@@ -1,0 +1,56 @@
+"""The suite: drawn tasks that each ask one thing of an agent, with their classifiers, rules and scales.
+
+The classifier of a task is a referee. `benchmarks/suite_classifiers.py` trains it with boxes, which the agent never
+sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from classifiers.data.drawings import DrawingSpec
+from classifiers.data.drawn_tasks.count import CountSpec
+from classifiers.data.drawn_tasks.pointer import PointerSpec
+from classifiers.data.drawn_tasks.search import SearchSpec
+from classifiers.data.drawn_tasks.sign_pair import SignPairSpec
+from gfnet_env.drawn_tasks import count_task, pointer_task, search_task, sign_pair_task
+from gfnet_env.score import ScoreScale
+from gfnet_env.tasks import Task
+
+
+@dataclass(frozen=True)
+class SuiteTask:
+    """A task of the suite.
+
+    Attributes:
+        env_id: its id.
+        spec: of its scenes.
+        num_glimpses: longest sequence T, the glance included.
+        make_task: the task function.
+        reward_threshold: random places' mean return and half of what the reference has more.
+        scale: accuracy at T of random places and of the reference.
+    """
+
+    env_id: str
+    spec: DrawingSpec
+    num_glimpses: int
+    make_task: Callable[..., Task]
+    reward_threshold: float | None = None
+    scale: ScoreScale | None = None
+
+
+RULES: dict[str, Any] = {
+    "reward": "increment",
+    "observe": ("features", "glance", "hidden", "locations", "progress"),
+}
+"""The rules of the suite: rewards add up to the gain in the true label's probability, and the glance stays in sight."""
+
+SUITE: dict[str, SuiteTask] = {
+    "sign_pair": SuiteTask("GFNet-SignPair-v0", SignPairSpec(), 5, sign_pair_task, 0.336, ScoreScale(0.349, 0.993)),
+    "search": SuiteTask("GFNet-Search-v0", SearchSpec(), 6, search_task, 0.58, ScoreScale(0.386, 0.997)),
+    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, pointer_task, 0.392, ScoreScale(0.144, 0.98)),
+    "count": SuiteTask("GFNet-Count-v0", CountSpec(), 5, count_task, 0.351, ScoreScale(0.381, 0.983)),
+}
+"""The tasks of the suite, by name; numbers by `python benchmarks/suite_classifiers.py --measure`, version 0.4.0."""
