@@ -107,7 +107,7 @@ def test_agents_decide_on_stopping_and_size_or_say_that_they_can_not(
     env = _env(
         classifier.with_spec(patch_sizes=(32, 48)), scenes, reward="increment", stop_action=True, size_action=True
     )
-    if name in ("dqn", "differentiable_crop"):
+    if AGENTS[name].form == "grid" or name == "differentiable_crop":
         with pytest.raises(ValueError, match="actions are"):
             small_agent(name, env)
         return
@@ -120,7 +120,7 @@ def test_agents_decide_on_stopping_and_size_or_say_that_they_can_not(
     assert DeterministicPolicy(agent)(env.dynamics.view())[0].shape == (4, 2)
 
 
-@pytest.mark.parametrize("name", ["ppo", "ppo_gru", "sac", "crossq", "dqn"])
+@pytest.mark.parametrize("name", ["ppo", "ppo_gru", "ppo_grid", "sac", "crossq", "dqn"])
 def test_works_in_a_single_environment(name: str) -> None:
     env = gymnasium.make("GFNet-SyntheticSigns-v0", num_scenes=10, scenes=SMALL_SCENES, num_glimpses=3)
 

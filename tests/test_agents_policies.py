@@ -27,6 +27,7 @@ from agents.policies.actor_critic import (
 )
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.exploration import set_std
+from agents.policies.grid import PlaceScores
 from agents.policies.weights import load_policy, save_policy
 from classifiers.checkpoints import CheckpointError
 from classifiers.data.source import ArrayImages
@@ -319,3 +320,22 @@ def test_own_environments_are_asked_for_no_more_than_spaces_and_numbers(
 
     assert agent.n_steps == 384  # 128 whole episodes in each of two environments
     assert set(asked) <= {"num_glimpses", "render_mode"}
+
+
+def test_places_are_rated_by_what_is_there_and_by_visits() -> None:
+    scores = PlaceScores(channels=1, side=5, context=2)
+    maps, context = torch.zeros(2, 1, 4, 6), torch.zeros(2, 2)
+    maps[0, 0, 0, 0] = maps[1, 0, 3, 5] = 1.0  # the first and the last corner
+    visits = torch.tensor([[[-1.0, -1.0, 1.0], [0.5, 0.5, 0.0]]]).repeat(2, 1, 1)
+    last = torch.tensor([[1.0, 0.0]]).repeat(2, 1)
+    nothing = scores(torch.zeros_like(maps), context, visits, last)
+
+    changed = (scores(maps, context, visits, last) - nothing).abs() > 1e-6
+
+    assert nothing.shape == (2, 25)
+    assert changed[0, 0] and not changed[0, 12:].any() and changed[1, 24] and not changed[1, :13].any()
+    elsewhere = visits.clone()
+    elsewhere[:, 1, :2] = -0.5  # not taken
+    torch.testing.assert_close(scores(maps, context, elsewhere, last), scores(maps, context, visits, last))
+    elsewhere[:, 0, :2] = 1.0
+    assert not torch.allclose(scores(maps, context, elsewhere, last), scores(maps, context, visits, last))

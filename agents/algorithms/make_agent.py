@@ -20,6 +20,7 @@ from agents.algorithms.sb3_vec_env import FlatVecEnv, SB3VecEnv
 from agents.policies.actor_critic import SquashedMeanGaussian
 from agents.policies.exploration import action_noise
 from agents.policies.extractor import GlimpseExtractor, extractor_arguments
+from agents.policies.grid import GlimpseGridPolicy
 from agents.policies.off_policy import FlatGlimpseExtractor
 from classifiers.checks import check_known, did_you_mean
 from gfnet_env import GridAction, VectorGridAction
@@ -77,7 +78,7 @@ def make_agent(
 def _policy_kwargs(recipe: AgentRecipe, overrides: dict[str, Any], parts: spaces.Space[Any]) -> dict[str, Any]:
     """The policy's arguments; SB3's own policies take the extractor as a class and its arguments."""
     merged = {**recipe.policy_kwargs, **overrides}
-    is_ours = isinstance(recipe.policy, type) and issubclass(recipe.policy, SquashedMeanGaussian)
+    is_ours = isinstance(recipe.policy, type) and issubclass(recipe.policy, (SquashedMeanGaussian, GlimpseGridPolicy))
     if is_ours or "extractor" not in merged or not isinstance(parts, spaces.Dict):
         return merged
     arguments = extractor_arguments(merged.pop("extractor"))

@@ -24,6 +24,7 @@ from agents.algorithms.differentiable_crop import DifferentiableCrop
 from agents.algorithms.ppo_gru import PPOGRU
 from agents.policies.actor_critic import GlimpseActorCriticPolicy
 from agents.policies.exploration import DEFAULT_STD
+from agents.policies.grid import GlimpseGridPolicy
 from agents.policies.gru import GlimpseGRUPolicy
 from agents.policies.off_policy import (
     GlimpseCrossQPolicy,
@@ -69,6 +70,7 @@ class AgentRecipe:
 
 _EXTRACTOR = {"attention_maps": 8}  # `PROPOSAL_NETWORKS` has the paper's own
 _GAUSSIAN = {"extractor": _EXTRACTOR}
+_LEAN = {"extractor": {"conv_channels": 8, "units": 64}}
 
 # A.2: gamma 0.7, clipping 0.2, c1 0.5, c2 0.01 (without effect, as the std is fixed), Monte-Carlo returns.
 # Differs from the paper: four epochs of three batches instead of one of one, learning rate 2e-3 instead of 3e-4,
@@ -99,6 +101,7 @@ def _replay(algorithm: Any, policy: Any, form: str = "plain", /, **defaults: Any
 AGENTS: dict[str, AgentRecipe] = {
     "ppo": AgentRecipe(PPO, GlimpseActorCriticPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
     "ppo_gru": AgentRecipe(PPOGRU, GlimpseGRUPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
+    "ppo_grid": AgentRecipe(PPO, GlimpseGridPolicy, _PPO, _LEAN, rollout=_ROLLOUT, batches=3, form="grid"),
     "recurrent_ppo": AgentRecipe(RecurrentPPO, GlimpseLSTMPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
     "a2c": AgentRecipe(
         A2C,
