@@ -103,3 +103,18 @@ def test_templates_of_issues_ask_for_something() -> None:
 
         assert form.keys() == {"name", "description", "labels", "body"}, path
         assert any(field.get("validations", {}).get("required") for field in form["body"])
+
+
+def test_the_comparison_names_our_files_and_a_commit_of_others() -> None:
+    page = (ROOT / "docs" / "comparison.md").read_text(encoding="utf-8")
+    ours, *others = page.split("## Where it is written")[1].split("\n\n")[1:]
+    table = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("|")]
+
+    assert all((ROOT / name).is_file() for name in re.findall(r"`([\w/]+\.py)`", ours))
+    assert (
+        [re.match(r"\[([\w-]+)\]\(https://github.com/.*commit [0-9a-f]{7}", text)[1] for text in others]
+        == [  # type: ignore[index]
+            cell.strip() for cell in table[0][2:]
+        ]
+    )
+    assert {len(row) for row in table} == {6}

@@ -76,21 +76,21 @@ def test_algorithms_and_policies_of_ones_own_work_as_the_guide_says(capsys: pyte
 
 
 @expected_checker_warnings
-@pytest.mark.parametrize("snippet", _snippets("libraries"))
+@pytest.mark.parametrize("snippet", _snippets("used_with"))
 def test_the_snippets_on_other_tools_run(
     snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if "minari" in snippet:
         pytest.importorskip("minari")
         monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path))
-        (words,) = (words for program, *words in _commands(DOCS["libraries"]) if program == "gfnet")
+        (words,) = (words for program, *words in _commands(DOCS["used_with"]) if program == "gfnet")
         assert main([*words, "--episodes", "2", "--set", "num_scenes=4", "--quiet"]) == 0
-    exec(compile(snippet, "libraries.md", "exec"), {})
+    exec(compile(snippet, "used_with.md", "exec"), {})
 
 
 def test_the_error_of_stable_baselines3_is_its_own() -> None:
     env: Any = gymnasium.make_vec("GFNet-SyntheticSigns-v0", num_envs=2, num_scenes=4, autoreset_mode="SAME_STEP")
-    quoted = re.sub(r"\s+", " ", DOCS["libraries"])
+    quoted = re.sub(r"\s+", " ", DOCS["used_with"])
 
     with pytest.raises(ValueError, match="we expect OpenAI Gym to be installed") as error:
         PPO("MultiInputPolicy", env)
