@@ -28,7 +28,7 @@ from classifiers.data.synthetic_gestures import CLASS_NAMES, Gesture, GestureSpe
 from classifiers.files import write_bytes
 from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
-from gfnet_env.suite import RULES, SUITE
+from gfnet_env.suite import SUITE
 from scripts.cli import main as gfnet
 
 FOLDER = Path(__file__).parent.parent / "docs" / "environments"
@@ -86,7 +86,7 @@ def frames(env_id: str, runs: Path) -> list[Image.Image]:
     if env_id in SUITE_IDS:
         task = TASKS[env_id].make_task(split="test", num_scenes=_NUM_IMAGES)
         reference = ReferencePolicy(task.source.image_size, task.classifier.spec.patch_sizes)
-        return episodes(task, reference, EpisodeSpec(**RULES))
+        return episodes(task, reference, EpisodeSpec(**TASKS[env_id].rules))
     config, *changes = RUNS.get(env_id, RUNS["GFNet-SyntheticGestures-v0"])
     folder = runs / (env_id if env_id in RUNS else "GFNet-SyntheticGestures-v0")
     sets = [word for change in changes for word in ("--set", change)]
@@ -109,8 +109,12 @@ def episodes(task: Task, policy: agents.LocationPolicy, rules: EpisodeSpec) -> l
         state, finished = None, False
         found.append(Image.fromarray(np.asarray(env.render())))
         while not finished:
-            location, state = policy(env.dynamics.view(), state)
-            finished = env.step(to_action(location)[0])[2]
+            if isinstance(policy, ReferencePolicy) and len(rules.action_names) > 2:
+                actions = policy.act(env.dynamics.view(), rules.action_names).numpy()
+            else:
+                location, state = policy(env.dynamics.view(), state)
+                actions = to_action(location)
+            finished = env.step(actions[0])[2]
             found.append(Image.fromarray(np.asarray(env.render())))
     env.close()
     return found

@@ -13,6 +13,7 @@ from classifiers.data.drawn_tasks.count import CountSpec
 from classifiers.data.drawn_tasks.pointer import PointerSpec
 from classifiers.data.drawn_tasks.search import SearchSpec
 from classifiers.data.drawn_tasks.sign_pair import SignPairSpec
+from classifiers.data.drawn_tasks.zoom_stop import ZoomStopSpec
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.settings import checked
 from gfnet_env.shared import shared
@@ -169,3 +170,22 @@ def count_task(*, classifier: ClassifierLike | None = None, scenes: CountSpec | 
         The task.
     """
     return drawn_task(scenes or CountSpec(), classifier or WEIGHTS / "count.safetensors", **kwargs)
+
+
+@passes_on
+def zoom_stop_task(
+    *, classifier: ClassifierLike | None = None, scenes: ZoomStopSpec | None = None, **kwargs: Any
+) -> Task:
+    """A sign of any size, or none: which patch is it worth, and is there anything to look at?
+
+    The rules of the scenes are in `classifiers.data.drawn_tasks.zoom_stop`.
+
+    Args:
+        classifier: None takes the weights that come with the package.
+        scenes: what they look like.
+        **kwargs: see `sign_pair_task`.
+
+    Returns:
+        The task.
+    """
+    return drawn_task(scenes or ZoomStopSpec(), classifier or WEIGHTS / "zoom_stop.safetensors", **kwargs)

@@ -1,13 +1,13 @@
 """The suite: drawn tasks that each ask one thing of an agent, with their classifiers, rules and scales.
 
 The classifier of a task is a referee. `benchmarks/suite_classifiers.py` trains it with boxes, which the agent never
-sees.
+sees; `benchmarks/zoom_stop.py` that of ZoomStop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from classifiers.data.drawings import DrawingSpec
@@ -15,9 +15,25 @@ from classifiers.data.drawn_tasks.count import CountSpec
 from classifiers.data.drawn_tasks.pointer import PointerSpec
 from classifiers.data.drawn_tasks.search import SearchSpec
 from classifiers.data.drawn_tasks.sign_pair import SignPairSpec
-from gfnet_env.drawn_tasks import count_task, pointer_task, search_task, sign_pair_task
+from classifiers.data.drawn_tasks.zoom_stop import ZoomStopSpec
+from gfnet_env.drawn_tasks import count_task, pointer_task, search_task, sign_pair_task, zoom_stop_task
 from gfnet_env.score import ScoreScale
 from gfnet_env.tasks import Task
+
+RULES: dict[str, Any] = {
+    "reward": "increment",
+    "observe": ("features", "glance", "hidden", "locations", "progress"),
+}
+"""The rules of most tasks: rewards add up to the gain in the true label's probability; the glance stays in sight."""
+
+ZOOM_STOP_RULES: dict[str, Any] = {
+    "reward": "increment",
+    "size_action": True,
+    "stop_action": True,
+    "step_cost": "multiply_adds",
+    "price": 0.3,
+}
+"""The rules of ZoomStop: the agent chooses sizes and when to stop; what a patch costs grows with its multiply-adds."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +46,8 @@ class SuiteTask:
         num_glimpses: longest sequence T, the glance included.
         make_task: the task function.
         reward_threshold: random places' mean return and half of what the reference has more.
-        scale: accuracy at T of random places and of the reference.
+        scale: accuracy at T of random places and of the reference, or the return of both.
+        rules: of an episode, see `gfnet_env.register_task`.
     """
 
     env_id: str
@@ -39,18 +56,23 @@ class SuiteTask:
     make_task: Callable[..., Task]
     reward_threshold: float | None = None
     scale: ScoreScale | None = None
+    rules: Mapping[str, Any] = field(default_factory=lambda: RULES)
 
-
-RULES: dict[str, Any] = {
-    "reward": "increment",
-    "observe": ("features", "glance", "hidden", "locations", "progress"),
-}
-"""The rules of the suite: rewards add up to the gain in the true label's probability, and the glance stays in sight."""
 
 SUITE: dict[str, SuiteTask] = {
     "sign_pair": SuiteTask("GFNet-SignPair-v0", SignPairSpec(), 5, sign_pair_task, 0.336, ScoreScale(0.349, 0.993)),
     "search": SuiteTask("GFNet-Search-v0", SearchSpec(), 6, search_task, 0.58, ScoreScale(0.386, 0.997)),
     "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, pointer_task, 0.392, ScoreScale(0.144, 0.98)),
     "count": SuiteTask("GFNet-Count-v0", CountSpec(), 5, count_task, 0.351, ScoreScale(0.381, 0.983)),
+    "zoom_stop": SuiteTask(
+        "GFNet-ZoomStop-v0",
+        ZoomStopSpec(),
+        5,
+        zoom_stop_task,
+        0.107,
+        ScoreScale(-0.096, 0.311, of="return"),
+        ZOOM_STOP_RULES,
+    ),
 }
-"""The tasks of the suite, by name; numbers by `python benchmarks/suite_classifiers.py --measure`, version 0.4.0."""
+"""The tasks of the suite, by name; numbers by `python benchmarks/suite_classifiers.py --measure`, and those of
+ZoomStop by `python benchmarks/zoom_stop.py --measure`, version 0.4.0."""

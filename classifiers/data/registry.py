@@ -16,6 +16,7 @@ from classifiers.data.drawn_tasks.count import Count
 from classifiers.data.drawn_tasks.pointer import Pointer
 from classifiers.data.drawn_tasks.search import Search
 from classifiers.data.drawn_tasks.sign_pair import SignPair
+from classifiers.data.drawn_tasks.zoom_stop import ZoomStop
 from classifiers.data.file_tree import class_files, class_folders, split_folder, training_classes
 from classifiers.data.folder import FolderImages
 from classifiers.data.groups import GROUPS_FILE, match_groups, read_groups, refuse_shared_groups
@@ -96,6 +97,7 @@ COLLECTIONS: dict[str, type[ImageCollection]] = {
     "search": Search,
     "pointer": Pointer,
     "count": Count,
+    "zoom_stop": ZoomStop,
     "image_folder": ImageFolder,
     "torchvision": TorchvisionImages,
     "synthetic_gestures": SyntheticGestures,
