@@ -83,7 +83,7 @@ def test_train_writes_all_that_it_promises(finished: Path) -> None:
     assert metrics["full_resolution_accuracy"] in {right / 12 for right in range(13)}
     assert metrics["env_steps"] == 768  # a whole rollout
     report = (finished / "report.html").read_text()
-    assert report.count("<svg fill=") == 7 and report.count('src="data:image/png') == 1
+    assert report.count("<svg fill=") == 8 and report.count('src="data:image/png') == 1
     with Image.open(finished / "glimpses.png") as picture:
         assert picture.width > 1000
     assert list((finished / "tensorboard").glob("events.out.tfevents.*"))
