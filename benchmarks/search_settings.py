@@ -32,7 +32,8 @@ from gfnet_env import GlanceFocusVectorEnv
 
 DISCOUNTS = (0.0, 0.7, 0.9, 0.95)
 STDS = ((0.15, 0.15), (0.25, 0.04), (0.35, 0.04), (0.25, 0.1), (0.1, 0.1))
-LEAN = {"attention_maps": 8, "conv_channels": 8, "units": 64}
+LEAN = {"conv_channels": 8, "units": 64}
+WIDE = {"conv_channels": 32, "units": 256}
 COLUMNS = ("task", "setting", "seed", "steps", "accuracy", "cpu_seconds")
 
 
@@ -43,7 +44,7 @@ class Setting:
     Attributes:
         agent: a key of `agents.AGENTS`.
         options: arguments of the algorithm.
-        policy_options: arguments of the policy.
+        policy_options: arguments of the policy; those of `extractor` override the recipe's.
         std: first and last standard deviation of the actions, in [0, 1] units.
     """
 
@@ -63,11 +64,17 @@ def _settings() -> Iterator[tuple[str, Setting]]:
         for first, last in STDS:
             yield f"{name} std={first:g}-{last:g}", Setting(name, std=(first, last))
     for name in off_policy:
-        yield f"{name} recipe", Setting(name)
+        yield f"{name} wide", Setting(name, policy_options={"extractor": WIDE})
         yield f"{name} lean", Setting(name, policy_options={"extractor": LEAN})
         for discount in DISCOUNTS[::2]:
             changes = {"gamma": discount}
             yield f"{name} lean gamma={discount:g}", Setting(name, changes, {"extractor": LEAN})
+    yield "differentiable_crop", Setting("differentiable_crop")
+    for name in ("td3", "ddpg"):
+        for penalty in (0.0, 0.1, 1.0):
+            penalized: dict[str, Any] = {"extractor": LEAN, "saturation_penalty": penalty}
+            yield f"{name} lean penalty={penalty:g}", Setting(name, policy_options=penalized)
+            yield f"{name} lean penalty={penalty:g} lr=0.001", Setting(name, {"learning_rate": 1e-3}, penalized)
 
 
 SETTINGS = dict(_settings())
@@ -96,11 +103,13 @@ def main() -> None:
 def trained(task: str, name: str, seed: int, steps: int) -> dict[str, str]:
     """One training: its row of the CSV."""
     setting = SETTINGS[name]
-    num_envs = agents.AGENTS[setting.agent].num_envs
-    env = _made(task, num_envs=num_envs, autoreset_mode="SAME_STEP")
-    initial = {**agents.AGENTS[setting.agent].defaults, **setting.options}["learning_rate"]
+    recipe = agents.AGENTS[setting.agent]
+    env = _made(task, num_envs=recipe.num_envs, autoreset_mode="SAME_STEP")
+    initial = {**recipe.defaults, **setting.options}["learning_rate"]
     options = {**setting.options, "learning_rate": lambda left: initial * (0.1 + 0.9 * left)}
-    agent = agents.make_agent(setting.agent, env, policy_kwargs=setting.policy_options, seed=seed, **options)
+    extractor = {**recipe.policy_kwargs["extractor"], **setting.policy_options.get("extractor", {})}
+    policy_options = {**setting.policy_options, "extractor": extractor}
+    agent = agents.make_agent(setting.agent, env, policy_kwargs=policy_options, seed=seed, **options)
     started = time.process_time()
     with closing(env):
         train_agent(agent, steps, seed=seed, action_std_schedule=setting.std)

@@ -86,6 +86,25 @@ def test_tanh_penalizes_saturation_in_training_alone() -> None:
     assert difference[:, 1].tolist() == pytest.approx([0.125, -0.125])  # 0.1 (4 - 1.5) / 2
 
 
+@pytest.mark.parametrize("penalty", [0.1, 0.0])
+def test_deterministic_actors_are_pulled_out_of_saturation(
+    penalty: float, classifier: FrozenClassifier, scenes: ArrayImages
+) -> None:
+    options = {**SMALL_UNITS, "saturation_penalty": penalty}
+    agent: Any = make_agent("td3", _env(classifier, scenes), buffer_size=8, policy_kwargs=options)
+    actor = agent.policy.actor.train()
+    last = actor.mu[-2]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([4.0, -4.0]))
+
+    seen = observe(_first_view(classifier, scenes), DEFAULT_OBSERVATION)
+    observation = {key: part.clone() for key, part in seen.items()}  # no longer tensors of inference mode
+    (0.0 * actor(observation).sum()).backward()
+
+    assert last.bias.grad.tolist() == pytest.approx([2.5 * penalty, -2.5 * penalty])
+
+
 def test_exploration_starts_around_the_center_and_rarely_stops(
     classifier: FrozenClassifier, scenes: ArrayImages
 ) -> None:

@@ -83,7 +83,8 @@ _ROLLOUT = 768  # steps: 256 scenes of three focus steps; A.2's mini-batch of 25
 # Algorithms with a replay buffer learn from single steps; observations are large, so the buffer is small.
 _REPLAY = {"gamma": 0.7, "buffer_size": 20_000, "batch_size": 256, "learning_starts": 2_000, "train_freq": 1}
 _ENTROPY = {"ent_coef": "auto_0.02"}  # rewards are differences of probabilities; a coefficient of 1 would swamp them
-_CRITIC = {"net_arch": {"pi": [], "qf": [256]}, "extractor": _EXTRACTOR}
+# The lean extractor makes an update a third cheaper (docs/agents.md).
+_CRITIC = {"net_arch": {"pi": [], "qf": [256]}, "extractor": {**_EXTRACTOR, **_LEAN["extractor"]}}
 
 
 def _replay(algorithm: Any, policy: Any, form: str = "plain", /, **defaults: Any) -> AgentRecipe:

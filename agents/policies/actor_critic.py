@@ -14,11 +14,13 @@ from agents.policies.exploration import DEFAULT_STD, in_action_units
 from agents.policies.extractor import GlimpseExtractor, Observation, extractor_arguments
 
 _SLOPE_ENDS = 1.5  # |pre-activation| from which on tanh is flat (0.905)
-_SATURATION_PENALTY = 0.1
 _R2_STEPS = (0.7548776662466927, 0.5698402909980532)  # 1 / g and 1 / g^2, where g^3 = g + 1
 _R2_REACH = 0.6  # largest |action| of an untrained policy: tanh still has a slope there
 _FIRST_STOP_MEAN, _DECISION_STD = -0.9, 0.5  # in the units of actions: at first one decision in thirty is to stop
 _UNNAMED = ("row", "col", "stop")  # of action spaces that a wrapper has replaced
+
+SATURATION_PENALTY = 0.1
+"""Coefficient of `PenalizedTanh` unless another is passed."""
 
 
 class PenalizedTanh(nn.Module):
@@ -31,7 +33,7 @@ class PenalizedTanh(nn.Module):
         saturation_penalty: coefficient of the penalty, 0 or more.
     """
 
-    def __init__(self, saturation_penalty: float = _SATURATION_PENALTY) -> None:
+    def __init__(self, saturation_penalty: float = SATURATION_PENALTY) -> None:
         super().__init__()
         self.saturation_penalty = saturation_penalty
 
@@ -99,7 +101,7 @@ class SquashedMeanGaussian(ActorCriticPolicy):
         self,
         *args: Any,
         std: float = DEFAULT_STD,
-        saturation_penalty: float = _SATURATION_PENALTY,
+        saturation_penalty: float = SATURATION_PENALTY,
         extractor: dict[str, Any] | str | None = None,
         **kwargs: Any,
     ) -> None:

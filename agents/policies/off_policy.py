@@ -15,7 +15,12 @@ from stable_baselines3.sac.policies import MultiInputPolicy as SACPolicy
 from stable_baselines3.td3.policies import MultiInputPolicy as TD3Policy
 from torch import Tensor, nn
 
-from agents.policies.actor_critic import SquashedMeanGaussian, start_at_initial_actions
+from agents.policies.actor_critic import (
+    SATURATION_PENALTY,
+    PenalizedTanh,
+    SquashedMeanGaussian,
+    start_at_initial_actions,
+)
 from agents.policies.extractor import GlimpseExtractor
 
 
@@ -66,7 +71,23 @@ class GlimpseSACPolicy(_StartsAtInitialActions, SACPolicy):
 
 
 class GlimpseTD3Policy(_StartsAtInitialActions, TD3Policy):
-    """The policy of TD3 and DDPG."""
+    """The policy of TD3 and DDPG.
+
+    Args:
+        saturation_penalty: of `PenalizedTanh`; 0 for none.
+        *args: of the base class.
+        **kwargs: of the base class.
+    """
+
+    def __init__(self, *args: Any, saturation_penalty: float = SATURATION_PENALTY, **kwargs: Any) -> None:
+        self._saturation_penalty = saturation_penalty  # before `make_actor`
+        super().__init__(*args, **kwargs)
+
+    def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Any:
+        """The actor with a small last layer and a penalized tanh."""
+        actor = super().make_actor(features_extractor)
+        actor.mu[-1] = PenalizedTanh(self._saturation_penalty)  # SB3's is a plain tanh
+        return actor
 
 
 class GlimpseTQCPolicy(_StartsAtInitialActions, TQCPolicy):
