@@ -60,6 +60,13 @@ class _Graph(nn.Module):
         return self.function(*inputs)
 
 
+class _Maximum(nn.Module):
+    """Global max pooling as the exporter of PyTorch 2.9 knows it, which lacks `adaptive_max_pool2d`."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.amax((-2, -1), keepdim=True)
+
+
 def export_onnx(recognizer: Recognizer, out: Path | str) -> list[Path]:
     """Writes a recognizer as ONNX graphs with its thresholds, and the program that runs them.
 
@@ -199,6 +206,11 @@ def _write(
     outputs: Sequence[str],
     facts: dict[str, Any] | None = None,
 ) -> Path:
+    """Writes a graph; of the module, a copy made for it, global max pooling is replaced."""
+    for parent in [*module.modules()]:
+        for name, child in parent.named_children():
+            if isinstance(child, nn.AdaptiveMaxPool2d) and child.output_size == 1:
+                setattr(parent, name, _Maximum())
     with warnings.catch_warnings(), torch.no_grad(), _unchecked_distributions():
         warnings.simplefilter("ignore")  # from inside the exporter
         program = torch.onnx.export(
