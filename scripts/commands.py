@@ -49,7 +49,15 @@ from scripts.page.server import GameServer
 from scripts.plots import save_figure, save_plots
 from scripts.predictions import files_to_predict, kind_of_input, prediction_rows, prediction_table, save_pictures
 from scripts.progress import TerminalReporter
-from scripts.report import budget_table, cost_table, summary_lines, terminal_table, training_warning, write_report
+from scripts.report import (
+    RESULTS,
+    budget_table,
+    cost_table,
+    summary_lines,
+    terminal_table,
+    training_warning,
+    write_report,
+)
 
 _TASK = "GFNet-SyntheticSigns-v0"  # of a benchmark that names none
 _IMAGENET_CLASSES = 1000  # where a config of Table 9 names no images
@@ -71,6 +79,13 @@ def train(options: argparse.Namespace, console: Console) -> None:
         TerminalReporter(console, quiet=options.quiet or not is_first_process()) as reporter,
     ):
         pipeline = Pipeline(config, folder, reporter)
+        if all((folder / name).is_file() for name in RESULTS) and pipeline.is_finished():
+            if is_first_process():
+                console.print(
+                    f"{folder} is finished: look at {folder / 'report.html'} and {folder / 'metrics.json'}; "
+                    f"`gfnet evaluate {folder}` evaluates it again"
+                )
+            return
         metrics = pipeline.run()
         if not is_first_process():
             return

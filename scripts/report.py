@@ -22,7 +22,7 @@ from agents.evaluation.record import EvaluationRecord, load_record
 from agents.evaluation.stopping import CRITERIA
 from agents.runs.config_files import dump_applied
 from agents.runs.cost import RunCost
-from agents.runs.folder import RunFolder, read_metrics
+from agents.runs.folder import RunFolder, origin_comment, read_metrics
 from agents.runs.log import curve
 from agents.runs.results import POLICIES
 from agents.runs.run import LoadedRun
@@ -34,6 +34,9 @@ from scripts import plots
 from scripts.episodes import contact_sheet, easy_and_hard, reward_map, save_png, telling_images
 from scripts.page.gallery import data_uri, gallery_episodes
 from scripts.page.templates import fill_page
+
+RESULTS = ("glimpses.png", "report.html")
+"""The files of a report."""
 
 _DRAWN_IN_FULL = ("budgeted", "anytime")  # with more lines, by `accuracy_by_budget` and `accuracy_by_step`
 _LEAST_ACCURATE = 30  # classes in the report's table
@@ -208,7 +211,7 @@ def write_report(run: LoadedRun, source: ImageSource, folder: Path) -> None:
         looks=_looks(metrics),
         sheet=data_uri(np.asarray(sheet), "png"),
         costs=_cost_rows(metrics),
-        config=dump_applied(run.config),
+        config=origin_comment(metrics.get("made_by", {})) + dump_applied(run.config),
     )
     write_text(folder / "report.html", page)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import shutil
 from pathlib import Path
@@ -100,6 +101,8 @@ def test_a_run_says_what_made_it(tiny_run: Path) -> None:
     assert made["version"] == gfnet_env.__version__ and made["torch"] == torch.__version__
     assert made.keys() == {"version", "commit", "torch", "device", "date", "command"}
     assert (tiny_run / "config.yaml").read_text().startswith(f"# version: {made['version']}\n")
+    report = html.unescape((tiny_run / "report.html").read_text())
+    assert all(f"# {name}: {value}\n" in report for name, value in made.items())
 
 
 def test_splits_are_compared_by_name_before_anything_trains(

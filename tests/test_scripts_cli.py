@@ -26,6 +26,7 @@ from agents.evaluation.record import load_record
 from agents.evaluation.rollout import final_accuracy
 from agents.runs.config_files import CONFIGS, ConfigError, built_in_configs
 from agents.runs.folder import RunFolder
+from agents.runs.pipeline import Pipeline
 from agents.runs.results import POLICIES
 from classifiers.data.decoding import UnreadableImageError
 from gfnet_env.installation import foreign_agents
@@ -92,19 +93,48 @@ def test_train_writes_all_that_it_promises(finished: Path) -> None:
     assert not list(finished.rglob("*training.pt")) and not list(finished.rglob(".*"))
 
 
-def test_the_same_command_again_changes_nothing_and_another_config_is_not_mixed_in(
-    finished: Path, capsys: pytest.CaptureFixture[str]
+def test_the_same_command_again_computes_nothing_and_another_config_is_not_mixed_in(
+    finished: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = _figures(finished)
-    weights = {path: path.read_bytes() for path in finished.rglob("*.safetensors")}
-    arguments = ["train", str(finished.parent / "tiny.yaml"), "--out", str(finished), "--quiet"]
+    monkeypatch.setattr(Pipeline, "run", lambda self: pytest.fail("it went on"))
+    before = {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()}
+    arguments = ["train", str(finished.parent / "tiny.yaml"), "--out", str(finished)]
 
     assert main(arguments) == 0
+    said = capsys.readouterr().out
     assert main([*arguments, "--set", "stage1.epochs=3"]) == 1
 
+    assert said.count("\n") == 1 and "is finished" in said
+    assert str(finished / "report.html") in said and str(finished / "metrics.json") in said
     assert "stage1.epochs=1, not 3" in capsys.readouterr().err
-    assert _figures(finished) == before
-    assert all(path.read_bytes() == content for path, content in weights.items())
+    assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.parametrize("missing", ["report.html", "stage3/classifier.safetensors", "evaluation/oracle.safetensors"])
+def test_a_run_that_lacks_something_is_not_finished(missing: str, finished: Path, tmp_path: Path) -> None:
+    run, arguments = tmp_path / "run", ["train", str(finished.parent / "tiny.yaml"), "--quiet"]
+    shutil.copytree(finished, run)
+    (run / missing).unlink()
+
+    assert main([*arguments, "--out", str(run)]) == 0
+
+    assert _figures(run) == _figures(finished) and (run / missing).is_file()
+
+
+def test_results_of_other_settings_are_not_the_runs(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, arguments = tmp_path / "run", ["train", str(finished.parent / "tiny.yaml")]
+    shutil.copytree(finished, run)
+    assert main(["evaluate", str(run), "--quiet", "--set", "oracle_grid=0", "data.num_test=6"]) == 0
+
+    assert main([*arguments, "--out", str(run)]) == 0
+    assert _figures(run) == _figures(finished)
+    assert main([*arguments, "--out", str(run), "--set", "oracle_grid=0"]) == 0
+    assert "oracle" not in _figures(run)["accuracy"]
+    capsys.readouterr()
+    assert main([*arguments, "--out", str(run), "--set", "oracle_grid=0"]) == 0
+    assert "is finished" in capsys.readouterr().out
 
 
 def test_evaluate_prints_the_table(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

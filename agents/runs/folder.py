@@ -20,6 +20,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,11 @@ def made_by(device: str) -> dict[str, str]:
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "command": " ".join(shlex.join([Path(program).name, *arguments]).split()),
     }
+
+
+def origin_comment(made: Mapping[str, str]) -> str:
+    """What `made_by` found, as comments that begin a YAML file."""
+    return "".join(f"# {name}: {value}\n" for name, value in made.items())
 
 
 def start_folder(start: str | Path) -> Path:

@@ -29,7 +29,7 @@ from agents.runs.policy_training import (
     check_weights,
     compiles_stage2,
 )
-from agents.runs.results import evaluate_run
+from agents.runs.results import evaluate_run, is_evaluated
 from agents.runs.run import LoadedRun, load_configured, new_agent, policy_env, start_networks
 from agents.runs.split_warnings import split_warnings
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
@@ -66,6 +66,16 @@ class Pipeline:
         self.rounds = [*map(self.files.round, range(1, config.rounds)), self.files]
         self.env_steps = 0  # that the policy learned from
         self.images = RunImages(config, reporter)
+
+    def is_finished(self) -> bool:
+        """Whether the run has all that it is to have: networks, policies, and an evaluation with these settings."""
+        config, start = self.config, self.config.start
+        needed = [self.files.full_resolution] if start is None else []
+        needed += [self.files.classifier(1)] if start is None or config.start_stage == 1 else []
+        for files in self.rounds:
+            needed += [] if config.stage2.agent in FIXED_POLICIES else [files.policy]
+            needed += [files.classifier(3)] if config.stage3.epochs > 0 else []
+        return all(path.is_file() for path in needed) and is_evaluated(config, self.files)
 
     def run(self, policies: Collection[str] | None = None) -> dict[str, Any]:
         """Trains what is not trained yet and evaluates.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection
 from itertools import pairwise
 from typing import Any
@@ -29,8 +30,8 @@ from agents.policies.baselines import (
 )
 from agents.policies.protocol import LocationPolicy
 from agents.runs.config import RunConfig
-from agents.runs.config_files import ConfigError
-from agents.runs.folder import RunFolder, made_by
+from agents.runs.config_files import ConfigError, dump_config
+from agents.runs.folder import RunFolder, known_metrics, made_by
 from agents.runs.images import RunImages, check_classes
 from agents.runs.log import Reporter, curve
 from agents.runs.run import LoadedRun
@@ -77,8 +78,8 @@ def evaluate_run(
         `best_fixed_place`, (row, col) in [0, 1] (None without it); `classes`, which is what
         `agents.evaluation.metrics.class_figures` makes of the learned policy; `adaptive`, which is what
         `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on);
-        `diagnostics`, see `_diagnostics`; and what made them, `agents.runs.folder.made_by`. With several patch sizes,
-        accuracies and costs are means over the size histories.
+        `diagnostics`, see `_diagnostics`; what made them, `agents.runs.folder.made_by`; and `settings_hash`, of
+        the config and the policies. With several patch sizes, accuracies and costs are means over the size histories.
 
     Raises:
         ValueError: if data and networks don't fit each other, or a policy is unknown.
@@ -103,6 +104,7 @@ def evaluate_run(
         "adaptive": None,
         "diagnostics": _diagnostics(records, full_accuracy, run.config, files),
         "made_by": made_by(run.config.device),
+        "settings_hash": _settings_hash(run.config, chosen),
     }
     calibration_split = images.calibration_split(split)
     calibration = _calibrate(run, images, calibration_split, reporter)
@@ -117,6 +119,23 @@ def evaluate_run(
         for name, record in records.items():
             save_record(files.record(name), record)
     return metrics
+
+
+def is_evaluated(config: RunConfig, files: RunFolder) -> bool:
+    """Whether a run's folder holds the results, with all records, of an evaluation with the config's settings."""
+    try:
+        metrics = known_metrics(files.path)
+    except ValueError:
+        return False  # damaged
+    if metrics.get("settings_hash") != _settings_hash(config, chosen_policies(config)):
+        return False
+    names = [*metrics["accuracy"], *(["calibration"] if metrics["adaptive"] else [])]
+    return all(files.record(name).is_file() for name in names)
+
+
+def _settings_hash(config: RunConfig, policies: Collection[str]) -> str:
+    """Tells evaluations with other settings, or of other policies, apart."""
+    return hashlib.sha256(f"{dump_config(config)}{sorted(policies)}".encode()).hexdigest()[:16]
 
 
 def _diagnostics(

@@ -18,7 +18,7 @@ from agents.runs.config_files import (
     is_below,
     load_run_config,
 )
-from agents.runs.folder import RunFolder, made_by
+from agents.runs.folder import RunFolder, made_by, origin_comment
 from classifiers.checks import shortened
 from classifiers.files import remove_temporary, write_text
 from classifiers.training.distributed import is_first_process
@@ -156,8 +156,7 @@ def claimed(folder: Path, config: RunConfig, stages: Sequence[Stage] = STAGES) -
             remove_temporary(folder, recursive=True)
             check_settings(folder, config, stages)
             if is_new or load_run_config(folder) != config:
-                origin = "".join(f"# {name}: {value}\n" for name, value in made_by(config.device).items())
-                write_text(path, origin + dump_config(config))
+                write_text(path, origin_comment(made_by(config.device)) + dump_config(config))
         try:
             yield
         except Exception:
