@@ -111,14 +111,18 @@ def test_the_same_command_again_computes_nothing_and_another_config_is_not_mixed
 
 
 @pytest.mark.parametrize("missing", ["report.html", "stage3/classifier.safetensors", "evaluation/oracle.safetensors"])
-def test_a_run_that_lacks_something_is_not_finished(missing: str, finished: Path, tmp_path: Path) -> None:
-    run, arguments = tmp_path / "run", ["train", str(finished.parent / "tiny.yaml"), "--quiet"]
+def test_a_run_that_lacks_something_is_not_finished(
+    missing: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, arguments = tmp_path / "run", ["train", str(finished.parent / "tiny.yaml")]
     shutil.copytree(finished, run)
     (run / missing).unlink()
 
     assert main([*arguments, "--out", str(run)]) == 0
 
     assert _figures(run) == _figures(finished) and (run / missing).is_file()
+    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory of ")]
+    assert len(said) == missing.startswith("stage3") and all("stage III: a step of 12 images" in line for line in said)
 
 
 def test_results_of_other_settings_are_not_the_runs(

@@ -32,15 +32,17 @@ from agents.runs.policy_training import (
 from agents.runs.results import evaluate_run, is_evaluated
 from agents.runs.run import LoadedRun, load_configured, new_agent, policy_env, start_networks
 from agents.runs.split_warnings import split_warnings
+from agents.runs.step_memory import FULL_RESOLUTION, LOW_RESOLUTION, STAGE1, STAGE2, STAGE3, step_sentences
 from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier, save_full_resolution
 from classifiers.data.source import ImageSource
+from classifiers.devices import free_memory
 from classifiers.files import write_json
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.pretrained import imagenet_ids, rows_of_classes
-from classifiers.training.distributed import is_first_process, local_device, wait_for_all
+from classifiers.training.distributed import is_first_process, local_device, process_count, wait_for_all
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.object_guide import ObjectGuide, imagenet_label
 from classifiers.training.stages import balanced_class_weights, train_full_resolution, train_sequences
@@ -124,7 +126,10 @@ class Pipeline:
         return metrics
 
     def _check(self) -> None:
-        """Finds what would stop the run later on: missing images or classes, settings and weights that don't work."""
+        """Finds what would stop the run later on: missing images or classes, settings and weights that don't work.
+
+        Then says what memory a step of each training needs.
+        """
         collection = self.config.collection
         calibration = collection.calibration_split("test")
         labels: dict[str, Tensor] = {}
@@ -141,8 +146,26 @@ class Pipeline:
             self.reporter.note(text)
         if self.config.start is None and not self.files.full_resolution.is_file():
             check_weights(self.config)
-        if not all(files.policy.is_file() for files in self.rounds):
-            check_stage2(self.config)
+        needs_policy = not all(files.policy.is_file() for files in self.rounds)
+        buffers = check_stage2(self.config) if needs_policy else 0
+        left = {STAGE2} if buffers else set()
+        left |= {name for name, paths in self._trained_files().items() if not all(path.is_file() for path in paths)}
+        if left and is_first_process():
+            free = free_memory(torch.device(self.device))
+            if free is not None and self.device == "cpu":
+                free //= process_count()
+            for sentence in step_sentences(self.config, left, len(self.images("train")), free, buffers):
+                self.reporter.note(f"memory of {sentence}")
+
+    def _trained_files(self) -> dict[str, list[Path]]:
+        """The networks that each training leaves, by what messages call it."""
+        files = self.files
+        return {
+            FULL_RESOLUTION: [files.full_resolution],
+            LOW_RESOLUTION: [files.low_resolution(self.config.classifier.glance_side)],
+            STAGE1: [files.classifier(1)],
+            STAGE3: [each.classifier(3) for each in self.rounds],
+        }
 
     def full_resolution(self) -> FullResolutionNetwork | None:
         """The baseline, which f_L starts from; None if the run to start from has none."""

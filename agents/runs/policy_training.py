@@ -20,6 +20,7 @@ from agents.runs.config import RunConfig, Stage2Spec
 from agents.runs.log import RunLog
 from agents.runs.results import CALIBRATION_IMAGES
 from agents.runs.run import black_image, new_agent, policy_env, start_networks
+from agents.runs.step_memory import agent_bytes
 from classifiers.data.source import ImageSource, default_class_names
 from classifiers.devices import usable_device
 from classifiers.files import write_json
@@ -57,11 +58,14 @@ def check_weights(config: RunConfig) -> None:
         build_encoder(config.objects.encoder, len(imagenet_ids()), config.objects.weights, may_replace_classifier=False)
 
 
-def check_stage2(config: RunConfig) -> None:
+def check_stage2(config: RunConfig) -> int:
     """Builds stage II's agent and has it take one small rollout and update.
 
     Args:
         config: the run's.
+
+    Returns:
+        Bytes of the agent in full size, see `agents.runs.step_memory.agent_bytes`; 0 if nothing is learned.
 
     Raises:
         ValueError: if an option of the agent is unknown, or the networks' sizes don't fit the images.
@@ -75,16 +79,17 @@ def check_stage2(config: RunConfig) -> None:
     networks, black = frozen(classifier.to(usable_device(config.device))), black_image(config, names)
     Task(black, networks)
     if config.stage2.agent in FIXED_POLICIES:
-        return
+        return 0
     steps = networks.spec.num_glimpses - 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of so small a rollout
-        new_agent(policy_env(networks, black, config.stage2), config.stage2, config.seed)  # full size: memory allows it
+        needed = agent_bytes(new_agent(policy_env(networks, black, config.stage2), config.stage2, config.seed))
         small = _small(config.stage2, steps)
         env = policy_env(networks, black, small)
         agent = new_agent(env, small, config.seed)
         train_agent(agent, _ENVS * steps, seed=config.seed, action_std_schedule=small.action_std_schedule)
         env.close()
+    return needed
 
 
 def _small(spec: Stage2Spec, steps: int) -> Stage2Spec:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -42,6 +43,35 @@ def kept_bytes(model: nn.Module, loss: Callable[[], Tensor]) -> int:
     return total
 
 
+class StepMemory(NamedTuple):
+    """Bytes that a training step takes.
+
+    Attributes:
+        fixed: of the parameters, their gradients and the optimizer's moments.
+        each: of every image of a micro-batch.
+    """
+
+    fixed: float
+    each: float
+
+    def of(self, images: int) -> float:
+        """Bytes of a step of so many images at once."""
+        return self.fixed + self.each * images
+
+    def parts(self, images: int, free: int | None) -> int:
+        """Into how many micro-batches a step is divided to fit into the free memory; 1 where that is unknown."""
+        parts = 1
+        while free is not None and parts < images and self.of(-(-images // parts)) > free:
+            parts = min(2 * parts, images)
+        return parts
+
+
+def step_memory(model: nn.Module, loss: Callable[[], Tensor]) -> StepMemory:
+    """What a training step takes, from the forward pass of one image; see `kept_bytes`."""
+    parameters = sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
+    return StepMemory(_STATE * parameters, _OVERHEAD * kept_bytes(model, loss))
+
+
 def fitting_parts(model: nn.Module, loss: Callable[[], Tensor], images: int, pixels: int, processes: int) -> int:
     """Into how many micro-batches a process has to divide its images of a step.
 
@@ -62,14 +92,11 @@ def fitting_parts(model: nn.Module, loss: Callable[[], Tensor], images: int, pix
     free //= processes if device.type == "cpu" else 1
     if images * pixels * _MOST_BYTES_PER_PIXEL < free:
         return 1
-    fixed = _STATE * sum(parameter.numel() * parameter.element_size() for parameter in model.parameters())
-    one = _OVERHEAD * kept_bytes(model, loss)
-    parts = 1
-    while parts < images and fixed + one * -(-images // parts) > free:
-        parts = min(2 * parts, images)
+    needed = step_memory(model, loss)
+    parts = needed.parts(images, free)
     if parts > 1:
         warnings.warn(
-            f"a step of {images} images needs {(fixed + one * images) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
+            f"a step of {images} images needs {needed.of(images) / 2**30:.1f} GiB, and {free / 2**30:.1f} GiB are "
             f"free: it is taken in {parts} micro-batches, over each of which batch normalizations average. "
             "micro_batch_size sets how many images each has",
             stacklevel=2,

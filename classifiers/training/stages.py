@@ -83,7 +83,7 @@ def train_sequences(
     rates = {"local_encoder": spec.lr, "head": spec.lr if spec.head_lr is None else spec.head_lr}
     if not classifier.spec.shares_encoder:
         rates["global_encoder"] = global_lr
-    frozen = {*spec.frozen, *(["global_encoder"] if rates.get("global_encoder") == 0 else [])}
+    frozen = frozen_parts(classifier, spec)
     groups: list[dict[str, Any]] = [
         {"params": list(getattr(classifier, part).parameters()), "lr": lr}
         for part, lr in rates.items()
@@ -104,6 +104,13 @@ def train_sequences(
 
     fit(classifier, trained, loss_of, source, spec, frozen=[getattr(classifier, part) for part in frozen], **loop)
     return classifier
+
+
+def frozen_parts(classifier: GlanceFocusClassifier, spec: FitSpec) -> set[str]:
+    """The parts of a classifier that stages I and III leave as they are, by their names."""
+    global_lr = spec.lr if spec.global_lr is None else spec.global_lr
+    keeps_global = global_lr == 0 and not classifier.spec.shares_encoder
+    return {*spec.frozen, *(["global_encoder"] if keeps_global else [])}
 
 
 def sequence_loss(
