@@ -18,6 +18,7 @@ from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.extractor import GlimpseExtractor
 from agents.policies.protocol import LocationPolicy
 from agents.policies.weights import load_policy, save_policy
+from agents.recognition.pictures import Downloads
 from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config import RunConfig
 from agents.runs.config_files import load_config
@@ -32,6 +33,7 @@ __all__ = [
     "CenterCornerPolicy",
     "DeterministicPolicy",
     "Diagnostics",
+    "Downloads",
     "EvaluationRecord",
     "ExitRule",
     "GlimpseActorCriticPolicy",

@@ -184,7 +184,13 @@ def _add_use_of_runs(add: Add) -> None:
 def _add_recognition(add: Add) -> None:
     predict = add("predict", "recognize image files or clips and show where the policy looked")
     predict.add_argument("run", type=Path, help="the run's folder")
-    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="files or folders: images, or clips")
+    predict.add_argument(
+        "images",
+        type=_path_or_address,
+        nargs="+",
+        metavar="IMAGE",
+        help="files or folders: images, or clips; http and https addresses of images",
+    )
     predict.add_argument(
         "--on-error",
         choices=("raise", "skip"),
@@ -193,7 +199,17 @@ def _add_recognition(add: Add) -> None:
     )
     _add_stop(predict)
     predict.add_argument("--top-k", type=int, default=1, metavar="K", help="show the K most probable classes")
-    predict.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    shown = predict.add_mutually_exclusive_group()
+    shown.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    shown.add_argument(
+        "--jsonl", action="store_true", help="print a line of JSON for each image as soon as its batch is recognized"
+    )
+    predict.add_argument(
+        "--shard", type=_shard, default=(1, 1), metavar="I/N", help="only each N-th file, beginning with the I-th"
+    )
+    predict.add_argument(
+        "--workers", type=int, metavar="N", help="threads that read files; one for each core if left out"
+    )
     predict.add_argument("--pictures", type=Path, metavar="FOLDER", help="write each image with its patches there")
 
     export = add("export", "write a run for machines without PyTorch")
@@ -261,6 +277,18 @@ def _add_stop(command: argparse.ArgumentParser) -> None:
         default=_METHODS[0],
         help="how thresholds are found for a budget",
     )
+
+
+def _path_or_address(text: str) -> Path | str:
+    return text if re.match("https?://", text, re.IGNORECASE) else Path(text)
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """`2/8` is the second of eight parts."""
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise argparse.ArgumentTypeError(f"{text!r} is no part of a whole; pass I/N with I from 1 to N, such as 2/8")
+    return int(found[1]), int(found[2])
 
 
 def _multiply_adds(text: str) -> float:

@@ -6,7 +6,7 @@ import argparse
 import dataclasses
 import time
 import webbrowser
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from agents.leaderboard.tables import learning_curves, markdown_tables, profiles
 from agents.policies.baselines import CenterCornerPolicy, RandomPolicy
 from agents.policies.protocol import LocationPolicy
 from agents.recognition.onnx_export import export_onnx
-from agents.recognition.recognizer import Recognizer
+from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config import RunConfig
 from agents.runs.config_files import check_evaluation_changes, load_config, load_run_config, parse_setting
 from agents.runs.cost import run_cost
@@ -303,33 +303,65 @@ def predict(options: argparse.Namespace, console: Console) -> None:
     recognizer = _recognizer(options)
     kind = kind_of_input(recognizer)
     files = files_to_predict(options.images, clips=recognizer.num_frames is not None)
-    skipped: set[Path] = set()
-    short: set[Path] = set()
+    (part, parts), total = options.shard, len(files)
+    files = files[part - 1 :: parts]
+    errors = PlainConsole(stderr=True)
+    if not files:
+        errors.print(f"gfnet: part {part} of {parts} is empty, there are {total} {kind}")
+        return
+    skipped: dict[Path | str, str] = {}
+    short: set[Path | str] = set()
 
-    def note(path: Path, error: UnreadableImageError) -> None:
+    def note(path: Path | str, error: UnreadableImageError) -> None:
         if options.on_error == "raise" or (options.on_error is None and path in options.images):
             raise error
-        skipped.add(path)
+        skipped[path] = str(error)
+        if options.jsonl:
+            print(json_text({"file": str(path), "error": str(error)}), flush=True)
 
-    found = recognizer.predict_files(files, note, lambda path, length: short.add(path), top_k=options.top_k)
-    files = [path for path in files if path not in skipped]
+    with TerminalReporter(errors, quiet=options.quiet or not (options.jsonl or errors.is_terminal)) as reporter:
+        found = _recognized(recognizer, files, options, note, lambda path, _: short.add(path), reporter)
     if skipped:
-        PlainConsole(stderr=True).print(f"gfnet: skipped {len(skipped)} unreadable {kind}: {_some(skipped)}")
+        errors.print(f"gfnet: skipped {len(skipped)} unreadable {kind}: {_some(skipped)}")
     if short:
         frames = f"fewer than {recognizer.num_frames} frames, some of which were repeated"
-        PlainConsole(stderr=True).print(f"gfnet: {len(short)} clips have {frames}: {_some(short)}")
+        errors.print(f"gfnet: {len(short)} clips have {frames}: {_some(short)}")
+    files = [path for path in files if path not in skipped]
     if options.pictures is not None:
         save_pictures(options.pictures, recognizer, files, found)
     if options.json:
         print(json_text(prediction_rows(recognizer, files, found)))
+    if options.json or options.jsonl:
         return
     console.print(prediction_table(recognizer, files, found, num_skipped=len(skipped)))
     if options.pictures is not None:
         console.print(f"{len(files)} pictures in {options.pictures}")
 
 
-def _some(paths: set[Path]) -> str:
-    return ", ".join(str(path) for path in sorted(paths)[:3]) + (", ..." if len(paths) > 3 else "")
+def _recognized(
+    recognizer: Recognizer,
+    files: Sequence[Path | str],
+    options: argparse.Namespace,
+    on_unreadable: Callable[[Path | str, UnreadableImageError], None],
+    on_short: Callable[[Path | str, int], None],
+    reporter: TerminalReporter,
+) -> Recognition:
+    """What was found in all files that can be read; with `--jsonl`, each batch's rows are printed when it is done."""
+    advance, done, parts = reporter.track("recognizing"), 0, []
+    settings = {"top_k": options.top_k, "num_workers": options.workers}
+    for some, found in recognizer.stream(files, on_unreadable, on_short, **settings):
+        parts.append(found)
+        done += len(some)
+        if options.jsonl:
+            print("\n".join(map(json_text, prediction_rows(recognizer, some, found))), flush=True)
+        advance(done, len(files), {})
+    if not parts:
+        raise UnreadableImageError(f"none of the {len(files)} files can be decoded; pass image files")
+    return Recognition.joined(parts)
+
+
+def _some(paths: Collection[Path | str]) -> str:
+    return ", ".join(sorted(map(str, paths))[:3]) + (", ..." if len(paths) > 3 else "")
 
 
 def export(options: argparse.Namespace, console: Console) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
@@ -23,11 +25,11 @@ _LEAST_SIDE = 384
 _LONGEST_STEM = 60  # characters of a file's name that its picture keeps: a name has at most 255 bytes
 
 
-def files_to_predict(paths: list[Path], *, clips: bool = False) -> list[Path]:
-    """Files as they are named, and the image files of folders at any depth, in order.
+def files_to_predict(paths: Sequence[Path | str], *, clips: bool = False) -> list[Path | str]:
+    """Files and addresses as they are named, and the image files of folders at any depth, in order.
 
     Args:
-        paths: files and folders.
+        paths: files and folders; texts are addresses.
         clips: whether to look for clips: videos, and folders that hold images, which are frames.
 
     Returns:
@@ -38,9 +40,11 @@ def files_to_predict(paths: list[Path], *, clips: bool = False) -> list[Path]:
         ValueError: if a folder holds no image, or a path is neither a regular file nor a folder.
     """
     wanted = "a video, a folder of frames or a folder of these" if clips else "an image or a folder of images"
-    files: list[Path] = []
+    files: list[Path | str] = []
     for path in paths:
-        if path.is_dir():
+        if isinstance(path, str):
+            files.append(path)
+        elif path.is_dir():
             inside = find_clips(path) if clips else image_files(path)
             if not inside and clips:
                 raise ValueError(f"{path} holds no video and no frame; pass {wanted}")
@@ -56,7 +60,7 @@ def files_to_predict(paths: list[Path], *, clips: bool = False) -> list[Path]:
     return files
 
 
-def prediction_rows(recognizer: Recognizer, files: list[Path], found: Recognition) -> list[dict[str, Any]]:
+def prediction_rows(recognizer: Recognizer, files: Sequence[object], found: Recognition) -> list[dict[str, Any]]:
     """One dict per file, for JSON: locations are those that were looked at, (row, col) in [0, 1].
 
     `top` lists the most probable classes, where more than one was asked for.
@@ -83,7 +87,9 @@ def prediction_rows(recognizer: Recognizer, files: list[Path], found: Recognitio
     return rows
 
 
-def prediction_table(recognizer: Recognizer, files: list[Path], found: Recognition, *, num_skipped: int = 0) -> Table:
+def prediction_table(
+    recognizer: Recognizer, files: Sequence[object], found: Recognition, *, num_skipped: int = 0
+) -> Table:
     """One line per file, what it took on average, and how many files were skipped."""
     table = Table()
     table.add_column("file", overflow="fold")
@@ -106,7 +112,7 @@ def kind_of_input(recognizer: Recognizer) -> str:
     return "images" if recognizer.num_frames is None else "clips"
 
 
-def save_pictures(folder: Path, recognizer: Recognizer, files: list[Path], found: Recognition) -> None:
+def save_pictures(folder: Path, recognizer: Recognizer, files: Sequence[Path | str], found: Recognition) -> None:
     """Writes each image with the patches that were looked at, as `0001_NAME.png` and so on; of a clip, four frames.
 
     Args:
@@ -123,7 +129,8 @@ def save_pictures(folder: Path, recognizer: Recognizer, files: list[Path], found
         pixels = recognizer.decode(file)
         caption = f"{result['class']}  {100 * result['confidence']:.0f}%  {result['multiply_adds'] / 1e6:.1f} M"
         picture = _picture(pixels, result["locations"], result["patch_sizes"], printable(caption))
-        save_png(folder / f"{row + 1:04}_{file.stem[:_LONGEST_STEM]}.png", picture)
+        stem = Path(urlsplit(file).path).stem if isinstance(file, str) else file.stem
+        save_png(folder / f"{row + 1:04}_{stem[:_LONGEST_STEM]}.png", picture)
 
 
 def _picture(pixels: np.ndarray, locations: list[list[float]], sides: list[int], caption: str) -> Image.Image:

@@ -151,5 +151,14 @@ def test_export_command_and_its_program(
     (tmp_path / "broken.jpg").write_text("no picture")
     failed = subprocess.run([*program[:2], str(tmp_path / "broken.jpg")], capture_output=True, text=True, check=False)
     assert failed.returncode == 1 and failed.stderr.count("\n") == 1 and "broken.jpg can't be decoded" in failed.stderr
+    folder = tmp_path / "folder" / "deep"
+    folder.mkdir(parents=True)
+    for path in (pictures[0], tmp_path / "broken.jpg"):
+        shutil.copy(path, folder)
+    inside = subprocess.run([*program[:2], str(folder.parent)], capture_output=True, text=True, check=True)
+    (line,) = inside.stdout.splitlines()
+    assert json.loads(line)["file"] == str(folder / pictures[0].name) and "skipped 1 unreadable" in inside.stderr
+    help_ = subprocess.run([*program[:2], "--help"], capture_output=True, text=True, check=True).stdout
+    assert "IMAGE" in help_ and "--threads" in help_
     facts = exported.facts
     assert facts["thresholds"] == [["inf"], ["-inf"], ["-inf"]] and facts["interpolation"] == "bilinear"

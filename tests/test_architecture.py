@@ -41,6 +41,9 @@ HOMES = {
     "yaml": {"agents", "scripts"},
     "mkdocs_gen_files": {"website"},
 }
+OF_THEIR_OWN = {("agents.recognition.onnx_runner", "argparse")}
+"""What a program that is exported imports, too."""
+
 PATHS = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
@@ -96,7 +99,7 @@ def test_imports_point_down_and_third_parties_stay_home(path: Path) -> None:
     package = module.split(".")[0]
     for name in _imports(path):
         top = name.split(".")[0]
-        assert package in HOMES.get(top, {package}), f"{module} imports {name}"
+        assert package in HOMES.get(top, {package}) or (module, top) in OF_THEIR_OWN, f"{module} imports {name}"
         if top in PACKAGES:
             assert PACKAGES.index(top) <= PACKAGES.index(package), f"{module} imports {name}"
         if top == package and package in LAYERS:

@@ -163,6 +163,8 @@ def test_guides_to_a_run_work(
 
     printed = capsys.readouterr().out.splitlines()
     if page == "budgets":
-        assert [line.split(":")[0] for line in printed] == ["8 M", "11 M", "20 M"]
+        assert [line.split(":")[0] for line in printed[:3]] == ["8 M", "11 M", "20 M"]
+        assert printed[3].startswith("[{'label': ")
+        assert [line.split()[0] for line in printed[4:]] == ["128", "128", "44"]
     else:
         assert re.fullmatch(r"\S+ 0\.\d+ [1-4] \d+", printed[-1])

@@ -1,21 +1,23 @@
 """Recognizes images or clips with the ONNX graphs beside this file; needs ONNX Runtime, NumPy and Pillow.
 
-python onnx_runner.py IMAGE...
+python onnx_runner.py IMAGE_OR_FOLDER...
 
 A clip is a folder of frames or a video; videos need FFmpeg, the system's or `pip install imageio-ffmpeg`.
 """
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnxruntime
 
-from classifiers.data.decoding import UnreadableImageError, decode_image
+from classifiers.data.decoding import EXTENSIONS, UnreadableImageError, decode_image
 
 Session = Any  # onnxruntime.InferenceSession, which comes without types
 
@@ -125,12 +127,52 @@ def next_size(score: float, thresholds: np.ndarray) -> int:
     return int(at_least[thresholds[at_least].argmin()]) if len(at_least) else len(thresholds)
 
 
-if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python onnx_runner.py IMAGE...")
-    recognizer = OnnxRecognizer(Path(__file__).parent)
+def find_files(paths: Sequence[Path], *, clips: bool = False) -> list[Path]:
+    """Files as they are named, and the image files of folders at any depth, in order; a clip may be a folder itself."""
+    files: list[Path] = []
+    for path in paths:
+        if clips or not path.is_dir():
+            files.append(path)
+            continue
+        inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in EXTENSIONS and file.is_file())
+        if not inside:
+            raise UnreadableImageError(f"{path} holds no image; pass one with {', '.join(sorted(EXTENSIONS))} files")
+        files += inside
+    return files
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Prints a line of JSON for each image; files of folders that can't be read are skipped and named at the end."""
+    parser = argparse.ArgumentParser(
+        description="Recognizes images or clips with the ONNX graphs beside this file; prints a line of JSON for each."
+    )
+    parser.add_argument(
+        "images",
+        type=Path,
+        nargs="+",
+        metavar="IMAGE",
+        help="image files or folders of them; for networks of clips, videos or folders of frames",
+    )
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of ONNX Runtime")
+    options = parser.parse_args(arguments)
+    recognizer, skipped = OnnxRecognizer(Path(__file__).parent, options.threads), []
     try:
-        for name in sys.argv[1:]:
-            print(json.dumps({"file": name, **recognizer.predict(recognizer.open(name))}, allow_nan=False))
+        for path in find_files(options.images, clips=recognizer.facts.get("num_frames") is not None):
+            try:
+                image = recognizer.open(path)
+            except UnreadableImageError:
+                if path in options.images:
+                    raise
+                skipped.append(str(path))
+                continue
+            print(json.dumps({"file": str(path), **recognizer.predict(image)}, allow_nan=False), flush=True)
     except UnreadableImageError as error:
-        sys.exit(str(error))
+        print(error, file=sys.stderr)
+        return 1
+    if skipped:
+        print(f"skipped {len(skipped)} unreadable images: {', '.join(skipped[:3])}", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

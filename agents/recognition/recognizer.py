@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,13 +17,16 @@ from agents.evaluation.stopping import ExitRule, check_thresholds
 from agents.policies.protocol import LocationPolicy
 from agents.recognition.episodes import Episodes
 from agents.recognition.images import Images, as_batch
-from classifiers.data.clips.recordings import VIDEO_EXTENSIONS, Fit, read_clip
-from classifiers.data.decoding import UnreadableImageError, decode_image
+from agents.recognition.pictures import Downloads, Picture, is_address, is_one, picture_name, read_picture
+from classifiers.data.clips.recordings import Fit, read_clip
+from classifiers.data.decoding import UnreadableImageError
+from classifiers.data.loading import map_ahead
 from classifiers.inference.frozen import FrozenClassifier
 
 Thresholds = Sequence[float] | Sequence[Sequence[float]] | np.ndarray
 """(T - 1, K), or (T - 1,) where patches have one size."""
 
+_BATCHES_AHEAD = 2  # that threads have read when the networks take the next one
 _BYTES_AT_ONCE = 1 << 29  # of decoded files; the last batches of each lot are not full
 
 
@@ -49,6 +53,11 @@ class Recognition(NamedTuple):
     top_labels: np.ndarray
     top_probabilities: np.ndarray
 
+    @classmethod
+    def joined(cls, parts: Sequence[Recognition]) -> Recognition:
+        """The predictions of several calls, one after another."""
+        return cls(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+
 
 class Recognizer:
     """Looks at images, or clips, until it is confident enough, within a budget.
@@ -67,6 +76,7 @@ class Recognizer:
         calibration: record of the images that thresholds are fitted on; needed for budgets.
         batch_size: images in a forward pass. Large batches read the many weights of policy and f_C once for all images;
             compiled encoders split them into micro-batches that fit into the caches of CPUs.
+        downloads: limits for pictures that are read from addresses; None for the defaults.
 
     Raises:
         ValueError: if `batch_size` is below 1, or the calibration has another number of steps or other patch sizes.
@@ -83,6 +93,7 @@ class Recognizer:
         interpolation: str = "bilinear",
         calibration: EvaluationRecord | None = None,
         batch_size: int = 128,
+        downloads: Downloads | None = None,
     ) -> None:
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}; pass 1 or more")
@@ -102,6 +113,7 @@ class Recognizer:
         self.interpolation = interpolation
         self.calibration = calibration
         self.batch_size = batch_size
+        self.downloads = downloads or Downloads()
         self.cumulative_multiply_adds = np.array(cumulative_multiply_adds(classifier, policy.multiply_adds))
         self.use()
 
@@ -158,18 +170,20 @@ class Recognizer:
     def predict_files(
         self,
         paths: Path | str | Sequence[Path | str],
-        on_unreadable: Callable[[Path, UnreadableImageError], object] | None = None,
-        on_short: Callable[[Path, int], object] | None = None,
+        on_unreadable: Callable[[Path | str, UnreadableImageError], object] | None = None,
+        on_short: Callable[[Path | str, int], object] | None = None,
         *,
         top_k: int = 1,
+        num_workers: int | None = None,
     ) -> Recognition:
         """Recognizes image files, each brought to the size of the training images.
 
         Args:
-            paths: a file, or several.
+            paths: a file or an http or https address, or several.
             on_unreadable: called with each file that can't be decoded, which the results then lack; None raises.
             on_short: called with each clip of which frames are repeated, because it has too few, and how many it has.
             top_k: see `predict`.
+            num_workers: see `stream`.
 
         Returns:
             See `predict`.
@@ -178,52 +192,136 @@ class Recognizer:
             UnreadableImageError: if a file can't be decoded and `on_unreadable` is None, or if none can.
             ValueError: if there is no file, or the size of the training images is not known.
         """
-        files = [Path(path) for path in ([paths] if isinstance(paths, Path | str) else paths)]
+        several: Sequence[Path | str] = [paths] if isinstance(paths, Path | str) else paths
+        files = [path if is_address(path) else Path(path) for path in several]
         if not files:
             raise ValueError("paths is empty; pass a file or more")
         height, width = self.image_size or (1, 1)
         lot = max(self.batch_size, _BYTES_AT_ONCE // ((self.num_frames or 1) * 3 * height * width))
-        parts = []
-        for start in range(0, len(files), lot):
-            images = []
-            for path in files[start : start + lot]:
-                try:
-                    images.append(self.decode(path, on_short))
-                except UnreadableImageError as error:
-                    if on_unreadable is None:
-                        raise
-                    on_unreadable(path, error)
-            if images:
-                parts.append(self.predict(np.stack(images), top_k=top_k))
-        if not parts:
+        found = [part for _, part in self._lots(files, lot, on_unreadable, on_short, top_k, num_workers)]
+        if not found:
             raise UnreadableImageError(f"none of the {len(files)} files can be decoded; pass image files")
-        return Recognition(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
+        return Recognition.joined(found)
 
-    def decode(self, path: Path | str, on_short: Callable[[Path, int], object] | None = None) -> np.ndarray:
-        """Reads an image file as those that the networks were trained on.
+    def stream(
+        self,
+        pictures: Iterable[Picture],
+        on_unreadable: Callable[[Any, UnreadableImageError], object] | None = None,
+        on_short: Callable[[Any, int], object] | None = None,
+        *,
+        top_k: int = 1,
+        num_workers: int | None = None,
+    ) -> Iterator[tuple[list[Picture], Recognition]]:
+        """Recognizes any number of pictures, batch by batch, each brought to the size of the training images.
 
         Args:
-            path: the file.
+            pictures: see `agents.recognition.pictures.Picture`; for clips, paths of videos or folders of frames.
+            on_unreadable: called with each one that can't be read, which the results then lack; None raises.
+            on_short: see `predict_files`.
+            top_k: see `predict`.
+            num_workers: threads that read ahead; None takes one for each core, 0 reads in this thread.
+
+        Yields:
+            At most `batch_size` pictures in order, and what was found in them.
+
+        Raises:
+            UnreadableImageError: if one can't be read and `on_unreadable` is None.
+            ValueError: if the size of the training images is not known.
+        """
+        yield from self._lots(pictures, self.batch_size, on_unreadable, on_short, top_k, num_workers)
+
+    def __call__(
+        self, pictures: Picture | Iterable[Picture], *, top_k: int = 5, num_workers: int | None = None
+    ) -> list[Any]:
+        """Names the most probable classes, in the form of an image-classification pipeline of transformers.
+
+        Args:
+            pictures: one, or several, of any sizes; see `agents.recognition.pictures.Picture`.
+            top_k: how many classes, 1 or more; all K where there are fewer.
+            num_workers: see `stream`.
+
+        Returns:
+            For one picture a list of `{"label": NAME, "score": PROBABILITY}`, most probable first; for several, a list
+            of such lists.
+
+        Raises:
+            UnreadableImageError: if one can't be read.
+            ValueError: if `top_k` is below 1, or the size of the training images is not known.
+        """
+        several: Any = [pictures] if is_one(pictures) else pictures
+        records = [
+            [self._record(*pair) for pair in zip(labels, scores, strict=True)]
+            for _, found in self.stream(several, top_k=top_k, num_workers=num_workers)
+            for labels, scores in zip(found.top_labels.tolist(), found.top_probabilities.tolist(), strict=True)
+        ]
+        return records[0] if is_one(pictures) else records
+
+    def _record(self, label: int, score: float) -> dict[str, Any]:
+        return {"label": self.class_names[label] if self.class_names else str(label), "score": score}
+
+    def _lots(
+        self,
+        pictures: Iterable[Any],
+        lot: int,
+        on_unreadable: Callable[[Any, UnreadableImageError], object] | None,
+        on_short: Callable[[Any, int], object] | None,
+        top_k: int,
+        num_workers: int | None,
+    ) -> Iterator[tuple[list[Any], Recognition]]:
+        """At most `lot` of the pictures that can be read at a time, and what was found in them."""
+        ahead = min(lot, _BATCHES_AHEAD * self.batch_size)
+        kept: list[Any] = []
+        images: list[np.ndarray] = []
+        with closing(map_ahead(self._attempt, pictures, num_workers, ahead)) as attempts:
+            for picture, image, short in attempts:
+                if isinstance(image, UnreadableImageError):
+                    if on_unreadable is None:
+                        raise image
+                    on_unreadable(picture, image)
+                    continue
+                if on_short is not None and short is not None:
+                    on_short(picture, short)
+                kept.append(picture)
+                images.append(image)
+                if len(images) == lot:
+                    yield kept, self.predict(np.stack(images), top_k=top_k)
+                    kept, images = [], []
+        if images:
+            yield kept, self.predict(np.stack(images), top_k=top_k)
+
+    def _attempt(self, picture: Any) -> tuple[Any, np.ndarray | UnreadableImageError, int | None]:
+        """A picture, what was read or why it can't be, and how many frames a clip has that is too short."""
+        short: list[int] = []
+        try:
+            image = self.decode(picture, lambda _, length: short.append(length))
+        except UnreadableImageError as error:
+            return picture, error, None
+        return picture, image, short[0] if short else None
+
+    def decode(self, picture: Picture, on_short: Callable[[Any, int], object] | None = None) -> np.ndarray:
+        """Reads a picture as those that the networks were trained on.
+
+        Args:
+            picture: see `agents.recognition.pictures.Picture`; for clips, the path of a video or a folder of frames.
             on_short: see `predict_files`.
 
         Returns:
             (H, W, 3) uint8; a clip, (F, H, W, 3).
 
         Raises:
-            UnreadableImageError: if it can't be decoded.
+            UnreadableImageError: if it can't be read.
             ValueError: if the size of the training images is not known.
         """
-        path = Path(path)
         if self.image_size is None:
             raise ValueError("image_size is not known; pass it to the recognizer, or images to `predict`")
-        if self.num_frames is not None:
-            clip = read_clip(path, self.num_frames, Fit(self.image_size, self.crop_pct, self.interpolation))
-            if on_short is not None and clip.length < self.num_frames:
-                on_short(path, clip.length)
-            return clip.frames
-        if path.suffix.lower() in VIDEO_EXTENSIONS:
-            raise UnreadableImageError(f"{path} is a video, the networks take images; pass image files")
-        return decode_image(path, self.image_size, self.crop_pct, self.interpolation)
+        if self.num_frames is None:
+            return read_picture(picture, self.image_size, self.crop_pct, self.interpolation, self.downloads)
+        if not isinstance(picture, str | Path) or is_address(picture):
+            raise UnreadableImageError(f"{picture_name(picture)} is no clip; pass the path of a video or of its frames")
+        clip = read_clip(Path(picture), self.num_frames, Fit(self.image_size, self.crop_pct, self.interpolation))
+        if on_short is not None and clip.length < self.num_frames:
+            on_short(Path(picture), clip.length)
+        return clip.frames
 
     @torch.inference_mode()
     def predict(self, images: Images, *, top_k: int = 1) -> Recognition:

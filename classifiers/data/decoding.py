@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -42,15 +43,20 @@ class UnreadableImageError(ValueError):
 
 
 def decode_image(
-    path: Path | str, size: tuple[int, int], crop_pct: float = 1.0, interpolation: str = "bilinear"
+    path: Path | str | BinaryIO,
+    size: tuple[int, int],
+    crop_pct: float = 1.0,
+    interpolation: str = "bilinear",
+    name: str | None = None,
 ) -> np.ndarray:
     """Reads an image file in RGB: scaled to cover the size, then cropped.
 
     Args:
-        path: the file.
+        path: the file, or an open one.
         size: (H, W) in pixels.
         crop_pct: share of each side that the center crop keeps.
         interpolation: how it is scaled, one of `INTERPOLATIONS`.
+        name: what errors call it; None for the path.
 
     Returns:
         (H, W, 3) uint8.
@@ -58,7 +64,7 @@ def decode_image(
     Raises:
         UnreadableImageError: if it can't be decoded.
     """
-    with _opened(path) as image:
+    with _opened(path, name) as image:
         height, width = size if _orientation(image) < 5 else size[::-1]
         image.draft("RGB", (2 * width, 2 * height))  # skips detail of a JPEG that the scaling would drop
         return fit_image(image, size, crop_pct, interpolation)
@@ -152,7 +158,7 @@ def _flattened(image: Image.Image) -> Image.Image:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[Image.Image]:
+def _opened(path: Path | str | BinaryIO, name: str | None = None) -> Iterator[Image.Image]:
     try:
         with Image.open(path, formats=_FORMATS) as image:
             yield image
@@ -160,7 +166,7 @@ def _opened(path: Path | str) -> Iterator[Image.Image]:
         is_other = isinstance(error, UnidentifiedImageError)
         reason = f"it is not one of {', '.join(_FORMATS)}" if is_other else str(error) or type(error).__name__
         raise UnreadableImageError(
-            f"{path} can't be decoded ({reason}); remove it, or have unreadable files skipped"
+            f"{name or path} can't be decoded ({reason}); remove it, or have unreadable files skipped"
         ) from error
 
 

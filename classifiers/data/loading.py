@@ -7,7 +7,8 @@ import multiprocessing.context
 import os
 import weakref
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any, Self, TypeVar
@@ -19,6 +20,9 @@ from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.source import Batch, ImageSource, SourceView, batch_without_boxes
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 _BATCHES_AHEAD = 4  # per worker
 
@@ -33,6 +37,41 @@ def map_threads(function: Callable[[int], Any], indices: Sequence[int]) -> Itera
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         yield from pool.map(function, indices)
+
+
+def map_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], num_threads: int | None, ahead: int
+) -> Generator[Result, None, None]:
+    """The function's results in order, of any number of items, computed by threads ahead of need.
+
+    Args:
+        function: of one item.
+        items: taken one by one, in the caller's thread.
+        num_threads: how many threads; None takes one for each core, 0 computes each result when it is asked for.
+        ahead: results that may wait for the caller, 1 or more.
+
+    Yields:
+        The results. Closing the generator ends the threads.
+
+    Raises:
+        ValueError: if the number of threads is negative.
+    """
+    if num_threads is not None and num_threads < 0:
+        raise ValueError(f"num_workers={num_threads}; pass 0 or more, or None for one for each core")
+    if num_threads == 0:
+        yield from map(function, items)
+        return
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(num_threads or _cores(), thread_name_prefix="read") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
