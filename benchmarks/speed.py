@@ -243,7 +243,7 @@ class Forwards:
     def __init__(self, local: Encoder, glance: Encoder, config: RunConfig) -> None:
         self._local, self._glance = local, glance
         episode, num_envs = config.stage2.episode, config.stage2.num_envs or 1
-        samples = episode.reward_samples if episode.reward == "contrastive" else 0
+        samples = episode.reward_samples if episode.draws_patches else 0
         self._patches = self._pixels((1 + samples) * num_envs, config.classifier.patch_size)
         self._glances = self._pixels(num_envs, config.classifier.glance_side)
 

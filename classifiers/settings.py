@@ -72,13 +72,18 @@ def one_of(known: Collection[str]) -> AfterValidator:
     """The check that a text is a key of a table, to which users may have added their own."""
 
     def check(value: str) -> str:
-        if value not in known:
-            hint = did_you_mean(value, known)
-            choices = {"known": ", ".join(known), "hint": f"; {hint.strip()}" if hint else ""}
-            raise PydanticCustomError("one_of", "Input should be one of {known}{hint}", choices)
+        check_one_of(value, known)
         return value
 
     return AfterValidator(check)
+
+
+def check_one_of(value: str, known: Collection[str]) -> None:
+    """Raises, in a validator of pydantic's, that a text is no key of a table; suggests a similar one."""
+    if value not in known:
+        hint = did_you_mean(value, known)
+        choices = {"known": ", ".join(known), "hint": f"; {hint.strip()}" if hint else ""}
+        raise PydanticCustomError("one_of", "Input should be one of {known}{hint}", choices)
 
 
 def checked(function: Callable[P, T]) -> Callable[P, T]:

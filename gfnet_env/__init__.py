@@ -8,6 +8,7 @@ from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.installation import foreign_agents, installed_version
 from gfnet_env.registration import TASKS, RegisteredTask, register_task
+from gfnet_env.rewards import REWARDS, register_reward
 from gfnet_env.score import ScoreScale
 from gfnet_env.task_images import TaskImages
 from gfnet_env.tasks import (
@@ -25,6 +26,7 @@ if (_clash := foreign_agents()) is not None:
     warnings.warn(_clash, stacklevel=2)
 
 __all__ = [
+    "REWARDS",
     "TASKS",
     "EpisodeSpec",
     "GlanceFocusDynamics",
@@ -39,6 +41,7 @@ __all__ = [
     "image_folder_task",
     "imagenet_task",
     "recorded_clips_task",
+    "register_reward",
     "register_task",
     "synthetic_gestures_task",
     "synthetic_signs_hard_task",

@@ -18,7 +18,7 @@ from gfnet_env.actions import Decisions, to_decisions
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.glance_cache import GlanceCache
 from gfnet_env.observation import observation_keys, observe
-from gfnet_env.rewards import contrastive_reward, increment_reward
+from gfnet_env.rewards import reward_of
 from gfnet_env.sampling import parse_patch_sizes_option, sample_sizes
 from gfnet_env.score import ScoreScale
 from gfnet_env.trace import Trace, check_shape
@@ -169,8 +169,7 @@ class GlanceFocusDynamics:
     def _focus(self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]) -> np.ndarray:
         """The reward of a patch in some rows, (R,) float64; the reward's random crops share the forward pass."""
         taken = len(rows)
-        is_contrastive = self.spec.reward == "contrastive"
-        samples = self.spec.reward_samples if is_contrastive else 0
+        samples = self.spec.reward_samples if self.spec.draws_patches else 0
         random = np.stack([rng.random((samples, 2), dtype=np.float32) for rng in rngs], axis=1)  # (S, R, 2)
         locations = torch.cat([location.float(), torch.from_numpy(random).flatten(0, 1)])  # ((1 + S) R, 2)
         which = torch.from_numpy(rows).to(self.device).repeat(1 + samples)
@@ -185,11 +184,14 @@ class GlanceFocusDynamics:
         where = torch.from_numpy(rows).to(self.device), torch.from_numpy(self.trace.steps[rows] - 1).to(self.device)
         self.locations[where] = location.to(self.locations)
         self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), location, np.array(self.patch_sizes)[sizes])
-        if is_contrastive:
-            reward = contrastive_reward(by_sample[0], by_sample[1:])
-        else:
-            reward = increment_reward(by_sample[0], torch.from_numpy(before))
-        return reward.numpy().astype(np.float64)
+        given = {
+            "probability": by_sample[0],
+            "previous_probability": torch.from_numpy(before),
+            "random_probabilities": by_sample[1:],
+            "is_right": torch.from_numpy(self.is_right()[rows]),
+            "is_last": torch.from_numpy(self._is_over(rows)),
+        }
+        return reward_of(self.spec.reward, given).numpy().astype(np.float64)
 
     def state_dict(self) -> dict[str, Any]:
         """The episodes as they stand, for `load_state_dict`: tensors on the CPU, images only by their index."""

@@ -53,7 +53,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     ## Rewards
     `contrastive`: the true label's probability minus its mean over random patches, Eq. (8). `increment`: minus its
     value before the step, Eq. (4). Both are in [-1, 1]; `step_cost` is then subtracted. Stopping earns 0. Random
-    patches have the size of the agent's patch.
+    patches have the size of the agent's patch. A function may take their place, see `gfnet_env.rewards.Reward`.
 
     ## Starting state
     An image, after the glance step. `np_random` draws the images uniformly and, where there are several, the patch

@@ -71,8 +71,8 @@ def register_task(
         rules: fields of `EpisodeSpec` that this id has otherwise than by default; arguments of `gymnasium.make` come
             first.
         reward_threshold: mean return at which the task counts as solved, see `gymnasium.register`.
-        scale: of `info["score"]`. It holds as long as only the split, the number of scenes, the device and the
-            observation are changed; otherwise `info` has no score.
+        scale: of `info["score"]`. It holds as long as only the split, the number of scenes, the device, the
+            observation and, if it is of accuracies, the reward are changed; otherwise `info` has no score.
 
     Raises:
         ValueError: if the rules are unknown or out of range.
@@ -130,13 +130,21 @@ def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:
         episode = _episode(registered, rules)
         task = registered.make_task(**kwargs)
         classifier = task.classifier.with_spec(**sizes)
-        is_same = kwargs.keys() <= _SAME_SCALE and episode == _episode(registered, {"observe": episode.observe})
+        is_same = kwargs.keys() <= _SAME_SCALE and _has_scale(registered, episode)
         if not is_same or not _looks_alike(classifier.spec, task.classifier.spec):
             return Task(task.source, classifier), episode
         return Task(task.source, classifier, registered.scale), episode
     except pydantic.ValidationError as error:
         known = [*EpisodeSpec.model_fields, *ADJUSTABLE, *inspect.signature(registered.make_task).parameters]
         raise ValueError(error_sentence(error, known)) from error
+
+
+def _has_scale(registered: RegisteredTask, episode: EpisodeSpec) -> bool:
+    """Whether the scale holds for some rules: what is observed changes no score, and the reward no accuracy."""
+    free = ["observe"]
+    if registered.scale is not None and registered.scale.of == "accuracy":
+        free += ["reward", "reward_samples"]
+    return episode == _episode(registered, {name: getattr(episode, name) for name in free})
 
 
 def _episode(registered: RegisteredTask, given: Mapping[str, Any]) -> EpisodeSpec:

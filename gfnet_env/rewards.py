@@ -1,11 +1,22 @@
-"""The two rewards of the paper, as functions of true-label probabilities."""
+"""What a glimpse is worth: the paper's two rewards, and those of one's own."""
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
 from torch import Tensor
 
-REWARDS = ("contrastive", "increment")
-"""Names of the rewards: Eq. (8) and Eq. (4)."""
+Reward = Callable[..., Any]
+"""A function of some of `REWARD_ARGUMENTS`, by their names, that returns the rewards of B rows, (B,). Rows must not
+depend on one another: row i of a vector environment then gets what a single environment gets."""
+
+REWARD_ARGUMENTS = ("probability", "previous_probability", "random_probabilities", "is_right", "is_last")
+"""What a reward may ask for, tensors on the CPU: the softmax probability of the true label after the glimpse and before
+it, (B,) float32 in [0, 1]; the same after each of S random glimpses instead, (S, B), which are encoded only for rewards
+that ask for them; whether the prediction after the glimpse is right, (B,) bool; whether it is the episode's last."""
 
 
 def increment_reward(probability: Tensor, previous_probability: Tensor) -> Tensor:
@@ -33,3 +44,72 @@ def contrastive_reward(probability: Tensor, random_probabilities: Tensor) -> Ten
         (B,) in [-1, 1].
     """
     return probability - random_probabilities.mean(dim=0)
+
+
+REWARDS: dict[str, Reward] = {"contrastive": contrastive_reward, "increment": increment_reward}
+"""The rewards by name; `register_reward` adds one."""
+
+
+def register_reward(name: str, function: Reward) -> None:
+    """Gives a reward of one's own a name, for configs, `gfnet benchmark --set rules.reward=NAME` and tasks' rules.
+
+    Args:
+        name: what it is called.
+        function: see `Reward`.
+
+    Raises:
+        ValueError: if it asks for anything that is not in `REWARD_ARGUMENTS`.
+    """
+    reward_arguments(function)
+    REWARDS[name] = function
+
+
+def reward_arguments(reward: str | Reward) -> tuple[str, ...]:
+    """Which of `REWARD_ARGUMENTS` a reward asks for.
+
+    Args:
+        reward: a key of `REWARDS`, or a function.
+
+    Raises:
+        ValueError: if it asks for anything else.
+    """
+    parameters = inspect.signature(_function(reward)).parameters.values()
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return REWARD_ARGUMENTS
+    for parameter in parameters:
+        if parameter.name not in REWARD_ARGUMENTS and parameter.default is parameter.empty:
+            raise ValueError(
+                f"the reward {reward_name(reward)} asks for {parameter.name!r}; a reward may ask for "
+                f"{', '.join(REWARD_ARGUMENTS)}"
+            )
+    return tuple(parameter.name for parameter in parameters if parameter.name in REWARD_ARGUMENTS)
+
+
+def reward_name(reward: str | Reward) -> str:
+    """What messages call a reward."""
+    return reward if isinstance(reward, str) else getattr(reward, "__name__", type(reward).__name__)
+
+
+def reward_of(reward: str | Reward, given: Mapping[str, Tensor]) -> Tensor:
+    """The rewards of B rows.
+
+    Args:
+        reward: a key of `REWARDS`, or a function.
+        given: `REWARD_ARGUMENTS`, at least those that it asks for.
+
+    Returns:
+        (B,) floats.
+
+    Raises:
+        ValueError: if the function returns no finite number for each row.
+    """
+    found = torch.as_tensor(_function(reward)(**{name: given[name] for name in reward_arguments(reward)}))
+    count = len(given["probability"])
+    if found.shape != (count,) or not found.isfinite().all():
+        got = f"shape {tuple(found.shape)}" if found.shape != (count,) else "values that are not finite"
+        raise ValueError(f"the reward {reward_name(reward)} returned {got}; return a number for each of {count} rows")
+    return found
+
+
+def _function(reward: str | Reward) -> Reward:
+    return REWARDS[reward] if isinstance(reward, str) else reward

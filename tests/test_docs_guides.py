@@ -17,8 +17,10 @@ from PIL import Image
 from stable_baselines3 import PPO
 
 from agents.algorithms.registry import AGENTS
+from agents.leaderboard.rows import read_rows
 from agents.runs.config_files import built_in_configs, load_config
 from classifiers.networks.encoders import ENCODERS
+from gfnet_env import REWARDS, TASKS
 from scripts.cli import build_parser, main
 
 ROOT = Path(__file__).parent.parent
@@ -41,7 +43,7 @@ def test_commands_are_commands(page: str) -> None:
         if program == "gfnet":
             options = build_parser().parse_args(words)
             if options.command in ("train", "cost"):
-                assert options.config in built_in_configs(), words
+                assert options.config in built_in_configs() or f"```yaml\n# {options.config}\n" in DOCS[page], words
         elif program == "python" and words[0] != "-m" and not words[0].startswith("runs/"):
             assert (ROOT / words[0]).is_file(), words
         else:
@@ -75,8 +77,57 @@ def test_algorithms_and_policies_of_ones_own_work_as_the_guide_says(capsys: pyte
     assert [line.split()[0] for line in printed[-3:]] == ["BrightestPlace", "RandomPolicy", "CenterCornerPolicy"]
 
 
+@pytest.mark.slow
+def test_a_task_of_ones_own_works_as_the_guide_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task, use, reward = _snippets("own_task")
+    (config,) = re.findall(r"```yaml\n(.*?)```", DOCS["own_task"], re.DOTALL)
+    assert len([line for line in (task + use).splitlines() if line.strip()]) <= 25
+    (tmp_path / "my_task.py").write_text(task + reward.split("env =")[0] + reward.splitlines()[-1])
+    (tmp_path / "night.yaml").write_text(config)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    small = "policy_options={extractor: {conv_channels: 2, units: 4}}"
+    few = ["data.arguments={num_scenes: 12}", "data.num_test=6", "stage2.env_steps=12", "stage2.num_envs=2"]
+    few += ["oracle_grid=0", "fixed_place_grid=0", f"stage2.{small}", "--quiet"]
+
+    try:
+        for program, *words in _commands(DOCS["own_task"]):
+            assert program == "gfnet"
+            if words[0] == "train":
+                words += ["--set", *few]
+            elif words[0] == "benchmark":
+                words += [
+                    "--steps",
+                    "12",
+                    "--seeds",
+                    "1",
+                    "--set",
+                    "rules.num_scenes=12",
+                    "num_envs=2",
+                    small,
+                    "--quiet",
+                ]
+            assert main(words) == 0, words
+        names: dict[str, Any] = {}
+        exec(compile(use + reward, "own_task.md", "exec"), {**sys.modules["my_task"].__dict__}, names)
+    finally:
+        for registry, name in ((TASKS, "NightSigns-v0"), (REWARDS, "success"), (sys.modules, "my_task")):
+            registry.pop(name, None)  # type: ignore[attr-defined]
+        gymnasium.registry.pop("NightSigns-v0", None)
+
+    assert names["agent"].num_timesteps == 768 and names["record"].num_steps == 4
+    assert names["env"].unwrapped.dynamics.spec.step_cost == 0.01
+    board = read_rows(tmp_path / "runs" / "board" / "rows.csv")
+    assert [(row.agent, row.settings.get("rules.reward")) for row in board] == [
+        *(("random", None), ("ppo", None), ("ppo_gru", None)),
+        ("ppo", "success"),
+    ]
+    assert "success" in (tmp_path / "runs" / "success" / "report.html").read_text()
+    assert (tmp_path / "runs" / "night" / "stage1" / "classifier.safetensors").is_file()
+
+
 @expected_checker_warnings
-@pytest.mark.parametrize("snippet", _snippets("used_with"))
+@pytest.mark.parametrize("snippet", [*_snippets("used_with"), *_snippets("observations")])
 def test_the_snippets_on_other_tools_run(
     snippet: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

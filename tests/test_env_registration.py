@@ -82,8 +82,12 @@ def test_other_sizes_rules_and_images_have_no_score(register: Callable[..., None
         return "score" in gymnasium.make(ID, **given).reset(seed=0)[1]
 
     assert has_score() and has_score(split="test", observe=("hidden",), num_glimpses=3)
-    for given in ({"patch_size": 10}, {"num_glimpses": 2}, {"reward": "increment"}, {"shade": 1}):
+    assert has_score(reward="increment") and has_score(reward_samples=2)  # accuracies do not depend on it
+    for given in ({"patch_size": 10}, {"num_glimpses": 2}, {"exit_confidence": 0.9}, {"shade": 1}):
         assert not has_score(**given)
+    gymnasium.registry.pop(ID)
+    register(scale=ScoreScale(0.2, 0.6, "return"))
+    assert has_score() and not has_score(reward="increment")
     with pytest.raises(ValueError, match=r"both 0\.5"):
         ScoreScale(0.5, 0.5)
 

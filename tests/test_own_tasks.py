@@ -16,7 +16,7 @@ import yaml
 from agents.leaderboard.rows import read_rows
 from agents.runs.config_files import ConfigError, load_config
 from classifiers.checkpoints import load_classifier
-from gfnet_env import TASKS, TaskImages
+from gfnet_env import REWARDS, TASKS, TaskImages
 from scripts.cli import main
 
 MODULE = """
@@ -24,7 +24,7 @@ import torch
 from PIL import Image
 
 from classifiers import ClassifierSpec, GlanceFocusClassifier
-from gfnet_env import ScoreScale, image_folder_task, register_task
+from gfnet_env import ScoreScale, image_folder_task, register_reward, register_task
 
 
 class Squares:
@@ -49,6 +49,11 @@ def squares_task(split="train", seed=0):
     )
 
 
+def half(probability, previous_probability):
+    return (probability - previous_probability) / 2
+
+
+register_reward("half", half)
 register_task("Squares-v0", squares_task, rules={"reward": "increment", "step_cost": 0.125}, scale=ScoreScale(0.0, 1.0))
 """
 CONFIG = {
@@ -75,6 +80,7 @@ def squares(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setattr(sys, "path", list(sys.path))
     yield tmp_path
     sys.modules.pop("my_task", None)
+    REWARDS.pop("half", None)
     TASKS.pop("Squares-v0", None)
     gymnasium.registry.pop("Squares-v0", None)
 
@@ -126,6 +132,19 @@ def test_agents_are_benchmarked_on_it(squares: Path) -> None:
     assert all(row.returns < -0.125 for row in rows)  # two looks cost 0.25, random networks gain next to nothing
 
 
+def test_a_reward_of_ones_own_has_a_name_everywhere(squares: Path) -> None:
+    assert _gfnet("train", "squares.yaml", "--out", "run", "--set", "stage2.episode.reward=half") == 0
+    assert "half" in (squares / "run" / "report.html").read_text()
+
+    words = ["random", "--task", "Squares-v0", "--seeds", "1", "--out", "board"]
+    assert _gfnet("benchmark", *words) == 0 and _gfnet("benchmark", *words, "--set", "rules.reward=half") == 0
+
+    whole, half = read_rows(squares / "board" / "rows.csv")
+    assert half.settings == {"rules.reward": "half"}
+    assert half.returns + 0.25 == pytest.approx((whole.returns + 0.25) / 2, abs=1e-4)
+    assert (half.score, half.accuracy) == (whole.score, whole.accuracy)  # a reward changes no accuracy
+
+
 @pytest.mark.slow
 def test_an_id_of_the_package_trains_as_its_own_kind_of_data(tmp_path: Path) -> None:
     kinds = {
@@ -157,6 +176,7 @@ def test_bad_input_is_one_sentence(squares: Path, capsys: pytest.CaptureFixture[
     assert "classifier.hidden_size=16, but the networks of start (task) have 8" in said(
         *train, "classifier.hidden_size=16"
     )
+    assert "did you mean 'half'" in said(*train, "stage2.episode.reward=hall")
     assert not (squares / "run").exists()
 
 

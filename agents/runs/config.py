@@ -130,7 +130,9 @@ class Stage2Spec(Settings):
     compile: bool | None = None
 
     @model_validator(mode="after")
-    def _check_actions(self) -> Self:
+    def _check_episode(self) -> Self:
+        if not isinstance(self.episode.reward, str):
+            raise ValueError("episode.reward is a function; name it by gfnet_env.register_reward, and pass the name")
         for name, verb in (("stop_action", "stop"), ("size_action", "choose sizes")):
             if getattr(self.episode, name):
                 raise ValueError(

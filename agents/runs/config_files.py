@@ -280,7 +280,7 @@ def _unused_settings(config: RunConfig) -> Iterator[str]:
     if classifier.head != "gru":
         yield "classifier.hidden_size"
     yield from ("stage2.episode.stop_action", "stage2.episode.size_action")  # not for runs
-    if stage2.episode.reward != "contrastive":
+    if not stage2.episode.draws_patches:
         yield "stage2.episode.reward_samples"
     if config.start is None:
         yield "start_stage"

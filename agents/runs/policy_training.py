@@ -271,5 +271,5 @@ def stage2_multiply_adds(spec: Stage2Spec, classifier: GlanceFocusClassifier) ->
     """Multiply-adds of the patches that stage II encodes, those of the reward's random crops included."""
     encoder, sides = classifier.local_encoder, classifier.spec.patch_sizes
     each = sum(encoder_cost(encoder, (side, side), with_classifier=False) for side in sides) // len(sides)
-    patches = 1 + (spec.episode.reward_samples if spec.episode.reward == "contrastive" else 0)
+    patches = 1 + (spec.episode.reward_samples if spec.episode.draws_patches else 0)
     return spec.env_steps * patches * each
