@@ -222,9 +222,8 @@ class GlanceFocusDynamics:
         first = None if is_glance else torch.from_numpy(self.trace.location[:, 0]).to(self.device)
         boxes = torch.from_numpy(self.trace.boxes).to(self.device)
         last, following = self._sizes_seen()
-        return View(
-            glimpse, self.glance, self.locations, step, self.images, labels, first, last, following, boxes=boxes
-        )
+        seen = glimpse, self.glance, self.locations, step, self.images, labels, first, last, following
+        return View(*seen, boxes=boxes, spec=self.classifier.spec)
 
     def _sizes_seen(self) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """(B, K) one-hots of the last and the next patch's size; zeros where there is none or the agent chooses."""

@@ -43,8 +43,11 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | `glance` | (C, h, w) float32 | feature maps of the glance, at every step; only by request |
     | `last_size` | (K,) float32 | one-hot of the last patch's size, zeros after the glance; only with several sizes |
     | `next_size` | (K,) float32 | one-hot of the size of the patch to place; the same, and not with `size_action` |
+    | `glance_pixels` | (3, G, G) uint8 | the glance itself; only by request |
+    | `patch_pixels` | (3, P, P) uint8 | the last patch itself, black after the glance; the same |
 
-    `observe` selects among them; the default is all but `glance`.
+    `observe` selects among them; the default is all but `glance` and pixels. Smaller patches are resized to the largest
+    size P. Pixels of clips are (F, 3, G, G) and (F, 3, P, P).
 
     The rest of the image, its label and the feature maps of earlier inputs are not observed. So the process is only
     partially observable. `features` and `hidden` alone do not even show where the patches were: two patches of a flat

@@ -33,6 +33,7 @@ RULES: dict[str, dict[str, Any]] = {
     "two sides": {"patch_size": 32, "glance_size": 64, "reward_samples": 2},
     "hidden": {"observe": ("hidden",), "stop_action": True, "patch_size": 40, "num_glimpses": 5},
     "sizes": {"patch_sizes": SIZES},
+    "pixels": {"patch_sizes": SIZES, "observe": ("glance_pixels", "patch_pixels", "locations")},
     "size action": {
         "patch_sizes": SIZES,
         "size_action": True,

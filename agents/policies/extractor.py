@@ -24,7 +24,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
 
 from classifiers.networks.heads import WideLinear
-from gfnet_env.observation import OBSERVATION_KEYS, SIZE_KEYS
+from gfnet_env.observation import OBSERVATION_KEYS, PIXEL_KEYS, SIZE_KEYS
 
 Observation = dict[str, Tensor]
 
@@ -65,9 +65,10 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         units: length of the vector.
         conv_kernel: side of the convolution's kernel, odd.
         fc1_units: units of an additional first fully-connected layer; 0 for none.
-        reads: keys of the observation to read, where the environment has them; None reads all. The paper's pi reads the
-            feature maps and, where patches have several sizes, one-hots of the last and the next one (Section 4.2).
-            Differs from the paper: they enter before the fully-connected layers, not between these and the GRU.
+        reads: keys of the observation to read, where the environment has them; None reads all but pixels, which need an
+            encoder (`MultiInputPolicy` of Stable-Baselines3 has one). The paper's pi reads the feature maps and, where
+            patches have several sizes, one-hots of the last and the next one (Section 4.2). Differs from the paper:
+            they enter before the fully-connected layers, not between these and the GRU.
         attention_maps: attention maps over each feature map, whose centers of mass (row, col) are appended to the
             vector; 0 for none, as in the paper. They share weights over all positions, whereas a fully-connected layer
             has to learn each position separately.
@@ -95,10 +96,12 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         normalize: bool = True,
         step_bias: bool = True,
     ) -> None:
-        read = [key for key in OBSERVATION_KEYS if key in observation_space.spaces and (reads is None or key in reads)]
+        known = [key for key in OBSERVATION_KEYS if key in observation_space.spaces and key not in PIXEL_KEYS]
+        read = [key for key in known if reads is None or key in reads]
         if not read:
             raise ValueError(
-                f"reads={reads!r}, but the observation has {', '.join(observation_space.spaces)}; pass some of these"
+                f"reads={reads!r}, but the observation has {', '.join(observation_space.spaces)}; pass some of these, "
+                "and for pixels a policy that encodes them, such as MultiInputPolicy of Stable-Baselines3"
             )
         self.maps = [key for key in read if key in _MAPS]
         self.vectors = [key for key in read if key not in _MAPS]

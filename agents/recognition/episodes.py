@@ -9,6 +9,7 @@ from agents.evaluation.stopping import ExitRule
 from agents.policies.protocol import LocationPolicy
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.glimpse import Glimpse, View, summarize_logits
+from gfnet_env.observation import PIXEL_KEYS
 
 
 class Episodes:
@@ -54,6 +55,7 @@ class Episodes:
         self.sides = torch.zeros(count, last - 1, dtype=torch.int64, device=device)
         self._hidden = torch.zeros(count, classifier.hidden_size, device=device, dtype=torch.float32)
         self._states: Tensor | None = None  # (N, ...) of the policy if it has a memory, which starts at zero
+        self._reads_pixels = not set(PIXEL_KEYS).isdisjoint(policy.observation_keys)
         self._queues = [_Queue(device, "glance" in policy.observation_keys) for _ in self._sizes]
         self._is_entropy = rule.criterion == "entropy"
         thresholds = torch.from_numpy(rule.thresholds)
@@ -95,7 +97,9 @@ class Episodes:
         first = None if self._first is None else self._first[indices]
         locations = self.locations[indices].nan_to_num(0.0)
         last = self._last(indices)
-        view = View(glimpse, glances, locations, self.steps[indices], None, None, first, last_size=last, next_size=last)
+        images = self._images[indices] if self._reads_pixels else None
+        seen = glimpse, glances, locations, self.steps[indices], images, None, first, last, last
+        view = View(*seen, spec=self._classifier.spec)
         location, states = self._policy(view.with_next_size(size), states)
         self.locations[indices, self.steps[indices] - 1] = location
         if states is not None:

@@ -40,7 +40,7 @@ from classifiers.files import json_text, write_bytes, write_text
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glimpse import Glimpse, View
-from gfnet_env.observation import observe
+from gfnet_env.observation import PIXEL_KEYS, observe
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
 """The program that runs exported graphs; it needs nothing of this project but the copy of `decoding.py` beside it."""
@@ -185,6 +185,10 @@ def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
         raise ValueError("the recognizer does not know its image size; pass image_size")
     if not isinstance(recognizer.policy, DeterministicPolicy):
         raise ValueError("the run's policy is not a trained network; export a run whose stage2.agent learns")
+    if pixels := set(PIXEL_KEYS).intersection(recognizer.policy.observation_keys):
+        raise ValueError(
+            f"the policy reads {min(pixels)}, which the exported program lacks; export one that reads maps"
+        )
     if recognizer.classifier.spec.first_look == "random":
         raise ValueError(
             "the run's first look is at a random place, which a graph can't draw; export a run with first_look: glance "

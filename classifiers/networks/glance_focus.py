@@ -350,7 +350,7 @@ class GlanceFocusClassifier(nn.Module):
         """Takes the first look at a batch of images."""
         location = self.first_location(len(images), generator)
         glimpse, num_sizes = self.glance(images, location), len(self.spec.patch_sizes)
-        return View.first(glimpse, images, self.spec.num_glimpses, labels, location, num_sizes, boxes)
+        return View.first(glimpse, images, self.spec.num_glimpses, labels, location, num_sizes, boxes, self.spec)
 
     def _walk(
         self, first: View, policy: Policy, choose: Callable[[], Sequence[int]], num_steps: int

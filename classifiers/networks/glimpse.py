@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from classifiers.networks.spec import ClassifierSpec
+
 
 class Glimpse(NamedTuple):
     """The classifier's outputs for one input, the glance or a patch.
@@ -71,7 +73,8 @@ class View(NamedTuple):
         glance: (B, C, h, w) feature maps of the first one.
         locations: (B, T - 1, 2) in [0, 1], (row, col), of the looks since the first, then zeros.
         step: (B,) int64, number of glimpses so far, the glance included: 1 to T.
-        images: (B, 3, H, W) the images themselves, for the oracle only; None in recognition.
+        images: (B, 3, H, W) the images themselves, for the oracle, and for policies that read the pixels of what was
+            looked at; None in recognition without such a policy.
         labels: (B,) int64 true labels, for the oracle only; None where they are unknown.
         first_location: (B, 2) in [0, 1], where the first look was if it was a patch; None if it was a glance.
         last_size: (B, K) one-hot of the last patch's size, zeros after the first look; None if patches have one size.
@@ -79,6 +82,7 @@ class View(NamedTuple):
             come; None if patches have one size.
         boxes: (B, N, 4) int64, see `classifiers.data.source.Batch.boxes`, for the reference policy only; None where
             they are unknown.
+        spec: of the classifier, which says what sides and resizing the pixels have; None where no policy reads them.
     """
 
     glimpse: Glimpse
@@ -91,6 +95,7 @@ class View(NamedTuple):
     last_size: Tensor | None = None
     next_size: Tensor | None = None
     boxes: Tensor | None = None
+    spec: ClassifierSpec | None = None
 
     @classmethod
     def first(
@@ -102,6 +107,7 @@ class View(NamedTuple):
         location: Tensor | None = None,
         num_sizes: int = 1,
         boxes: Tensor | None = None,
+        spec: ClassifierSpec | None = None,
     ) -> View:
         """The view after the first step.
 
@@ -113,6 +119,7 @@ class View(NamedTuple):
             location: (B, 2) in [0, 1], where that patch was; None for a glance.
             num_sizes: K patch sizes.
             boxes: (B, N, 4) boxes of what decides the label, where they are known.
+            spec: of the classifier.
 
         Returns:
             A view without locations; the next size is not set yet.
@@ -121,7 +128,7 @@ class View(NamedTuple):
         locations = glimpse.logits.new_zeros(count, num_glimpses - 1, 2)
         step = torch.ones(count, dtype=torch.int64, device=device)
         size = glimpse.logits.new_zeros(count, num_sizes) if num_sizes > 1 else None
-        return cls(glimpse, glimpse.features, locations, step, images, labels, location, size, size, boxes)
+        return cls(glimpse, glimpse.features, locations, step, images, labels, location, size, size, boxes, spec)
 
     def with_next_size(self, size: int) -> View:
         """The view of a policy that is to place patches of a size.
