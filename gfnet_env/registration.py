@@ -12,6 +12,7 @@ import gymnasium
 import pydantic
 from gymnasium.wrappers import HumanRendering
 
+from classifiers.checks import did_you_mean
 from classifiers.networks.spec import ADJUSTABLE, ClassifierSpec
 from classifiers.settings import error_sentence
 from gfnet_env.drawn_tasks import synthetic_signs_hard_task, synthetic_signs_task
@@ -89,6 +90,16 @@ def register_task(
         reward_threshold=reward_threshold,
         kwargs={"env_id": env_id},
     )
+
+
+def known_task(env_id: str) -> str:
+    """Returns an id; raises a `ValueError` that suggests a similar one if no task is registered under it."""
+    if env_id not in TASKS:
+        raise ValueError(
+            f"no task is registered as {env_id!r}; {did_you_mean(env_id, TASKS)}pass one of {', '.join(TASKS)}, or "
+            "--import MODULE, the one that registers it"
+        )
+    return env_id
 
 
 def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> gymnasium.Env[Any, Any]:

@@ -13,25 +13,15 @@ import torch
 from pydantic import AfterValidator, Field
 from torch import Tensor
 
-from classifiers.checks import did_you_mean
 from classifiers.data.collection import ImageCollection, OnProgress
 from classifiers.data.loading import Prefetcher
 from classifiers.data.registry import COLLECTIONS
 from classifiers.data.source import Batch, ImageSource, SourceView
 from classifiers.networks.glance_focus import GlanceFocusClassifier
-from gfnet_env.registration import TASKS
+from gfnet_env.registration import TASKS, known_task
 from gfnet_env.tasks import Task
 
 _ANY_SPLIT = "test"  # sizes, classes and networks are those of all splits; reports need this one anyway
-
-
-def _known_id(env_id: str) -> str:
-    if env_id not in TASKS:
-        raise ValueError(
-            f"no task is registered as {env_id!r}; {did_you_mean(env_id, TASKS)}pass --import MODULE, the one that "
-            "registers it, or an id of `gfnet_env.TASKS`"
-        )
-    return env_id
 
 
 class TaskImages(ImageCollection):
@@ -43,7 +33,7 @@ class TaskImages(ImageCollection):
     """
 
     kind: Literal["task"] = "task"
-    id: Annotated[str, AfterValidator(_known_id)]
+    id: Annotated[str, AfterValidator(known_task)]
     arguments: dict[str, Any] = Field(default_factory=dict)
 
     @property

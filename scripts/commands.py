@@ -36,11 +36,12 @@ from agents.runs.pipeline import Pipeline
 from agents.runs.results import chosen_policies, evaluate_run
 from agents.runs.run import load_networks, load_recognizer, load_run
 from agents.runs.stages import claimed, locked
+from classifiers.checks import did_you_mean
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.files import json_text, write_json, write_text
 from classifiers.training.distributed import is_first_process, process_group
 from gfnet_env import TASKS, Task
-from gfnet_env.registration import make_env
+from gfnet_env.registration import known_task, make_env
 from scripts import plots
 from scripts.console import PlainConsole
 from scripts.episodes import contact_sheet, easy_and_hard, episode_frames, save_gif, save_png
@@ -174,7 +175,8 @@ def _game(options: argparse.Namespace) -> Game:
     folder = Path(options.what)
     if not folder.is_dir():
         raise ValueError(
-            f"{options.what!r} is neither a run's folder nor an environment; pass one of {', '.join(TASKS)}"
+            f"{options.what!r} is neither a run's folder nor an environment; {did_you_mean(options.what, TASKS)}"
+            f"pass one of {', '.join(TASKS)}"
         )
     if options.set:
         raise ValueError("--set with a run; leave it out, it is for an environment's arguments")
@@ -191,8 +193,7 @@ def _make_env(make: Callable[..., Any], env_id: str, changes: Sequence[str], **k
 
 def env(options: argparse.Namespace, console: Console) -> None:
     """Prints an environment's spaces and how fast it steps."""
-    if options.id not in TASKS:
-        raise ValueError(f"environment {options.id!r} is unknown; pass one of {', '.join(TASKS)}")
+    known_task(options.id)
     if options.num_envs < 1 or options.steps < 1:
         raise ValueError(f"--num-envs {options.num_envs}, --steps {options.steps}; pass 1 or more of each")
     vector = _make_env(gymnasium.make_vec, options.id, options.set, num_envs=options.num_envs)
@@ -214,8 +215,7 @@ def env(options: argparse.Namespace, console: Console) -> None:
 
 def dataset(options: argparse.Namespace, console: Console) -> None:
     """Records a policy's episodes as a Minari data set."""
-    if options.id not in TASKS:
-        raise ValueError(f"environment {options.id!r} is unknown; pass one of {', '.join(TASKS)}")
+    known_task(options.id)
     policy: LocationPolicy | None = None
     if options.policy == "random":
         policy = RandomPolicy()

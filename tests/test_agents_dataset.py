@@ -76,7 +76,7 @@ def test_the_command_records(tiny_run: Path, capsys: pytest.CaptureFixture[str])
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["GFNet-Signs-v0"], "'GFNet-Signs-v0' is unknown"),
+        (["GFNet-SyntheticSign-v0"], "did you mean 'GFNet-SyntheticSigns-v0'"),
         ([ID, "--policy", "oracle"], "--policy oracle"),
         ([ID, "--episodes", "0"], "num_episodes=0"),
         ([ID, "--set", "stop_action=true"], "leave out stop_action"),

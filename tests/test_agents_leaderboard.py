@@ -14,6 +14,7 @@ import pytest
 
 import agents.leaderboard.training
 from agents.algorithms.registry import AGENTS
+from agents.leaderboard import schedule
 from agents.leaderboard.rows import Point, Row, append_row, read_folder, read_rows, write_rows
 from agents.leaderboard.schedule import make_specs, run_leaderboard
 from agents.leaderboard.statistics import (
@@ -247,11 +248,14 @@ def test_an_agent_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.Mo
         ([], "needs agents"),
         (["--table", "nowhere"], "nowhere holds no .csv file"),
         (["ppo", "--import", "no_such_agents"], "no_such_agents"),
+        (["ppo", "--engine", "ray"], "--engine ray needs Ray; run `pip install 'gfnet-gym[ray]'`"),
     ],
 )
 def test_bad_input_is_one_sentence(
-    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(schedule.importlib.util, "find_spec", lambda name: None)  # nothing is installed
+
     assert main(["benchmark", "--out", str(tmp_path / "out"), "--quiet", *words]) == 1
 
     error = capsys.readouterr().err

@@ -24,7 +24,8 @@ from agents.runs.log import Reporter
 from agents.runs.stages import LockedError
 from classifiers.checks import check_known
 from classifiers.settings import error_sentence
-from gfnet_env import TASKS, __version__
+from gfnet_env import __version__
+from gfnet_env.registration import known_task
 
 Engine = Literal["local", "ray"]
 """Where trainings run: processes of this machine, or tasks of a Ray cluster."""
@@ -53,7 +54,7 @@ def make_specs(
         ValueError: if a name is unknown, a number is out of range, or there is no such setting.
     """
     for task in tasks:
-        check_known("task", task, TASKS)
+        known_task(task)
     for agent in agents:
         if ":" in agent:
             load_trainer(agent)
