@@ -103,7 +103,7 @@ def test_a_task_of_ones_own_works_as_the_guide_says(tmp_path: Path, monkeypatch:
                     "1",
                     "--set",
                     "rules.num_scenes=12",
-                    "num_envs=2",
+                    "num_envs=8",
                     small,
                     "--quiet",
                 ]
