@@ -168,7 +168,8 @@ def test_bad_input_is_one_sentence(squares: Path, capsys: pytest.CaptureFixture[
         return " ".join(capsys.readouterr().err.split())
 
     train = ("train", "squares.yaml", "--out", "run", "--set")
-    assert "did you mean 'Squares-v0'? pass --import MODULE" in said(*train, "data.id=Squares-v1")
+    unknown = said(*train, "data.id=Squares-v1")
+    assert "did you mean 'Squares-v0'? pass one of" in unknown and "--import MODULE" in unknown
     assert "start=task takes the classifier of data.kind=task" in said(*train, "data={kind: image_folder}")
     assert "start_stage=3 with start=task" in said(*train, "start_stage=3")
     assert "episode.stop_action is not for runs" in said(*train, "stage2.episode.stop_action=true")
