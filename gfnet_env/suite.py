@@ -62,7 +62,7 @@ class SuiteTask:
 SUITE: dict[str, SuiteTask] = {
     "sign_pair": SuiteTask("GFNet-SignPair-v0", SignPairSpec(), 5, sign_pair_task, 0.336, ScoreScale(0.349, 0.993)),
     "search": SuiteTask("GFNet-Search-v0", SearchSpec(), 6, search_task, 0.58, ScoreScale(0.386, 0.997)),
-    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, pointer_task, 0.392, ScoreScale(0.144, 0.98)),
+    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, pointer_task, 0.381, ScoreScale(0.208, 0.975)),
     "count": SuiteTask("GFNet-Count-v0", CountSpec(), 5, count_task, 0.351, ScoreScale(0.381, 0.983)),
     "zoom_stop": SuiteTask(
         "GFNet-ZoomStop-v0",

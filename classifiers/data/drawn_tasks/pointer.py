@@ -1,7 +1,7 @@
 """Pointer: a sign with an arrow says which of the discs around it holds the class.
 
-The sign is seen in the glance, its arrow is read in a patch alone. It points in one of eight directions; with one head
-it means the near disc in that direction, with two heads the far one. Every disc holds a digit.
+The sign stands near the middle of the scene and is seen in the glance; its arrow is read in a patch alone. With one
+head the arrow means the near disc in its direction, with two heads the far one. Every disc holds a digit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class PointerSpec(DrawingSpec):
         height: image height in pixels.
         width: image width in pixels.
         seed: another seed draws other scenes.
-        num_rings: 1 for the eight near discs alone, 2 for the far ones too.
+        num_discs: 4 are above, right, below and left of the sign, 8 also between these, 16 also at twice the distance.
         sign_px: diameter of the sign, in pixels.
         disc_px: diameter of a disc, in pixels.
     """
@@ -38,27 +38,29 @@ class PointerSpec(DrawingSpec):
     height: Annotated[int, Field(ge=192)] = 192
     width: Annotated[int, Field(ge=256)] = 256
     seed: Annotated[int, Field(ge=0)] = 0
-    num_rings: Annotated[int, Field(ge=1, le=2)] = 2
+    num_discs: Literal[4, 8, 16] = 4
     sign_px: Annotated[int, Field(ge=12, le=40)] = 30
     disc_px: Annotated[int, Field(ge=12, le=26)] = 24
 
     def draw(self, rng: random.Random) -> Scene:
         """Draws a scene; its boxes are those of the sign and of the disc that it points to."""
-        chosen = rng.randrange(8 * self.num_rings)
-        room = [self.num_rings * step + self.disc_px // 2 + 2 for step in _STEP_PX]
+        room = [2 * step + self.disc_px // 2 + 2 for step in _STEP_PX]
         row = rng.randint(room[0], self.height - room[0])
         column = rng.randint(room[1], self.width - room[1])
-        boards = [centered_at(draw_board(rng, "arrow", self.sign_px, chosen), row, column)]
-        digits = []
-        for number in range(8 * self.num_rings):
+        values = range(0, 8, 2) if self.num_discs == 4 else range(self.num_discs)
+        chosen = rng.choice(values)
+        sign = centered_at(draw_board(rng, "arrow", self.sign_px, chosen), row, column)
+        digits, discs = {}, {}
+        for value in values:
             down, right = (
-                (1 + number // 8) * way * step for way, step in zip(DIRECTIONS[number % 8], _STEP_PX, strict=True)
+                (1 + value // 8) * way * step for way, step in zip(DIRECTIONS[value % 8], _STEP_PX, strict=True)
             )
-            digits.append(rng.randrange(NUM_DIGITS))
-            picture = draw_board(rng, "digit", self.disc_px, digits[-1])
-            boards.append(centered_at(picture, row + down, column + right))
-        image = photographed(rng, self.height, self.width, boards)
-        return Scene(image, digits[chosen], np.array([boards[0].box, boards[1 + chosen].box]))
+            digits[value] = rng.randrange(NUM_DIGITS)
+            discs[value] = centered_at(
+                draw_board(rng, "digit", self.disc_px, digits[value]), row + down, column + right
+            )
+        image = photographed(rng, self.height, self.width, [sign, *discs.values()])
+        return Scene(image, digits[chosen], np.array([sign.box, discs[chosen].box]))
 
 
 class Pointer(DrawnScenes):
