@@ -70,6 +70,14 @@ def test_untrained_policies_look_at_the_center_then_elsewhere() -> None:
     assert torch.allclose(means[:3, :2], actions[:3], atol=1e-6)
 
 
+def test_the_penalty_on_saturation_takes_an_empty_batch() -> None:
+    nothing = torch.zeros(0, 2, requires_grad=True)
+
+    PenalizedTanh()(nothing).sum().backward()
+
+    assert nothing.grad is not None and nothing.grad.shape == (0, 2)
+
+
 def test_tanh_penalizes_saturation_in_training_alone() -> None:
     inputs = torch.tensor([[0.5, 4.0], [-1.4, -4.0]], requires_grad=True)
     tanh = PenalizedTanh()

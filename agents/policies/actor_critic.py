@@ -41,7 +41,7 @@ class PenalizedTanh(nn.Module):
         """(B, A) -> (B, A) in [-1, 1]."""
         if self.training and preactivation.requires_grad:
             z = preactivation.detach()
-            penalty_gradient = (self.saturation_penalty / len(z)) * (z - z.clamp(-_SLOPE_ENDS, _SLOPE_ENDS))
+            penalty_gradient = (self.saturation_penalty / max(1, len(z))) * (z - z.clamp(-_SLOPE_ENDS, _SLOPE_ENDS))
             preactivation = preactivation.view_as(preactivation)
             preactivation.register_hook(lambda gradient: gradient + penalty_gradient)
         return torch.tanh(preactivation)
