@@ -244,7 +244,6 @@ def test_arguments_that_do_not_fit_are_refused(
         {"step_cost": -0.1},
         {"step_cost": "glimpses"},
         {"observe": ("hiden",)},
-        {"observe": "hidden"},
         {"patch_size": 4},
         {"glance_size": 0},
         {"glance_size": 97},
