@@ -21,14 +21,12 @@ from torch.nn import functional
 from agents.policies.extractor import GlimpseExtractor, Observation
 from gfnet_env.actions import GridSpace, grid_actions
 
-_REACH, _BLUR = 0.7, 0.2  # at first: how far centers of patches reach, how wide a look is; in half sides
+_REACH, _BLUR = 0.7, 0.2  # at first: how far centers of patches reach, how wide a visit is; in half sides
 _LOGIT_SCALE = 4.0  # an untrained policy is nearly uniform, and learns to be sure within few updates
 
 
 class PlaceScores(nn.Module):
-    """Rates every place of a grid by the feature maps there, by the looks near it, and by what else is known.
-
-    Where a place lies is known in the image and as seen from the last look.
+    """Rates every place of a grid by the feature maps there, by the visits near it, and by what else is known.
 
     Args:
         channels: channels C of the feature maps.
@@ -46,7 +44,7 @@ class PlaceScores(nn.Module):
         self.reach = nn.Parameter(torch.full((2,), _REACH))  # what the environment does not tell: patch over image
         self.blur = nn.Parameter(torch.tensor(_BLUR))
         self.read_maps = nn.Conv2d(channels, units, 1)
-        self.read_place = nn.Linear(6, units)
+        self.read_place = nn.Linear(4, units)
         self.read_context = nn.Linear(context, units)
         self.score = nn.Linear(units, 1)
 
@@ -68,11 +66,7 @@ class PlaceScores(nn.Module):
         squared = (centers - visits[:, :, None, :2] * self.reach).square().sum(dim=3)  # (B, N, A)
         near = (-squared / (2 * self.blur**2)).exp()
         visited, before = (near * visits[..., 2:]).amax(dim=1), (near * last[..., None]).sum(dim=1)
-        from_last = (centers - (visits[..., :2] * last[..., None]).sum(dim=1, keepdim=True) * self.reach) * 2.0
-        from_last = from_last * last.sum(dim=1)[:, None, None]  # 0 after the glance
-        place = torch.cat(
-            [self.places.expand(batch, -1, -1), from_last, torch.stack([visited, before], dim=2)], dim=2
-        )  # (B, A, 6)
+        place = torch.cat([self.places.expand(batch, -1, -1), torch.stack([visited, before], dim=2)], dim=2)
         hidden = torch.relu(seen + self.read_place(place) + self.read_context(context)[:, None])
         logits: Tensor = self.score(hidden)[..., 0]
         return logits
@@ -95,9 +89,7 @@ class GridExtractor(BaseFeaturesExtractor):
         self.maps = "glance" if "glance" in observation_space.spaces else "features"
         channels = (observation_space[self.maps].shape or ())[0]
         self.norm = nn.GroupNorm(1, channels)
-        last = (observation_space["features"].shape or ())[0] if "features" in observation_space.spaces else 0
-        self.norm_last = nn.LayerNorm(last)
-        self.scores = PlaceScores(channels, side, vector.features_dim + last)
+        self.scores = PlaceScores(channels, side, vector.features_dim)
 
     def forward(self, observations: Observation) -> Tensor:
         """Dict of float32 tensors, B observations -> (B, features_dim)."""
@@ -109,10 +101,7 @@ class GridExtractor(BaseFeaturesExtractor):
             visits, last = torch.cat([2.0 * observations["locations"] - 1.0, taken], dim=2), progress[:, 1:]
         else:
             visits, last = maps.new_zeros(len(maps), 1, 3), maps.new_zeros(len(maps), 1)
-        context = known
-        if "features" in observations:  # without the maps' thousands of weights, what was seen last is learned sooner
-            context = torch.cat([known, self.norm_last(observations["features"].mean(dim=(2, 3)))], dim=1)
-        return torch.cat([known, self.scores(maps, context, visits, last)], dim=1)
+        return torch.cat([known, self.scores(maps, known, visits, last)], dim=1)
 
 
 class GlimpseGridPolicy(MultiInputActorCriticPolicy):
