@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import gymnasium
 import numpy as np
 import torch
+from fitting import batches, fit
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -141,23 +142,16 @@ def train_reader(scenes: TrainingScenes, epochs: int, seed: int) -> Encoder:
     """f_L: which kinds of boards are whole in a patch; boards that are cut are not counted in the loss."""
     torch.manual_seed(seed)
     encoder = build_encoder("small_resnet", _KINDS)
-    optimizer = torch.optim.AdamW(encoder.parameters(), 2e-3, weight_decay=0.01)
-    steps = epochs * -(-len(scenes.images) // 32)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
-    for epoch in range(epochs):
-        losses = []
-        for indices in torch.randperm(len(scenes.images)).split(32):
-            patches, targets = _patches(scenes, indices)
-            logits = encoder.classifier(encoder.encode_pixels(patches).pooled)
-            known = targets >= 0
-            loss = functional.binary_cross_entropy_with_logits(logits[known], targets[known]) * _KINDS
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-        print(f"f_L, epoch {epoch + 1}: loss {np.mean(losses):.4f}", flush=True)
-    return encoder.eval()
+    drawn = batches(len(scenes.images), 32)
+
+    def loss() -> Tensor:
+        patches, targets = _patches(scenes, next(drawn))
+        logits = encoder.classifier(encoder.encode_pixels(patches).pooled)
+        known = targets >= 0
+        return functional.binary_cross_entropy_with_logits(logits[known], targets[known]) * _KINDS
+
+    fit([encoder], epochs * -(-len(scenes.images) // 32), 2e-3, loss, "f_L")
+    return encoder
 
 
 def _patches(scenes: TrainingScenes, indices: Tensor) -> tuple[Tensor, Tensor]:
@@ -197,30 +191,23 @@ def train_finder(scenes: TrainingScenes, epochs: int, seed: int) -> Encoder:
     cells = GLANCE // STRIDE
     heat, offset = _maps(scenes, cells)
     read = nn.Conv2d(32, _GROUPS + 2, 1)  # thrown away afterwards
-    parameters = [*encoder.parameters(), *read.parameters()]
-    optimizer = torch.optim.AdamW(parameters, 2e-3, weight_decay=0.01)
-    steps = epochs * -(-len(glances) // 64)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 2e-3, steps, pct_start=0.1)
-    for epoch in range(epochs):
-        losses = []
-        for indices in torch.randperm(len(glances)).split(64):
-            maps, pooled = encoder.encode_pixels(glances[indices])
-            found = read(maps)
-            is_there = heat[indices].amax(dim=1, keepdim=True)
-            presence = heat[indices].amax(dim=(2, 3))
-            loss = (
-                functional.binary_cross_entropy_with_logits(found[:, :_GROUPS], heat[indices])
-                + ((found[:, _GROUPS:] - offset[indices]).square() * is_there).sum() / is_there.sum()
-                + 0.1 * functional.binary_cross_entropy_with_logits(encoder.classifier(pooled), presence)
-            )
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            losses.append(loss.item())
-        if epoch % 5 == 4:
-            print(f"f_G, epoch {epoch + 1}: loss {np.mean(losses):.4f}", flush=True)
-    return encoder.eval()
+    drawn = batches(len(glances), 64)
+
+    def loss() -> Tensor:
+        indices = next(drawn)
+        maps, pooled = encoder.encode_pixels(glances[indices])
+        found = read(maps)
+        is_there = heat[indices].amax(dim=1, keepdim=True)
+        presence = heat[indices].amax(dim=(2, 3))
+        wrong: Tensor = (
+            functional.binary_cross_entropy_with_logits(found[:, :_GROUPS], heat[indices])
+            + ((found[:, _GROUPS:] - offset[indices]).square() * is_there).sum() / is_there.sum()
+            + 0.1 * functional.binary_cross_entropy_with_logits(encoder.classifier(pooled), presence)
+        )
+        return wrong
+
+    fit([encoder, read], epochs * -(-len(glances) // 64), 2e-3, loss, "f_G")
+    return encoder
 
 
 def _maps(scenes: TrainingScenes, cells: int) -> tuple[Tensor, Tensor]:
@@ -277,25 +264,17 @@ def encode(classifier: GlanceFocusClassifier, task: SuiteTask, split: str, count
 def train_head(classifier: GlanceFocusClassifier, vectors: Vectors, steps: int, seed: int) -> None:
     """f_C: a GRU on sequences of stored vectors, most of them near the boxes, in any order."""
     torch.manual_seed(seed)
-    head, num_steps = classifier.head.train(), classifier.spec.num_glimpses
-    optimizer = torch.optim.AdamW(head.parameters(), 4e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, steps, pct_start=0.1)
-    for step in range(steps):
+    head = classifier.head
+
+    def loss() -> Tensor:
         rows = torch.randint(len(vectors.labels), (256,))
-        sequence = _sequence(vectors, rows, num_steps)
         hidden, losses = torch.zeros(len(rows), classifier.hidden_size), []
-        for seen in sequence:
+        for seen in _sequence(vectors, rows, classifier.spec.num_glimpses):
             logits, hidden = head(seen, None, hidden)
             losses.append(functional.cross_entropy(logits, vectors.labels[rows]))
-        loss = torch.stack(losses).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(head.parameters(), 1.0)
-        optimizer.step()
-        schedule.step()
-        if step % 1000 == 999:
-            print(f"f_C, step {step + 1}: loss {loss.item():.4f}, the last look's {losses[-1].item():.4f}", flush=True)
-    head.eval()
+        return torch.stack(losses).mean()
+
+    fit([head], steps, 4e-3, loss, "f_C", max_norm=1.0)
 
 
 def _sequence(vectors: Vectors, rows: Tensor, num_steps: int) -> list[Tensor]:

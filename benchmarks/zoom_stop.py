@@ -19,13 +19,14 @@ from __future__ import annotations
 import argparse
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 import torch
+from fitting import fit
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -108,27 +109,6 @@ def _shown(batch: Batch, location: Tensor, side: int) -> Tensor:
     return torch.where(share >= _WHOLE, batch.labels, torch.where(share <= _NOTHING, 0, _CUT))
 
 
-def _fit(modules: Sequence[nn.Module], steps: int, rate: float, loss_of: Callable[[], Tensor], name: str) -> None:
-    """Minimizes a loss by AdamW with one cycle of the learning rate."""
-    parameters = [one for module in modules for one in module.parameters()]
-    optimizer = torch.optim.AdamW(parameters, rate, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
-    for module in modules:
-        module.train()
-    losses = []
-    for step in range(1, steps + 1):
-        loss = loss_of()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        schedule.step()
-        losses.append(loss.item())
-        if step % 200 == 0:
-            print(f"{name}, step {step}: loss {sum(losses[-200:]) / 200:.4f}", flush=True)
-    for module in modules:
-        module.eval()
-
-
 def train_reader(encoder: Encoder, source: ArrayImages, seed: int, steps: int, *, knows_cut: bool) -> None:
     """f_L: what patches of all sizes show, by a layer that is not kept.
 
@@ -148,7 +128,7 @@ def train_reader(encoder: Encoder, source: ArrayImages, seed: int, steps: int, *
             found = found + functional.cross_entropy(logits, shown, ignore_index=ignored)
         return found
 
-    _fit([encoder, layer], steps, 2e-3, loss, "f_L")
+    fit([encoder, layer], steps, 2e-3, loss, "f_L")
 
 
 def train_finder(classifier: GlanceFocusClassifier, source: ArrayImages, seed: int) -> None:
@@ -173,7 +153,7 @@ def train_finder(classifier: GlanceFocusClassifier, source: ArrayImages, seed: i
         )
         return found
 
-    _fit([encoder, layer, presence], FINDER_STEPS, 2e-3, loss, "f_G")
+    fit([encoder, layer, presence], FINDER_STEPS, 2e-3, loss, "f_G")
 
 
 class Vectors(NamedTuple):
@@ -234,7 +214,7 @@ def train_head(head: Head, vectors: Vectors, seed: int) -> None:
             losses.append(functional.cross_entropy(logits, torch.where(is_open, any_limit, labels)))
         return torch.stack(losses).mean()
 
-    _fit([head], HEAD_STEPS, 3e-3, loss, "f_C")
+    fit([head], HEAD_STEPS, 3e-3, loss, "f_C")
 
 
 class Restricted(ReferencePolicy):

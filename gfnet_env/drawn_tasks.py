@@ -9,11 +9,6 @@ from typing import Any
 
 from classifiers.data.collection import Count
 from classifiers.data.drawings import DrawingSpec, load_scenes
-from classifiers.data.drawn_tasks.count import CountSpec
-from classifiers.data.drawn_tasks.pointer import PointerSpec
-from classifiers.data.drawn_tasks.search import SearchSpec
-from classifiers.data.drawn_tasks.sign_pair import SignPairSpec
-from classifiers.data.drawn_tasks.zoom_stop import ZoomStopSpec
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.settings import checked
 from gfnet_env.shared import shared
@@ -103,89 +98,27 @@ def synthetic_signs_hard_task(
 
 
 @passes_on
-def sign_pair_task(
-    *, classifier: ClassifierLike | None = None, scenes: SignPairSpec | None = None, **kwargs: Any
+def suite_task(
+    spec: DrawingSpec,
+    *,
+    classifier: ClassifierLike | None = None,
+    scenes: DrawingSpec | None = None,
+    **kwargs: Any,
 ) -> Task:
-    """Two signs far apart, of which only both together tell the class.
-
-    The rules of the scenes are in `classifiers.data.drawn_tasks.sign_pair`.
+    """A task of the suite, `gfnet_env.suite.SUITE`.
 
     Args:
+        spec: of its scenes; their rules are in `classifiers.data.drawn_tasks`.
         classifier: None takes the weights that come with the package.
-        scenes: what they look like.
+        scenes: what they look like, of the class of `spec`; None takes `spec` itself.
         **kwargs: `split`, `num_scenes`, `device`, `compile` and `on_progress` of `drawn_task`.
 
     Returns:
         The task.
+
+    Raises:
+        ValueError: if the scenes are another task's.
     """
-    return drawn_task(scenes or SignPairSpec(), classifier or WEIGHTS / "sign_pair.safetensors", **kwargs)
-
-
-@passes_on
-def search_task(*, classifier: ClassifierLike | None = None, scenes: SearchSpec | None = None, **kwargs: Any) -> Task:
-    """Six discs that look alike in the glance, of which one holds the class.
-
-    The rules of the scenes are in `classifiers.data.drawn_tasks.search`.
-
-    Args:
-        classifier: None takes the weights that come with the package.
-        scenes: what they look like.
-        **kwargs: see `sign_pair_task`.
-
-    Returns:
-        The task.
-    """
-    return drawn_task(scenes or SearchSpec(), classifier or WEIGHTS / "search.safetensors", **kwargs)
-
-
-@passes_on
-def pointer_task(*, classifier: ClassifierLike | None = None, scenes: PointerSpec | None = None, **kwargs: Any) -> Task:
-    """A sign with an arrow, which only a patch can read, points to the disc that holds the class.
-
-    The rules of the scenes are in `classifiers.data.drawn_tasks.pointer`.
-
-    Args:
-        classifier: None takes the weights that come with the package.
-        scenes: what they look like.
-        **kwargs: see `sign_pair_task`.
-
-    Returns:
-        The task.
-    """
-    return drawn_task(scenes or PointerSpec(), classifier or WEIGHTS / "pointer.safetensors", **kwargs)
-
-
-@passes_on
-def count_task(*, classifier: ClassifierLike | None = None, scenes: CountSpec | None = None, **kwargs: Any) -> Task:
-    """Four signs that look alike in the glance; the class is how many of them say 50.
-
-    The rules of the scenes are in `classifiers.data.drawn_tasks.count`.
-
-    Args:
-        classifier: None takes the weights that come with the package.
-        scenes: what they look like.
-        **kwargs: see `sign_pair_task`.
-
-    Returns:
-        The task.
-    """
-    return drawn_task(scenes or CountSpec(), classifier or WEIGHTS / "count.safetensors", **kwargs)
-
-
-@passes_on
-def zoom_stop_task(
-    *, classifier: ClassifierLike | None = None, scenes: ZoomStopSpec | None = None, **kwargs: Any
-) -> Task:
-    """A sign of any size, or none: which patch is it worth, and is there anything to look at?
-
-    The rules of the scenes are in `classifiers.data.drawn_tasks.zoom_stop`.
-
-    Args:
-        classifier: None takes the weights that come with the package.
-        scenes: what they look like.
-        **kwargs: see `sign_pair_task`.
-
-    Returns:
-        The task.
-    """
-    return drawn_task(scenes or ZoomStopSpec(), classifier or WEIGHTS / "zoom_stop.safetensors", **kwargs)
+    if scenes is not None and not isinstance(scenes, type(spec)):
+        raise ValueError(f"scenes is a {type(scenes).__name__}; pass a {type(spec).__name__}")
+    return drawn_task(scenes or spec, classifier or WEIGHTS / f"{spec.name}.safetensors", **kwargs)

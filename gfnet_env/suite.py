@@ -6,6 +6,7 @@ sees; `benchmarks/zoom_stop.py` that of ZoomStop.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +17,7 @@ from classifiers.data.drawn_tasks.pointer import PointerSpec
 from classifiers.data.drawn_tasks.search import SearchSpec
 from classifiers.data.drawn_tasks.sign_pair import SignPairSpec
 from classifiers.data.drawn_tasks.zoom_stop import ZoomStopSpec
-from gfnet_env.drawn_tasks import count_task, pointer_task, search_task, sign_pair_task, zoom_stop_task
+from gfnet_env.drawn_tasks import suite_task
 from gfnet_env.score import ScoreScale
 from gfnet_env.tasks import Task
 
@@ -44,7 +45,6 @@ class SuiteTask:
         env_id: its id.
         spec: of its scenes.
         num_glimpses: longest sequence T, the glance included.
-        make_task: the task function.
         reward_threshold: random places' mean return and half of what the reference has more.
         scale: accuracy at T of random places and of the reference, or the return of both.
         rules: of an episode, see `gfnet_env.register_task`.
@@ -53,22 +53,25 @@ class SuiteTask:
     env_id: str
     spec: DrawingSpec
     num_glimpses: int
-    make_task: Callable[..., Task]
     reward_threshold: float | None = None
     scale: ScoreScale | None = None
     rules: Mapping[str, Any] = field(default_factory=lambda: RULES)
 
+    @property
+    def make_task(self) -> Callable[..., Task]:
+        """`suite_task` of these scenes."""
+        return functools.partial(suite_task, self.spec)
+
 
 SUITE: dict[str, SuiteTask] = {
-    "sign_pair": SuiteTask("GFNet-SignPair-v0", SignPairSpec(), 5, sign_pair_task, 0.336, ScoreScale(0.349, 0.993)),
-    "search": SuiteTask("GFNet-Search-v0", SearchSpec(), 6, search_task, 0.58, ScoreScale(0.386, 0.997)),
-    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, pointer_task, 0.381, ScoreScale(0.208, 0.975)),
-    "count": SuiteTask("GFNet-Count-v0", CountSpec(), 5, count_task, 0.351, ScoreScale(0.381, 0.983)),
+    "sign_pair": SuiteTask("GFNet-SignPair-v0", SignPairSpec(), 5, 0.336, ScoreScale(0.349, 0.993)),
+    "search": SuiteTask("GFNet-Search-v0", SearchSpec(), 6, 0.58, ScoreScale(0.386, 0.997)),
+    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, 0.381, ScoreScale(0.208, 0.975)),
+    "count": SuiteTask("GFNet-Count-v0", CountSpec(), 5, 0.351, ScoreScale(0.381, 0.983)),
     "zoom_stop": SuiteTask(
         "GFNet-ZoomStop-v0",
         ZoomStopSpec(),
         5,
-        zoom_stop_task,
         0.107,
         ScoreScale(-0.096, 0.311, of="return"),
         ZOOM_STOP_RULES,

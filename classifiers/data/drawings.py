@@ -7,12 +7,13 @@ import random
 import warnings
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Annotated, ClassVar, NamedTuple, Self
 
 import numpy as np
 import PIL
 import platformdirs
 import torch
+from pydantic import Field, model_validator
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
@@ -90,6 +91,35 @@ class DrawingSpec(Settings, ABC):
         if split not in SPLITS:
             raise ValueError(f"split={split!r} is not one of {', '.join(SPLITS)}; pass one of these")
         return self.draw(random.Random(f"{self.seed}/{split}/{index}"))
+
+
+class SignSceneSpec(DrawingSpec):
+    """How scenes with signs of a range of sizes are drawn.
+
+    Attributes:
+        height: image height in pixels, at least twice `max_sign_px`.
+        width: image width in pixels, at least twice `max_sign_px`.
+        seed: another seed draws other scenes.
+        min_sign_px: smallest diameter of a sign, in pixels.
+        max_sign_px: largest diameter of a sign, in pixels.
+    """
+
+    height: int = 192
+    width: int = 256
+    seed: Annotated[int, Field(ge=0)] = 0
+    min_sign_px: int
+    max_sign_px: int
+
+    @model_validator(mode="after")
+    def _check_sizes(self) -> Self:
+        if self.min_sign_px > self.max_sign_px:
+            raise ValueError(f"min_sign_px={self.min_sign_px} exceeds max_sign_px={self.max_sign_px}")
+        if min(self.height, self.width) < 2 * self.max_sign_px:
+            raise ValueError(
+                f"height={self.height}, width={self.width} are too small for max_sign_px={self.max_sign_px}; pass at "
+                f"least {2 * self.max_sign_px}"
+            )
+        return self
 
 
 class DrawnScenes(ImageCollection):

@@ -11,7 +11,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from classifiers.data.drawings import DrawingSpec, DrawnScenes, Scene
+from classifiers.data.drawings import DrawnScenes, Scene, SignSceneSpec
 from classifiers.data.drawn_tasks.boards import centered_at, draw_board, photographed, scattered
 
 NUM_SIGNS = 4
@@ -21,16 +21,8 @@ COUNTED, OTHER = 50, 80
 """The limit that is counted, and the other one."""
 
 
-class CountSpec(DrawingSpec):
-    """What the scenes of Count look like; equal specs draw equal scenes.
-
-    Attributes:
-        height: image height in pixels.
-        width: image width in pixels.
-        seed: another seed draws other scenes.
-        min_sign_px: smallest diameter of a sign, in pixels.
-        max_sign_px: largest diameter of a sign, in pixels.
-    """
+class CountSpec(SignSceneSpec):
+    """What the scenes of Count look like; equal specs draw equal scenes."""
 
     name = "count"
     version = 1
@@ -39,7 +31,6 @@ class CountSpec(DrawingSpec):
 
     height: Annotated[int, Field(ge=192)] = 192
     width: Annotated[int, Field(ge=256)] = 256
-    seed: Annotated[int, Field(ge=0)] = 0
     min_sign_px: Annotated[int, Field(ge=12)] = 30
     max_sign_px: Annotated[int, Field(le=40)] = 36
 

@@ -12,23 +12,15 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from classifiers.data.drawings import DrawingSpec, DrawnScenes, Scene
+from classifiers.data.drawings import DrawnScenes, Scene, SignSceneSpec
 from classifiers.data.drawn_tasks.boards import centered_at, draw_board, photographed
 
 LIMITS = (30, 50, 80)
 """The limit that stands for 0, 1 and 2."""
 
 
-class SignPairSpec(DrawingSpec):
-    """What the scenes of SignPair look like; equal specs draw equal scenes.
-
-    Attributes:
-        height: image height in pixels.
-        width: image width in pixels.
-        seed: another seed draws other scenes.
-        min_sign_px: smallest diameter of a sign, in pixels.
-        max_sign_px: largest diameter of a sign, in pixels.
-    """
+class SignPairSpec(SignSceneSpec):
+    """What the scenes of SignPair look like; equal specs draw equal scenes."""
 
     name = "sign_pair"
     version = 1
@@ -37,7 +29,6 @@ class SignPairSpec(DrawingSpec):
 
     height: Annotated[int, Field(ge=96)] = 192
     width: Annotated[int, Field(ge=192)] = 256
-    seed: Annotated[int, Field(ge=0)] = 0
     min_sign_px: Annotated[int, Field(ge=12)] = 30
     max_sign_px: Annotated[int, Field(le=48)] = 36
 

@@ -9,48 +9,26 @@ from __future__ import annotations
 
 import math
 import random
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import ImageDraw
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from classifiers.data.drawings import DrawingSpec, DrawnScenes, Scene
+from classifiers.data.drawings import DrawnScenes, Scene, SignSceneSpec
 from classifiers.data.synthetic_signs.scenery import draw_pole, draw_scenery, photograph
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES, SPEED_LIMITS, draw_sign
 
 
-class ZoomStopSpec(DrawingSpec):
-    """What the scenes of ZoomStop look like; equal specs draw equal scenes.
-
-    Attributes:
-        height: image height in pixels.
-        width: image width in pixels.
-        seed: another seed draws other scenes.
-        min_sign_px: smallest diameter of a sign, in pixels.
-        max_sign_px: largest diameter of a sign, in pixels.
-    """
+class ZoomStopSpec(SignSceneSpec):
+    """What the scenes of ZoomStop look like; equal specs draw equal scenes."""
 
     name = "zoom_stop"
     version = 1
     classes = CLASS_NAMES
 
-    height: int = 192
-    width: int = 256
-    seed: Annotated[int, Field(ge=0)] = 0
     min_sign_px: Annotated[int, Field(ge=4)] = 16
     max_sign_px: int = 96
-
-    @model_validator(mode="after")
-    def _check_sizes(self) -> Self:
-        if self.min_sign_px > self.max_sign_px:
-            raise ValueError(f"min_sign_px={self.min_sign_px} exceeds max_sign_px={self.max_sign_px}")
-        if min(self.height, self.width) < 2 * self.max_sign_px:
-            raise ValueError(
-                f"height={self.height}, width={self.width} are too small for max_sign_px={self.max_sign_px}; pass at "
-                f"least {2 * self.max_sign_px}"
-            )
-        return self
 
     def draw(self, rng: random.Random) -> Scene:
         """Draws a scene; its box is the sign's, all zero where there is none."""

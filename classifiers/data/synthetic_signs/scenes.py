@@ -8,54 +8,35 @@ full-resolution patch. Ground-truth boxes come with the scenes, so that looking 
 from __future__ import annotations
 
 import random
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
 import numpy as np
 from PIL import Image, ImageDraw
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from classifiers.data.drawings import DrawingSpec, DrawnScenes, Scene
+from classifiers.data.drawings import DrawnScenes, Scene, SignSceneSpec
 from classifiers.data.synthetic_signs.scenery import draw_pole, draw_scenery, photograph
 from classifiers.data.synthetic_signs.signs import CLASS_NAMES, DISTRACTORS, SPEED_LIMITS, draw_sign
 
 
-class SceneSpec(DrawingSpec):
+class SceneSpec(SignSceneSpec):
     """What the scenes look like; equal specs draw equal scenes.
 
     Attributes:
-        height: image height in pixels.
-        width: image width in pixels.
-        min_sign_px: smallest diameter of a sign, in pixels.
-        max_sign_px: largest diameter of a sign, in pixels.
         max_distractors: most signs per scene that are no speed limit.
-        seed: another seed draws other scenes.
     """
 
     name = "synthetic_signs"
     version = 1
     classes = CLASS_NAMES
 
-    height: int = 192
-    width: int = 256
     min_sign_px: Annotated[int, Field(ge=4)] = 28
     max_sign_px: int = 40
     max_distractors: Annotated[int, Field(ge=0)] = 2
-    seed: Annotated[int, Field(ge=0)] = 0
 
     def draw(self, rng: random.Random) -> Scene:
         """Draws a scene; its box is the speed-limit sign's, all zero where there is none."""
         return _draw_scene(self, rng)
-
-    @model_validator(mode="after")
-    def _check_sizes(self) -> Self:
-        if self.min_sign_px > self.max_sign_px:
-            raise ValueError(f"min_sign_px={self.min_sign_px} exceeds max_sign_px={self.max_sign_px}")
-        if min(self.height, self.width) < 2 * self.max_sign_px:
-            raise ValueError(
-                f"height={self.height}, width={self.width} are too small for max_sign_px={self.max_sign_px}; pass at "
-                f"least {2 * self.max_sign_px}"
-            )
-        return self
 
 
 class SyntheticSigns(DrawnScenes):
