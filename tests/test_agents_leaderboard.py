@@ -74,7 +74,7 @@ def row(value: float = 0.5, **fields: Any) -> Row:
         "multiply_adds": 1e6,
         "cpu_seconds": 10.0,
         "curve": (Point(10_000, 4.0, 0.0), Point(30_000, 10.0, value)),
-        **{"version": "1.0", "commit": "abc", "torch": "2", "date": "2026-01-01"},
+        **{"version": "1.0", "commit": "abc", "torch": "2", "device": "cpu", "date": "2026-01-01", "command": "gfnet"},
     }
     return Row(**{**made, **fields})
 
@@ -90,6 +90,7 @@ def test_every_agent_and_seed_is_trained_once(tmp_path: Path) -> None:
     rows = read_rows(tmp_path / "rows.csv")
     wanted = [(agent, seed) for agent in ("ppo", "dqn", "random") for seed in (0, 1)]
     assert sorted((each.agent, each.seed) for each in rows) == sorted(wanted)
+    assert rows[0].device == "cpu" and rows[0].command
     assert rows[0].date == first[0].date and policy.stat().st_mtime_ns == before
     assert all(len(each.accuracy) == 4 and each.looks == 4.0 and each.version == __version__ for each in rows)
     assert {each.agent: each.steps_taken for each in rows} == {"ppo": 768, "dqn": 96, "random": 0}  # ppo: a rollout

@@ -51,7 +51,9 @@ class Row:
         version: of this package.
         commit: of this package, where it was known.
         torch: version of PyTorch.
+        device: where the networks ran.
         date: when the training ended, in UTC.
+        command: what was typed.
     """
 
     task: str
@@ -70,7 +72,9 @@ class Row:
     version: str
     commit: str
     torch: str
+    device: str
     date: str
+    command: str
 
     @property
     def label(self) -> str:

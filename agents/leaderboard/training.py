@@ -231,7 +231,6 @@ def _train_other(spec: TrainingSpec, judge: _Judge) -> _Learned:
 
 
 def _row(spec: TrainingSpec, played: Played, learned: _Learned) -> Row:
-    facts = made_by("cpu")
     return Row(
         task=spec.task,
         agent=spec.agent,
@@ -246,8 +245,5 @@ def _row(spec: TrainingSpec, played: Played, learned: _Learned) -> Row:
         multiply_adds=float(played.multiply_adds.mean()),
         cpu_seconds=learned.cpu_seconds,
         curve=tuple(learned.curve),
-        version=facts["version"],
-        commit=facts["commit"],
-        torch=facts["torch"],
-        date=facts["date"],
+        **made_by("cpu"),
     )
