@@ -83,6 +83,7 @@ def test_any_file_is_decoded_or_one_sentence(count: int, tmp_path: Path) -> None
             warnings.simplefilter("ignore")  # Pillow 13 won't write some of them
             try:
                 _picture(mode, width, height, 0).save(buffer, kind)
+                Image.open(buffer).load()  # Pillow 11 writes TIFF as YCbCr, and can't read it
             except (OSError, ValueError):
                 return  # no such file exists
         content = bytearray(buffer.getvalue())
