@@ -366,3 +366,17 @@ def test_places_are_rated_by_what_is_there_and_by_visits() -> None:
     torch.testing.assert_close(scores(maps, context, elsewhere, last), scores(maps, context, visits, last))
     elsewhere[:, 0, :2] = 1.0
     assert not torch.allclose(scores(maps, context, elsewhere, last), scores(maps, context, visits, last))
+
+
+@torch.no_grad()
+def test_a_place_may_be_told_by_what_is_known_alone() -> None:
+    scores = PlaceScores(channels=1, side=5, context=2)
+    maps, visits, last = torch.zeros(1, 1, 4, 6), torch.zeros(1, 1, 3), torch.zeros(1, 1)
+    context = torch.tensor([[1.0, 0.0]])
+    scores.coarse.weight.zero_()
+    before = scores(maps, context, visits, last)
+    scores.coarse.weight[0, 0] = 1.0  # the first place of the coarse map
+
+    gain = scores(maps, context, visits, last) - before
+
+    assert gain[0, 0] == pytest.approx(1.0) and not gain[0, 1:].any()

@@ -102,7 +102,10 @@ def _replay(algorithm: Any, policy: Any, form: str = "plain", /, **defaults: Any
 AGENTS: dict[str, AgentRecipe] = {
     "ppo": AgentRecipe(PPO, GlimpseActorCriticPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
     "ppo_gru": AgentRecipe(PPOGRU, GlimpseGRUPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
-    "ppo_grid": AgentRecipe(PPO, GlimpseGridPolicy, _PPO, _LEAN, rollout=_ROLLOUT, batches=3, form="grid"),
+    # Where a look only says where to look next, it is worth nothing to an agent that is not patient.
+    "ppo_grid": AgentRecipe(
+        PPO, GlimpseGridPolicy, {**_PPO, "gamma": 0.95}, _LEAN, rollout=_ROLLOUT, batches=3, form="grid"
+    ),
     "recurrent_ppo": AgentRecipe(RecurrentPPO, GlimpseLSTMPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
     "a2c": AgentRecipe(
         A2C,

@@ -2,7 +2,8 @@
 
 A Gaussian has one mean, and between several places that look alike its gradient points to their middle. A distribution
 over places rates each of them by itself, so it can prefer any of the likely ones and then the next one that was not
-visited. Not in the paper.
+visited. What was seen before may say where to look, as an arrow does, so a coarse map of places is read off the vector
+of all that is known, and added. Not in the paper.
 """
 
 from __future__ import annotations
@@ -22,11 +23,15 @@ from agents.policies.extractor import GlimpseExtractor, Observation
 from gfnet_env.actions import GridSpace, grid_actions
 
 _REACH, _BLUR = 0.7, 0.2  # at first: how far centers of patches reach, how wide a visit is; in half sides
+_COARSE = 5  # places along each axis of the map that is read off the vector
 _LOGIT_SCALE = 4.0  # an untrained policy is nearly uniform, and learns to be sure within few updates
 
 
 class PlaceScores(nn.Module):
     """Rates every place of a grid by the feature maps there, by the visits near it, and by what else is known.
+
+    What else is known acts in two ways: on how maps and visits are rated, and by a coarse map of places that is a
+    linear function of it.
 
     Args:
         channels: channels C of the feature maps.
@@ -47,6 +52,7 @@ class PlaceScores(nn.Module):
         self.read_place = nn.Linear(4, units)
         self.read_context = nn.Linear(context, units)
         self.score = nn.Linear(units, 1)
+        self.coarse = nn.Linear(context, _COARSE**2)
 
     def forward(self, maps: Tensor, context: Tensor, visits: Tensor, last: Tensor) -> Tensor:
         """Logits of the places.
@@ -68,7 +74,9 @@ class PlaceScores(nn.Module):
         visited, before = (near * visits[..., 2:]).amax(dim=1), (near * last[..., None]).sum(dim=1)
         place = torch.cat([self.places.expand(batch, -1, -1), torch.stack([visited, before], dim=2)], dim=2)
         hidden = torch.relu(seen + self.read_place(place) + self.read_context(context)[:, None])
-        logits: Tensor = self.score(hidden)[..., 0]
+        coarse = self.coarse(context).view(batch, 1, _COARSE, _COARSE)
+        fine = functional.interpolate(coarse, (self.side, self.side), mode="bilinear", align_corners=True)
+        logits: Tensor = self.score(hidden)[..., 0] + fine.flatten(1)
         return logits
 
 
@@ -126,6 +134,8 @@ class GlimpseGridPolicy(MultiInputActorCriticPolicy):
     def _build(self, lr_schedule: Schedule) -> None:
         super()._build(lr_schedule)
         assert isinstance(self.action_space, spaces.Discrete)
+        assert isinstance(self.features_extractor, GridExtractor)
+        nn.init.zeros_(self.features_extractor.scores.coarse.weight)  # an untrained policy has no favorite place
         self.action_net = _LastEntries(int(self.action_space.n))
         self.optimizer = self.optimizer_class(self.parameters(), **{"lr": lr_schedule(1), **self.optimizer_kwargs})
 
