@@ -84,7 +84,9 @@ def synthetic_signs_task(
 def synthetic_signs_hard_task(
     *, classifier: ClassifierLike | None = None, scenes: SceneSpec | None = None, **kwargs: Any
 ) -> Task:
-    """The harder preset of the built-in task: `synthetic_signs_task` with `HARD_SCENES` and networks trained on them.
+    """The built-in task, harder: larger scenes, smaller signs, more distractors.
+
+    It is `synthetic_signs_task` with `HARD_SCENES` and networks trained on them.
 
     Args:
         classifier: None takes the weights that come with the package.

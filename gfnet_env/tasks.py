@@ -189,7 +189,7 @@ def image_folder_task(
     device: str = "cpu",
     compile: bool = False,
 ) -> Task:
-    """A tree with one folder per class, a data set of torchvision, or any map-style torch data set.
+    """Your own images: one folder per class, a data set of torchvision, or any map-style torch data set.
 
     Args:
         root: folder that holds `train/` and `val/`, each with one folder per class.
@@ -307,7 +307,7 @@ def imagenet_task(
     interpolation: str | None = None,
     **kwargs: Any,
 ) -> Task:
-    """ImageNet: `image_folder_task` with 1,000 classes, prepared as the classifier's weights need it.
+    """ImageNet's photos and 1,000 classes, prepared as the classifier's weights need them.
 
     Args:
         root: ImageNet's folder with `train/` and `val/`; None takes `$GFNET_IMAGENET`. Without either, the task shows a
@@ -468,7 +468,9 @@ def recorded_clips_task(
     device: str = "cpu",
     compile: bool = False,
 ) -> Task:
-    """Recorded clips. The classifier sets the number of frames, which are the centers of equal segments.
+    """Recorded clips: Something-Something, Jester, or folders of videos or frames.
+
+    The classifier sets the number of frames, which are the centers of equal segments.
 
     Args:
         collection: the layout of the data set on disk.

@@ -16,11 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
+import agents
 from agents import AGENTS
 from agents.runs.config_files import built_in_configs, load_config
 from benchmarks import animations
 from classifiers.data.synthetic_gestures import GestureClips, GestureSpec
-from gfnet_env import TASKS
+from gfnet_env import TASKS, __version__
 
 ROOT = Path(__file__).parent.parent
 TEXTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -110,6 +111,9 @@ def test_the_site_builds_without_warnings_and_fetches_nothing_from_elsewhere(tmp
     assert "step_cost" in pages["environments/index.html"] and "GlanceFocusEnv" in pages["reference/gfnet_env.html"]
     assert [name for name in built_in_configs() if f'">{name}<' not in pages["configs.html"]] == []
     assert "usage: gfnet import-checkpoint" in pages["command.html"]
+    assert all(f'src="environments/{env_id}.png"' in pages["index.html"] for env_id in TASKS)
+    assert f"Version {__version__}" in pages["index.html"] and "Lv, Kangchen" in pages["index.html"]
+    assert all(f"#agents.{name}" in pages["reference/index.html"] for name in agents.__all__)
     for name, page in pages.items():
         fetched = _Fetched()
         fetched.feed(page)

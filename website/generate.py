@@ -16,10 +16,13 @@ from typing import Any
 
 import gymnasium
 import mkdocs_gen_files
+import yaml
+from PIL import Image, ImageOps
 
 import gfnet_env
 from agents import AGENTS, AgentRecipe
 from agents.runs.config_files import CONFIGS
+from gfnet_env.suite import SUITE
 from scripts.cli import build_parser
 
 ROOT = Path(__file__).parent.parent
@@ -30,11 +33,14 @@ FORMS = {
     "grid": "a grid of places, `gfnet_env.GridAction`",
 }
 """How an algorithm takes the environment, by `AgentRecipe.form`."""
+THUMBNAIL = (400, 276)
+"""Width and height of a picture of the gallery, in pixels."""
 
 
 def main() -> None:
     """Writes all pages."""
-    write("index.md", linked("README.md"))
+    write("index.md", front_page())
+    write("overview.md", linked("README.md"))
     write("contributing.md", linked("CONTRIBUTING.md"))
     write("changelog.md", linked("CHANGELOG.md"))
     write("environments/index.md", environments_overview())
@@ -82,8 +88,48 @@ def first_line(thing: Any) -> str:
     return (inspect.getdoc(thing) or "").split("\n")[0]
 
 
+def front_page() -> str:
+    first = ["GFNet-SyntheticSigns-v0", *(each.env_id for each in SUITE.values())]
+    cards = []
+    for env_id in dict.fromkeys([*first, *gfnet_env.TASKS]):
+        picture = f"environments/{env_id}.png"
+        with (
+            Image.open(ROOT / "docs" / "environments" / f"{env_id}.gif") as animation,
+            mkdocs_gen_files.open(picture, "wb") as file,
+        ):
+            animation.seek(animation.n_frames - 1)
+            ImageOps.fit(animation.convert("RGB"), THUMBNAIL, centering=(0.0, 0.5)).save(file, "PNG", optimize=True)
+        page = f"environments/{env_id}.md"
+        cards.append(f"- [![{env_id}]({picture})]({page})\n\n    **[{env_id}]({page})**\n\n    {task_line(env_id)}\n")
+    text = (ROOT / "website" / "front.md").read_text(encoding="utf-8")
+    parts = {"version": gfnet_env.__version__, "gallery": "\n".join(cards), "bibtex": bibtex()}
+    for name, part in parts.items():
+        text = text.replace(f"{{{name}}}", part)
+    return text
+
+
+def bibtex() -> str:
+    """The two entries of `CITATION.cff`."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    paper = cited["preferred-citation"]
+    ours = {"author": "{GFNet-Gym contributors}", "title": cited["title"], "note": f"Version {cited['version']}"}
+    theirs = {
+        "author": " and ".join(f"{each['family-names']}, {each['given-names']}" for each in paper["authors"]),
+        **{name: paper[name] for name in ("title", "journal", "volume")},
+        "number": paper["issue"],
+        "pages": f"{paper['start']}--{paper['end']}",
+        "year": paper["year"],
+        "doi": paper["doi"],
+    }
+    entries = (("software", "gfnet_gym", ours), ("article", "huang2023glance", theirs))
+    return "\n".join(
+        f"@{kind}{{{key},\n" + "".join(f"  {name} = {{{value}}},\n" for name, value in fields.items()) + "}\n"
+        for kind, key, fields in entries
+    )
+
+
 def environments_overview() -> str:
-    rows = [(f"[`{env_id}`]({env_id}.md)", first_line(task_function(env_id))) for env_id in gfnet_env.TASKS]
+    rows = [(f"[`{env_id}`]({env_id}.md)", task_line(env_id)) for env_id in gfnet_env.TASKS]
     return (
         "# Environments\n\nAll ids share the rules below. They differ in images and networks, and each has a page.\n\n"
         + table(("id", "images"), rows)
@@ -100,6 +146,15 @@ def environments_overview() -> str:
 def task_function(env_id: str) -> Any:
     task = gfnet_env.TASKS[env_id].make_task
     return getattr(task, "func", task)  # of a `functools.partial`
+
+
+def task_line(env_id: str) -> str:
+    """What a task is, in one line: for the suite's, that of the module that draws its scenes."""
+    specs = [each.spec for each in SUITE.values() if each.env_id == env_id]
+    if not specs:
+        return first_line(task_function(env_id))
+    line = first_line(inspect.getmodule(type(specs[0]))).split(": ", 1)[1]
+    return line[0].upper() + line[1:]
 
 
 def environment_page(env_id: str) -> str:
@@ -221,8 +276,20 @@ def configs() -> str:
 
 
 def reference_overview() -> str:
-    lines = [f"- [`{name}`]({name}.md): {first_line(importlib.import_module(name))}\n" for name in PACKAGES]
-    return "# Reference\n\nThe public names of each package.\n\n" + "".join(lines)
+    text = "# Reference\n\nThe public names of each package; everything else may change without notice.\n"
+    for name in PACKAGES:
+        module = importlib.import_module(name)
+        rows = [
+            (f"[`{each}`]({name}.md#{name}.{each})", reference_line(getattr(module, each))) for each in module.__all__
+        ]
+        text += f"\n## [{name}]({name}.md)\n\n{first_line(module)}\n\n" + table(("name", "what it is"), rows)
+    return text
+
+
+def reference_line(thing: Any) -> str:
+    """What a public name is; constants have their docstring in the source alone."""
+    described = inspect.isclass(thing) or inspect.isroutine(thing)
+    return first_line(thing) if described else f"a {type(thing).__name__}"
 
 
 def reference(package: str) -> str:
