@@ -38,7 +38,7 @@ HOMES = {
     "argparse": {"scripts", "website"},
     "matplotlib": {"scripts"},
     "pydantic": {"classifiers", "gfnet_env", "agents", "scripts"},
-    "yaml": {"agents", "scripts"},
+    "yaml": {"agents", "scripts", "website"},
     "mkdocs_gen_files": {"website"},
 }
 OF_THEIR_OWN = {("agents.recognition.onnx_runner", "argparse")}
