@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _METHODS = ("coordinate_ascent", "geometric", "genetic")  # `agents.evaluation.budgets.METHODS`, which imports PyTorch
+_PRECISIONS = ("fp32", "fp16", "int8")  # `agents.recognition.onnx_export.PRECISIONS`, likewise
 SHELLS = ("bash", "zsh", "fish")
 """Shells that can complete the command line."""
 
@@ -215,6 +216,9 @@ def _add_recognition(add: Add) -> None:
     export = add("export", "write a run for machines without PyTorch")
     export.add_argument("run", type=Path, help="the run's folder")
     export.add_argument("--format", choices=("onnx",), default="onnx")
+    export.add_argument(
+        "--precision", choices=_PRECISIONS, default="fp32", help="of the weights; below fp32, what it costs is measured"
+    )
     export.add_argument("--out", type=Path, help="folder of the files, RUN/onnx if left out")
     _add_stop(export)
 

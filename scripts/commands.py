@@ -17,7 +17,7 @@ from rich.console import Console
 
 from agents.dataset import record_dataset
 from agents.evaluation.record import load_record
-from agents.evaluation.rollout import cumulative_multiply_adds
+from agents.evaluation.rollout import cumulative_multiply_adds, evenly_spread
 from agents.evaluation.threshold_search import check_budget
 from agents.leaderboard.rows import Row, read_folder, read_rows
 from agents.leaderboard.schedule import make_specs, run_leaderboard
@@ -25,6 +25,7 @@ from agents.leaderboard.tables import learning_curves, markdown_tables, profiles
 from agents.policies.baselines import CenterCornerPolicy, RandomPolicy
 from agents.policies.protocol import LocationPolicy
 from agents.recognition.onnx_export import export_onnx
+from agents.recognition.onnx_runner import OnnxRecognizer
 from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config import RunConfig
 from agents.runs.config_files import check_evaluation_changes, load_config, load_run_config, parse_setting
@@ -61,6 +62,7 @@ from scripts.report import (
 )
 
 _TASK = "GFNet-SyntheticSigns-v0"  # of a benchmark that names none
+_MOST_IMAGES_OF_EXPORT = 500  # with which the cost of a lower precision is measured
 _IMAGENET_CLASSES = 1000  # where a config of Table 9 names no images
 
 
@@ -367,10 +369,24 @@ def _some(paths: Collection[Path | str]) -> str:
 def export(options: argparse.Namespace, console: Console) -> None:
     """Writes a run as ONNX graphs, with the program that runs them."""
     out: Path = options.out or options.run / options.format
+    recognizer, batch = _recognizer(options), None
+    if options.precision != "fp32":
+        with TerminalReporter(console, quiet=options.quiet) as reporter:
+            source = RunImages(load_run_config(options.run), reporter).calibration("test")
+        batch = source.fetch(evenly_spread(len(source), _MOST_IMAGES_OF_EXPORT))
     with _writing(out, options.run):
-        written = export_onnx(_recognizer(options), out)
+        written = export_onnx(recognizer, out, precision=options.precision)
     for path in written:
         console.print(str(path))
+    if batch is not None:
+        exported = OnnxRecognizer(out)
+        pixels = batch.images.movedim(-3, -1).numpy()
+        ours, theirs = recognizer.predict(batch.images).label, [exported.predict(each)["label"] for each in pixels]
+        labels = batch.labels.numpy()
+        console.print(
+            f"accuracy on {len(labels)} images that thresholds are found on: {(ours == labels).mean():.3f} of the run, "
+            f"{(np.array(theirs) == labels).mean():.3f} at {options.precision}"
+        )
 
 
 def _recognizer(options: argparse.Namespace) -> Recognizer:

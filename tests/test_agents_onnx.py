@@ -94,6 +94,27 @@ def test_exported_graphs_do_what_the_recognizer_does(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("precision", "engine"), [("fp32", "openvino"), ("fp16", "openvino"), ("int8", "onnxruntime")])
+def test_engines_and_precisions_differ_little(
+    precision: Any, engine: str, scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recognizer, _ = make_recognizer(scenes)
+    export_onnx(recognizer, tmp_path / "fp32")
+    export_onnx(recognizer, tmp_path / "other", precision=precision)
+    module = _runner(tmp_path / "fp32", monkeypatch)
+    exact, other = module.OnnxRecognizer(tmp_path / "fp32"), module.OnnxRecognizer(tmp_path / "other", engine=engine)
+    pixels = scenes.images[:1].numpy()
+
+    expected, found = exact.glance(images=pixels)[2], other.glance(images=pixels)[2]
+    label = other.predict(scenes.images[0].permute(1, 2, 0).numpy())["label"]
+
+    sizes = [(tmp_path / name / "focus.onnx").stat().st_size for name in ("other", "fp32")]
+    tolerance, share = {"fp32": (1e-4, 1.01), "fp16": (0.02, 0.6), "int8": (0.2, 0.4)}[precision]
+    assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
+    assert sizes[0] <= share * sizes[1] and 0 <= label < len(scenes.class_names)
+
+
+@pytest.mark.slow
 def test_exported_policies_tell_the_glance_from_the_last_look(
     scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

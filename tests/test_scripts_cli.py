@@ -24,13 +24,14 @@ from agents.evaluation.budgets import METHODS
 from agents.evaluation.metrics import accuracy_by_step, pointing_game
 from agents.evaluation.record import load_record
 from agents.evaluation.rollout import final_accuracy
+from agents.recognition.onnx_export import PRECISIONS
 from agents.runs.config_files import CONFIGS, ConfigError, built_in_configs
 from agents.runs.folder import RunFolder
 from agents.runs.pipeline import Pipeline
 from agents.runs.results import POLICIES
 from classifiers.data.decoding import UnreadableImageError
 from gfnet_env.installation import foreign_agents
-from scripts.cli import _METHODS, build_parser, main
+from scripts.cli import _METHODS, _PRECISIONS, build_parser, main
 from scripts.commands import COMMANDS
 from scripts.console import format_error, is_our_own
 
@@ -422,7 +423,7 @@ def test_an_unknown_config_names_a_few_similar_ones_and_where_all_are(
 
 
 def test_methods_of_the_command_are_the_librarys() -> None:
-    assert _METHODS == METHODS
+    assert _METHODS == METHODS and _PRECISIONS == PRECISIONS
 
 
 def test_a_package_agents_of_others_is_named_and_ends_the_command(

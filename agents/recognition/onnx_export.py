@@ -3,7 +3,7 @@
     glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits
     focus_T_P.onnx  patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
     policy.onnx     parts of the observation, state             -> location (1, 2) in [0, 1], state_out
-    onnx_runner.py  recognizes images with ONNX Runtime and NumPy alone
+    onnx_runner.py  recognizes images with ONNX Runtime or OpenVINO, and NumPy
     decoding.py     reads image files for it, with Pillow
 
 Clips have one dimension more, (1, F, 3, H, W). For them there is, too,
@@ -21,12 +21,14 @@ from __future__ import annotations
 
 import copy
 import inspect
+import logging
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +46,9 @@ from gfnet_env.observation import PIXEL_KEYS, observe
 
 RUNNER = Path(__file__).with_name("onnx_runner.py")
 """The program that runs exported graphs; it needs nothing of this project but the copy of `decoding.py` beside it."""
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _GLIMPSE = ("features", "hidden_out", "logits")
 
@@ -67,12 +72,14 @@ class _Maximum(nn.Module):
         return maps.amax((-2, -1), keepdim=True)
 
 
-def export_onnx(recognizer: Recognizer, out: Path | str) -> list[Path]:
+def export_onnx(recognizer: Recognizer, out: Path | str, *, precision: Precision = "fp32") -> list[Path]:
     """Writes a recognizer as ONNX graphs with its thresholds, and the program that runs them.
 
     Args:
         recognizer: of a run, with the thresholds to use; it is not changed.
         out: folder; created if missing, existing files are replaced.
+        precision: of weights and arithmetic. `"fp16"` halves the files, and CPUs compute in float32 all the same.
+            `"int8"` is ONNX Runtime's dynamic quantization: files of a quarter.
 
     Returns:
         The files.
@@ -88,8 +95,8 @@ def export_onnx(recognizer: Recognizer, out: Path | str) -> list[Path]:
     image = _blank(classifier, recognizer.image_size)
     with torch.no_grad():
         glimpse = classifier.glance(image)
-    focus_graphs = _write_focus(out, classifier, torch.zeros_like(glimpse.hidden))
-    state_shape = _write_policy(out, classifier, policy, glimpse, image)
+    focus_graphs = _write_focus(out, classifier, torch.zeros_like(glimpse.hidden), precision)
+    state_shape = _write_policy(out, classifier, policy, glimpse, image, precision)
     facts = {
         "criterion": recognizer.rule.criterion,
         "thresholds": recognizer.rule.thresholds.astype(str).tolist(),  # JSON has no infinity
@@ -105,13 +112,13 @@ def export_onnx(recognizer: Recognizer, out: Path | str) -> list[Path]:
     }
     # the glance is written last: a folder that has it is complete
     glance = _Graph(classifier, lambda images: classifier.glance(images)[:3])
-    _write(out / "glance.onnx", glance, {"images": image}, _GLIMPSE, facts)
+    _write(out / "glance.onnx", glance, {"images": image}, _GLIMPSE, precision, facts)
     graphs = dict.fromkeys(name for names in focus_graphs for name in names)
     written = [out / name for name in (*graphs, "policy.onnx", "glance.onnx")]
     return [*written, *_write_program(out, with_clips=recognizer.num_frames is not None)]
 
 
-def _write_focus(out: Path, classifier: FrozenClassifier, hidden: Tensor) -> list[list[str]]:
+def _write_focus(out: Path, classifier: FrozenClassifier, hidden: Tensor, precision: Precision) -> list[list[str]]:
     """Writes the graphs of all focus steps; their names by step and size."""
     sides, names = classifier.spec.patch_sizes, []
     for step in range(2, classifier.spec.num_glimpses + 1):
@@ -121,12 +128,18 @@ def _write_focus(out: Path, classifier: FrozenClassifier, hidden: Tensor) -> lis
         focus = partial(classifier.focus, step=step)
         for side, name in zip(sides, names[-1], strict=True):
             graph = _Graph(classifier, lambda patches, hidden, focus=focus: focus(patches, hidden)[:3])
-            _write(out / name, graph, {"patches": _blank(classifier, (side, side)), "hidden": hidden}, _GLIMPSE)
+            inputs = {"patches": _blank(classifier, (side, side)), "hidden": hidden}
+            _write(out / name, graph, inputs, _GLIMPSE, precision)
     return names
 
 
 def _write_policy(
-    out: Path, classifier: FrozenClassifier, policy: DeterministicPolicy, glimpse: Glimpse, image: Tensor
+    out: Path,
+    classifier: FrozenClassifier,
+    policy: DeterministicPolicy,
+    glimpse: Glimpse,
+    image: Tensor,
+    precision: Precision,
 ) -> list[int]:
     """Writes the policy's graph: parts of the observation in the policy's order, then the state; the state's shape."""
     keys, spec = policy.observation_keys, classifier.spec
@@ -144,7 +157,7 @@ def _write_policy(
         return (location,) if state is None else (location, state)
 
     outputs = ("location",) if state is None else ("location", "state_out")
-    _write(out / "policy.onnx", _Graph(policy.network, decide), inputs, outputs)
+    _write(out / "policy.onnx", _Graph(policy.network, decide), inputs, outputs, precision)
     return [1, 0] if state is None else list(state.shape)
 
 
@@ -208,6 +221,7 @@ def _write(
     module: nn.Module,
     inputs: dict[str, Tensor],
     outputs: Sequence[str],
+    precision: Precision = "fp32",
     facts: dict[str, Any] | None = None,
 ) -> Path:
     """Writes a graph; of the module, a copy made for it, global max pooling is replaced."""
@@ -226,12 +240,34 @@ def _write(
             verbose=False,
         )
     assert program is not None
-    model = program.model_proto
+    model = _at(precision, program.model_proto)
     if facts is not None:
         entry = model.metadata_props.add()
         entry.key, entry.value = "gfnet", json_text(facts)
     write_bytes(path, model.SerializeToString())
     return path
+
+
+def _at(precision: Precision, model: Any) -> Any:
+    """An ONNX model with the same inputs and outputs whose insides have another precision."""
+    if precision == "fp16":
+        from onnxruntime.transformers.float16 import convert_float_to_float16
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # weights too small for float16 become its smallest number
+            return convert_float_to_float16(model, keep_io_types=True)
+    if precision == "int8":
+        import onnx
+        from onnxruntime.quantization import QuantType, quantize_dynamic
+
+        with TemporaryDirectory() as folder:
+            quantized = Path(folder) / "quantized.onnx"
+            logging.disable(logging.WARNING)  # advice to prepare the graph, which fails for graphs of this exporter
+            # ONNX Runtime's convolutions of integers take unsigned weights alone
+            quantize_dynamic(model, quantized, weight_type=QuantType.QUInt8)
+            logging.disable(logging.NOTSET)
+            return onnx.load(quantized)
+    return model
 
 
 @contextmanager

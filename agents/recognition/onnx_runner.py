@@ -1,4 +1,4 @@
-"""Recognizes images or clips with the ONNX graphs beside this file; needs ONNX Runtime, NumPy and Pillow.
+"""Recognizes images or clips with the ONNX graphs beside this file; needs NumPy, Pillow, and ONNX Runtime or OpenVINO.
 
 python onnx_runner.py IMAGE_OR_FOLDER...
 
@@ -10,16 +10,58 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from classifiers.data.decoding import EXTENSIONS, UnreadableImageError, decode_image
 
-Session = Any  # onnxruntime.InferenceSession, which comes without types
+ENGINES = ("onnxruntime", "openvino")
+_PROVIDERS = ["CPUExecutionProvider"]
+
+
+class Graph:
+    """A graph on an engine.
+
+    Args:
+        path: of the ONNX file.
+        engine: `"onnxruntime"` or `"openvino"`, which reads the same files.
+        num_threads: of the engine.
+
+    Attributes:
+        inputs: names of its inputs.
+        facts: the text of its metadata's entry `gfnet`; empty if it has none.
+    """
+
+    def __init__(self, path: Path, engine: str, num_threads: int) -> None:
+        self.inputs: set[str]
+        self.facts: str
+        if engine == "openvino":
+            import openvino
+
+            model = openvino.Core().read_model(path)
+            settings = {"INFERENCE_NUM_THREADS": num_threads, "INFERENCE_PRECISION_HINT": "f32"}
+            compiled = openvino.compile_model(model, "CPU", settings)
+            self.inputs = {each.get_node().get_friendly_name() for each in model.inputs}
+            entry = ["framework", "gfnet"]
+            self.facts = model.get_rt_info(entry).astype(str) if model.has_rt_info(entry) else ""
+            self._run: Callable[[dict[str, Any]], Any] = lambda inputs: [*compiled(inputs).values()]
+        else:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = options.inter_op_num_threads = num_threads
+            options.log_severity_level = 3  # errors
+            session = onnxruntime.InferenceSession(path, options, providers=_PROVIDERS)
+            self.inputs = {node.name for node in session.get_inputs()}
+            self.facts = session.get_modelmeta().custom_metadata_map.get("gfnet", "")
+            self._run = lambda inputs: session.run(None, inputs)
+
+    def __call__(self, **inputs: Any) -> Any:
+        """The outputs, in order."""
+        return self._run(inputs)
 
 
 class OnnxRecognizer:
@@ -27,26 +69,22 @@ class OnnxRecognizer:
 
     Args:
         folder: with `glance.onnx`, the focus graphs and `policy.onnx`.
-        num_threads: of ONNX Runtime.
+        num_threads: of the engine.
+        engine: what runs the graphs, `"onnxruntime"` or `"openvino"`.
     """
 
-    def __init__(self, folder: Path | str, num_threads: int = 1) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = num_threads
-        sessions: dict[str, Session] = {}
+    def __init__(self, folder: Path | str, num_threads: int = 1, engine: str = ENGINES[0]) -> None:
+        graphs: dict[str, Graph] = {}
 
-        def load(name: str) -> Session:
-            if name not in sessions:
-                sessions[name] = onnxruntime.InferenceSession(
-                    Path(folder) / name, options, providers=["CPUExecutionProvider"]
-                )
-            return sessions[name]
+        def load(name: str) -> Graph:
+            if name not in graphs:
+                graphs[name] = Graph(Path(folder) / name, engine, num_threads)
+            return graphs[name]
 
         self.glance, self.policy = load("glance.onnx"), load("policy.onnx")
-        self.facts: dict[str, Any] = json.loads(self.glance.get_modelmeta().custom_metadata_map["gfnet"])
+        self.facts: dict[str, Any] = json.loads(self.glance.facts)
         self.focus = [[load(name) for name in names] for names in self.facts["focus_graphs"]]  # by step and size
         self.thresholds = np.array(self.facts["thresholds"], np.float64)  # (T - 1, K)
-        self._policy_inputs = {node.name for node in self.policy.get_inputs()}
 
     def predict(self, image: np.ndarray) -> dict[str, Any]:
         """Recognizes one image.
@@ -67,7 +105,7 @@ class OnnxRecognizer:
         if image.shape != shape or image.dtype != np.uint8:
             raise ValueError(f"image is {image.shape} {image.dtype}; pass {shape} uint8")
         pixels = np.moveaxis(image, -1, -3)[None]
-        features, hidden, logits = self.glance.run(None, {"images": np.ascontiguousarray(pixels)})
+        features, hidden, logits = self.glance(images=np.ascontiguousarray(pixels))
         state = np.zeros(self.facts["state_shape"], np.float32)
         (looks, num_sizes), node = self.thresholds.shape, 0  # the node of this episode's size history
         glance, locations, sides = features, np.zeros((1, looks, 2), np.float32), []
@@ -85,12 +123,12 @@ class OnnxRecognizer:
             inputs = {"features": features, "hidden": hidden, "state": state}
             inputs |= {"locations": locations, "progress": progress, "glance": glance}
             inputs |= {"last_size": last_size, "next_size": next_one}
-            location, *rest = self.policy.run(None, {name: inputs[name] for name in self._policy_inputs})
+            location, *rest = self.policy(**{name: inputs[name] for name in self.policy.inputs})
             state = rest[0] if rest else state
             room = np.array([height - side, width - side], np.float32)
             top, left = np.clip(np.floor(location[0] * room), 0, room).astype(int)
             patch = np.ascontiguousarray(pixels[..., top : top + side, left : left + side])
-            features, hidden, logits = self.focus[step - 1][size].run(None, {"patches": patch, "hidden": hidden})
+            features, hidden, logits = self.focus[step - 1][size](patches=patch, hidden=hidden)
             locations[0, step - 1], last_size, node = location[0], next_one, node * num_sizes + 1 + size
             sides.append(side)
         label = int(p.argmax())
@@ -153,9 +191,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="IMAGE",
         help="image files or folders of them; for networks of clips, videos or folders of frames",
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of ONNX Runtime")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="of the engine")
+    parser.add_argument("--engine", choices=ENGINES, default=ENGINES[0], help="what runs the graphs")
     options = parser.parse_args(arguments)
-    recognizer, skipped = OnnxRecognizer(Path(__file__).parent, options.threads), []
+    recognizer, skipped = OnnxRecognizer(Path(__file__).parent, options.threads, options.engine), []
     try:
         for path in find_files(options.images, clips=recognizer.facts.get("num_frames") is not None):
             try:
