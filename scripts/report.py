@@ -106,8 +106,7 @@ def _table(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]], left
 
 def summary_lines(metrics: dict[str, Any]) -> list[str]:
     """Sentences about what is not in the table."""
-    full = metrics["full_resolution_accuracy"]
-    lines = [] if full is None else [_saving(metrics)]
+    lines = list(filter(None, [saving_sentence(metrics)]))
     adaptive = metrics.get("adaptive") or {}
     two = next((each for each in adaptive.get("fixed_lengths", []) if each["steps"] == 2), None)
     if two:
@@ -117,14 +116,7 @@ def summary_lines(metrics: dict[str, Any]) -> list[str]:
             f"{exits['accuracy']:.4f} for {_mega(exits['multiply_adds'])} on average."
         )
     lines += filter(None, [_by_class(metrics)])
-    match = adaptive.get("match")
-    if match:
-        lines.append(
-            f"Stopping early, with thresholds for the full-resolution network's accuracy: {match['accuracy']:.4f} (the "
-            f"network: {match['full_resolution_accuracy']:.4f}) for {_mega(match['multiply_adds'])} multiply-adds on "
-            f"average, {match['times_fewer']:.1f} times fewer."
-        )
-    elif adaptive and full is not None:
+    if adaptive and metrics["full_resolution_accuracy"] is not None and not adaptive.get("match"):
         lines.append("No thresholds reach the full-resolution network's accuracy on the images that they are found on.")
     lines += filter(None, [training_warning(metrics)])
     lines.append(f"{metrics['env_steps']:,} environment steps; {metrics['seconds']:.0f} s in all.")
@@ -145,20 +137,38 @@ def _by_class(metrics: dict[str, Any]) -> str | None:
     return f"{line}; the most frequent mistake: {first['label']} taken for {first['prediction']} ({first['images']})."
 
 
-def _saving(metrics: dict[str, Any]) -> str:
-    """The fewest steps that are as accurate as the full-resolution network; else the most accurate ones."""
-    full, accuracy, costs = (
-        metrics["full_resolution_accuracy"],
-        metrics["accuracy"]["learned"],
-        metrics["multiply_adds"],
-    )
-    network = f"Full-resolution network: accuracy {full:.3f} for {_mega(costs['full_resolution'])} multiply-adds."
-    step = next((step for step, reached in enumerate(accuracy) if reached >= full), None)
-    best = accuracy.index(max(accuracy)) if step is None else step
-    steps = "the glance alone" if best == 0 else f"{best + 1} steps"
-    times = costs["full_resolution"] / costs["cumulative"][best]
-    taken = f"{accuracy[best]:.3f} after {steps} for {_mega(costs['cumulative'][best])}, {times:.1f} times fewer."
-    return f"{network} {'The same accuracy is not reached: ' if step is None else 'As accurate: '}{taken}"
+def saving_sentence(metrics: dict[str, Any]) -> str | None:
+    """Whether a run is as accurate as its full-resolution network, for how much less, and what to try if not."""
+    found = metrics.get("saving")
+    if not found:
+        return None
+    looks = "the glance alone" if found["steps"] == 1 else f"{found['steps']} looks"
+    way = "stopping early" if found["steps"] is None else f"after {looks}"
+    accuracy = f"{found['accuracy']:.3f} (the network: {found['full_resolution_accuracy']:.3f}) {way}"
+    ours, whole = found["multiply_adds"], found["full_resolution_multiply_adds"]
+    taken = metrics.get("milliseconds")
+    if not found["is_as_accurate"]:
+        error = f", a difference within the error of {metrics['images']} images" if found["is_within_error"] else ""
+        time = (
+            f" in {taken['milliseconds']:.1f} instead of {taken['full_resolution_milliseconds']:.1f} ms"
+            if taken
+            else ""
+        )
+        cost = f"{_mega(ours)} instead of {_mega(whole)} multiply-adds{time} an image"
+        advice = f" Try {', or '.join(found['advice'])}." if found["advice"] else ""
+        return f"Not as accurate as the full-resolution network: {accuracy}{error}, with {cost}.{advice}"
+    factor, comparative = _factor(ours, whole, "fewer", "more")
+    cost = f"{factor} times {comparative} multiply-adds ({_mega(ours)} instead of {_mega(whole)})"
+    if taken:
+        ours, whole = taken["milliseconds"], taken["full_resolution_milliseconds"]
+        factor, comparative = _factor(ours, whole, "less", "more")
+        cost += f" and {factor} times {comparative} time ({ours:.1f} ms instead of {whole:.1f} ms an image)"
+    return f"As accurate as the full-resolution network: {accuracy}, for {cost}."
+
+
+def _factor(ours: float, whole: float, lower: str, higher: str) -> tuple[str, str]:
+    """How many times lower or higher, and the word for it."""
+    return (f"{whole / ours:.1f}", lower) if ours <= whole else (f"{ours / whole:.1f}", higher)
 
 
 def training_warning(metrics: dict[str, Any]) -> str | None:

@@ -19,7 +19,6 @@ from agents.evaluation.metrics import training_findings
 from agents.evaluation.record import EvaluationRecord
 from agents.runs.log import curve
 from scripts.cli import main
-from scripts.report import summary_lines
 
 
 def _record(
@@ -177,25 +176,6 @@ def test_each_part_of_a_training_is_compared_with_what_needs_no_training() -> No
     (one,) = training_findings(_predictions(0.5, 0.54, 0.6), random, 0.68)
     assert "learned places, accuracy 0.600 at t=3" in one
     assert training_findings(_predictions(0.5, 0.6, 0.6), None, None) == []
-
-
-@pytest.mark.parametrize(
-    ("accuracy", "saying"),
-    [
-        ([0.3, 0.7, 0.8], "As accurate: 0.700 after 2 steps for 20.0 M, 5.0 times fewer."),
-        (
-            [0.31, 0.3, 0.3],
-            "The same accuracy is not reached: 0.310 after the glance alone for 10.0 M, 10.0 times fewer.",
-        ),
-    ],
-)
-def test_a_saving_is_told_with_the_accuracy_where_it_holds(accuracy: list[float], saying: str) -> None:
-    costs = {"full_resolution": 100e6, "cumulative": [10e6, 20e6, 30e6]}
-    metrics = {"full_resolution_accuracy": 0.68, "accuracy": {"learned": accuracy}, "multiply_adds": costs}
-
-    first = summary_lines({**metrics, "env_steps": 1, "seconds": 1.0})[0]
-
-    assert first == f"Full-resolution network: accuracy 0.680 for 100.0 M multiply-adds. {saying}"
 
 
 # --- a run ----------------------------------------------------------------------------------------------------------

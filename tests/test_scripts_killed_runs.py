@@ -71,7 +71,7 @@ def _result(run: Path) -> dict[str, Any]:
     curves = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     files = [path.relative_to(run) for path in run.rglob("*") if path.is_file()]
     return {
-        "metrics": {key: value for key, value in metrics.items() if key not in ("seconds", "made_by")},
+        "metrics": {key: value for key, value in metrics.items() if key not in ("seconds", "milliseconds", "made_by")},
         "curves": [line for line in curves if not line["stage"].startswith("seconds:")],
         "weights": {path: (run / path).read_bytes() for path in files if path.suffix == ".safetensors"},
         "files": {path for path in files if "tfevents" not in path.name},

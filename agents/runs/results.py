@@ -35,6 +35,7 @@ from agents.runs.folder import RunFolder, known_metrics, made_by
 from agents.runs.images import RunImages, check_classes
 from agents.runs.log import Reporter, curve
 from agents.runs.run import LoadedRun
+from agents.runs.saving import milliseconds, saving
 from classifiers.checks import shortened
 from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
@@ -78,6 +79,7 @@ def evaluate_run(
         `best_fixed_place`, (row, col) in [0, 1] (None without it); `classes`, which is what
         `agents.evaluation.metrics.class_figures` makes of the learned policy; `adaptive`, which is what
         `agents.evaluation.budgets.adaptive_figures` makes (None if there are no images to find thresholds on);
+        `saving` and, where there is a full-resolution network, `milliseconds`, see `agents.runs.saving`;
         `diagnostics`, see `_diagnostics`; what made them, `agents.runs.folder.made_by`; and `settings_hash`, of
         the config and the policies. With several patch sizes, accuracies and costs are means over the size histories.
 
@@ -115,6 +117,11 @@ def evaluate_run(
             there = full_resolution_accuracy(network, images(calibration_split), max_images=CALIBRATION_IMAGES)
             baseline = (there, metrics["full_resolution_accuracy"])
         metrics["adaptive"] = adaptive_figures(calibration, records["learned"], baseline, costs["full_resolution"])
+    metrics["saving"] = found = saving(metrics, run.config)
+    if found is not None:
+        match = (metrics["adaptive"] or {}).get("match") or {}
+        cost = found["full_resolution_multiply_adds"]
+        metrics["milliseconds"] = milliseconds(run, source, cost, match.get("thresholds"), found["steps"])
     if split == "test":
         for name, record in records.items():
             save_record(files.record(name), record)
