@@ -125,6 +125,21 @@ def test_yaml_errors_say_where_they_are(text: str, message: str, tmp_path: Path)
     assert "\n" not in str(error.value)
 
 
+def test_epochs_that_are_given_later_count_alone(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("extends: image_folder\nstage3: {epochs: 2}\n")
+    least = load_config("image_folder").stage3.min_steps
+    assert least is not None
+
+    for name, changes, found in (
+        ("image_folder", ["stage3.epochs=2"], None),
+        ("image_folder", ["stage3.min_steps=9", "stage3.epochs=2"], 9),
+        ("image_folder", ["stage1.epochs=2"], least),
+        (str(tmp_path / "mine.yaml"), [], None),
+        (str(tmp_path / "mine.yaml"), ["stage3.min_steps=9"], 9),
+    ):
+        assert load_config(name, changes).stage3.min_steps == found
+
+
 def test_paths_become_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)

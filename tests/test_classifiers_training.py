@@ -254,3 +254,26 @@ def test_frozen_parts_make_no_difference_to_those_that_learn(scenes: ArrayImages
 
     for one, other in zip(by_list.head.parameters(), by_rates.head.parameters(), strict=True):
         assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_few_images_are_seen_more_often_until_there_are_enough_steps(scenes: ArrayImages, tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+
+    def note(done: int, total: int, figures: dict[str, float]) -> None:
+        steps.append((done, total))
+        if len(steps) == 10:  # in the third of four epochs
+            raise KeyboardInterrupt
+
+    def train(min_steps: int) -> None:
+        spec = FitSpec(epochs=2, min_steps=min_steps, batch_size=2, lr=1e-3)
+        loop: dict[str, Any] = {"seed": 0, "checkpoint": tmp_path / "state.pt", "on_progress": note}
+        train_sequences(_new_classifier(), None, _few_images(scenes), spec, **loop)
+
+    with pytest.raises(KeyboardInterrupt):
+        train(13)
+    train(13)
+    assert [done for done, _ in steps[10:]] == list(range(9, 17)) and {total for _, total in steps} == {16}
+    (tmp_path / "state.pt").unlink()
+    train(7)
+    assert steps[-1] == (8, 8)
+    assert FitSpec(epochs=0, min_steps=9).num_epochs(1) == 0

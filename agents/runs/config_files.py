@@ -80,6 +80,7 @@ def load_config(
     pairs = _changes(changes)
     places = {path.resolve(): _find(other) for path, other in (instead or {}).items()}
     tree = _without_replaced(_read_whole(_find(name_or_path), places), pairs)
+    _forget_least_steps(tree, pairs)
     for key, value in pairs.items():
         _apply(tree, key, value)
     _take_rules_of_task(tree)
@@ -116,6 +117,17 @@ def _changes(changes: str | Sequence[str] | None) -> dict[str, Any]:
     if isinstance(changes, str):
         changes = [changes]
     return dict(parse_setting(change) for change in changes or [])
+
+
+def _forget_least_steps(tree: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Removes each `min_steps` beside which a change gives `epochs`: these count then."""
+    for key in changes:
+        *parents, last = key.split(".")
+        group: Any = tree
+        for parent in parents:
+            group = group.get(parent) if isinstance(group, dict) else None
+        if last == "epochs" and isinstance(group, dict):
+            group.pop("min_steps", None)
 
 
 def _without_replaced(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
@@ -385,6 +397,8 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     whole = dict(base)
     if _SPELLINGS & own.keys():
         whole = {key: value for key, value in base.items() if key not in _SPELLINGS}
+    if "epochs" in own:
+        whole.pop("min_steps", None)
     for key, value in own.items():
         inner = whole.get(key)
         whole[key] = _merged(inner, value) if isinstance(inner, dict) and isinstance(value, dict) else value

@@ -33,6 +33,8 @@ class FitSpec(Settings):
 
     Attributes:
         epochs: passes over the training images; 0 skips the training.
+        min_steps: with few images, more epochs are taken until there are at least this many steps; None takes `epochs`.
+            In a config, `epochs` that are given later, by `--set` or beside `extends`, count alone.
         batch_size: images per step.
         lr: initial learning rate of the encoders.
         head_lr: initial learning rate of the head f_C; None takes `lr`.
@@ -59,6 +61,7 @@ class FitSpec(Settings):
     """
 
     epochs: Count
+    min_steps: Annotated[int, Field(ge=1)] | None = None
     batch_size: Annotated[int, Field(ge=1)] = 256
     lr: Rate = 0.01
     head_lr: Rate | None = None
@@ -78,6 +81,11 @@ class FitSpec(Settings):
     object_share: Fraction = 0.5
     num_workers: Count = 0
     frozen: Annotated[tuple[Annotated[str, one_of(PARTS)], ...], ONE_OR_SEVERAL] = ()
+
+    def num_epochs(self, steps_per_epoch: int) -> int:
+        """`epochs`, or as many as `min_steps` needs if that is more; 0 without a training."""
+        needed = -(-(self.min_steps or 0) // steps_per_epoch)
+        return max(self.epochs, needed) if self.epochs else 0
 
     @property
     def augmentation(self) -> dict[str, Any]:

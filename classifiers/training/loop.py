@@ -93,10 +93,11 @@ def fit(
     trainable = [parameter for part in frozen for parameter in part.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)  # saves their backward passes
-    if done < spec.epochs:
+    if spec.epochs and (done < spec.epochs or spec.min_steps):
         with closing(_Steps(model, optimizer, loss_of, source, spec, seed, kept_parts)) as steps:
-            total = spec.epochs * steps.per_epoch
-            for epoch in range(done, spec.epochs):
+            epochs = spec.num_epochs(steps.per_epoch)
+            total = epochs * steps.per_epoch
+            for epoch in range(done, epochs):
                 model.train()
                 if spec.freeze_statistics:
                     freeze_statistics(model)
