@@ -21,6 +21,7 @@ from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ADJUSTABLE, ClassifierSpec
 from gfnet_env import EpisodeSpec, Task
 from scripts.cli import main
+from scripts.report import RESULTS
 
 torch.set_num_threads(1)
 
@@ -52,7 +53,11 @@ TINY = [
 """What makes `gfnet demo` a run of seconds that has all its files."""
 TINIER = [
     *(*TINY, "data.num_train=12", "data.num_val=6", "data.num_test=6", "stage2.num_envs=2", "stage2.env_steps=12"),
-    *("fixed_place_grid=2", "stage2.policy_options={extractor: {conv_channels: 2, units: 8}}"),
+    *(
+        "stage2.options.n_steps=6",
+        "fixed_place_grid=2",
+        "stage2.policy_options={extractor: {conv_channels: 2, units: 8}}",
+    ),
 ]
 """Likewise, where several are made."""
 
@@ -63,6 +68,17 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "demo"
     assert main(["demo", "--out", str(folder), "--quiet", *TINY]) == 0
     return folder
+
+
+@pytest.fixture
+def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs write empty files for a report, which takes longer to draw than a tiny run to train."""
+
+    def write_nothing(run: object, source: object, folder: Path) -> None:
+        for name in RESULTS:
+            (folder / name).touch()
+
+    monkeypatch.setattr("scripts.commands.write_report", write_nothing)
 
 
 def random_classifier(spec: ClassifierSpec, num_classes: int = 10, seed: int = 0) -> GlanceFocusClassifier:

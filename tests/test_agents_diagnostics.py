@@ -212,6 +212,7 @@ def test_a_collapsed_run_says_so_everywhere(tmp_path: Path, capsys: pytest.Captu
     assert {f"stage2/{name}" for name in names} <= set(events.Tags()["scalars"])
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_held_out_accuracy_is_logged_while_the_policy_learns_and_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -232,6 +233,7 @@ def test_held_out_accuracy_is_logged_while_the_policy_learns_and_changes_nothing
     assert [point.step for point in events.Scalars("val/accuracy_4")] == [48, 96]
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_a_policy_that_nobody_trained_is_not_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert _run(tmp_path / "run", "stage2.agent=center_corner") == 0
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import gymnasium
 import numpy as np
+import pytest
 import yaml
 from conftest import SMALL_SCENES, random_classifier
 
@@ -25,10 +26,12 @@ HARD = "GFNet-SyntheticSignsHard-v0"
 SHRUNK = [
     *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
     *("data.num_train=12", "data.num_val=6", "data.num_test=6"),
-    *("stage2.num_envs=4", "stage2.env_steps=8", "oracle_grid=2", "stage3.epochs=1"),
+    *("stage2.num_envs=4", "stage2.env_steps=8", "stage2.options.n_steps=2", "stage3.epochs=1"),
+    *("oracle_grid=2", "fixed_place_grid=2"),
 ]
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_runs_have_the_rules_of_their_config(tmp_path: Path, scenes: ArrayImages) -> None:
     """Everything is done at the config's sizes, whatever those of the run that it starts from."""
     out = tmp_path / "run"

@@ -42,7 +42,7 @@ initialization:
   full_resolution: {epochs: 1, batch_size: 12, optimizer: adamw, lr: 1.0e-3}
   low_resolution: {epochs: 1, batch_size: 12, optimizer: adamw, lr: 1.0e-3}
 stage1: {epochs: 1, batch_size: 12, optimizer: adamw, lr: 1.0e-3}
-stage2: {env_steps: 96, num_envs: 8}
+stage2: {env_steps: 96, num_envs: 8, options: {n_steps: 15}}
 stage3: {epochs: 1, batch_size: 12, optimizer: adamw, lr: 1.0e-3}
 oracle_grid: 3
 """
@@ -83,7 +83,7 @@ def test_train_writes_all_that_it_promises(finished: Path) -> None:
     assert costs["cumulative"][1] == costs["glance"] + costs["focus"] + costs["policy"]
     assert costs["full_resolution"] > costs["cumulative"][0]
     assert metrics["full_resolution_accuracy"] in {right / 12 for right in range(13)}
-    assert metrics["env_steps"] == 768  # a whole rollout
+    assert metrics["env_steps"] == 120  # a whole rollout
     report = (finished / "report.html").read_text()
     assert report.count("<svg fill=") == 8 and report.count('src="data:image/png') == 1
     with Image.open(finished / "glimpses.png") as picture:
@@ -111,21 +111,37 @@ def test_the_same_command_again_computes_nothing_and_another_config_is_not_mixed
     assert {path: path.read_bytes() for path in finished.rglob("*") if path.is_file()} == before
 
 
-@pytest.mark.parametrize("missing", ["report.html", "stage3/classifier.safetensors", "evaluation/oracle.safetensors"])
+LACKING = ("report.html", "stage3/classifier.safetensors", "evaluation/oracle.safetensors")
+
+
+@pytest.mark.usefixtures("blank_report")
 def test_a_run_that_lacks_something_is_not_finished(
-    missing: str, finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, arguments = tmp_path / "run", ["train", str(finished.parent / "tiny.yaml")]
+    run = tmp_path / "run"
     shutil.copytree(finished, run)
-    (run / missing).unlink()
+    command = ["train", str(finished.parent / "tiny.yaml"), "--out", str(run)]
+    started: list[str] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Pipeline, "run", lambda self: started.append(missing) or sys.exit())
+        for missing in LACKING:
+            (run / missing).rename(tmp_path / "aside")
+            with pytest.raises(SystemExit):
+                main(command)
+            (tmp_path / "aside").rename(run / missing)
+    assert tuple(started) == LACKING
+    for missing in LACKING:
+        (run / missing).unlink()
+    capsys.readouterr()
 
-    assert main([*arguments, "--out", str(run)]) == 0
+    assert main(command) == 0
 
-    assert _figures(run) == _figures(finished) and (run / missing).is_file()
-    said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory of ")]
-    assert len(said) == missing.startswith("stage3") and all("stage III: a step of 12 images" in line for line in said)
+    assert _figures(run) == _figures(finished) and all((run / missing).is_file() for missing in LACKING)
+    (said,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("memory of ")]
+    assert "stage III: a step of 12 images" in said  # what is trained already needs none
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_results_of_other_settings_are_not_the_runs(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -162,6 +178,7 @@ def test_render_writes_pictures_and_films(finished: Path, tmp_path: Path) -> Non
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_report")
 def test_a_second_round_is_a_run_started_from_the_first(finished: Path, tiny: Path, tmp_path: Path) -> None:
     both, second = tmp_path / "both", tmp_path / "second"
     for stage in ("initialization", "stage1"):
@@ -198,6 +215,7 @@ def test_pictures_of_ones_own(picture_tree: Path, tiny: Path, tmp_path: Path) ->
     assert "oracle" not in metrics["accuracy"] and "<td>oracle<" not in (tmp_path / "run" / "report.html").read_text()
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_a_run_starts_from_another_and_keeps_its_best_policy(
     finished: Path, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -374,7 +392,7 @@ def test_interrupted_by_the_user(finished: Path, tmp_path: Path) -> None:
     "agent", ["random", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dqn", "recurrent_ppo"))]
 )
 def test_whole_runs_of_other_algorithms(agent: str, finished: Path, tiny: Path, tmp_path: Path) -> None:
-    changes = (f"stage2.agent={agent}", "stage3.epochs=0", f"start={finished}")
+    changes = (f"stage2.agent={agent}", "stage2.options={}", "stage3.epochs=0", f"start={finished}")
 
     assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", "--set", *changes]) == 0
     assert main(["render", str(tmp_path / "run"), "--out", str(tmp_path / "looks.png"), "--quiet"]) == 0
