@@ -44,7 +44,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stages = ("initialization.full_resolution", "initialization.low_resolution", "stage1")
     changes = [
         *(f"data.gestures.{name}={value}" for name, value in sizes.items()),
-        *("data.num_train=16", "data.num_val=12", "data.num_test=10", "oracle_grid=2"),
+        *("data.num_train=16", "data.num_val=12", "data.num_test=10", "oracle_grid=2", "fixed_place_grid=2"),
         *(f"{stage}.epochs=1" for stage in stages),
         *("stage2.num_envs=8", "stage2.env_steps=32", "stage2.options.n_steps=2", "stage2.options.batch_size=16"),
     ]

@@ -38,11 +38,10 @@ def test_what_an_algorithm_raises_is_not_caught(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("agent", [*AGENTS, *FIXED_POLICIES])
-@pytest.mark.parametrize("num_glimpses", [2, 4])
-def test_every_agent_can_be_tried_out(agent: str, num_glimpses: int) -> None:
-    check_stage2(load_config("demo", [f"stage2.agent={agent}", f"classifier.num_glimpses={num_glimpses}"]))
+def test_every_agent_can_be_tried_out(agent: str) -> None:
+    check_stage2(load_config("demo", [f"stage2.agent={agent}", "classifier.num_glimpses=2"]))
 
 
-@pytest.mark.parametrize("name", ["synthetic_signs", "image_folder", "mobilenetv3_large_100_96"])
+@pytest.mark.parametrize("name", ["synthetic_signs", "image_folder"])
 def test_shipped_settings_work(name: str) -> None:
     check_stage2(load_config(name))

@@ -79,6 +79,14 @@ def row(value: float = 0.5, **fields: Any) -> Row:
     return Row(**{**made, **fields})
 
 
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rollouts of `ppo` have 120 steps, and results are played by as many rows as there are scenes."""
+    monkeypatch.setitem(AGENTS, "ppo", replace(AGENTS["ppo"], rollout=120))
+    monkeypatch.setattr(agents.leaderboard.training, "_ROWS_TO_PLAY", 24)
+
+
+@pytest.mark.usefixtures("small")
 def test_every_agent_and_seed_is_trained_once(tmp_path: Path) -> None:
     assert _benchmark(tmp_path, "ppo", seeds=1) == 0
     first = read_rows(tmp_path / "rows.csv")
@@ -93,22 +101,14 @@ def test_every_agent_and_seed_is_trained_once(tmp_path: Path) -> None:
     assert rows[0].device == "cpu" and rows[0].command
     assert rows[0].date == first[0].date and policy.stat().st_mtime_ns == before
     assert all(len(each.accuracy) == 4 and each.looks == 4.0 and each.version == __version__ for each in rows)
-    assert {each.agent: each.steps_taken for each in rows} == {"ppo": 768, "dqn": 96, "random": 0}  # ppo: a rollout
+    assert {each.agent: each.steps_taken for each in rows} == {"ppo": 120, "dqn": 96, "random": 0}  # ppo: a rollout
     assert all(each.curve[-1].steps == each.steps_taken for each in rows)
     tables = (tmp_path / "tables.md").read_text()
     assert f"## {SIGNS}" in tables and "| random | 2 | 0 |" in tables and "all agents: rules.num_scenes=24" in tables
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_trainings_in_processes_are_those_of_one(tmp_path: Path) -> None:
-    for jobs in ("1", "2"):
-        assert _benchmark(tmp_path / jobs, "ppo", "--jobs", jobs) == 0
-
-    alone, beside = (sorted(read_rows(tmp_path / jobs / "rows.csv"), key=lambda each: each.key) for jobs in ("1", "2"))
-    assert [each.accuracy for each in alone] == [each.accuracy for each in beside]
-    assert [each.returns for each in alone] == [each.returns for each in beside]
-
-
+@pytest.mark.usefixtures("small")
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("agents.algorithms.stage2._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr("agents.algorithms.stage2._LARGEST_FRACTION", 1e9)
@@ -135,6 +135,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path, mo
     assert not (spec.folder(tmp_path / "killed") / "checkpoint.pt").exists()
 
 
+@pytest.mark.usefixtures("small")
 def test_a_training_that_another_process_works_on_is_left_to_it(tmp_path: Path) -> None:
     specs = make_specs(["random", "center_corner"], [SIGNS], steps=96, seeds=1, changes={"rules.num_scenes": 24})
 
@@ -145,6 +146,7 @@ def test_a_training_that_another_process_works_on_is_left_to_it(tmp_path: Path) 
     assert [each.agent for each in run_leaderboard(specs, tmp_path, reporter=_Quiet())] == ["random", "center_corner"]
 
 
+@pytest.mark.usefixtures("small")
 def test_agents_that_stop_and_choose_sizes_are_judged_by_playing(tmp_path: Path) -> None:
     rules = {
         "rules.patch_sizes": [32, 48],
@@ -160,7 +162,7 @@ def test_agents_that_stop_and_choose_sizes_are_judged_by_playing(tmp_path: Path)
     anything, corners = make_specs(["random", "center_corner"], [SIGNS], steps=96, seeds=1, changes=few)
     random = run_training(anything, tmp_path, _Quiet())
 
-    assert played.steps_taken == 768
+    assert played.steps_taken == 120
     assert 1.0 < random.looks < 4.0  # half of the random actions stop
     assert len(random.accuracy) == 4 and random.returns < 0.0
     with pytest.raises(ValueError, match="says only where to look"):
@@ -193,6 +195,7 @@ def wide(make_env, steps, seed):
 """
 
 
+@pytest.mark.usefixtures("small")
 def test_algorithms_of_other_libraries_enter_the_board(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -218,7 +221,9 @@ def test_algorithms_of_other_libraries_enter_the_board(
         assert said in capsys.readouterr().err
 
 
-def test_an_agent_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trainings_in_processes_are_those_of_one_and_import_agents_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "my_agents.py").write_text(
         "from stable_baselines3 import A2C\n"
         "from agents.algorithms.registry import AGENTS, AgentRecipe\n"
@@ -227,12 +232,16 @@ def test_an_agent_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
 
-    try:  # two processes: each imports it
-        assert _benchmark(tmp_path / "out", "mine", "--import", "my_agents", "--jobs", "2") == 0
+    try:
+        for jobs in ("1", "2"):
+            assert _benchmark(tmp_path / jobs, "mine", "--import", "my_agents", "--jobs", jobs, steps=24) == 0
     finally:
         AGENTS.pop("mine", None)
 
-    assert [each.agent for each in read_rows(tmp_path / "out" / "rows.csv")] == ["mine", "mine"]
+    alone, beside = (sorted(read_rows(tmp_path / jobs / "rows.csv"), key=lambda each: each.key) for jobs in ("1", "2"))
+    assert [each.agent for each in beside] == ["mine", "mine"]
+    assert [each.accuracy for each in alone] == [each.accuracy for each in beside]
+    assert [each.returns for each in alone] == [each.returns for each in beside]
 
 
 @pytest.mark.parametrize(
@@ -243,7 +252,7 @@ def test_an_agent_of_ones_own_is_imported(tmp_path: Path, monkeypatch: pytest.Mo
         (["ppo", "--steps", "0"], "0 steps"),
         (["ppo", "--jobs", "0"], "--jobs 0"),
         (["ppo", "--set", "option.gamma=0.9"], "did you mean 'options'"),
-        (["ppo", "--set", "options.gama=0.9"], "did you mean 'options.gamma'"),
+        (["ppo", "--set", "options.gama=0.9", "rules.num_scenes=24"], "did you mean 'options.gamma'"),
         (["random", "--set", "options.gamma=0.9"], "options has no effect on random"),
         (["ppo", "--set", "rules.reward=increments"], "reward"),
         ([], "needs agents"),

@@ -80,7 +80,8 @@ def test_the_oracle_is_better_than_random_at_every_size(scenes: ArrayImages) -> 
 SHRUNK = (
     *(f"data.scenes.height={SMALL_SCENES.height}", f"data.scenes.width={SMALL_SCENES.width}"),
     *("data.num_train=16", "data.num_val=8", "data.num_test=8", "classifier.num_glimpses=3", "fixed_place_grid=2"),
-    *("stage2.num_envs=8", "stage2.env_steps=16", "oracle_grid=2", "stage2.policy_options={extractor: {units: 8}}"),
+    *("stage2.num_envs=8", "stage2.env_steps=16", "stage2.options.n_steps=2", "oracle_grid=2"),
+    "stage2.policy_options={extractor: {units: 8}}",
 )
 ONE_STEP = (
     *("initialization.full_resolution.epochs=1", "initialization.low_resolution.epochs=1", "stage1.epochs=1"),

@@ -49,7 +49,8 @@ def test_agents_learn_and_are_kept(
     options: dict[str, dict[str, Any]] = {
         "sac": {"learning_starts": 4},
         "crossq": {"learning_starts": 4},
-        "ppo_gru": {"policy_kwargs": SMALL_UNITS},
+        "ppo": {"n_steps": 6},
+        "ppo_gru": {"policy_kwargs": SMALL_UNITS, "n_steps": 6},
     }
     env = _env(classifier, scenes, **rules)
     agent, other = (make_agent(name, env, seed=seed, **options.get(name, {})) for seed in (0, 1))

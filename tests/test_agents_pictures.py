@@ -25,7 +25,7 @@ from classifiers.data.source import ArrayImages
 from scripts.cli import main
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def recognizer(scenes: ArrayImages) -> Recognizer:
     return make_recognizer(scenes)[0]
 
@@ -154,8 +154,11 @@ def test_what_is_no_picture_is_said(recognizer: Recognizer, wrong: Any, named: s
         ("/slow", "longer than 0.3 s"),
     ],
 )
-def test_addresses_have_limits(recognizer: Recognizer, server: str, path: str, named: str) -> None:
-    recognizer.downloads = Downloads(max_bytes=100_000, timeout_s=0.3 if path == "/slow" else 20)
+def test_addresses_have_limits(
+    recognizer: Recognizer, server: str, path: str, named: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits = Downloads(max_bytes=100_000, timeout_s=0.3 if path == "/slow" else 20)
+    monkeypatch.setattr(recognizer, "downloads", limits)
 
     with pytest.raises(UnreadableImageError, match=named) as error:
         recognizer(server + path)

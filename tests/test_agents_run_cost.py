@@ -37,14 +37,10 @@ def test_command_prints_the_papers_resnet50(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_command_prints_the_papers_mobilenet(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["cost", "mobilenetv3_large_100_96", "--json"]) == 0
-    cost = json.loads(capsys.readouterr().out)
     assert main(["cost", "mobilenetv3_large_100_96"]) == 0
-    table = capsys.readouterr().out
 
-    assert cost["encoder"] == 41_780_160 and cost["encoder_classifier"] == 1_280_000
-    assert cost["head"] == [1_280_000, 2 * 1_280_000, 3 * 1_280_000]
-    assert cost["policy"] == 743_936
+    table = capsys.readouterr().out
+    assert all(f"{count:,}" in table for count in (41_780_160, 1_280_000, 2 * 1_280_000, 3 * 1_280_000))
     assert "43,060,160" in table and "743,936" in table
 
 

@@ -60,7 +60,7 @@ def test_outputs_are_those_of_the_authors_code(tsm_file: Path) -> None:
 def test_prefix_may_be_missing_and_other_lengths_load(tsm_file: Path, tmp_path: Path) -> None:
     state = {key.removeprefix("module."): value for key, value in _state(tsm_file).items()}
     torch.save({"state_dict": state}, tmp_path / "plain.pth")
-    clips = make_clips(recorded())[:1, :4]
+    clips = make_clips(recorded())[:1, :4, :, :64, :64]
 
     with torch.no_grad():
         one, other = (load_tsm(file, num_frames=4)(clips) for file in (tsm_file, tmp_path / "plain.pth"))

@@ -20,7 +20,7 @@ import agents
 from agents import AGENTS
 from agents.runs.config_files import built_in_configs, load_config
 from benchmarks import animations
-from classifiers.data.synthetic_gestures import GestureClips, GestureSpec
+from classifiers.data.synthetic_gestures import CLASS_NAMES, GestureClips, GestureSpec, draw_gesture
 from gfnet_env import TASKS, __version__
 
 ROOT = Path(__file__).parent.parent
@@ -54,10 +54,18 @@ def test_every_id_has_a_small_animation() -> None:
 
 
 @pytest.mark.parametrize("env_id", ["GFNet-Jester-v0", "GFNet-VideoFolder-v0"])
-def test_animations_of_recorded_clips_read_drawn_gestures_from_files(env_id: str, tmp_path: Path) -> None:
-    read = animations.recorded_task(env_id, tmp_path).source.fetch(torch.arange(30))
+def test_animations_of_recorded_clips_read_drawn_gestures_from_files(
+    env_id: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clip of each class."""
+    labels = [draw_gesture(GestureSpec(), "val", index).label for index in range(animations._NUM_CLIPS)]
+    chosen = [labels.index(label) for label in range(len(CLASS_NAMES))]
+    monkeypatch.setattr(animations, "_NUM_CLIPS", len(chosen))
+    monkeypatch.setattr(animations, "draw_gesture", lambda spec, split, index: draw_gesture(spec, split, chosen[index]))
 
-    drawn = GestureClips(GestureSpec(), "val", 30).fetch(torch.arange(30))
+    read = animations.recorded_task(env_id, tmp_path).source.fetch(torch.arange(len(chosen)))
+
+    drawn = GestureClips(GestureSpec(), "val", 30).fetch(torch.tensor(chosen))
     first, second = (batch.labels.argsort(stable=True) for batch in (read, drawn))
     assert torch.equal(read.labels[first], drawn.labels[second])
     difference = (read.images[first].int() - drawn.images[second].int()).abs().float()

@@ -45,17 +45,11 @@ def test_every_id_is_registered_with_both_entry_points(env_id: str) -> None:
 
 
 def test_ids_are_found_without_importing_the_package() -> None:
-    code = (
-        "import gymnasium as gym\n"
-        f"env = gym.make('gfnet_env:{SIGNS}', num_scenes=2)\n"
-        "env.reset(seed=0); print(env.step(env.action_space.sample() * 0)[1])"
-    )
+    code = f"import gymnasium as gym\nprint(gym.make('gfnet_env:{SIGNS}', num_scenes=2).spec.id)"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    env = gymnasium.make(SIGNS, num_scenes=2)
-    env.reset(seed=0)
-    assert float(done.stdout) == pytest.approx(env.step(np.zeros(2, np.float32))[1], abs=1e-5)
+    assert done.stdout.strip() == SIGNS
 
 
 def test_options_pick_the_image() -> None:
