@@ -200,7 +200,8 @@ def test_a_collapsed_run_says_so_everywhere(tmp_path: Path, capsys: pytest.Captu
     diagnostics = json.loads((tmp_path / "run" / "metrics.json").read_text())["diagnostics"]
     warning = diagnostics["warning"]
     assert "nearly the same places in all images" in warning and warning in said
-    assert html.escape(warning) in (tmp_path / "run" / "report.html").read_text()
+    report = (tmp_path / "run" / "report.html").read_text()
+    assert html.escape(warning) in report and "<td>oracle<" not in report  # `SMALL` asks for none
     steps, spread = curve(tmp_path / "run" / "metrics.jsonl", "stage2", "spread_t2")
     assert steps == [48, 96] and max(spread) < 0.05
     explained = curve(tmp_path / "run" / "metrics.jsonl", "stage2", "explained_variance")

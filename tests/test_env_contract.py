@@ -128,7 +128,7 @@ def test_rules_are_arguments_of_an_id(classifier: FrozenClassifier, rules: dict[
 
 
 @pytest.fixture(params=["signs", "hard", "gestures", "folder", "data set"])
-def options(request: pytest.FixtureRequest, picture_tree: Path) -> dict[str, Any]:
+def options(request: pytest.FixtureRequest) -> dict[str, Any]:
     """Arguments of `gymnasium.make`."""
 
     class Dots(torch.utils.data.Dataset[Any]):
@@ -143,11 +143,13 @@ def options(request: pytest.FixtureRequest, picture_tree: Path) -> dict[str, Any
     networks = random_classifier(
         ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=3, hidden_size=8), 2
     )
+    if request.param == "folder":
+        root = request.getfixturevalue("picture_tree")
+        return {"id": "GFNet-ImageFolder-v0", "root": root, "image_size": (96, 128), "classifier": networks}
     by_name: dict[str, dict[str, Any]] = {
         "signs": {"id": SIGNS, "num_scenes": 8},
         "hard": {"id": "GFNet-SyntheticSignsHard-v0", "num_scenes": 3},
         "gestures": {"id": "gfnet_env:GFNet-SyntheticGestures-v0", "num_clips": 5},
-        "folder": {"id": "GFNet-ImageFolder-v0", "root": picture_tree, "image_size": (96, 128), "classifier": networks},
         "data set": {"id": "GFNet-ImageFolder-v0", "dataset": Dots(), "image_size": 64, "classifier": networks},
     }
     return by_name[request.param]

@@ -10,7 +10,7 @@ import pinned
 import pytest
 
 EXPECTED: dict[str, Any] = json.loads(pinned.PINNED.read_text())
-QUICK = ("small_resnet", "resnet18", "mobilenetv3_large_100", "tsm4:resnet18", "demo", "resnet50_96")
+QUICK = ("small_resnet", "resnet18", "mobilenetv3_large_100", "tsm4:resnet18", "demo")
 
 
 def _slow_unless_quick(names: tuple[str, ...]) -> list[Any]:

@@ -204,6 +204,7 @@ def test_env_prints_spaces_and_speed(capsys: pytest.CaptureFixture[str]) -> None
     assert "Dict('features': Box(" in printed and "steps/s" in printed
 
 
+@pytest.mark.usefixtures("blank_report")
 def test_pictures_of_ones_own(picture_tree: Path, tiny: Path, tmp_path: Path) -> None:
     tiny.write_text(re.sub("data: .*", "data: {kind: image_folder, height: 96, width: 112}", TINY))
     changes = [f"data.root={picture_tree}", "stage2.agent=ppo_gru", "oracle_grid=0", "fixed_place_grid=0"]
@@ -212,7 +213,7 @@ def test_pictures_of_ones_own(picture_tree: Path, tiny: Path, tmp_path: Path) ->
 
     metrics = _figures(tmp_path / "run")
     assert metrics["images"] == 12 and set(metrics["pointing_game"].values()) == {None}
-    assert "oracle" not in metrics["accuracy"] and "<td>oracle<" not in (tmp_path / "run" / "report.html").read_text()
+    assert "oracle" not in metrics["accuracy"]
 
 
 @pytest.mark.usefixtures("blank_report")
