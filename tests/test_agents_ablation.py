@@ -26,7 +26,8 @@ from classifiers.training.loop import NonFiniteLossError
 
 FEW = [
     *("data.num_train=16", "data.num_val=6", "data.num_test=6", "stage1.epochs=1"),
-    *("stage2.num_envs=8", "stage2.env_steps=24", "oracle_grid=0", "initialization.full_resolution.epochs=1"),
+    *("stage2.num_envs=8", "stage2.env_steps=24", "stage2.options.n_steps=3", "oracle_grid=0", "fixed_place_grid=0"),
+    "initialization.full_resolution.epochs=1",
     *("initialization.low_resolution.epochs=1", "data.scenes.height=96", "data.scenes.width=128"),
 ]
 REWARDS = {"increment_reward", "contrastive_reward"}

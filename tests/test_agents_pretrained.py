@@ -26,6 +26,7 @@ def _train(root: Path, out: Path, *changes: str) -> int:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_report")
 def test_a_run_of_wordnet_ids_needs_no_training_of_its_networks(wordnet_tree: Path, tmp_path: Path) -> None:
     name, weights = "timm:tf_efficientnet_lite0", "package:efficientnet-lite0"
 

@@ -86,9 +86,10 @@ def test_a_task_of_ones_own_works_as_the_guide_says(tmp_path: Path, monkeypatch:
     (tmp_path / "night.yaml").write_text(config)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.setattr("scripts.plots.as_svg", lambda figure: "")
     small = "policy_options={extractor: {conv_channels: 2, units: 4}}"
     few = ["data.arguments={num_scenes: 12}", "data.num_test=6", "stage2.env_steps=12", "stage2.num_envs=2"]
-    few += ["oracle_grid=0", "fixed_place_grid=0", f"stage2.{small}", "--quiet"]
+    few += ["stage2.options.n_steps=6", "oracle_grid=0", "fixed_place_grid=0", f"stage2.{small}", "--quiet"]
 
     try:
         for program, *words in _commands(DOCS["own_task"]):
@@ -104,6 +105,7 @@ def test_a_task_of_ones_own_works_as_the_guide_says(tmp_path: Path, monkeypatch:
                     "--set",
                     "rules.num_scenes=12",
                     "num_envs=8",
+                    "options.rollout=24",
                     small,
                     "--quiet",
                 ]

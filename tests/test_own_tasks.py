@@ -150,16 +150,17 @@ def test_a_reward_of_ones_own_has_a_name_everywhere(squares: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_report")
 def test_an_id_of_the_package_trains_as_its_own_kind_of_data(tmp_path: Path) -> None:
     kinds = {
         "task": ("data={kind: task, id: GFNet-SyntheticSigns-v0, arguments: {num_scenes: 12}}", "start=task"),
         "signs": ("data={kind: synthetic_signs, num_train: 12, num_val: 12, num_test: 12}", "start=pretrained"),
     }
     few = ("stage2.num_envs=2", "stage2.env_steps=12", "oracle_grid=0", "fixed_place_grid=0")
-    small = "stage2.policy_options={extractor: {conv_channels: 2, units: 8}}"
+    small = ("stage2.policy_options={extractor: {conv_channels: 2, units: 8}}", "stage2.options.n_steps=6")
 
     for name, words in kinds.items():
-        assert main(["demo", "--out", str(tmp_path / name), "--quiet", "--set", *few, small, *words]) == 0
+        assert main(["demo", "--out", str(tmp_path / name), "--quiet", "--set", *few, *small, *words]) == 0
 
     task, signs = (json.loads((tmp_path / name / "metrics.json").read_bytes()) for name in kinds)
     assert task["accuracy"] == signs["accuracy"] and task["adaptive"] == signs["adaptive"]
