@@ -31,6 +31,9 @@ from gfnet_env.actions import to_action
 from gfnet_env.suite import SUITE
 from scripts.cli import main as gfnet
 
+FOVEATED = "foveated"
+"""Not an id: looks at three scales, by the reference, in `docs/foveated.gif`."""
+
 FOLDER = Path(__file__).parent.parent / "docs" / "environments"
 PHOTOS, PICTURES = "GFNet-ImageNet-v0", "GFNet-ImageFolder-v0"
 _SHORT = ("rounds=1", "stage3.epochs=0", "oracle_grid=0", "fixed_place_grid=0")
@@ -67,13 +70,13 @@ _COLORS, _MILLISECONDS, _WIDEST = 64, 900, 800
 
 def main() -> None:
     """Makes the animations of the ids that are named, all if none is."""
-    every = (*RUNS, *RECORDED, PHOTOS, PICTURES, *SUITE_IDS)
+    every = (*RUNS, *RECORDED, PHOTOS, PICTURES, *SUITE_IDS, FOVEATED)
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("ids", nargs="*", choices=[*every, []], metavar="ID", help=f"of {', '.join(every)}")
     parser.add_argument("--runs", type=Path, default=Path("runs/animations"), help="folder of the runs")
     options = parser.parse_args()
     for env_id in options.ids or every:
-        out = FOLDER / f"{env_id}.gif"
+        out = (FOLDER.parent if env_id == FOVEATED else FOLDER) / f"{env_id}.gif"
         save_small(out, frames(env_id, options.runs))
         print(f"{out}: {out.stat().st_size // 1000} kB", flush=True)
 
@@ -83,6 +86,10 @@ def frames(env_id: str, runs: Path) -> list[Image.Image]:
     if env_id in (PHOTOS, PICTURES):
         task = TASKS[PHOTOS].make_task() if env_id == PHOTOS else picture_task(runs / f"{PICTURES}-data")
         return episodes(task, CenterCornerPolicy(), EpisodeSpec())
+    if env_id == FOVEATED:
+        task = TASKS["GFNet-SyntheticSigns-v0"].make_task(split="test", num_scenes=_NUM_IMAGES)
+        looks = task.classifier.with_spec(patch_size=28, glance_size=48, patch_scales=(1, 2, 4))
+        return episodes(Task(task.source, looks), ReferencePolicy(task.source.image_size, (28,)), EpisodeSpec())
     if env_id in SUITE_IDS:
         task = TASKS[env_id].make_task(split="test", num_scenes=_NUM_IMAGES)
         reference = ReferencePolicy(task.source.image_size, task.classifier.spec.patch_sizes)

@@ -95,7 +95,8 @@ def observe(view: View, keys: Sequence[str]) -> dict[str, Tensor]:
         feature maps of the glance; with K patch sizes `last_size` (B, K), one-hot of the last patch's size, zeros after
         the glance, and `next_size` (B, K), one-hot of the size of the patch to place. Uint8, RGB, and of a clip with a
         dimension of frames before the channels: `glance_pixels` (B, 3, G, G), what the glance saw; `patch_pixels`
-        (B, 3, P, P), the last patch, a smaller one resized bilinearly to the largest size, black after the glance.
+        (B, 3, P, P), the last patch, a smaller one resized bilinearly to the largest size, black after the glance; of
+        several scales, the finest.
 
     Raises:
         ValueError: if the keys ask for sizes and there is only one, or for pixels where they are not kept.

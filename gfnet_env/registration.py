@@ -108,8 +108,9 @@ def make_env(env_id: str, *, render_mode: str | None = None, **kwargs: Any) -> g
     Args:
         env_id: a key of `TASKS`.
         render_mode: None, `"rgb_array"`, or `"human"` for a window, which needs pygame.
-        **kwargs: fields of `EpisodeSpec`, arguments of the task, and `patch_size` or `patch_sizes`, `glance_size`,
-            `num_glimpses` and `feature_stride` of the classifier (see `GlanceFocusClassifier.with_spec`).
+        **kwargs: fields of `EpisodeSpec`, arguments of the task, and `patch_size` or `patch_sizes`, `patch_scales`,
+            `glance_size`, `num_glimpses` and `feature_stride` of the classifier (see
+            `GlanceFocusClassifier.with_spec`).
 
     Returns:
         The environment.
@@ -183,11 +184,8 @@ def own_rules(env_id: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _looks_alike(one: ClassifierSpec, other: ClassifierSpec) -> bool:
     """Whether glance, patches and number of glimpses are the same."""
-    return (one.patch_sizes, one.glance_side, one.num_glimpses) == (
-        other.patch_sizes,
-        other.glance_side,
-        other.num_glimpses,
-    )
+    first, second = ((spec.patch_sizes, spec.scales, spec.glance_side, spec.num_glimpses) for spec in (one, other))
+    return first == second
 
 
 _BUILT_IN: dict[str, Callable[..., Task]] = {

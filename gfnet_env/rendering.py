@@ -58,7 +58,7 @@ def _render(dynamics: GlanceFocusDynamics, row: int) -> np.ndarray:
     whole = side_by_side(images, (images[0].width * scale, images[0].height * scale))
     strip_side = max(48, (whole.height - dynamics.num_glimpses * (_CAPTION + _MARGIN)) // dynamics.num_glimpses)
     frame_height = max(whole.height, dynamics.num_glimpses * (strip_side + _CAPTION + _MARGIN))
-    strip_width = strip_side * len(images)
+    strip_width = strip_side * max(len(images), len(dynamics.classifier.spec.scales))
     width = whole.width + strip_width + 3 * _MARGIN + (strip_width + whole.width) % 2  # even sides suit video codecs
     frame = Image.new("RGB", (width, frame_height + 2 * _MARGIN + _CAPTION + frame_height % 2), _PAPER)
     for left in range(0, whole.width, whole.width // len(images)):
@@ -86,7 +86,14 @@ def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: i
         top, left = (int(v) * scale for v in dynamics.trace.top_left_px[row, step])
         spec = dynamics.classifier.spec
         side = (spec.patch_sizes[dynamics.trace.size[row, step - 1]] if step else spec.glance_side) * scale
-        draw_patch(draw, (offset + left, top), side, _step_text(dynamics, row, step), _color(dynamics, row, step))
+        color = _color(dynamics, row, step)
+        for wider in spec.scales[1:] if step else ():
+            reach = (wider - 1) * side // 2
+            draw.rectangle(
+                (offset + left - reach, top - reach, offset + left + side + reach - 1, top + side + reach - 1),
+                outline=color,
+            )
+        draw_patch(draw, (offset + left, top), side, _step_text(dynamics, row, step), color)
 
 
 def _draw_strip(

@@ -164,6 +164,8 @@ class DifferentiableCrop(BaseAlgorithm):
         """The logits (B, K) of each glimpse, differentiable in the policy's weights."""
         images = batch.images.to(classifier.device)
         spec, state = classifier.spec, None
+        if len(spec.scales) > 1:
+            raise ValueError(f"patch_scales={list(spec.scales)} with differentiable_crop; leave them out")
         first = classifier.first_location(len(images))
         with torch.no_grad():  # a method of the base class, because the frozen one's tensors have no gradients
             glimpse = GlanceFocusClassifier.glance(classifier, images, first)

@@ -202,6 +202,8 @@ def _exportable_policy(recognizer: Recognizer) -> DeterministicPolicy:
         raise ValueError(
             f"the policy reads {min(pixels)}, which the exported program lacks; export one that reads maps"
         )
+    if len(recognizer.classifier.spec.scales) > 1:
+        raise ValueError("the run has several patch_scales, which the exported program lacks; export one without")
     if recognizer.classifier.spec.first_look == "random":
         raise ValueError(
             "the run's first look is at a random place, which a graph can't draw; export a run with first_look: glance "

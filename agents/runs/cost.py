@@ -19,8 +19,8 @@ class RunCost:
     """Multiply-adds for one image.
 
     Attributes:
-        encoder: f_L on one patch, without its own classifier; of several patch sizes, the largest.
-        encoders: f_L on one patch of each size, without its classifier.
+        encoder: f_L on one patch with all its scales, without its own classifier; of several patch sizes, the largest.
+        encoders: f_L on one patch of each size, likewise.
         glance_encoder: f_G on the glance, without its classifier.
         encoder_classifier: the encoder's own classifier.
         patch_sizes: the K sides of patches, in pixels.
@@ -58,8 +58,9 @@ def run_cost(config: RunConfig, num_classes: int) -> RunCost:
     policy = run_policy(config, frozen(classifier), default_class_names(num_classes), None).multiply_adds
     glance_side, sides = classifier.spec.glance_side, classifier.spec.patch_sizes
     glance_encoder = encoder_cost(classifier.global_encoder, (glance_side, glance_side), with_classifier=False)
-    encoders = [encoder_cost(classifier.local_encoder, (side, side), with_classifier=False) for side in sides]
-    own = encoder_cost(classifier.local_encoder, (sides[-1],) * 2, with_classifier=True) - encoders[-1]
+    alone = [encoder_cost(classifier.local_encoder, (side, side), with_classifier=False) for side in sides]
+    own = encoder_cost(classifier.local_encoder, (sides[-1],) * 2, with_classifier=True) - alone[-1]
+    encoders = [cost * len(classifier.spec.scales) for cost in alone]
     glimpses = [glimpse_costs(classifier, size) for size in range(len(sides))]
     histories = size_histories(len(sides), classifier.spec.num_glimpses)[1:]
     return RunCost(

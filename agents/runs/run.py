@@ -164,6 +164,7 @@ def _as_configured(classifier: GlanceFocusClassifier, spec: ClassifierSpec, wher
     is_same_glance = (spec.patch_sizes, spec.glance_side) == (classifier.spec.patch_sizes, classifier.spec.glance_side)
     twin = classifier.with_spec(
         patch_sizes=spec.patch_sizes,
+        patch_scales=spec.scales,
         glance_size=None if is_same_glance else spec.glance_side,
         num_glimpses=spec.num_glimpses,
         feature_stride=spec.feature_stride,

@@ -37,6 +37,8 @@ def count_multiply_adds(module: nn.Module, run: Callable[[], object]) -> int:
 def glimpse_costs(classifier: GlanceFocusClassifier, size: int = -1) -> tuple[int, ...]:
     """Multiply-adds of each of the T steps for one image or clip: encoder and head, whatever its own size.
 
+    A look with several scales costs the encoder on each of its crops.
+
     Resizing, of images or of feature maps, is not counted.
 
     Args:
@@ -49,6 +51,8 @@ def glimpse_costs(classifier: GlanceFocusClassifier, size: int = -1) -> tuple[in
     spec = classifier.spec
     sides = spec.glance_side, spec.patch_sizes[size]
     small, patch = (classifier.local_encoder.blank((side, side)) for side in sides)
+    if len(spec.scales) > 1:
+        patch = torch.stack([patch] * len(spec.scales), dim=1)
     hidden = patch.new_zeros(1, classifier.hidden_size)
     glance = count_multiply_adds(classifier, lambda: classifier.glance(small))
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -55,6 +56,43 @@ def crop_at(images: Tensor, location: Tensor, patch_size: int, image_index: Tens
     if image_index is None:
         image_index = torch.arange(len(images), device=images.device)
     return windows.movedim((-4, -3), (1, 2))[image_index, rows, columns]
+
+
+def crop_scales(
+    images: Tensor, location: Tensor, patch_size: int, scales: Sequence[int], image_index: Tensor | None = None
+) -> Tensor:
+    """Crops concentric squares at each location, coarser the larger they are: RAM's glimpse sensor (arXiv:1406.6247).
+
+    The square of scale s has a side of s * P pixels, each s x s of which are averaged. Scale 1 is `crop_at`'s patch.
+    Differs from RAM: beyond the image, the image's border is repeated instead of zeros.
+
+    Args:
+        images: (N, ..., H, W), uint8 or float.
+        location: (B, 2) float in [0, 1], (row, col), of the patch of scale 1.
+        patch_size: side P in pixels, at most min(H, W).
+        scales: S whole numbers, 1 or more.
+        image_index: see `crop_at`.
+
+    Returns:
+        (B, S, ..., P, P) of the type of `images`; whole numbers are rounded.
+    """
+    height, width = images.shape[-2:]
+    corner = top_left_px(location.to(images.device), (height, width), patch_size)
+    if image_index is None:
+        image_index = torch.arange(len(images), device=images.device)
+    which, channels_last = image_index[:, None, None], images.movedim((-2, -1), (1, 2))
+    crops = []
+    for scale in scales:
+        steps = torch.arange(scale * patch_size, device=images.device) - (scale - 1) * patch_size // 2
+        rows = (corner[:, :1] + steps).clamp(0, height - 1)  # (B, sP)
+        columns = (corner[:, 1:] + steps).clamp(0, width - 1)
+        crop = channels_last[which, rows[:, :, None], columns[:, None, :]].movedim((1, 2), (-2, -1))
+        if scale > 1:
+            parts = crop.unflatten(-1, (patch_size, scale)).unflatten(-3, (patch_size, scale))
+            mean = parts.mean((-3, -1), dtype=None if crop.is_floating_point() else torch.float32)
+            crop = mean if crop.is_floating_point() else mean.round().to(crop.dtype)
+        crops.append(crop)
+    return torch.stack(crops, dim=1)
 
 
 def crop_between_pixels(images: Tensor, location: Tensor, patch_size: int) -> Tensor:

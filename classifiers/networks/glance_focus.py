@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from classifiers.networks.encoders import Encoder, build_encoder
-from classifiers.networks.geometry import crop_at, resize
+from classifiers.networks.encoders import Encoder, Encoding, build_encoder
+from classifiers.networks.geometry import crop_at, crop_scales, resize
 from classifiers.networks.glimpse import Glimpse, Policy, View
 from classifiers.networks.heads import HEADS, Head
 from classifiers.networks.preprocessing import Preprocessing
@@ -104,6 +104,7 @@ class GlanceFocusClassifier(nn.Module):
         *,
         patch_size: int | None = None,
         patch_sizes: int | Sequence[int] | None = None,
+        patch_scales: Sequence[int] | None = None,
         glance_size: int | None = None,
         num_glimpses: int | None = None,
         feature_stride: int | None = None,
@@ -115,6 +116,7 @@ class GlanceFocusClassifier(nn.Module):
         Args:
             patch_size: side of the patches in pixels.
             patch_sizes: instead of `patch_size`, sides to choose from, ascending; None for both keeps the sizes.
+            patch_scales: scales of a look's crops, see `ClassifierSpec`; None keeps them.
             glance_size: side of the glance in pixels; None keeps it: equal to the patches' if none was set and they
                 have one size.
             num_glimpses: longest sequence T, the glance included; None keeps it.
@@ -129,6 +131,7 @@ class GlanceFocusClassifier(nn.Module):
                 the encoders have no feature maps of that stride, or give those of another one already.
         """
         given: dict[str, Any] = {
+            "patch_scales": patch_scales,
             "glance_size": glance_size,
             "num_glimpses": num_glimpses,
             "feature_stride": feature_stride,
@@ -214,22 +217,21 @@ class GlanceFocusClassifier(nn.Module):
         """
         small = self.first_input(images, location)
         hidden = small.new_zeros(len(images), self.hidden_size)
-        return self._glimpse(self.global_encoder, small, images.dtype == torch.uint8, hidden, is_first=True)
+        encode = self.global_encoder.encode_pixels if images.dtype == torch.uint8 else self.global_encoder
+        return self._glimpse(self.global_encoder, encode(small), hidden, is_first=True)
 
     def focus(self, patches: Tensor, hidden: Tensor, step: int | None = None) -> Glimpse:
         """Looks at patches that are already cropped, a later step.
 
         Args:
-            patches: (B, 3, P, P), uint8 pixels or normalized floats.
+            patches: (B, 3, P, P), uint8 pixels or normalized floats; with several scales (B, S, 3, P, P).
             hidden: (B, F_h) of the previous glimpse.
             step: see `Head.forward`.
 
         Returns:
             The next glimpse.
         """
-        return self._glimpse(
-            self.local_encoder, patches, patches.dtype == torch.uint8, hidden, is_first=False, step=step
-        )
+        return self._glimpse(self.local_encoder, self.encode_patches(patches), hidden, is_first=False, step=step)
 
     def patches(self, images: Tensor, location: Tensor, image_index: Tensor | None = None, size: int = -1) -> Tensor:
         """The patch at each location.
@@ -241,9 +243,26 @@ class GlanceFocusClassifier(nn.Module):
             size: index of their size in `spec.patch_sizes`, by default the largest.
 
         Returns:
-            (B, 3, P, P), where P is `spec.patch_sizes[size]`.
+            (B, 3, P, P), where P is `spec.patch_sizes[size]`; with S > 1 `spec.scales` (B, S, 3, P, P).
         """
-        return crop_at(images, location, self.spec.patch_sizes[size], image_index)
+        side, scales = self.spec.patch_sizes[size], self.spec.scales
+        if len(scales) > 1:
+            return crop_scales(images, location, side, scales, image_index)
+        return crop_at(images, location, side, image_index)
+
+    def encode_patches(self, patches: Tensor) -> Encoding:
+        """f_L alone.
+
+        Args:
+            patches: see `focus`.
+
+        Returns:
+            Feature maps and pooled vectors, averaged over the scales.
+        """
+        scales = len(self.spec.scales)
+        flat = patches.flatten(0, 1) if scales > 1 else patches
+        found = self.local_encoder.encode_pixels(flat) if patches.dtype == torch.uint8 else self.local_encoder(flat)
+        return found if scales == 1 else Encoding(*(part.unflatten(0, (-1, scales)).mean(1) for part in found))
 
     def look(
         self,
@@ -392,14 +411,13 @@ class GlanceFocusClassifier(nn.Module):
     def _glimpse(
         self,
         encoder: Encoder,
-        inputs: Tensor,
-        are_pixels: bool,
+        encoded: Encoding,
         hidden: Tensor,
         *,
         is_first: bool,
         step: int | None = None,
     ) -> Glimpse:
-        features, pooled = encoder.encode_pixels(inputs) if are_pixels else encoder(inputs)
+        features, pooled = encoded
         encoder_logits = encoder.classifier(pooled) if self.head.reads_encoder_logits(is_first=is_first) else None
         logits, hidden = self.head(pooled, encoder_logits, hidden, step)
         if features.shape[1:] != self._feature_shape:

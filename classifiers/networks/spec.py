@@ -18,7 +18,7 @@ GLANCE_LOGITS = ("head", "encoder")
 FIRST_LOOKS = ("glance", "center", "random")
 """What the first step may look at."""
 
-ADJUSTABLE = ("patch_size", "patch_sizes", "glance_size", "num_glimpses", "feature_stride")
+ADJUSTABLE = ("patch_size", "patch_sizes", "patch_scales", "glance_size", "num_glimpses", "feature_stride")
 """Fields of `ClassifierSpec` that trained networks can have otherwise than they were trained with."""
 
 _DEFAULT_SIDE = 96
@@ -46,6 +46,10 @@ class ClassifierSpec(Settings):
         patch_size: side P of the patches, in pixels (the paper's H' = W'); of several sizes, the largest.
         patch_sizes: sides that a patch may have, ascending (Section 4.2). A single size may be given as `patch_size`
             instead; without either, it is 96.
+        patch_scales: scales of the concentric crops that a look takes in, ascending from 1: with `(1, 2, 4)`, f_L also
+            sees what is around the patch, 2 and 4 times as wide, at half and a quarter of the resolution (a foveated
+            sensor). Feature maps and pooled vectors are averaged over the scales. None, or `(1,)`, is the patch alone,
+            as in the paper.
         glance_size: side of the glance, in pixels; None takes `patch_size`, as the paper does except in Table 3.
             Needed with several patch sizes.
         num_glimpses: longest sequence T, the glance included.
@@ -65,6 +69,7 @@ class ClassifierSpec(Settings):
     head: Annotated[str, one_of(HEADS)] = "gru"
     patch_size: Side = _DEFAULT_SIDE
     patch_sizes: Annotated[tuple[Side, ...], Field(min_length=1)] = (_DEFAULT_SIDE,)
+    patch_scales: Annotated[tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1)] | None = None
     num_glimpses: Annotated[int, Field(ge=2)] = 5
     hidden_size: Annotated[int, Field(ge=1)] = 1024
     resize_mode: Annotated[str, one_of(RESIZE_MODES)] = "bicubic"
@@ -83,6 +88,11 @@ class ClassifierSpec(Settings):
     def glance_side(self) -> int:
         """Side of the glance, in pixels."""
         return self.patch_size if self.glance_size is None else self.glance_size
+
+    @property
+    def scales(self) -> tuple[int, ...]:
+        """Scales of a look's crops; 1 if it is the patch alone."""
+        return self.patch_scales or (1,)
 
     @property
     def largest_side(self) -> int:
@@ -104,7 +114,13 @@ class ClassifierSpec(Settings):
             if one not in (None, several[-1]):
                 raise ValueError(f"patch_size={one} beside patch_sizes={list(several)}; pass one of them")
             one = several[-1]
-        return {**given, "patch_size": _DEFAULT_SIDE if one is None else one, "patch_sizes": several}
+        scales = given.get("patch_scales")
+        return {
+            **given,
+            "patch_size": _DEFAULT_SIDE if one is None else one,
+            "patch_sizes": several,
+            "patch_scales": None if isinstance(scales, list | tuple) and tuple(scales) == (1,) else scales,
+        }
 
     @model_validator(mode="after")
     def _check_sizes(self) -> Self:
@@ -113,4 +129,9 @@ class ClassifierSpec(Settings):
             raise ValueError(f"patch_sizes={sizes} do not ascend; pass each size once, the smallest first")
         if len(sizes) > 1 and self.glance_size is None:
             raise ValueError(f"patch_sizes={sizes} without glance_size; pass glance_size, for example {sizes[0]}")
+        scales = list(self.scales)
+        if scales[0] != 1 or any(fine >= coarse for fine, coarse in pairwise(scales)):
+            raise ValueError(f"patch_scales={scales} do not ascend from 1; pass some such as [1, 2, 4]")
+        if len(scales) > 1 and self.num_frames is not None:
+            raise ValueError(f"patch_scales={scales} with encoder={self.encoder}, which takes clips; leave them out")
         return self
