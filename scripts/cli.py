@@ -184,7 +184,7 @@ def _add_use_of_runs(add: Add) -> None:
 
 def _add_recognition(add: Add) -> None:
     predict = add("predict", "recognize image files or clips and show where the policy looked")
-    predict.add_argument("run", type=Path, help="the run's folder")
+    predict.add_argument("run", type=_run, metavar="RUN", help="the run's or pack's folder, or hf://OWNER/NAME")
     predict.add_argument(
         "images",
         type=_path_or_address,
@@ -221,6 +221,19 @@ def _add_recognition(add: Add) -> None:
     )
     export.add_argument("--out", type=Path, help="folder of the files, RUN/onnx if left out")
     _add_stop(export)
+
+    pack = add("pack", "write a run as a folder to hand on, with a model card")
+    pack.add_argument("run", type=Path, help="the run's folder")
+    pack.add_argument("--out", type=Path, help="the pack's folder, RUN-pack if left out")
+    pack.add_argument("--license", metavar="ID", help="of the weights, by its SPDX id such as mit")
+    pack.add_argument("--onnx", action="store_true", help="add ONNX graphs, as gfnet export writes them")
+    _add_stop(pack)
+
+    push = add("push", "upload a pack to the Hugging Face Hub")
+    push.add_argument("pack", type=Path, help="folder of a gfnet pack")
+    push.add_argument("name", metavar="OWNER/NAME", help="of the repository; made if there is none")
+    push.add_argument("--revision", metavar="BRANCH", help="an existing branch; the main one if left out")
+    push.add_argument("--private", action="store_true", help="make a new repository private")
 
 
 def _add_pages(add: Add) -> None:
@@ -281,6 +294,10 @@ def _add_stop(command: argparse.ArgumentParser) -> None:
         default=_METHODS[0],
         help="how thresholds are found for a budget",
     )
+
+
+def _run(text: str) -> Path | str:
+    return text if text.startswith("hf://") else Path(text)
 
 
 def _path_or_address(text: str) -> Path | str:

@@ -33,6 +33,7 @@ from agents.runs.cost import run_cost
 from agents.runs.folder import RunFolder, known_metrics, read_metrics
 from agents.runs.images import RunImages, check_classes, open_images
 from agents.runs.import_published import import_checkpoint
+from agents.runs.pack import push_pack, write_pack
 from agents.runs.pipeline import Pipeline
 from agents.runs.results import chosen_policies, evaluate_run
 from agents.runs.run import load_networks, load_recognizer, load_run
@@ -389,8 +390,24 @@ def export(options: argparse.Namespace, console: Console) -> None:
         )
 
 
+def pack(options: argparse.Namespace, console: Console) -> None:
+    """Writes a run as a folder to hand on."""
+    out: Path = options.out or options.run.with_name(f"{options.run.name}-pack")
+    with locked(options.run):
+        write_pack(options.run, _recognizer(options), out, license=options.license, onnx=options.onnx)
+    console.print(f"{out}: read its README.md, then `gfnet push {out} OWNER/NAME`")
+
+
+def push(options: argparse.Namespace, console: Console) -> None:
+    """Uploads a pack to the Hugging Face Hub."""
+    address = push_pack(options.pack, options.name, revision=options.revision, private=options.private)
+    console.print(f"{address}: agents.load_run('hf://{options.name}')")
+
+
 def _recognizer(options: argparse.Namespace) -> Recognizer:
     recognizer = load_recognizer(options.run)
+    if all(value is None for value in (options.budget, options.thresholds, options.num_glimpses)):
+        return recognizer  # a pack has thresholds of its own
     recognizer.use(
         budget=options.budget,
         thresholds=options.thresholds,
@@ -420,6 +437,8 @@ COMMANDS: dict[str, Callable[[argparse.Namespace, Console], None]] = {
     "env": env,
     "dataset": dataset,
     "export": export,
+    "pack": pack,
+    "push": push,
     "cost": cost,
     "benchmark": benchmark,
     "import-checkpoint": import_published,

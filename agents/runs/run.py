@@ -24,6 +24,7 @@ from agents.recognition.recognizer import Recognizer
 from agents.runs.config import RunConfig, Stage2Spec
 from agents.runs.config_files import ConfigError, load_run_config
 from agents.runs.folder import RunFolder, classifier_file, full_resolution_file, start_folder
+from agents.runs.pack import find_run
 from classifiers.checkpoints import load_classifier, load_full_resolution
 from classifiers.checks import did_you_mean
 from classifiers.data.augmentation import ShiftedCopies
@@ -56,42 +57,58 @@ class LoadedRun:
     class_names: tuple[str, ...]
 
 
-def load_run(folder: Path | str) -> LoadedRun:
+def load_run(folder: Path | str, *, device: str | None = None) -> LoadedRun:
     """Loads a run's networks; executes no code.
 
     Args:
-        folder: of a `gfnet train` or a `gfnet import-checkpoint`.
+        folder: of a `gfnet train`, a `gfnet import-checkpoint` or a `gfnet pack`; or a pack on the Hugging Face Hub,
+            `hf://OWNER/NAME` or `hf://OWNER/NAME@REVISION` (extra `hub`).
+        device: where the networks run; None for the run's own, which for a pack is the CPU.
 
     Returns:
         The networks.
 
     Raises:
-        FileNotFoundError: if a stage is missing.
-        ValueError: if a file is not what it should be.
+        FileNotFoundError: if a stage is missing; or a pack, on the Hub and in the cache.
+        ModuleNotFoundError: if the extra `hub` is needed and not installed.
+        ValueError: if a file is not what it should be, or there is no such revision.
     """
-    return load_networks(load_run_config(Path(folder)), Path(folder))
+    folder, _ = find_run(folder)
+    return _load(folder, device)
+
+
+def _load(folder: Path, device: str | None) -> LoadedRun:
+    return load_networks(load_run_config(folder, None if device is None else f"device={device}"), folder)
 
 
 def load_recognizer(
-    folder: Path | str, *, budget: float | None = None, batch_size: int = 128, compile: bool = False
+    folder: Path | str,
+    *,
+    budget: float | None = None,
+    batch_size: int = 128,
+    compile: bool = False,
+    device: str | None = None,
 ) -> Recognizer:
     """A recognizer with the networks of a run, and with its calibration record if it was evaluated.
 
     Args:
-        folder: the run's.
-        budget: multiply-adds per image, on average; see `Recognizer.use` for other ways to stop early.
+        folder: of a run or a pack, see `load_run`.
+        budget: multiply-adds per image, on average; see `Recognizer.use` for other ways to stop early. None takes all
+            glimpses, or of a pack its own thresholds.
         batch_size: images in a forward pass.
         compile: also compile the encoders (20 to 60 s once).
+        device: see `load_run`.
 
     Returns:
         The recognizer.
 
     Raises:
         FileNotFoundError: if the run, its policy or, for a budget, its evaluation is missing.
+        ModuleNotFoundError: if the extra `hub` is needed and not installed.
         ValueError: if a file is not what it should be, or the budget is out of range.
     """
-    folder = Path(folder)
-    run = load_run(folder)
+    folder, pack = find_run(folder)
+    run = _load(folder, device)
     is_evaluated = RunFolder(folder).record("calibration").is_file()
     recognizer = Recognizer(
         frozen(run.classifier, compile=compile),
@@ -103,7 +120,10 @@ def load_recognizer(
         calibration=load_record(RunFolder(folder).record("calibration")) if is_evaluated else None,
         batch_size=batch_size,
     )
-    recognizer.use(budget=budget)
+    if pack is not None:
+        recognizer.use(thresholds=pack.rule.thresholds, criterion=pack.rule.criterion)
+    if budget is not None:
+        recognizer.use(budget=budget)
     return recognizer
 
 
