@@ -24,6 +24,8 @@ from agents.evaluation.record import load_record
 from agents.runs.folder import RunFolder
 from agents.runs.images import open_images
 from gfnet_env import EpisodeSpec, GlanceFocusVectorEnv, Task
+from gfnet_env.dynamics import to_numpy
+from gfnet_env.sampling import RowDraws
 
 
 class Reached(NamedTuple):
@@ -90,15 +92,15 @@ def reached(agent: BaseAlgorithm, env: GlanceFocusVectorEnv, run: agents.LoadedR
         actions, _ = agent.predict(observation, deterministic=True)
         rows = np.flatnonzero(going)
         chosen = dynamics.decisions(actions).select(rows)
-        _, over = dynamics.step(rows, chosen, [env.np_random[row] for row in rows])
-        observation, info = dynamics.observation(), dynamics.info()
+        _, over = dynamics.step(rows, chosen, RowDraws(1, env.num_envs))
+        observation, info = to_numpy(dynamics.observation()), to_numpy(dynamics.info())
         decisions[rows] += 1
         looked = rows[~info["stopped"][rows]]
         patches += [(info["patch_size"][looked] == side).sum() for side in sides]
-        going[rows[over]] = False
+        going[rows[over.numpy()]] = False
     cost = info["multiply_adds"] + decisions * agents.DeterministicPolicy(agent).multiply_adds
     shares, looks = patches / max(patches.sum(), 1.0), float(patches.sum() / env.num_envs)
-    return Reached(float(dynamics.is_right().mean()), float(cost.mean()), shares, looks)
+    return Reached(float(dynamics.is_right().float().mean()), float(cost.mean()), shares, looks)
 
 
 if __name__ == "__main__":

@@ -45,14 +45,23 @@ class Decisions(NamedTuple):
 
     location: Tensor
     stops: np.ndarray
-    size: np.ndarray | None
+    size: Tensor | None
 
     def select(self, rows: np.ndarray) -> Decisions:
         """The decisions of some rows, (R,) int64."""
-        return Decisions(self.location[rows], self.stops[rows], None if self.size is None else self.size[rows])
+        if len(rows) == len(self.stops):
+            return self
+        where = torch.from_numpy(rows).to(self.location.device)
+        return Decisions(self.location[where], self.stops[rows], None if self.size is None else self.size[where])
 
 
-def to_decisions(actions: np.ndarray, count: int, names: tuple[str, ...], num_sizes: int = 1) -> Decisions:
+def to_decisions(
+    actions: np.ndarray | Tensor,
+    count: int,
+    names: tuple[str, ...],
+    num_sizes: int = 1,
+    device: torch.device | str = "cpu",
+) -> Decisions:
     """Reads actions: an episode stops where `stop` is above 0; `size` divides [-1, 1] into K equal parts.
 
     Args:
@@ -60,6 +69,7 @@ def to_decisions(actions: np.ndarray, count: int, names: tuple[str, ...], num_si
         count: number B of environments.
         names: of the A components: row, col, perhaps stop, perhaps size (`EpisodeSpec.action_names`).
         num_sizes: K patch sizes.
+        device: where locations and sizes are wanted.
 
     Returns:
         The decision of each row.
@@ -67,23 +77,29 @@ def to_decisions(actions: np.ndarray, count: int, names: tuple[str, ...], num_si
     Raises:
         ValueError: if the actions have another shape, or one is NaN or outside the space.
     """
-    values = np.asarray(actions, dtype=np.float32)
+    if isinstance(actions, Tensor):
+        values = actions.detach().to(torch.float32)
+    else:
+        values = torch.from_numpy(np.array(actions, dtype=np.float32))
     if values.shape != (count, len(names)):
         raise ValueError(
-            f"actions of shape {values.shape}; pass one ({', '.join(names)}) for each environment, {count} in all"
+            f"actions of shape {tuple(values.shape)}; pass one ({', '.join(names)}) for each environment, "
+            f"{count} in all"
         )
-    inside = (np.abs(values) <= 1.0).all(axis=1)  # false for NaN too
+    inside = values.abs() <= 1.0  # false for NaN too
     if not inside.all():
         raise ValueError(
-            f"action {values[~inside][0].tolist()} is outside Box(-1, 1, ({len(names)},)); clip actions, or wrap the "
-            "environment in gymnasium.wrappers.ClipAction"
+            f"action {values[~inside.all(dim=1)][0].tolist()} is outside Box(-1, 1, ({len(names)},)); clip actions, or "
+            "wrap the environment in gymnasium.wrappers.ClipAction"
         )
-    column = dict(zip(names, values.T, strict=True))
-    stops = column["stop"] > 0.0 if "stop" in column else np.zeros(count, dtype=bool)
-    size = None
-    if "size" in column:
-        size = np.minimum((column["size"] + 1.0) / 2.0 * num_sizes, num_sizes - 1).astype(np.int64)
-    return Decisions(to_location(torch.from_numpy(values)), stops, size)
+    stops, size = np.zeros(count, dtype=bool), None
+    if "stop" in names:
+        stops = (values[:, names.index("stop")] > 0.0).cpu().numpy()
+    values = values.to(device)
+    if "size" in names:
+        share = (values[:, names.index("size")] + 1.0) / 2.0
+        size = (share * num_sizes).clamp(max=num_sizes - 1).long()
+    return Decisions(to_location(values), stops, size)
 
 
 def to_location(action: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,15 +13,16 @@ from classifiers.data.source import ImageSource
 from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.costs import glimpse_costs
 from classifiers.networks.geometry import top_left_px
-from classifiers.networks.glimpse import Glimpse, View, summarize_logits
+from classifiers.networks.glimpse import Glimpse, Readout, View, summarize_logits
 from gfnet_env.actions import Decisions, to_decisions
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.glance_cache import GlanceCache
-from gfnet_env.observation import observation_keys, observe
-from gfnet_env.rewards import reward_of
-from gfnet_env.sampling import parse_patch_sizes_option, sample_sizes
+from gfnet_env.observation import PIXEL_KEYS, observation_keys, observe
+from gfnet_env.rewards import reward_arguments, reward_of
+from gfnet_env.row_images import RowImages
+from gfnet_env.sampling import RowDraws, parse_patch_sizes_option
 from gfnet_env.score import ScoreScale
-from gfnet_env.trace import Trace, check_shape
+from gfnet_env.trace import Trace, check_shape, look_record
 
 _SAVED = ("features", "hidden", "glance", "locations")  # of the episodes' tensors; images are fetched again
 
@@ -56,13 +57,17 @@ class GlanceFocusDynamics:
         self.observation_keys = observation_keys(spec.observe, len(sizes), size_action=spec.size_action)
         self.costs = np.array([glimpse_costs(classifier, size) for size in sizes]).T  # (T, K) multiply-adds
         self.device = classifier.device
+        self._costs = torch.from_numpy(self.costs).to(self.device)
+        self._sides = torch.tensor(classifier.spec.patch_sizes, device=self.device)  # (K,)
         blank = classifier.local_encoder.blank(source.image_size).to(torch.uint8)  # an image, or a clip
-        self.images = blank.expand(batch_size, *blank.shape[1:]).clone()
+        self._images = RowImages(source, blank, batch_size, self.device)
+        self._reward_arguments = reward_arguments(spec.reward)
+        self._all_rows = torch.arange(batch_size, device=self.device)
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device, dtype=torch.float32)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device, dtype=torch.float32)
         self.glance = torch.zeros_like(self.features)
         self.locations = torch.zeros(batch_size, self.num_glimpses - 1, 2, device=self.device, dtype=torch.float32)
-        self.trace = Trace.empty(batch_size, self.num_glimpses, source.num_boxes)
+        self.trace = Trace.empty(batch_size, self.num_glimpses, source.num_boxes, self.device)
         self._glances: GlanceCache | None = None
         if source.is_deterministic and classifier.spec.first_look != "random":
             self._glances = GlanceCache(classifier, len(source), batch_size)
@@ -77,50 +82,60 @@ class GlanceFocusDynamics:
         """The K sides that a patch may have, in pixels, ascending."""
         return self.classifier.spec.patch_sizes
 
+    @property
+    def images(self) -> Tensor:
+        """(B, 3, H, W) or, clips, (B, F, 3, H, W) uint8, the image of each row, as a copy or not."""
+        return self._images.of_rows()
+
     @torch.inference_mode()
-    def reset(
-        self,
-        rows: np.ndarray,
-        indices: np.ndarray,
-        rngs: Sequence[np.random.Generator],
-        sizes: np.ndarray | None = None,
-    ) -> None:
+    def reset(self, rows: np.ndarray, indices: np.ndarray, draws: RowDraws, sizes: np.ndarray | None = None) -> None:
         """Starts an episode in some rows: fetches their images and takes the first glimpse.
 
         Args:
             rows: (R,) int64, which rows.
             indices: (R,) int64, which images of the source.
-            rngs: R generators, one for each of these rows; they draw a random first location and the patches' sizes.
+            draws: the random first locations and patch sizes.
             sizes: (R, T - 1) int64, indices of the patches' sizes; None draws them.
         """
-        batch = self.source.fetch(torch.from_numpy(indices))
-        images = batch.images.to(self.device, non_blocking=True)
-        location = self._first_location(rngs)
+        where, trace, on_cpu = self._where(rows), self.trace, torch.from_numpy(indices)
+        labels, boxes = self._images.fetch(rows, on_cpu)
+        location = self._first_location(rows, draws)
+        place = self._images.place[where]
         if self._glances is None:
-            glimpse = self.classifier.glance(images, location)
+            glimpse = self.classifier.glance(self._images.pool[place], location)
         else:
-            glimpse = self._glances.glance(torch.from_numpy(indices), images)
-        self.images = _with_rows(self.images, rows, images)
-        trace = self.trace
-        trace.index[rows], trace.label[rows] = indices, batch.labels.numpy()
-        trace.boxes[rows] = batch.boxes.numpy()
-        trace.steps[rows], trace.multiply_adds[rows] = 0, 0
-        trace.earned[rows], trace.stopped[rows] = 0.0, False
-        self.glance = _with_rows(self.glance, rows, glimpse.features.clone())  # features are written to
-        self.locations = _with_rows(self.locations, rows, torch.zeros_like(self.locations[: len(rows)]))
-        if sizes is None and not self.spec.size_action:
-            sizes = sample_sizes(rngs, len(self.patch_sizes), self.num_glimpses - 1)
-        trace.size[rows] = 0 if sizes is None else sizes
-        self._record(rows, glimpse, location, self.classifier.spec.glance_side)
+            glimpse = self._glances.glance(on_cpu, self._images.pool, place)
+        trace.index[where], trace.label[where], trace.boxes[where] = (
+            each.to(self.device) for each in (on_cpu, labels, boxes)
+        )
+        trace.steps[where], trace.multiply_adds[where], trace.earned[where] = 1, int(self.costs[0, 0]), 0.0
+        trace.stopped[where], trace.finished[where] = False, False
+        if len(self.patch_sizes) > 1:
+            if sizes is None and not self.spec.size_action:
+                trace.size[where] = draws.sizes(rows, len(self.patch_sizes), self.num_glimpses - 1).to(self.device)
+            else:
+                trace.size[where] = 0 if sizes is None else torch.from_numpy(sizes).to(self.device)
+        self.glance = _with_rows(self.glance, where, glimpse.features.clone())  # features are written to
+        self.locations[where] = 0.0
+        self._take(where, glimpse)
+        if location is None:
+            seen = glimpse.hidden.new_tensor((torch.nan, torch.nan, -1.0, -1.0)).expand(len(rows), 4)
+        else:
+            seen = self._seen_at(location, self.classifier.spec.glance_side)
+        trace.looks[where, 0] = look_record(seen, summarize_logits(glimpse.logits, trace.label[where]))
 
-    def _first_location(self, rngs: Sequence[np.random.Generator]) -> Tensor | None:
+    def _first_location(self, rows: np.ndarray, draws: RowDraws) -> Tensor | None:
         if self.classifier.spec.first_look == "random":
-            return torch.from_numpy(np.stack([rng.random(2, dtype=np.float32) for rng in rngs])).to(self.device)
-        return self.classifier.first_location(len(rngs))
+            return draws.first_places(rows).to(self.device)
+        return self.classifier.first_location(len(rows))
 
-    def decisions(self, actions: np.ndarray) -> Decisions:
+    def _where(self, rows: np.ndarray) -> Tensor:
+        """(R,) int64 on the device; where it has B entries, these are all rows in order."""
+        return self._all_rows if len(rows) == self.batch_size else torch.from_numpy(rows).to(self.device)
+
+    def decisions(self, actions: np.ndarray | Tensor) -> Decisions:
         """Reads the actions of all rows, (B, A); raises a `ValueError` if they don't fit the action space."""
-        return to_decisions(actions, self.batch_size, self.spec.action_names, len(self.patch_sizes))
+        return to_decisions(actions, self.batch_size, self.spec.action_names, len(self.patch_sizes), self.device)
 
     def parse_patch_sizes_option(self, sides: Any) -> np.ndarray:
         """Reads the reset option `patch_sizes`: (B, T - 1) int64 indices of sizes, or a `ValueError`."""
@@ -129,9 +144,7 @@ class GlanceFocusDynamics:
         return parse_patch_sizes_option(sides, self.batch_size, self.num_glimpses - 1, self.patch_sizes)
 
     @torch.inference_mode()
-    def step(
-        self, rows: np.ndarray, decisions: Decisions, rngs: Sequence[np.random.Generator]
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def step(self, rows: np.ndarray, decisions: Decisions, draws: RowDraws) -> tuple[Tensor, Tensor]:
         """Takes a focus step in some rows, or ends their episodes.
 
         Stopping costs and earns nothing: no patch is encoded, the prediction stays, and the reward is 0.
@@ -139,59 +152,89 @@ class GlanceFocusDynamics:
         Args:
             rows: (R,) int64, which rows.
             decisions: of these R rows.
-            rngs: R generators, one for each of these rows, for the reward's random crops.
+            draws: the reward's random crops.
 
         Returns:
             reward (R,) float64 and terminated (R,) bool.
         """
-        reward, terminated = np.zeros(len(rows)), decisions.stops.copy()
-        self.trace.stopped[rows] = decisions.stops
         going = np.flatnonzero(~decisions.stops)
+        if len(going) == len(rows):
+            return self._focus(rows, decisions, draws)
+        reward = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
+        terminated = torch.from_numpy(decisions.stops).to(self.device, copy=True)
+        where = self._where(rows)
+        self.trace.stopped[where] = self.trace.finished[where] = terminated
         if len(going):
-            taking = rows[going]
-            if decisions.size is not None:
-                self.trace.size[taking, self.trace.steps[taking] - 1] = decisions.size[going]
-            price = self._price(taking)
-            gain = self._focus(taking, decisions.location[going], [rngs[index] for index in going.tolist()])
-            reward[going] = gain - price
-            terminated[going] = self._is_over(taking)
-            self.trace.earned[taking] += reward[going]
+            taking = torch.from_numpy(going).to(self.device)
+            reward[taking], terminated[taking] = self._focus(rows[going], decisions.select(going), draws)
         return reward, terminated
 
-    def _price(self, rows: np.ndarray) -> np.ndarray:
-        """What the next patch costs in some rows, in units of the reward, (R,) float64."""
-        if self.spec.price is None:
-            return np.full(len(rows), float(self.spec.step_cost))
-        steps = self.trace.steps[rows]
-        costs: np.ndarray = self.costs[steps, self.trace.size[rows, steps - 1]]
-        return costs * (self.spec.price / float(self.costs[1:].max()))
-
-    def _focus(self, rows: np.ndarray, location: Tensor, rngs: Sequence[np.random.Generator]) -> np.ndarray:
-        """The reward of a patch in some rows, (R,) float64; the reward's random crops share the forward pass."""
-        taken = len(rows)
-        samples = self.spec.reward_samples if self.spec.draws_patches else 0
-        random = np.stack([rng.random((samples, 2), dtype=np.float32) for rng in rngs], axis=1)  # (S, R, 2)
-        locations = torch.cat([location.float(), torch.from_numpy(random).flatten(0, 1)])  # ((1 + S) R, 2)
-        which = torch.from_numpy(rows).to(self.device).repeat(1 + samples)
-        sizes = self.trace.size[rows, self.trace.steps[rows] - 1]  # (R,)
-        size = torch.from_numpy(sizes).to(self.device).repeat(1 + samples)
-        glimpse = self.classifier.look(self.images, locations, self.hidden[which], which, size)
-        before = self.trace.label_probability[rows, self.trace.steps[rows] - 1]
-        labels = torch.from_numpy(self.trace.label[rows]).repeat(1 + samples)
-        probability = summarize_logits(glimpse.logits, labels).label_probability
-        assert probability is not None
-        by_sample = probability.cpu().view(1 + samples, taken)
-        where = torch.from_numpy(rows).to(self.device), torch.from_numpy(self.trace.steps[rows] - 1).to(self.device)
-        self.locations[where] = location.to(self.locations)
-        self._record(rows, Glimpse(*(part[:taken] for part in glimpse)), location, np.array(self.patch_sizes)[sizes])
+    def _focus(self, rows: np.ndarray, decisions: Decisions, draws: RowDraws) -> tuple[Tensor, Tensor]:
+        """Takes a patch in some rows; reward and end as `step`. The reward's random crops share the forward pass."""
+        where, trace, location = self._where(rows), self.trace, decisions.location
+        last = trace.steps[where] - 1  # (R,) index of the last glimpse
+        if decisions.size is not None:
+            trace.size[where, last] = decisions.size
+        size: int | Tensor = 0 if len(self.patch_sizes) == 1 else trace.size[where, last]
+        price = self._price(last + 1, size)
+        label, before = trace.label[where], trace.looks[where, last, 7]
+        glimpse, found = self._look(rows, where, location, size, label, draws)
+        self._take(where, glimpse)
+        self.locations[where, last] = location
+        side = self.patch_sizes[size] if isinstance(size, int) else self._sides[size]
+        trace.looks[where, last + 1] = look_record(
+            self._seen_at(location, side), Readout(*(v[0] for v in found if v is not None))
+        )
+        trace.steps[where] = last + 2
+        trace.multiply_adds[where] += self._costs[last + 1, size]
+        assert found.label_probability is not None
+        over = last + 2 >= self.num_glimpses
+        if self.spec.exit_confidence is not None:
+            over = over | (found.confidence[0] > self.spec.exit_confidence)
         given = {
-            "probability": by_sample[0],
-            "previous_probability": torch.from_numpy(before),
-            "random_probabilities": by_sample[1:],
-            "is_right": torch.from_numpy(self.is_right()[rows]),
-            "is_last": torch.from_numpy(self._is_over(rows)),
+            "probability": found.label_probability[0],
+            "previous_probability": before,
+            "random_probabilities": found.label_probability[1:],
+            "is_right": found.prediction[0] == label,
+            "is_last": over,
         }
-        return reward_of(self.spec.reward, given).numpy().astype(np.float64)
+        asked = {name: given[name] for name in self._reward_arguments}
+        reward = reward_of(self.spec.reward, asked, len(rows)).to(self.device, torch.float64) - price
+        trace.earned[where] += reward
+        trace.finished[where] = over
+        return reward, over
+
+    def _look(
+        self, rows: np.ndarray, where: Tensor, location: Tensor, size: int | Tensor, label: Tensor, draws: RowDraws
+    ) -> tuple[Glimpse, Readout]:
+        """The glimpses of R patches; what the classifier says of these and of S random ones each, (1 + S, R)."""
+        hidden, place, taken = self.hidden[where], self._images.place[where], len(rows)
+        samples = self.spec.reward_samples if "random_probabilities" in self._reward_arguments else 0
+        if samples:
+            random = draws.places(rows, samples).to(self.device)  # (S, R, 2)
+            location = torch.cat([location, random.flatten(0, 1)])
+            hidden, place, label = hidden.repeat(1 + samples, 1), place.repeat(1 + samples), label.repeat(1 + samples)
+            size = size if isinstance(size, int) else size.repeat(1 + samples)
+        glimpse = self.classifier.look(self._images.pool, location, hidden, place, size)
+        found = summarize_logits(glimpse.logits, label)
+        by_sample = Readout(*(values.view(1 + samples, taken) for values in found if values is not None))
+        return Glimpse(*(part[:taken] for part in glimpse)), by_sample
+
+    def _price(self, step: Tensor, size: int | Tensor) -> float | Tensor:
+        """What the next patch costs in some rows, in units of the reward, one number or (R,) float64."""
+        if self.spec.price is None:
+            return float(self.spec.step_cost)
+        return self._costs[step, size].double() * (self.spec.price / float(self.costs[1:].max()))
+
+    def _take(self, where: Tensor, glimpse: Glimpse) -> None:
+        """Replaces some rows' last glimpse."""
+        self.features = _with_rows(self.features, where, glimpse.features)
+        self.hidden = _with_rows(self.hidden, where, glimpse.hidden)
+
+    def _seen_at(self, location: Tensor, side: int | Tensor) -> Tensor:
+        """(R, 4) float32, locations and corners in pixels of patches of one side or of (R,) sides."""
+        height, width = self.source.image_size
+        return torch.cat([location, top_left_px(location, (height, width), side).float()], dim=1)
 
     def state_dict(self) -> dict[str, Any]:
         """The episodes as they stand, for `load_state_dict`: tensors on the CPU, images only by their index."""
@@ -210,117 +253,116 @@ class GlanceFocusDynamics:
         self.trace.load_state_dict(state["trace"])
         for name in _SAVED:
             setattr(self, name, check_shape(state[name], getattr(self, name).shape).to(self.device, copy=True))
-        self.images = self.source.fetch(torch.from_numpy(self.trace.index.copy())).images.to(self.device)
+        self._images.fetch(np.arange(self.batch_size), self.trace.index.cpu())
 
     def view(self) -> View:
         """What there is to see in all rows; logits and pooled vectors are left out."""
-        nothing = self.hidden[:, :0]
-        step = torch.from_numpy(self.trace.steps).to(self.device)
-        labels = torch.from_numpy(self.trace.label).to(self.device)
+        return self._view(self._images.of_rows())
+
+    def _view(self, images: Tensor | None) -> View:
+        nothing, trace = self.hidden[:, :0], self.trace
         glimpse = Glimpse(self.features, self.hidden, nothing, nothing)
-        is_glance = self.classifier.spec.first_look == "glance"
-        first = None if is_glance else torch.from_numpy(self.trace.location[:, 0]).to(self.device)
-        boxes = torch.from_numpy(self.trace.boxes).to(self.device)
+        first = None if self.classifier.spec.first_look == "glance" else trace.location[:, 0]
         last, following = self._sizes_seen()
-        seen = glimpse, self.glance, self.locations, step, self.images, labels, first, last, following
-        return View(*seen, boxes=boxes, spec=self.classifier.spec)
+        seen = glimpse, self.glance, self.locations, trace.steps, images, trace.label, first, last, following
+        return View(*seen, boxes=trace.boxes, spec=self.classifier.spec)
 
     def _sizes_seen(self) -> tuple[Tensor, Tensor] | tuple[None, None]:
         """(B, K) one-hots of the last and the next patch's size; zeros where there is none or the agent chooses."""
         if len(self.patch_sizes) == 1:
             return None, None
-        rows, steps, size = np.arange(self.batch_size), self.trace.steps, self.trace.size
-        shown = np.eye(len(self.patch_sizes), dtype=np.float32)
-        last = shown[size[rows, np.maximum(steps - 2, 0)]] * (steps > 1)[:, None]
+        steps, size = self.trace.steps, self.trace.size
+        shown = torch.eye(len(self.patch_sizes), device=self.device)
+        last = shown[size[self._all_rows, (steps - 2).clamp(min=0)]] * (steps > 1)[:, None]
         is_known = (steps < self.num_glimpses) & (not self.spec.size_action)
-        following = shown[size[rows, np.clip(steps - 1, 0, self.num_glimpses - 2)]] * is_known[:, None]
-        return torch.from_numpy(last).to(self.device), torch.from_numpy(following).to(self.device)
+        following = (steps - 1).clamp(min=0, max=self.num_glimpses - 2)
+        return last, shown[size[self._all_rows, following]] * is_known[:, None]
 
-    def observation(self) -> dict[str, np.ndarray]:
+    def observation(self) -> dict[str, Tensor]:
         """All rows' observations, as copies: no later step changes them, nor do they change a later step.
 
         Returns:
-            What `gfnet_env.observation.observe` returns for the rules' keys, as arrays.
+            What `gfnet_env.observation.observe` returns for the rules' keys.
         """
-        return {key: value.cpu().numpy().copy() for key, value in observe(self.view(), self.observation_keys).items()}
+        needs_images = not set(self.observation_keys).isdisjoint(PIXEL_KEYS)
+        view = self._view(self._images.of_rows() if needs_images else None)
+        return {key: value.clone() for key, value in observe(view, self.observation_keys).items()}
 
-    def info(self) -> dict[str, np.ndarray]:
-        """All rows' labels, predictions and costs after their last step.
+    def info(self) -> dict[str, Tensor]:
+        """All rows' labels, predictions and costs after their last step, as copies.
 
         Returns:
-            Arrays of B entries; `GlanceFocusEnv` says what each key holds.
+            Tensors of B entries; `GlanceFocusEnv` says what each key holds. `is_success` and `score` are false and 0
+            before the end of an episode.
         """
-        trace, rows = self.trace, np.arange(self.batch_size)
-        last = np.maximum(trace.steps, 1) - 1
-        sides = np.array(self.patch_sizes)
-        return {
-            "index": trace.index.copy(),
-            "label": trace.label.copy(),
-            "boxes": trace.boxes.copy(),
-            "step": trace.steps.copy(),
-            "prediction": trace.prediction[rows, last],
-            "confidence": trace.confidence[rows, last],
-            "entropy": trace.entropy[rows, last],
-            "label_probability": trace.label_probability[rows, last],
-            "location": trace.location[rows, last],
-            "top_left_px": trace.top_left_px[rows, last],
-            "patch_size": np.where(last > 0, sides[trace.size[rows, np.maximum(last - 1, 0)]], sides[-1]),
-            "multiply_adds": trace.multiply_adds.copy(),
-            "stopped": trace.stopped.copy(),
+        trace, look = self.trace, self.trace.last_look()
+        side = torch.full_like(trace.steps, self.patch_sizes[-1])
+        if len(self.patch_sizes) > 1:
+            taken = self._sides[trace.size[self._all_rows, (trace.steps - 2).clamp(min=0)]]
+            side = torch.where(trace.steps > 1, taken, side)
+        prediction = look[:, 4].long()
+        is_success = (prediction == trace.label) & trace.finished
+        found = {
+            "index": trace.index.clone(),
+            "label": trace.label.clone(),
+            "boxes": trace.boxes.clone(),
+            "step": trace.steps.clone(),
+            "prediction": prediction,
+            "confidence": look[:, 5],
+            "entropy": look[:, 6],
+            "label_probability": look[:, 7],
+            "location": look[:, :2],
+            "top_left_px": look[:, 2:4].long(),
+            "patch_size": side,
+            "multiply_adds": trace.multiply_adds.clone(),
+            "stopped": trace.stopped.clone(),
+            "is_success": is_success,
         }
-
-    def is_right(self) -> np.ndarray:
-        """Whether the prediction after the last step is the true label, (B,) bool."""
-        last = np.maximum(self.trace.steps, 1) - 1
-        return np.asarray(self.trace.prediction[np.arange(self.batch_size), last] == self.trace.label)
-
-    def results(self, finished: np.ndarray) -> dict[str, np.ndarray]:
-        """What `info` says of episodes that have ended.
-
-        Args:
-            finished: (B,) bool, which have.
-
-        Returns:
-            `is_success` (B,) bool, false elsewhere; with a scale `score` (B,) float64, 0 elsewhere.
-        """
-        is_success = self.is_right() & finished
         if self.scale is None:
-            return {"is_success": is_success}
-        values = self.trace.earned if self.scale.of == "return" else is_success.astype(float)
-        return {"is_success": is_success, "score": np.where(finished, self.scale.score(values), 0.0)}
+            return found
+        values = trace.earned if self.scale.of == "return" else is_success.double()
+        return {**found, "score": torch.where(trace.finished, self.scale.score(values), 0.0)}
 
-    def _record(self, rows: np.ndarray, glimpse: Glimpse, location: Tensor | None, side: int | np.ndarray) -> None:
-        """Records a glimpse of some rows: patches of a side, or of (R,) sides, at a location; None for a glance."""
-        trace, step = self.trace, self.trace.steps[rows]
-        self.features = _with_rows(self.features, rows, glimpse.features)
-        self.hidden = _with_rows(self.hidden, rows, glimpse.hidden)
-        if location is not None:
-            size = (self.images.shape[-2], self.images.shape[-1])
-            trace.location[rows, step] = location.cpu().numpy()
-            corners = top_left_px(location, size, torch.as_tensor(side, device=location.device))
-            trace.top_left_px[rows, step] = corners.cpu().numpy()
-        else:
-            trace.location[rows, step], trace.top_left_px[rows, step] = np.nan, -1
-        found = summarize_logits(glimpse.logits, torch.from_numpy(trace.label[rows]))
-        assert found.label_probability is not None
-        trace.prediction[rows, step] = found.prediction.cpu().numpy()
-        trace.confidence[rows, step] = found.confidence.cpu().numpy()
-        trace.entropy[rows, step] = found.entropy.cpu().numpy()
-        trace.label_probability[rows, step] = found.label_probability.cpu().numpy()
-        trace.steps[rows] += 1
-        trace.multiply_adds[rows] += self.costs[step, trace.size[rows, np.maximum(step, 1) - 1]]
-
-    def _is_over(self, rows: np.ndarray) -> np.ndarray:
-        steps = self.trace.steps[rows]
-        done: np.ndarray = steps >= self.num_glimpses
-        if self.spec.exit_confidence is not None:
-            done = done | (self.trace.confidence[rows, steps - 1] > self.spec.exit_confidence)
-        return done
+    def is_right(self) -> Tensor:
+        """Whether the prediction after the last step is the true label, (B,) bool."""
+        return self.trace.last_look()[:, 4].long() == self.trace.label
 
 
-def _with_rows(whole: Tensor, rows: np.ndarray, values: Tensor) -> Tensor:
+def _with_rows(whole: Tensor, where: Tensor, values: Tensor) -> Tensor:
     """A tensor with some of its rows replaced, without a copy where they are all of them."""
-    if len(rows) == len(whole):
+    if len(where) == len(whole):
         return values
-    whole[torch.from_numpy(rows).to(whole.device)] = values
+    whole[where] = values
     return whole
+
+
+def to_numpy(tree: dict[str, Any]) -> dict[str, Any]:
+    """Tensors on the CPU, copied from an accelerator in one transfer.
+
+    Args:
+        tree: tensors by name, or dictionaries of them.
+
+    Returns:
+        The same with arrays; those of tensors on the CPU share their memory.
+    """
+    tensors = list(_leaves(tree))
+    if tensors and tensors[0].device.type != "cpu":
+        ordered = sorted(range(len(tensors)), key=lambda index: -tensors[index].element_size())  # keeps them aligned
+        flat = torch.cat([tensors[index].contiguous().flatten().view(torch.uint8) for index in ordered]).cpu()
+        parts = flat.split([tensors[index].nbytes for index in ordered])
+        for index, part in zip(ordered, parts, strict=True):
+            tensors[index] = part.view(tensors[index].dtype).view(tensors[index].shape)
+    arrays = iter([each.numpy() for each in tensors])
+    return _filled(tree, arrays)
+
+
+def _leaves(tree: dict[str, Any]) -> Iterator[Tensor]:
+    for value in tree.values():
+        if isinstance(value, dict):
+            yield from _leaves(value)
+        else:
+            yield value
+
+
+def _filled(tree: dict[str, Any], arrays: Iterator[np.ndarray]) -> dict[str, Any]:
+    return {key: _filled(value, arrays) if isinstance(value, dict) else next(arrays) for key, value in tree.items()}

@@ -9,11 +9,11 @@ import numpy as np
 from gymnasium import spaces
 
 from gfnet_env.actions import ActionBox
-from gfnet_env.dynamics import GlanceFocusDynamics
+from gfnet_env.dynamics import GlanceFocusDynamics, to_numpy
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.observation import observation_space
 from gfnet_env.rendering import check_render_mode, render_rows
-from gfnet_env.sampling import ImageOrder, parse_index_option
+from gfnet_env.sampling import RowDraws, parse_index_option
 from gfnet_env.tasks import Task
 
 _ROW = np.array([0])
@@ -111,8 +111,8 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         self.observation_space: spaces.Dict = observation_space(
             self.dynamics.classifier, self.dynamics.observation_keys
         )  # type: ignore[assignment]  # Dict samples a plain dict
-        self._order = ImageOrder(len(task.source), 1)
-        self._crop_rng: np.random.Generator | None = None  # of the reward's random patches
+        self._draws = RowDraws(len(task.source), 1)
+        self._has_begun = False
         self._finished = True
         self._closed = False
 
@@ -141,14 +141,14 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         chosen = parse_index_option(options["index"], 1, len(self.task.source)) if "index" in options else None
         sizes = self.dynamics.parse_patch_sizes_option(options["patch_sizes"]) if "patch_sizes" in options else None
         super().reset(seed=seed)
-        if seed is not None or self._crop_rng is None:
-            self._crop_rng = self.np_random.spawn(1)[0]
-            self._order.invalidate(0)
-        indices = self._order.next_indices(_ROW, [self.np_random]) if chosen is None else chosen
-        self.dynamics.reset(_ROW, indices, [self.np_random], sizes)
-        self.task.source.prefetch(self._order.upcoming)
+        if seed is not None or not self._has_begun:
+            self._draws.use(0, self.np_random)
+        self._draws.rngs[0], self._has_begun = self.np_random, True
+        indices = self._draws.images(_ROW) if chosen is None else chosen
+        self.dynamics.reset(_ROW, indices, self._draws, sizes)
+        self.task.source.prefetch(self._draws.upcoming)
         self._finished = False
-        return self._observation(), self._info()
+        return self._seen()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Takes one patch, or stops.
@@ -164,12 +164,13 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
             RuntimeError: if the episode has ended or not begun, and after `close()`.
         """
         self._check_open("step")
-        if self._finished or self._crop_rng is None:
+        if self._finished:
             raise RuntimeError("step() was called on a finished episode; call reset() first")
         decisions = self.dynamics.decisions(np.asarray(action)[None])
-        reward, terminated = self.dynamics.step(_ROW, decisions, [self._crop_rng])
-        self._finished = bool(terminated[0])
-        return self._observation(), float(reward[0]), self._finished, False, self._info()
+        reward, terminated = self.dynamics.step(_ROW, decisions, self._draws)
+        self._finished = bool(terminated)
+        observation, info = self._seen()
+        return observation, float(reward), self._finished, False, info
 
     def render(self) -> np.ndarray | None:
         """The image with its patches and the glimpse strip, (H, W, 3) uint8; None without a render mode."""
@@ -186,9 +187,8 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if self._closed:
             raise RuntimeError(f"{call}() was called on a closed environment; make a new one")
 
-    def _observation(self) -> dict[str, np.ndarray]:
-        return {key: value[0] for key, value in self.dynamics.observation().items()}
-
-    def _info(self) -> dict[str, Any]:
-        values = {**self.dynamics.info(), **self.dynamics.results(np.array([self._finished]))}
-        return {key: value[0] if value.ndim > 1 else value[0].item() for key, value in values.items()}
+    def _seen(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """The row's observation and info."""
+        found = to_numpy({"observation": self.dynamics.observation(), "info": self.dynamics.info()})
+        info = {key: value[0] if value.ndim > 1 else value.item() for key, value in found["info"].items()}
+        return {key: value[0] for key, value in found["observation"].items()}, info

@@ -33,24 +33,25 @@ class GlanceCache:
         self._kept: list[Tensor] | None = None
         self._is_kept = torch.zeros(num_images, dtype=torch.bool)
 
-    def glance(self, indices: Tensor, images: Tensor) -> Glimpse:
+    def glance(self, indices: Tensor, images: Tensor, place: Tensor) -> Glimpse:
         """The glimpses of some images.
 
         Args:
-            indices: (R,) int64, which images of the source these are.
-            images: (R, 3, H, W) uint8.
+            indices: (R,) int64 on the CPU, which images of the source these are.
+            images: (N, 3, H, W) uint8.
+            place: (R,) int64, where they are among these.
 
         Returns:
-            What `classifier.glance(images)` returns.
+            What `classifier.glance(images[place])` returns.
         """
-        if self._kept is None and not self._make_room(images[:1]):
-            return self._classifier.glance(images)
+        if self._kept is None and not self._make_room(images[place[:1]]):
+            return self._classifier.glance(images[place])
         assert self._kept is not None
         new = torch.nonzero(~self._is_kept[indices])[:, 0]
         for start in range(0, len(new), self._at_once):
             part = new[start : start + self._at_once]
             same_number = part[torch.arange(self._at_once).clamp(max=len(part) - 1)]  # repeats the last one
-            glimpse = self._classifier.glance(images[same_number.to(images.device)])
+            glimpse = self._classifier.glance(images[place[same_number.to(place.device)]])
             for kept, values in zip(self._kept, glimpse, strict=True):
                 kept[indices[part].to(kept.device)] = values[: len(part)]
             self._is_kept[indices[part]] = True

@@ -49,11 +49,12 @@ def render_rows(dynamics: GlanceFocusDynamics, rows: Iterable[int]) -> list[np.n
     """
     if not dynamics.trace.steps.all():
         raise RuntimeError("render() was called before reset(); call reset() first")
-    return [_render(dynamics, row) for row in rows]
+    images = dynamics.images
+    return [_render(dynamics, row, images[row]) for row in rows]
 
 
-def _render(dynamics: GlanceFocusDynamics, row: int) -> np.ndarray:
-    images = shown_frames(dynamics.images[row])
+def _render(dynamics: GlanceFocusDynamics, row: int, pixels: Tensor) -> np.ndarray:
+    images = shown_frames(pixels)
     scale = max(1, -(-_MIN_SIDE // min(images[0].size)))
     whole = side_by_side(images, (images[0].width * scale, images[0].height * scale))
     strip_side = max(48, (whole.height - dynamics.num_glimpses * (_CAPTION + _MARGIN)) // dynamics.num_glimpses)
@@ -64,7 +65,7 @@ def _render(dynamics: GlanceFocusDynamics, row: int) -> np.ndarray:
     for left in range(0, whole.width, whole.width // len(images)):
         _draw_boxes(ImageDraw.Draw(whole), dynamics, row, scale, left)
     frame.paste(whole, (_MARGIN, _MARGIN + _CAPTION))
-    _draw_strip(frame, dynamics, row, (2 * _MARGIN + whole.width, _MARGIN), strip_side)
+    _draw_strip(frame, dynamics, row, pixels, (2 * _MARGIN + whole.width, _MARGIN), strip_side)
     ImageDraw.Draw(frame).text((_MARGIN, _MARGIN - 2), _caption(dynamics, row), fill=_INK, font=font(14))
     return np.asarray(frame)
 
@@ -80,7 +81,7 @@ def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: i
     for top, left, bottom, right in (dynamics.trace.boxes[row] * scale).tolist():
         if bottom > top:
             draw.rectangle((offset + left, top, offset + right - 1, bottom - 1), outline=TRUE_BOX)
-    for step in range(dynamics.trace.steps[row]):
+    for step in range(int(dynamics.trace.steps[row])):
         if _location(dynamics, row, step) is None:
             continue
         top, left = (int(v) * scale for v in dynamics.trace.top_left_px[row, step])
@@ -97,12 +98,12 @@ def _draw_boxes(draw: ImageDraw.ImageDraw, dynamics: GlanceFocusDynamics, row: i
 
 
 def _draw_strip(
-    frame: Image.Image, dynamics: GlanceFocusDynamics, row: int, corner: tuple[int, int], side: int
+    frame: Image.Image, dynamics: GlanceFocusDynamics, row: int, pixels: Tensor, corner: tuple[int, int], side: int
 ) -> None:
     draw = ImageDraw.Draw(frame)
-    for step in range(dynamics.trace.steps[row]):
+    for step in range(int(dynamics.trace.steps[row])):
         left, top = corner[0], corner[1] + step * (side + _CAPTION + _MARGIN)
-        seen = side_by_side(_seen(dynamics, row, step), (side, side))
+        seen = side_by_side(_seen(dynamics, row, pixels[None], step), (side, side))
         color = _color(dynamics, row, step)
         draw.text((left, top), _step_text(dynamics, row, step), fill=color, font=font(14))
         frame.paste(seen, (left, top + _CAPTION))
@@ -125,8 +126,8 @@ def side_by_side(pictures: list[Image.Image], size: tuple[int, int]) -> Image.Im
     return row
 
 
-def _seen(dynamics: GlanceFocusDynamics, row: int, step: int) -> list[Image.Image]:
-    image, location = dynamics.images[row : row + 1], _location(dynamics, row, step)
+def _seen(dynamics: GlanceFocusDynamics, row: int, image: Tensor, step: int) -> list[Image.Image]:
+    location = _location(dynamics, row, step)
     if step == 0 or location is None:
         pixels = dynamics.classifier.first_input(image, location)
     else:
@@ -136,7 +137,7 @@ def _seen(dynamics: GlanceFocusDynamics, row: int, step: int) -> list[Image.Imag
 
 def _location(dynamics: GlanceFocusDynamics, row: int, step: int) -> Tensor | None:
     """(1, 2) where a patch was; None for a glance."""
-    location = torch.from_numpy(dynamics.trace.location[row : row + 1, step])
+    location = dynamics.trace.location[row : row + 1, step]
     return None if location.isnan().any() else location
 
 

@@ -14,9 +14,10 @@ Reward = Callable[..., Any]
 depend on one another: row i of a vector environment then gets what a single environment gets."""
 
 REWARD_ARGUMENTS = ("probability", "previous_probability", "random_probabilities", "is_right", "is_last")
-"""What a reward may ask for, tensors on the CPU: the softmax probability of the true label after the glimpse and before
-it, (B,) float32 in [0, 1]; the same after each of S random glimpses instead, (S, B), which are encoded only for rewards
-that ask for them; whether the prediction after the glimpse is right, (B,) bool; whether it is the episode's last."""
+"""What a reward may ask for, tensors on the classifier's device: the softmax probability of the true label after the
+glimpse and before it, (B,) float32 in [0, 1]; the same after each of S random glimpses instead, (S, B), which are
+encoded only for rewards that ask for them; whether the prediction after the glimpse is right, (B,) bool; whether it is
+the episode's last."""
 
 
 def increment_reward(probability: Tensor, previous_probability: Tensor) -> Tensor:
@@ -73,7 +74,8 @@ def reward_arguments(reward: str | Reward) -> tuple[str, ...]:
     Raises:
         ValueError: if it asks for anything else.
     """
-    parameters = inspect.signature(_function(reward)).parameters.values()
+    function = REWARDS[reward] if isinstance(reward, str) else reward
+    parameters = inspect.signature(function).parameters.values()
     if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
         return REWARD_ARGUMENTS
     for parameter in parameters:
@@ -90,26 +92,25 @@ def reward_name(reward: str | Reward) -> str:
     return reward if isinstance(reward, str) else getattr(reward, "__name__", type(reward).__name__)
 
 
-def reward_of(reward: str | Reward, given: Mapping[str, Tensor]) -> Tensor:
+def reward_of(reward: str | Reward, given: Mapping[str, Tensor], count: int) -> Tensor:
     """The rewards of B rows.
 
     Args:
         reward: a key of `REWARDS`, or a function.
-        given: `REWARD_ARGUMENTS`, at least those that it asks for.
+        given: those of `REWARD_ARGUMENTS` that it asks for.
+        count: number B of rows.
 
     Returns:
         (B,) floats.
 
     Raises:
-        ValueError: if the function returns no finite number for each row.
+        ValueError: if a function of one's own returns no finite number for each row.
     """
-    found = torch.as_tensor(_function(reward)(**{name: given[name] for name in reward_arguments(reward)}))
-    count = len(given["probability"])
+    function = REWARDS[reward] if isinstance(reward, str) else reward
+    found = torch.as_tensor(function(**given))
+    if function in (increment_reward, contrastive_reward):
+        return found
     if found.shape != (count,) or not found.isfinite().all():
         got = f"shape {tuple(found.shape)}" if found.shape != (count,) else "values that are not finite"
         raise ValueError(f"the reward {reward_name(reward)} returned {got}; return a number for each of {count} rows")
     return found
-
-
-def _function(reward: str | Reward) -> Reward:
-    return REWARDS[reward] if isinstance(reward, str) else reward

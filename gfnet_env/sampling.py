@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,38 +13,54 @@ from gfnet_env.trace import check_shape
 _NOT_DRAWN = -1
 
 
-class ImageOrder:
-    """Draws images uniformly, for each row one episode in advance, so that they can be decoded in time.
+class RowDraws:
+    """What is random in episodes, drawn by a generator for each row; a child of it draws the reward's random patches.
+
+    Images are drawn one episode in advance, so that they can be decoded in time.
 
     Args:
         num_images: how many images there are.
-        num_rows: number B of rows.
+        num_rows: number B of rows; `use` gives each its generator.
+
+    Attributes:
+        rngs: the rows' generators.
+        seeds: what they were seeded with; -1 where that is not known.
     """
 
     def __init__(self, num_images: int, num_rows: int) -> None:
         self._num_images = num_images
         self._next = np.full(num_rows, _NOT_DRAWN, dtype=np.int64)
+        self.rngs: list[np.random.Generator] = [np.random.default_rng(0)] * num_rows
+        self._crop_rngs = list(self.rngs)
+        self.seeds = [-1] * num_rows
 
-    def invalidate(self, row: int) -> None:
-        """Drops what was drawn for a row, because its generator was seeded again."""
+    def use(self, row: int, rng: np.random.Generator, seed: int = -1) -> None:
+        """Gives a row a new generator, and drops what the old one drew."""
+        self.rngs[row], self._crop_rngs[row], self.seeds[row] = rng, rng.spawn(1)[0], seed
         self._next[row] = _NOT_DRAWN
 
-    def next_indices(self, rows: np.ndarray, rngs: Sequence[np.random.Generator]) -> np.ndarray:
-        """The images of new episodes in some rows; draws the following ones.
-
-        Args:
-            rows: (R,) int64, which rows.
-            rngs: a generator for each of these.
-
-        Returns:
-            (R,) int64 indices.
-        """
-        for row, rng in zip(rows.tolist(), rngs, strict=True):
+    def images(self, rows: np.ndarray) -> np.ndarray:
+        """The images of new episodes in some rows, (R,) int64 indices; draws the following ones."""
+        for row in rows.tolist():
             if self._next[row] == _NOT_DRAWN:
-                self._next[row] = rng.integers(self._num_images)
+                self._next[row] = self.rngs[row].integers(self._num_images)
         taken: np.ndarray = self._next[rows].copy()
-        self._next[rows] = [rng.integers(self._num_images) for rng in rngs]
+        self._next[rows] = [self.rngs[row].integers(self._num_images) for row in rows.tolist()]
         return taken
+
+    def first_places(self, rows: np.ndarray) -> Tensor:
+        """(R, 2) float32 in [0, 1], where the first looks of new episodes are, if they are random."""
+        return torch.from_numpy(np.stack([self.rngs[row].random(2, dtype=np.float32) for row in rows.tolist()]))
+
+    def sizes(self, rows: np.ndarray, num_sizes: int, num_patches: int) -> Tensor:
+        """(R, T - 1) int64 indices of the patches' sizes in new episodes, uniform over K sizes (Section 4.2)."""
+        drawn = [self.rngs[row].integers(num_sizes, size=num_patches) for row in rows.tolist()]
+        return torch.from_numpy(np.stack(drawn))
+
+    def places(self, rows: np.ndarray, samples: int) -> Tensor:
+        """(S, R, 2) float32 in [0, 1], the reward's random patches."""
+        drawn = [self._crop_rngs[row].random((samples, 2), dtype=np.float32) for row in rows.tolist()]
+        return torch.from_numpy(np.stack(drawn, axis=1))
 
     @property
     def upcoming(self) -> np.ndarray:
@@ -53,29 +68,18 @@ class ImageOrder:
         drawn: np.ndarray = self._next[self._next != _NOT_DRAWN]
         return drawn
 
-    def state_dict(self) -> dict[str, Tensor]:
-        """What was drawn, for `load_state_dict`."""
-        return {"next": torch.from_numpy(self._next.copy())}
+    def state_dict(self) -> dict[str, Any]:
+        """The generators, and what was drawn in advance, for `load_state_dict`."""
+        rngs = {"generators": self.rngs, "crop_generators": self._crop_rngs}
+        states = {name: [dict(rng.bit_generator.state) for rng in each] for name, each in rngs.items()}
+        return {**states, "next": torch.from_numpy(self._next.copy())}
 
-    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` returned, for the same number of rows."""
         self._next = check_shape(state["next"], self._next.shape).numpy().copy()
-
-
-def sample_sizes(rngs: Sequence[np.random.Generator], num_sizes: int, num_patches: int) -> np.ndarray:
-    """Draws the patch sizes of new episodes uniformly (Section 4.2); with one size, nothing is drawn.
-
-    Args:
-        rngs: a generator for each of R episodes.
-        num_sizes: K.
-        num_patches: T - 1.
-
-    Returns:
-        (R, T - 1) int64 indices of sizes.
-    """
-    if num_sizes == 1:
-        return np.zeros((len(rngs), num_patches), np.int64)
-    return np.stack([rng.integers(num_sizes, size=num_patches) for rng in rngs])
+        for name, rngs in (("generators", self.rngs), ("crop_generators", self._crop_rngs)):
+            for rng, saved in zip(rngs, state[name], strict=True):
+                rng.bit_generator.state = saved
 
 
 def parse_index_option(index: Any, num_rows: int, num_images: int) -> np.ndarray:

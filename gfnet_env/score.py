@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, TypeVar
 
 import numpy as np
+from torch import Tensor
 
-Value = TypeVar("Value", float, np.ndarray)
+Value = TypeVar("Value", float, np.ndarray, Tensor)
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,6 @@ class ScoreScale:
         """(value - random) / (reference - random): 0 for random places, 1 for the reference.
 
         Args:
-            value: an accuracy or a return, as `of` says, or an array of them.
+            value: an accuracy or a return, as `of` says, or an array or tensor of them.
         """
         return (value - self.random) / (self.reference - self.random)

@@ -12,11 +12,11 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
 
 from gfnet_env.actions import ActionBox
-from gfnet_env.dynamics import GlanceFocusDynamics
+from gfnet_env.dynamics import GlanceFocusDynamics, to_numpy
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.observation import observation_space
 from gfnet_env.rendering import check_render_mode, render_rows
-from gfnet_env.sampling import ImageOrder, parse_index_option
+from gfnet_env.sampling import RowDraws, parse_index_option
 from gfnet_env.tasks import Task
 from gfnet_env.trace import check_shape
 
@@ -79,11 +79,9 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.single_observation_space = observation_space(self.dynamics.classifier, self.dynamics.observation_keys)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        seeded = [seeding.np_random() for _ in range(num_envs)]
-        self._rngs = [rng for rng, _ in seeded]  # of the images
-        self._crop_rngs = [rng.spawn(1)[0] for rng in self._rngs]  # of the reward's random patches
-        self._seeds = [seed for _, seed in seeded]
-        self._order = ImageOrder(len(task.source), num_envs)
+        self._draws = RowDraws(len(task.source), num_envs)
+        for row in range(num_envs):
+            self._draws.use(row, *seeding.np_random())
         self._finished = np.ones(num_envs, dtype=bool)
         self.steps_taken = 0
         self.closed = False
@@ -91,19 +89,19 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
     @property  # type: ignore[override]  # a tuple, as `SyncVectorEnv`'s
     def np_random(self) -> tuple[np.random.Generator, ...]:
         """The rows' generators, which draw the images; children of theirs draw the reward's random patches."""
-        return tuple(self._rngs)
+        return tuple(self._draws.rngs)
 
     @np_random.setter  # type: ignore[override]  # likewise
     def np_random(self, value: Sequence[np.random.Generator]) -> None:
         if len(value) != self.num_envs:
             raise ValueError(f"{len(value)} generators for {self.num_envs} environments; pass one for each")
         for row, rng in enumerate(value):
-            self._use(row, rng, -1)
+            self._draws.use(row, rng)
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # type: ignore[override]  # as `SyncVectorEnv`'s
         """The rows' seeds; -1 for generators that were set."""
-        return tuple(self._seeds)
+        return tuple(self._draws.seeds)
 
     def reset(
         self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
@@ -134,10 +132,11 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         rows = np.flatnonzero(mask)
         for row in rows.tolist():
             if (row_seed := seeds[row]) is not None:
-                self._use(row, *seeding.np_random(row_seed))
+                self._draws.use(row, *seeding.np_random(row_seed))
         self._begin(rows, None if chosen is None else chosen[rows], None if sizes is None else sizes[rows])
         self._finished[rows] = False
-        return self.dynamics.observation(), self._info(mask)
+        found = to_numpy({"observation": self.dynamics.observation(), "info": self._info(mask)})
+        return found["observation"], found["info"]
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Takes one patch in every row, or stops there.
@@ -162,23 +161,31 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
                 f"rows {np.flatnonzero(waiting).tolist()} have finished; "
                 "call reset(options={'reset_mask': mask}) first"
             )
-        reward, terminated = np.zeros(self.num_envs), np.zeros(self.num_envs, dtype=bool)
         decisions = self.dynamics.decisions(actions)
         going = np.flatnonzero(~waiting)
         self.steps_taken += len(going)
-        if len(going):
-            rngs = [self._crop_rngs[row] for row in going]
-            reward[going], terminated[going] = self.dynamics.step(going, decisions.select(going), rngs)
-        self._finished = terminated.copy()
+        reward = torch.zeros(self.num_envs, dtype=torch.float64, device=self.dynamics.device)
+        terminated = torch.zeros_like(reward, dtype=torch.bool)
+        if len(going) == self.num_envs:
+            reward, terminated = self.dynamics.step(going, decisions, self._draws)
+        elif len(going):
+            where = torch.from_numpy(going).to(reward.device)
+            reward[where], terminated[where] = self.dynamics.step(going, decisions.select(going), self._draws)
+        self._finished = terminated.cpu().numpy().copy()
         if waiting.any():
             self._begin(np.flatnonzero(waiting))
         final: dict[str, Any] = {}
-        if terminated.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
-            final = self._final(terminated)
-            self._begin(np.flatnonzero(terminated))
+        if self._finished.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            final = self._final(self._finished)
+            self._begin(np.flatnonzero(self._finished))
             self._finished[:] = False
-        info = self._info(np.ones(self.num_envs, dtype=bool))
-        return self.dynamics.observation(), reward, terminated, np.zeros(self.num_envs, dtype=bool), {**info, **final}
+        info = {**self._info(np.ones(self.num_envs, dtype=bool)), **final}
+        seen = self.dynamics.observation()
+        found = to_numpy({"observation": seen, "reward": reward, "terminated": terminated, "info": info})
+        if final:
+            found["info"]["final_obs"] = _by_row(found["info"]["final_obs"], found["terminated"])
+        truncated = np.zeros(self.num_envs, dtype=bool)
+        return found["observation"], found["reward"], found["terminated"], truncated, found["info"]
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, for `load_state_dict`.
@@ -188,9 +195,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             only, so the source must always return the same image for an index.
         """
         return {
-            "generators": _generator_states(self._rngs),
-            "crop_generators": _generator_states(self._crop_rngs),
-            "order": self._order.state_dict(),
+            "draws": self._draws.state_dict(),
             "finished": torch.from_numpy(self._finished.copy()),
             "episodes": self.dynamics.state_dict(),
         }
@@ -204,12 +209,10 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         Raises:
             ValueError: if it belongs to an environment with other rules, networks or number of rows.
         """
-        _load_generator_states(self._rngs, state["generators"])
-        _load_generator_states(self._crop_rngs, state["crop_generators"])
-        self._order.load_state_dict(state["order"])
+        self._draws.load_state_dict(state["draws"])
         self._finished = check_shape(state["finished"], self._finished.shape).numpy().copy()
         self.dynamics.load_state_dict(state["episodes"])
-        self.task.source.prefetch(self._order.upcoming)
+        self.task.source.prefetch(self._draws.upcoming)
 
     def render(self) -> tuple[np.ndarray, ...] | None:
         """One (H, W, 3) uint8 picture for each row, see `gfnet_env.rendering`; None without a render mode."""
@@ -225,16 +228,10 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         if self.closed:
             raise RuntimeError(f"{call}() was called on a closed environment; make a new one")
 
-    def _use(self, row: int, rng: np.random.Generator, seed: int) -> None:
-        """Gives a row a new generator."""
-        self._rngs[row], self._crop_rngs[row], self._seeds[row] = rng, rng.spawn(1)[0], seed
-        self._order.invalidate(row)
-
     def _begin(self, rows: np.ndarray, indices: np.ndarray | None = None, sizes: np.ndarray | None = None) -> None:
         """Starts episodes in some rows, on given images with patches of given sizes, or on random ones."""
-        rngs = [self._rngs[row] for row in rows]
-        self.dynamics.reset(rows, self._order.next_indices(rows, rngs) if indices is None else indices, rngs, sizes)
-        self.task.source.prefetch(self._order.upcoming)
+        self.dynamics.reset(rows, self._draws.images(rows) if indices is None else indices, self._draws, sizes)
+        self.task.source.prefetch(self._draws.upcoming)
 
     def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
         unknown = set(options or {}) - {"index", "patch_sizes", "reset_mask"}
@@ -253,23 +250,22 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
 
     def _info(self, mask: np.ndarray) -> dict[str, Any]:
         """The infos of some rows, (B,) bool, in Gymnasium's layout."""
-        info: dict[str, Any] = {}
-        values_by_key = {**self.dynamics.info(), **self.dynamics.results(self._finished)}
-        for key, values in values_by_key.items():
-            info[key], info[f"_{key}"] = values, mask.copy()
-        return info
+        found = self.dynamics.info()
+        holds = torch.from_numpy(mask.copy()).to(self.dynamics.device)
+        return {name: each for key, values in found.items() for name, each in ((key, values), (f"_{key}", holds))}
 
     def _final(self, mask: np.ndarray) -> dict[str, Any]:
-        observation = self.dynamics.observation()
-        final_obs = np.full(self.num_envs, None, dtype=object)
-        for row in np.flatnonzero(mask):
-            final_obs[row] = {key: value[row] for key, value in observation.items()}
-        return {
-            "final_obs": final_obs,
-            "_final_obs": mask.copy(),
-            "final_info": self._info(mask),
-            "_final_info": mask.copy(),
-        }
+        final = {"final_obs": self.dynamics.observation(), "final_info": self._info(mask)}
+        holds = torch.from_numpy(mask.copy()).to(self.dynamics.device)
+        return {**final, "_final_obs": holds, "_final_info": holds}
+
+
+def _by_row(observation: Observation, mask: np.ndarray) -> np.ndarray:
+    """Gymnasium's layout of last observations: an object for each row, None where the mask, (B,) bool, is false."""
+    rows = np.full(len(mask), None, dtype=object)
+    for row in np.flatnonzero(mask):
+        rows[row] = {key: value[row] for key, value in observation.items()}
+    return rows
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
@@ -291,12 +287,3 @@ def _row_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[i
     if len(seed) != num_envs:
         raise ValueError(f"{len(seed)} seeds for {num_envs} environments; pass one for each, or one number")
     return list(seed)
-
-
-def _generator_states(rngs: Sequence[np.random.Generator]) -> list[dict[str, Any]]:
-    return [dict(rng.bit_generator.state) for rng in rngs]
-
-
-def _load_generator_states(rngs: Sequence[np.random.Generator], states: Sequence[dict[str, Any]]) -> None:
-    for rng, state in zip(rngs, states, strict=True):
-        rng.bit_generator.state = state

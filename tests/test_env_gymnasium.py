@@ -252,7 +252,7 @@ def test_boxes_are_green_when_right_and_orange_when_wrong(classifier: FrozenClas
         (trace.prediction[0, 1], RIGHT, WRONG),
         ((trace.prediction[0, 1] + 1) % 10, WRONG, RIGHT),
     ):
-        trace.label[0], trace.prediction[0, 0] = label, trace.prediction[0, 1]
+        trace.label[0], trace.looks[0, 0, 4] = label, trace.prediction[0, 1]
         frame = env.render()
         assert frame is not None
         assert (frame == np.array(color)).all(axis=2).sum() > 200

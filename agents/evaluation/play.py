@@ -12,7 +12,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from agents.evaluation.rollout import evenly_spread
 from gfnet_env.actions import to_action
-from gfnet_env.dynamics import GlanceFocusDynamics
+from gfnet_env.dynamics import GlanceFocusDynamics, to_numpy
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _play_batch(env: VecEnv, act: _Act, indices: np.ndarray) -> Played:
     count, dynamics = env.num_envs, env.get_attr("dynamics")[0]
     assert isinstance(dynamics, GlanceFocusDynamics)
     env.set_options({"index": indices})
-    seen, first = env.reset(), dynamics.info()
+    seen, first = env.reset(), to_numpy(dynamics.info())
     prediction = np.repeat(first["prediction"][:, None], dynamics.num_glimpses, axis=1)
     returns, score = np.zeros(count), np.full(count, np.nan)
     looks, multiply_adds = first["step"], first["multiply_adds"]

@@ -34,9 +34,11 @@ def top_left_px(location: Tensor, image_size: tuple[int, int], patch_size: int |
     Returns:
         (B, 2) int64, (row, col).
     """
-    side = torch.as_tensor(patch_size, device=location.device)
-    room = torch.tensor(image_size, device=location.device) - side[..., None]
-    return (location * room).floor().long().clamp(min=torch.zeros_like(room), max=room)
+    if isinstance(patch_size, int):
+        room = torch.tensor([length - patch_size for length in image_size], device=location.device)
+    else:
+        room = torch.tensor(image_size, device=location.device) - patch_size[..., None]
+    return (location * room).floor().long().clamp(min=0).minimum(room)
 
 
 def crop_at(images: Tensor, location: Tensor, patch_size: int, image_index: Tensor | None = None) -> Tensor:

@@ -70,7 +70,7 @@ def class_probabilities(env: GlanceFocusEnv) -> list[np.ndarray]:
     """
     dynamics = env.dynamics
     trace, images = dynamics.trace, dynamics.images[:1]
-    locations = torch.from_numpy(trace.location[:1]).to(dynamics.device)  # (1, T, 2)
+    locations = trace.location[:1]  # (1, T, 2)
     first = None if locations[0, 0].isnan().any() else locations[:, 0]
     glimpse = dynamics.classifier.glance(images, first)
     found = [glimpse.logits]

@@ -126,13 +126,13 @@ def _looks(env: GlanceFocusEnv, *, knows_truth: bool = True) -> list[dict[str, A
     trace, spec, names = dynamics.trace, dynamics.classifier.spec, dynamics.source.class_names
     found = []
     for step, chances in enumerate(class_probabilities(env)):
-        location = torch.from_numpy(trace.location[:1, step])
+        location = trace.location[:1, step]
         is_glance = bool(location.isnan().any())
         if step == 0:
             seen = dynamics.classifier.first_input(dynamics.images[:1], None if is_glance else location)
         else:
             size = int(trace.size[0, step - 1])
-            seen = dynamics.classifier.patches(dynamics.images[:1], location.to(dynamics.device), size=size)
+            seen = dynamics.classifier.patches(dynamics.images[:1], location, size=size)
         label = int(trace.label[0]) if knows_truth else int(np.argmax(chances))
         found.append(
             {
