@@ -2,7 +2,8 @@
 
 TorchRL resets finished rows itself, so the vector environment is made with autoreset `DISABLED`: `GymWrapper` does not
 accept `NEXT_STEP`, and with `SAME_STEP` the last observation of every episode would be zero. Collector, advantages and
-loss are TorchRL's own; `GlimpseExtractor`, our network, reads the observation.
+loss are TorchRL's own; `GlimpseExtractor`, our network, reads the observation. With `--device cuda` everything stays
+there (`examples/torchrl_device.py`).
 
 python examples/torchrl_ppo.py --total-steps 50000 --seed 0
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import math
+from typing import Any
 
 import gymnasium
 import numpy as np
@@ -26,14 +28,17 @@ from torchrl.objectives import ClipPPOLoss
 from torchrl.objectives.value import GAE
 
 from agents import GlimpseExtractor
+from examples.torchrl_device import TensorEnv
 
 FOCUS_STEPS = 3
 NUM_ENVS = 256
 
 
-def make_env(num_envs: int, **kwargs: object) -> GymWrapper:
+def make_env(num_envs: int, device: str = "", **kwargs: Any) -> GymWrapper | TensorEnv:
     """The environment for TorchRL, with label and prediction beside the observation."""
-    envs = gymnasium.make_vec(
+    if device:
+        kwargs |= {"array": "torch", "device": device}
+    envs: Any = gymnasium.make_vec(
         "gfnet_env:GFNet-SyntheticSigns-v0",
         num_envs=num_envs,
         autoreset_mode="DISABLED",
@@ -41,6 +46,8 @@ def make_env(num_envs: int, **kwargs: object) -> GymWrapper:
         reward="increment",
         **kwargs,
     )
+    if device:
+        return TensorEnv(envs.unwrapped)
     whole_numbers = Unbounded((num_envs,), dtype=torch.int64)
     wrapped = GymWrapper(envs)
     wrapped.set_info_dict_reader(
@@ -75,13 +82,14 @@ def make_policy(space: spaces.Dict) -> ProbabilisticActor:
     return ProbabilisticActor(both, in_keys=["loc", "scale"], distribution_class=TanhNormal, return_log_prob=True)
 
 
-def train(total_steps: int, num_scenes: int, seed: int) -> ProbabilisticActor:
+def train(total_steps: int, num_scenes: int, seed: int, device: str = "") -> ProbabilisticActor:
     """Trains a policy; prints a line for each rollout of whole episodes."""
     torch.manual_seed(seed)
-    env = make_env(NUM_ENVS, num_scenes=num_scenes, exit_confidence=0.7)
+    env = make_env(NUM_ENVS, device, num_scenes=num_scenes, exit_confidence=0.7)
     env.set_seed(seed)
     space = env.single_observation_space
     policy, value = make_policy(space), ValueOperator(Network(space, 1), in_keys=list(space))
+    policy, value = policy.to(device or "cpu"), value.to(device or "cpu")
     advantages = GAE(gamma=0.7, lmbda=1.0, value_network=value)
     loss = ClipPPOLoss(policy, value, clip_epsilon=0.2, entropy_bonus=False, critic_coeff=0.5, normalize_advantage=True)
     optimizer = torch.optim.Adam(loss.parameters(), lr=2e-3)
@@ -105,9 +113,9 @@ def train(total_steps: int, num_scenes: int, seed: int) -> ProbabilisticActor:
 
 
 @torch.no_grad()
-def accuracy(policy: ProbabilisticActor | None, test_scenes: int, seed: int) -> list[float]:
+def accuracy(policy: ProbabilisticActor | None, test_scenes: int, seed: int, device: str = "") -> list[float]:
     """Accuracy on held-out scenes after t = 2 ... T glimpses; without a policy, of random places."""
-    env = make_env(test_scenes, split="test", num_scenes=test_scenes)
+    env = make_env(test_scenes, device, split="test", num_scenes=test_scenes)
     env.set_seed(seed)
     first = env.reset(options={"index": np.arange(test_scenes)})  # each scene once
     with set_exploration_type(ExplorationType.DETERMINISTIC):
@@ -123,10 +131,13 @@ def main() -> None:
     parser.add_argument("--num-scenes", type=int, default=5000)
     parser.add_argument("--test-scenes", type=int, default=800)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--device", default="", help="where all stays, such as cuda; if left out, NumPy on the processor"
+    )
     options = parser.parse_args()
-    policy = train(options.total_steps, options.num_scenes, options.seed)
+    policy = train(options.total_steps, options.num_scenes, options.seed, options.device)
     for name, chosen in (("random", None), ("learned", policy)):
-        shares = accuracy(chosen, options.test_scenes, options.seed)
+        shares = accuracy(chosen, options.test_scenes, options.seed, options.device)
         print(name, ", ".join(f"t={step}: {share:.3f}" for step, share in enumerate(shares, 2)))
 
 

@@ -18,6 +18,7 @@ from gfnet_env.tasks import (
     recorded_clips_task,
     synthetic_gestures_task,
 )
+from gfnet_env.torch_vector_env import GlanceFocusTorchVectorEnv
 from gfnet_env.vector_env import GlanceFocusVectorEnv
 from gfnet_env.wrappers import GridAction, VectorGridAction
 
@@ -31,6 +32,7 @@ __all__ = [
     "EpisodeSpec",
     "GlanceFocusDynamics",
     "GlanceFocusEnv",
+    "GlanceFocusTorchVectorEnv",
     "GlanceFocusVectorEnv",
     "GridAction",
     "RegisteredTask",

@@ -20,7 +20,7 @@ from gfnet_env.glance_cache import GlanceCache
 from gfnet_env.observation import PIXEL_KEYS, observation_keys, observe
 from gfnet_env.rewards import reward_arguments, reward_of
 from gfnet_env.row_images import RowImages
-from gfnet_env.sampling import RowDraws, parse_patch_sizes_option
+from gfnet_env.sampling import Draws, parse_patch_sizes_option
 from gfnet_env.score import ScoreScale
 from gfnet_env.trace import Trace, check_shape, look_record
 
@@ -88,7 +88,7 @@ class GlanceFocusDynamics:
         return self._images.of_rows()
 
     @torch.inference_mode()
-    def reset(self, rows: np.ndarray, indices: np.ndarray, draws: RowDraws, sizes: np.ndarray | None = None) -> None:
+    def reset(self, rows: np.ndarray, indices: np.ndarray, draws: Draws, sizes: np.ndarray | None = None) -> None:
         """Starts an episode in some rows: fetches their images and takes the first glimpse.
 
         Args:
@@ -124,7 +124,7 @@ class GlanceFocusDynamics:
             seen = self._seen_at(location, self.classifier.spec.glance_side)
         trace.looks[where, 0] = look_record(seen, summarize_logits(glimpse.logits, trace.label[where]))
 
-    def _first_location(self, rows: np.ndarray, draws: RowDraws) -> Tensor | None:
+    def _first_location(self, rows: np.ndarray, draws: Draws) -> Tensor | None:
         if self.classifier.spec.first_look == "random":
             return draws.first_places(rows).to(self.device)
         return self.classifier.first_location(len(rows))
@@ -144,7 +144,7 @@ class GlanceFocusDynamics:
         return parse_patch_sizes_option(sides, self.batch_size, self.num_glimpses - 1, self.patch_sizes)
 
     @torch.inference_mode()
-    def step(self, rows: np.ndarray, decisions: Decisions, draws: RowDraws) -> tuple[Tensor, Tensor]:
+    def step(self, rows: np.ndarray, decisions: Decisions, draws: Draws) -> tuple[Tensor, Tensor]:
         """Takes a focus step in some rows, or ends their episodes.
 
         Stopping costs and earns nothing: no patch is encoded, the prediction stays, and the reward is 0.
@@ -169,7 +169,7 @@ class GlanceFocusDynamics:
             reward[taking], terminated[taking] = self._focus(rows[going], decisions.select(going), draws)
         return reward, terminated
 
-    def _focus(self, rows: np.ndarray, decisions: Decisions, draws: RowDraws) -> tuple[Tensor, Tensor]:
+    def _focus(self, rows: np.ndarray, decisions: Decisions, draws: Draws) -> tuple[Tensor, Tensor]:
         """Takes a patch in some rows; reward and end as `step`. The reward's random crops share the forward pass."""
         where, trace, location = self._where(rows), self.trace, decisions.location
         last = trace.steps[where] - 1  # (R,) index of the last glimpse
@@ -205,7 +205,7 @@ class GlanceFocusDynamics:
         return reward, over
 
     def _look(
-        self, rows: np.ndarray, where: Tensor, location: Tensor, size: int | Tensor, label: Tensor, draws: RowDraws
+        self, rows: np.ndarray, where: Tensor, location: Tensor, size: int | Tensor, label: Tensor, draws: Draws
     ) -> tuple[Glimpse, Readout]:
         """The glimpses of R patches; what the classifier says of these and of S random ones each, (1 + S, R)."""
         hidden, place, taken = self.hidden[where], self._images.place[where], len(rows)

@@ -28,6 +28,7 @@ from gfnet_env.tasks import (
     recorded_clips_task,
     synthetic_gestures_task,
 )
+from gfnet_env.torch_vector_env import GlanceFocusTorchVectorEnv
 from gfnet_env.vector_env import GlanceFocusVectorEnv
 
 
@@ -126,12 +127,29 @@ make_env.metadata = {**GlanceFocusEnv.metadata, "render_modes": ["human", "rgb_a
 
 
 def make_vector_env(
-    env_id: str, *, num_envs: int = 1, render_mode: str | None = None, **kwargs: Any
-) -> GlanceFocusVectorEnv:
-    """What `gymnasium.make_vec(env_id, num_envs=B, ...)` calls; see `make_env` and `GlanceFocusVectorEnv`."""
+    env_id: str, *, num_envs: int = 1, render_mode: str | None = None, array: str = "numpy", **kwargs: Any
+) -> GlanceFocusVectorEnv | GlanceFocusTorchVectorEnv:
+    """What `gymnasium.make_vec(env_id, num_envs=B, ...)` calls; see `make_env` and `GlanceFocusVectorEnv`.
+
+    Args:
+        env_id: a key of `TASKS`.
+        num_envs: number B of rows.
+        render_mode: None or `"rgb_array"`.
+        array: `"numpy"`, or `"torch"` for tensors on the device of the task, see `GlanceFocusTorchVectorEnv`.
+        **kwargs: `autoreset_mode`, and as `make_env`.
+
+    Returns:
+        The environment.
+    """
+    kinds: dict[str, type[GlanceFocusVectorEnv | GlanceFocusTorchVectorEnv]] = {
+        "numpy": GlanceFocusVectorEnv,
+        "torch": GlanceFocusTorchVectorEnv,
+    }
+    if array not in kinds:
+        raise ValueError(f"array={array!r} is unknown; pass 'numpy' or 'torch'")
     vector = {key: kwargs.pop(key) for key in ("autoreset_mode",) if key in kwargs}
     task, episode = _parts(env_id, kwargs)
-    return GlanceFocusVectorEnv(task, episode, num_envs=num_envs, render_mode=render_mode, **vector)
+    return kinds[array](task, episode, num_envs=num_envs, render_mode=render_mode, **vector)
 
 
 def _parts(env_id: str, kwargs: dict[str, Any]) -> tuple[Task, EpisodeSpec]:

@@ -10,44 +10,22 @@ import torch
 from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode, VectorEnv
 from gymnasium.vector.utils import batch_space
+from torch import Tensor
 
 from gfnet_env.actions import ActionBox
 from gfnet_env.dynamics import GlanceFocusDynamics, to_numpy
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.observation import observation_space
 from gfnet_env.rendering import check_render_mode, render_rows
-from gfnet_env.sampling import RowDraws, parse_index_option
+from gfnet_env.sampling import Draws, RowDraws, parse_index_option
 from gfnet_env.tasks import Task
 from gfnet_env.trace import check_shape
 
 Observation = dict[str, np.ndarray]
 
 
-class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
-    """`GlanceFocusEnv` on B images at once.
-
-    Row i behaves like a `GlanceFocusEnv` seeded with `seed + i`; see there for observations, actions, rewards, infos.
-    Infos have Gymnasium's layout: an array for each key, and under `_key` which rows it holds for.
-
-    Args:
-        task: images and classifier.
-        episode: the rules.
-        num_envs: number B of rows.
-        autoreset_mode: what happens to a finished row. `NEXT_STEP`: its next step resets it, whatever the action.
-            `SAME_STEP`: it is reset at once; its last observation and info are in `info["final_obs"]` and
-            `info["final_info"]`. `DISABLED`: it waits for `reset(options={"reset_mask": mask})`; stepping it raises.
-            Before Gymnasium 1.4, `gymnasium.wrappers.vector.RecordEpisodeStatistics` misses the first step of every
-            later episode under `SAME_STEP`; use `NEXT_STEP` with it there.
-        render_mode: None or `"rgb_array"`.
-
-    Attributes:
-        num_glimpses: longest sequence T, the glance included.
-        observation_keys: keys of the observation.
-        steps_taken: steps of all rows since the environment was made, resets left out.
-
-    Raises:
-        ValueError: if an argument is out of range, or the parts don't fit each other.
-    """
+class BatchedEnv(VectorEnv[Any, Any, Any]):
+    """B episodes at once, in tensors on the classifier's device: what both vector environments have in common."""
 
     metadata: dict[str, Any] = {  # noqa: RUF012 - Gymnasium's own convention
         "render_modes": ["rgb_array"],
@@ -79,12 +57,181 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
         self.single_observation_space = observation_space(self.dynamics.classifier, self.dynamics.observation_keys)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
-        self._draws = RowDraws(len(task.source), num_envs)
-        for row in range(num_envs):
-            self._draws.use(row, *seeding.np_random())
+        self._draws = self._make_draws()
         self._finished = np.ones(num_envs, dtype=bool)
         self.steps_taken = 0
         self.closed = False
+
+    def _make_draws(self) -> Draws:
+        raise TypeError("BatchedEnv is a base class; make a GlanceFocusVectorEnv instead")
+
+    def _seed(self, rows: np.ndarray, seed: Any) -> None:
+        raise TypeError("BatchedEnv is a base class; make a GlanceFocusVectorEnv instead")
+
+    def _reset(self, seed: Any, options: dict[str, Any] | None) -> dict[str, Any]:
+        """Starts new episodes; returns `observation` and `info` as tensors."""
+        self._check_open("reset")
+        mask = self._reset_mask(options)
+        chosen = sizes = None
+        if options is not None and "index" in options:
+            chosen = parse_index_option(options["index"], self.num_envs, len(self.task.source))
+        if options is not None and "patch_sizes" in options:
+            sizes = self.dynamics.parse_patch_sizes_option(options["patch_sizes"])
+        rows = np.flatnonzero(mask)
+        if seed is not None:
+            self._seed(rows, seed)
+        self._begin(rows, None if chosen is None else chosen[rows], None if sizes is None else sizes[rows])
+        self._finished[rows] = False
+        return {"observation": self.dynamics.observation(), "info": self._info(mask)}
+
+    def _step(self, actions: np.ndarray | Tensor) -> dict[str, Any]:
+        """Takes a step; returns `observation`, `reward` (float64), `terminated` and `info` as tensors."""
+        self._check_open("step")
+        waiting = self._finished.copy()
+        if not self.dynamics.trace.steps.all():
+            raise RuntimeError("step() was called before reset(); call reset() first")
+        if waiting.any() and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
+            raise RuntimeError(
+                f"rows {np.flatnonzero(waiting).tolist()} have finished; "
+                "call reset(options={'reset_mask': mask}) first"
+            )
+        decisions = self.dynamics.decisions(actions)
+        going = np.flatnonzero(~waiting)
+        self.steps_taken += len(going)
+        reward = torch.zeros(self.num_envs, dtype=torch.float64, device=self.dynamics.device)
+        terminated = torch.zeros_like(reward, dtype=torch.bool)
+        if len(going) == self.num_envs:
+            reward, terminated = self.dynamics.step(going, decisions, self._draws)
+        elif len(going):
+            where = torch.from_numpy(going).to(reward.device)
+            reward[where], terminated[where] = self.dynamics.step(going, decisions.select(going), self._draws)
+        self._finished = terminated.cpu().numpy().copy()
+        if waiting.any():
+            self._begin(np.flatnonzero(waiting))
+        final: dict[str, Any] = {}
+        if self._finished.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
+            final = self._final(self._finished)
+            self._begin(np.flatnonzero(self._finished))
+            self._finished[:] = False
+        info = {**self._info(np.ones(self.num_envs, dtype=bool)), **final}
+        observation = self.dynamics.observation()
+        return {"observation": observation, "reward": reward, "terminated": terminated.clone(), "info": info}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The whole state, for `load_state_dict`.
+
+        Returns:
+            Tensors, numbers and strings, which `torch.load(..., weights_only=True)` reads. Images are included by index
+            only, so the source must always return the same image for an index.
+        """
+        return {
+            "draws": self._draws.state_dict(),
+            "finished": torch.from_numpy(self._finished.copy()),
+            "episodes": self.dynamics.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continues from a saved state; call `step` next, not `reset`.
+
+        Args:
+            state: what `state_dict` returned.
+
+        Raises:
+            ValueError: if it belongs to an environment with other rules, networks or number of rows.
+        """
+        if "draws" not in state:
+            raise ValueError("the state was saved by an earlier version; train again from the start of the stage")
+        self._draws.load_state_dict(state["draws"])
+        self._finished = check_shape(state["finished"], self._finished.shape).numpy().copy()
+        self.dynamics.load_state_dict(state["episodes"])
+        self.task.source.prefetch(self._draws.upcoming)
+
+    def render(self) -> tuple[np.ndarray, ...] | None:
+        """One (H, W, 3) uint8 picture for each row, see `gfnet_env.rendering`; None without a render mode."""
+        if self.render_mode is None:
+            return None
+        return tuple(render_rows(self.dynamics, range(self.num_envs)))
+
+    def close_extras(self, **kwargs: Any) -> None:
+        """Ends the threads that decode images; `close` calls it once."""
+        self.task.source.close()
+
+    def _check_open(self, call: str) -> None:
+        if self.closed:
+            raise RuntimeError(f"{call}() was called on a closed environment; make a new one")
+
+    def _begin(self, rows: np.ndarray, indices: np.ndarray | None = None, sizes: np.ndarray | None = None) -> None:
+        """Starts episodes in some rows, on given images with patches of given sizes, or on random ones."""
+        self.dynamics.reset(rows, self._draws.images(rows) if indices is None else indices, self._draws, sizes)
+        self.task.source.prefetch(self._draws.upcoming)
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
+        unknown = set(options or {}) - {"index", "patch_sizes", "reset_mask"}
+        if unknown:
+            raise ValueError(
+                f"reset options {sorted(unknown)} are unknown; pass 'index', 'patch_sizes' or 'reset_mask'"
+            )
+        if options is None or options.get("reset_mask") is None:
+            return np.ones(self.num_envs, dtype=bool)
+        mask = options["reset_mask"]
+        mask = mask.cpu().numpy() if isinstance(mask, Tensor) else np.asarray(mask)
+        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
+            raise ValueError(
+                f"reset_mask of shape {mask.shape}, dtype {mask.dtype}; pass ({self.num_envs},) bool, at least one true"
+            )
+        return mask
+
+    def _info(self, mask: np.ndarray) -> dict[str, Any]:
+        """The infos of some rows, (B,) bool, in Gymnasium's layout."""
+        found = self.dynamics.info()
+        holds = torch.from_numpy(mask.copy()).to(self.dynamics.device)
+        return {name: each for key, values in found.items() for name, each in ((key, values), (f"_{key}", holds))}
+
+    def _final(self, mask: np.ndarray) -> dict[str, Any]:
+        final = {"final_obs": self.dynamics.observation(), "final_info": self._info(mask)}
+        holds = torch.from_numpy(mask.copy()).to(self.dynamics.device)
+        return {**final, "_final_obs": holds, "_final_info": holds}
+
+
+class GlanceFocusVectorEnv(BatchedEnv):
+    """`GlanceFocusEnv` on B images at once.
+
+    Row i behaves like a `GlanceFocusEnv` seeded with `seed + i`; see there for observations, actions, rewards, infos.
+    Infos have Gymnasium's layout: an array for each key, and under `_key` which rows it holds for.
+
+    Args:
+        task: images and classifier.
+        episode: the rules.
+        num_envs: number B of rows.
+        autoreset_mode: what happens to a finished row. `NEXT_STEP`: its next step resets it, whatever the action.
+            `SAME_STEP`: it is reset at once; its last observation and info are in `info["final_obs"]` and
+            `info["final_info"]`. `DISABLED`: it waits for `reset(options={"reset_mask": mask})`; stepping it raises.
+            Before Gymnasium 1.4, `gymnasium.wrappers.vector.RecordEpisodeStatistics` misses the first step of every
+            later episode under `SAME_STEP`; use `NEXT_STEP` with it there.
+        render_mode: None or `"rgb_array"`.
+
+    Attributes:
+        num_glimpses: longest sequence T, the glance included.
+        observation_keys: keys of the observation.
+        steps_taken: steps of all rows since the environment was made, resets left out.
+
+    Raises:
+        ValueError: if an argument is out of range, or the parts don't fit each other.
+    """
+
+    _draws: RowDraws
+
+    def _make_draws(self) -> RowDraws:
+        draws = RowDraws(len(self.task.source), self.num_envs)
+        for row in range(self.num_envs):
+            draws.use(row, *seeding.np_random())
+        return draws
+
+    def _seed(self, rows: np.ndarray, seed: int | Sequence[int | None]) -> None:
+        seeds = _row_seeds(seed, self.num_envs)
+        for row in rows.tolist():
+            if (row_seed := seeds[row]) is not None:
+                self._draws.use(row, *seeding.np_random(row_seed))
 
     @property  # type: ignore[override]  # a tuple, as `SyncVectorEnv`'s
     def np_random(self) -> tuple[np.random.Generator, ...]:
@@ -122,20 +269,7 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             ValueError: if an option is unknown or does not fit.
             RuntimeError: after `close()`.
         """
-        self._check_open("reset")
-        mask, seeds = self._reset_mask(options), _row_seeds(seed, self.num_envs)
-        chosen = sizes = None
-        if options is not None and "index" in options:
-            chosen = parse_index_option(options["index"], self.num_envs, len(self.task.source))
-        if options is not None and "patch_sizes" in options:
-            sizes = self.dynamics.parse_patch_sizes_option(options["patch_sizes"])
-        rows = np.flatnonzero(mask)
-        for row in rows.tolist():
-            if (row_seed := seeds[row]) is not None:
-                self._draws.use(row, *seeding.np_random(row_seed))
-        self._begin(rows, None if chosen is None else chosen[rows], None if sizes is None else sizes[rows])
-        self._finished[rows] = False
-        found = to_numpy({"observation": self.dynamics.observation(), "info": self._info(mask)})
+        found = to_numpy(self._reset(seed, options))
         return found["observation"], found["info"]
 
     def step(self, actions: np.ndarray) -> tuple[Observation, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
@@ -152,112 +286,11 @@ class GlanceFocusVectorEnv(VectorEnv[Observation, np.ndarray, np.ndarray]):
             RuntimeError: before the first reset, for a finished row if `autoreset_mode` is `DISABLED`, and after
                 `close()`.
         """
-        self._check_open("step")
-        waiting = self._finished.copy()
-        if not self.dynamics.trace.steps.all():
-            raise RuntimeError("step() was called before reset(); call reset() first")
-        if waiting.any() and self.autoreset_mode is not AutoresetMode.NEXT_STEP:
-            raise RuntimeError(
-                f"rows {np.flatnonzero(waiting).tolist()} have finished; "
-                "call reset(options={'reset_mask': mask}) first"
-            )
-        decisions = self.dynamics.decisions(actions)
-        going = np.flatnonzero(~waiting)
-        self.steps_taken += len(going)
-        reward = torch.zeros(self.num_envs, dtype=torch.float64, device=self.dynamics.device)
-        terminated = torch.zeros_like(reward, dtype=torch.bool)
-        if len(going) == self.num_envs:
-            reward, terminated = self.dynamics.step(going, decisions, self._draws)
-        elif len(going):
-            where = torch.from_numpy(going).to(reward.device)
-            reward[where], terminated[where] = self.dynamics.step(going, decisions.select(going), self._draws)
-        self._finished = terminated.cpu().numpy().copy()
-        if waiting.any():
-            self._begin(np.flatnonzero(waiting))
-        final: dict[str, Any] = {}
-        if self._finished.any() and self.autoreset_mode is AutoresetMode.SAME_STEP:
-            final = self._final(self._finished)
-            self._begin(np.flatnonzero(self._finished))
-            self._finished[:] = False
-        info = {**self._info(np.ones(self.num_envs, dtype=bool)), **final}
-        seen = self.dynamics.observation()
-        found = to_numpy({"observation": seen, "reward": reward, "terminated": terminated, "info": info})
-        if final:
+        found = to_numpy(self._step(actions))
+        if "final_obs" in found["info"]:
             found["info"]["final_obs"] = _by_row(found["info"]["final_obs"], found["terminated"])
         truncated = np.zeros(self.num_envs, dtype=bool)
         return found["observation"], found["reward"], found["terminated"], truncated, found["info"]
-
-    def state_dict(self) -> dict[str, Any]:
-        """The whole state, for `load_state_dict`.
-
-        Returns:
-            Tensors, numbers and strings, which `torch.load(..., weights_only=True)` reads. Images are included by index
-            only, so the source must always return the same image for an index.
-        """
-        return {
-            "draws": self._draws.state_dict(),
-            "finished": torch.from_numpy(self._finished.copy()),
-            "episodes": self.dynamics.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continues from a saved state; call `step` next, not `reset`.
-
-        Args:
-            state: what `state_dict` returned.
-
-        Raises:
-            ValueError: if it belongs to an environment with other rules, networks or number of rows.
-        """
-        self._draws.load_state_dict(state["draws"])
-        self._finished = check_shape(state["finished"], self._finished.shape).numpy().copy()
-        self.dynamics.load_state_dict(state["episodes"])
-        self.task.source.prefetch(self._draws.upcoming)
-
-    def render(self) -> tuple[np.ndarray, ...] | None:
-        """One (H, W, 3) uint8 picture for each row, see `gfnet_env.rendering`; None without a render mode."""
-        if self.render_mode is None:
-            return None
-        return tuple(render_rows(self.dynamics, range(self.num_envs)))
-
-    def close_extras(self, **kwargs: Any) -> None:
-        """Ends the threads that decode images; `close` calls it once."""
-        self.task.source.close()
-
-    def _check_open(self, call: str) -> None:
-        if self.closed:
-            raise RuntimeError(f"{call}() was called on a closed environment; make a new one")
-
-    def _begin(self, rows: np.ndarray, indices: np.ndarray | None = None, sizes: np.ndarray | None = None) -> None:
-        """Starts episodes in some rows, on given images with patches of given sizes, or on random ones."""
-        self.dynamics.reset(rows, self._draws.images(rows) if indices is None else indices, self._draws, sizes)
-        self.task.source.prefetch(self._draws.upcoming)
-
-    def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray:
-        unknown = set(options or {}) - {"index", "patch_sizes", "reset_mask"}
-        if unknown:
-            raise ValueError(
-                f"reset options {sorted(unknown)} are unknown; pass 'index', 'patch_sizes' or 'reset_mask'"
-            )
-        if options is None or options.get("reset_mask") is None:
-            return np.ones(self.num_envs, dtype=bool)
-        mask = np.asarray(options["reset_mask"])
-        if mask.shape != (self.num_envs,) or mask.dtype != bool or not mask.any():
-            raise ValueError(
-                f"reset_mask of shape {mask.shape}, dtype {mask.dtype}; pass ({self.num_envs},) bool, at least one true"
-            )
-        return mask
-
-    def _info(self, mask: np.ndarray) -> dict[str, Any]:
-        """The infos of some rows, (B,) bool, in Gymnasium's layout."""
-        found = self.dynamics.info()
-        holds = torch.from_numpy(mask.copy()).to(self.dynamics.device)
-        return {name: each for key, values in found.items() for name, each in ((key, values), (f"_{key}", holds))}
-
-    def _final(self, mask: np.ndarray) -> dict[str, Any]:
-        final = {"final_obs": self.dynamics.observation(), "final_info": self._info(mask)}
-        holds = torch.from_numpy(mask.copy()).to(self.dynamics.device)
-        return {**final, "_final_obs": holds, "_final_info": holds}
 
 
 def _by_row(observation: Observation, mask: np.ndarray) -> np.ndarray:
@@ -277,9 +310,7 @@ def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     return by_name[mode]
 
 
-def _row_seeds(seed: int | Sequence[int | None] | None, num_envs: int) -> list[int | None]:
-    if seed is None:
-        return [None] * num_envs
+def _row_seeds(seed: int | Sequence[int | None], num_envs: int) -> list[int | None]:
     if isinstance(seed, (int, np.integer)):
         return [int(seed) + row for row in range(num_envs)]
     if not isinstance(seed, Sequence | np.ndarray):

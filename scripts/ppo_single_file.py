@@ -48,6 +48,7 @@ class Arguments:
     num_scenes: int = _option(5000, "scenes to learn from, drawn once and kept in the cache")
     test_scenes: int = _option(800, "held-out scenes to evaluate on")
     seed: int = _option(0, "of everything random: the same seed gives the same result")
+    device: str = _option("", "where all stays, such as cuda or cpu; if left out, NumPy arrays on the processor")
     num_glimpses: int = _option(4, "longest sequence T, the glance counted")
     patch_sizes: str = _option("", "sides of patches, drawn at random, such as 32,48,64; the networks' own if left out")
     reward: str = _option("increment", "increment, Eq. (4), or contrastive, Eq. (8)")
@@ -136,14 +137,14 @@ class Agent(nn.Module):
     @torch.no_grad()
     def act(self, observation: dict[str, np.ndarray]) -> np.ndarray:
         """The mean action for each row."""
-        actions: np.ndarray = self(*as_tensors(observation))[0].numpy()
+        actions: np.ndarray = self(*(part.to(self.places.device) for part in as_tensors(observation)))[0].cpu().numpy()
         return actions
 
 
-def as_tensors(observation: dict[str, np.ndarray]) -> tuple[Tensor, Tensor]:
+def as_tensors(observation: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """`features` (B, C, h, w), and `hidden` (B, F) with the sizes behind it where there are several."""
-    vectors = [torch.from_numpy(observation[key]) for key in VECTORS if key in observation]
-    return torch.from_numpy(observation["features"]), torch.cat(vectors, dim=1)
+    vectors = [torch.as_tensor(observation[key]) for key in VECTORS if key in observation]
+    return torch.as_tensor(observation["features"]), torch.cat(vectors, dim=1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,13 +165,14 @@ class Rollout:
     right: int
 
 
-Environments = VectorEnv[dict[str, np.ndarray], np.ndarray, np.ndarray]
+Environments = VectorEnv[Any, Any, Any]
+"""Of arrays, or of tensors on the agent's device (`--device`)."""
 
 
 @torch.no_grad()
 def collect(
-    envs: Environments, agent: Agent, observation: dict[str, np.ndarray], std: float, steps: int
-) -> tuple[Rollout, dict[str, np.ndarray]]:
+    envs: Environments, agent: Agent, observation: dict[str, Any], std: float, steps: int
+) -> tuple[Rollout, dict[str, Any]]:
     """Acts for some steps.
 
     Args:
@@ -191,12 +193,14 @@ def collect(
         policy = Normal(mean, std)
         action = policy.sample()
         log_prob = policy.log_prob(action).sum(1)
-        observation, reward, terminated, _, info = envs.step(action.clamp(-1, 1).numpy())
+        inside = action.clamp(-1, 1)
+        is_tensor = isinstance(observation["features"], Tensor)
+        observation, reward, terminated, _, info = envs.step(inside if is_tensor else inside.numpy())
         if terminated.any():  # info speaks of the next episode already, final_info of the one that ended
             final = info["final_info"]
             right += int((final["prediction"] == final["label"])[terminated].sum())
-        ended = torch.from_numpy(terminated).float()
-        taken.append((features, hidden, action, log_prob, value, torch.from_numpy(reward).float(), ended))
+        gained, ended = torch.as_tensor(reward).float(), torch.as_tensor(terminated).float()
+        taken.append((features, hidden, action, log_prob, value, gained, ended))
     names = ("features", "hidden", "actions", "log_probs", "values", "rewards", "done")
     columns = {name: torch.stack(column) for name, column in zip(names, zip(*taken, strict=True), strict=True)}
     return Rollout(**columns, last_value=agent(*as_tensors(observation))[1], right=right), observation
@@ -268,6 +272,7 @@ def train(args: Arguments) -> Agent:
         ValueError: if the environment rejects a setting, or the policy diverges.
     """
     torch.manual_seed(args.seed)
+    tensors: dict[str, Any] = {"array": "torch", "device": args.device} if args.device else {}
     envs = gymnasium.make_vec(
         ENV_ID,
         num_envs=args.num_envs,
@@ -275,10 +280,11 @@ def train(args: Arguments) -> Agent:
         num_scenes=args.num_scenes,
         reward=args.reward,
         exit_confidence=args.exit_confidence,
+        **tensors,
         **args.sizes,
     )
     assert isinstance(envs.single_observation_space, gymnasium.spaces.Dict)
-    agent = Agent(envs.single_observation_space)
+    agent = Agent(envs.single_observation_space).to(args.device or "cpu")
     optimizer = torch.optim.Adam(agent.parameters(), lr=args.learning_rate, eps=1e-5)
     observation, _ = envs.reset(seed=args.seed)
     rollouts = math.ceil(args.total_steps / args.rollout_steps)

@@ -54,6 +54,12 @@ def test_it_repeats_itself_and_evaluates(usual_weights: bytes, capsys: pytest.Ca
     assert set(rows["random"]) | set(rows["learned"]) <= {f"{right / 6:.3f}" for right in range(7)}  # of six scenes
 
 
+def test_it_learns_in_tensors_on_a_device() -> None:
+    one, other = (_weights(train(parse((*SMALL, "--device", "cpu")))) for _ in range(2))
+
+    assert one == other
+
+
 def test_it_learns_at_several_sizes() -> None:
     """The agent reads which size was last and which comes next."""
     agent = train(parse((*SMALL, "--patch-sizes", "32,48,64")))

@@ -12,6 +12,8 @@ from gymnasium.vector import AutoresetMode, VectorEnv, VectorWrapper
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvIndices, VecEnvObs, VecEnvStepReturn
 
+from gfnet_env import GlanceFocusTorchVectorEnv
+
 _BY_ROW = ("np_random", "np_random_seed")  # attributes that hold a value for each row
 
 
@@ -25,10 +27,14 @@ class SB3VecEnv(VecEnv):
         env: the environment.
 
     Raises:
-        ValueError: if its autoreset mode is another.
+        ValueError: if its autoreset mode is another, or it is one of tensors.
     """
 
     def __init__(self, env: VectorEnv[Any, Any, Any]) -> None:
+        if isinstance(env.unwrapped, GlanceFocusTorchVectorEnv):
+            raise ValueError(
+                "Stable-Baselines3 reads arrays, and the environment was made with array='torch'; leave it out"
+            )
         mode = env.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
             raise ValueError(
