@@ -122,19 +122,22 @@ def test_algorithm_enters_the_leaderboard(example: str, tmp_path: Path) -> None:
     assert learned.steps_taken == 15360  # whole rollouts
 
 
-def test_torchrl_resets_finished_rows_of_tensors() -> None:
+TENSORS = """
+from examples.torchrl_ppo import make_env
+env = make_env(4, "cpu", num_scenes=8)
+env.set_seed(0)
+seen = env.rollout(7, break_when_any_done=False)
+print(seen["next", "terminated"][..., 0].sum(dim=1).tolist(), seen["progress"][0].argmax(dim=-1).tolist())
+print(tuple(seen["next", "reward"].shape))
+"""
+
+
+def test_torchrl_resets_finished_rows_of_tensors(tmp_path: Path) -> None:
     pytest.importorskip("torchrl")
-    from examples.torchrl_ppo import FOCUS_STEPS, make_env
 
-    env = make_env(4, "cpu", num_scenes=8)
-    env.set_seed(0)
-    seen = env.rollout(2 * FOCUS_STEPS + 1, break_when_any_done=False)
+    printed = _run(tmp_path, "-c", TENSORS)
 
-    ended = seen["next", "terminated"][..., 0]
-    assert ended.sum(dim=1).tolist() == [2] * 4
-    step = seen["progress"].argmax(dim=-1)
-    assert step[0].tolist() == [0, 1, 2, 0, 1, 2, 0]
-    assert seen["next", "reward"].shape == (4, 2 * FOCUS_STEPS + 1, 1)
+    assert printed.splitlines() == ["[2, 2, 2, 2] [0, 1, 2, 0, 1, 2, 0]", "(4, 7, 1)"]
 
 
 def test_every_example_is_tested() -> None:
@@ -144,5 +147,6 @@ def test_every_example_is_tested() -> None:
         "optuna_search.py",
         "behavior_cloning.py",
         "torchrl_device.py",
+        "service.py",
     }
     assert {path.name for path in (ROOT / "examples").glob("*.py")} == set(LIBRARIES) | others
