@@ -34,7 +34,7 @@ docs: $(READY)
 rllib: $(RLLIB)/.ready
 	$(RLLIB)/bin/python -c 'import gymnasium; print("gymnasium", gymnasium.__version__)'
 	$(RLLIB)/bin/pytest tests/test_env_*.py
-	$(RLLIB)/bin/pytest -m slow -n 0 tests/test_examples_libraries.py
+	$(RLLIB)/bin/pytest -m slow -n 0 tests/test_examples_libraries.py tests/test_agents_ray.py
 
 # the oldest versions that pyproject.toml allows; the slow tests do the same
 oldest: $(READY)

@@ -212,6 +212,9 @@ def _add_recognition(add: Add) -> None:
         "--workers", type=int, metavar="N", help="threads that read files; one for each core if left out"
     )
     predict.add_argument("--pictures", type=Path, metavar="FOLDER", help="write each image with its patches there")
+    predict.add_argument("--engine", choices=("local", "ray"), default="local", help="where the networks run")
+    predict.add_argument("--jobs", type=int, metavar="J", help="with --engine ray, actors; one if left out")
+    predict.add_argument("--out", type=Path, metavar="FOLDER", help="with --engine ray, of the Parquet files")
 
     export = add("export", "write a run for machines without PyTorch")
     export.add_argument("run", type=Path, help="the run's folder")

@@ -8,6 +8,7 @@ import time
 import webbrowser
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from agents.policies.baselines import CenterCornerPolicy, RandomPolicy
 from agents.policies.protocol import LocationPolicy
 from agents.recognition.onnx_export import export_onnx
 from agents.recognition.onnx_runner import OnnxRecognizer
+from agents.recognition.ray_recognizer import recognize_with_ray
 from agents.recognition.recognizer import Recognition, Recognizer
 from agents.runs.config import RunConfig
 from agents.runs.config_files import check_evaluation_changes, load_config, load_run_config, parse_setting
@@ -303,6 +305,7 @@ def _show_leaderboard(folder: Path, rows: Sequence[Row], console: Console) -> No
 
 def predict(options: argparse.Namespace, console: Console) -> None:
     """Classifies image files or clips, each with as many looks as it needs."""
+    _check_engine(options)
     recognizer = _recognizer(options)
     kind = kind_of_input(recognizer)
     files = files_to_predict(options.images, clips=recognizer.num_frames is not None)
@@ -311,6 +314,9 @@ def predict(options: argparse.Namespace, console: Console) -> None:
     errors = PlainConsole(stderr=True)
     if not files:
         errors.print(f"gfnet: part {part} of {parts} is empty, there are {total} {kind}")
+        return
+    if options.engine == "ray":
+        _predict_on_ray(options, files, kind, console)
         return
     skipped: dict[Path | str, str] = {}
     short: set[Path | str] = set()
@@ -339,6 +345,29 @@ def predict(options: argparse.Namespace, console: Console) -> None:
     console.print(prediction_table(recognizer, files, found, num_skipped=len(skipped)))
     if options.pictures is not None:
         console.print(f"{len(files)} pictures in {options.pictures}")
+
+
+def _check_engine(options: argparse.Namespace) -> None:
+    """Refuses options of one engine with the other."""
+    names = {"ray": ("json", "jsonl", "pictures", "on_error", "workers"), "local": ("jobs", "out")}[options.engine]
+    given = [name for name in names if getattr(options, name) is not None and getattr(options, name) is not False]
+    if options.engine == "ray" and options.top_k != 1:
+        given.append("top_k")
+    if given:
+        raise ValueError(f"--{given[0].replace('_', '-')} has no effect with --engine {options.engine}; leave it out")
+    if options.engine == "ray" and options.out is None:
+        raise ValueError("--engine ray writes Parquet files; pass --out FOLDER")
+
+
+def _predict_on_ray(options: argparse.Namespace, files: Sequence[Path | str], kind: str, console: Console) -> None:
+    failed = recognize_with_ray(
+        partial(_recognizer, options),
+        files,
+        options.out,
+        jobs=1 if options.jobs is None else options.jobs,
+        imports=options.imports,
+    )
+    console.print(f"{len(files)} {kind} in {options.out}, {failed} of them unreadable")
 
 
 def _recognized(

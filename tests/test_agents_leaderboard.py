@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import math
 import sys
@@ -14,7 +15,6 @@ import pytest
 
 import agents.leaderboard.training
 from agents.algorithms.registry import AGENTS
-from agents.leaderboard import schedule
 from agents.leaderboard.rows import Point, Row, append_row, read_folder, read_rows, write_rows
 from agents.leaderboard.schedule import make_specs, run_leaderboard
 from agents.leaderboard.statistics import (
@@ -264,8 +264,8 @@ def test_trainings_in_processes_are_those_of_one_and_import_agents_of_ones_own(
 def test_bad_input_is_one_sentence(
     words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find_spec = schedule.importlib.util.find_spec
-    monkeypatch.setattr(schedule.importlib.util, "find_spec", lambda name: None if name == "ray" else find_spec(name))
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "ray" else find_spec(name))
 
     assert main(["benchmark", "--out", str(tmp_path / "out"), "--quiet", *words]) == 1
 

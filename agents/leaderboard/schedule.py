@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import multiprocessing
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -19,6 +17,7 @@ from agents.algorithms.registry import AGENTS
 from agents.leaderboard.rows import Row, append_row, check_version, read_rows
 from agents.leaderboard.trainers import TRAINERS, load_trainer
 from agents.leaderboard.training import TrainingSpec, finished_row, run_training
+from agents.recognition.ray_recognizer import ray_session
 from agents.runs.config_files import ConfigError
 from agents.runs.log import Reporter
 from agents.runs.stages import LockedError
@@ -196,26 +195,15 @@ def _run_in_processes(specs: list[TrainingSpec], out: Path, jobs: int, imports: 
 
 def _run_in_ray(specs: list[TrainingSpec], out: Path, jobs: int, imports: Sequence[str]) -> Iterator[_Outcome]:
     """Trainings as tasks of the cluster that `ray.init` finds, or of this machine with as many processors as jobs."""
-    if importlib.util.find_spec("ray") is None:
-        raise ModuleNotFoundError("--engine ray needs Ray; run `pip install 'gfnet-gym[ray]'`")
-    import ray
-
-    started_here = not ray.is_initialized()
-    if started_here:
-        address = None if "RAY_ADDRESS" not in os.environ else "auto"
-        ray.init(address=address, **({} if address else {"num_cpus": jobs}), include_dashboard=False)
     path, folder = tuple(sys.path), out.absolute()
 
     def work(spec: dict[str, Any]) -> Row | str:
         _prepare(imports, path)
         return _work(spec, folder)
 
-    task = ray.remote(num_cpus=1)(work)
-    try:
+    with ray_session(jobs) as ray:
+        task = ray.remote(num_cpus=1)(work)
         waiting = {task.remote(spec.model_dump()): spec for spec in specs}
         while waiting:
             (done, *_), _ = ray.wait(list(waiting))
             yield waiting.pop(done), ray.get(done)
-    finally:
-        if started_here:
-            ray.shutdown()
