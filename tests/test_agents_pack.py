@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from hub_server import Hub, hub
+from PIL import Image
 
 import agents
 from agents.runs.folder import RunFolder
@@ -245,3 +248,20 @@ def test_push_asks_for_a_pack_and_a_name(tiny_run: Path, pack: Path, capsys: pyt
     assert "holds no pack.json" in capsys.readouterr().err
     assert main(["push", str(pack), "signs"]) == 1
     assert "pass OWNER/NAME" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_commands_work_as_programs_with_another_endpoint(pack: Path, tmp_path: Path) -> None:
+    Image.new("RGB", (128, 96)).save(tmp_path / "picture.png")
+    with hub() as server:
+        environment = {**os.environ, "HF_ENDPOINT": server.address, "HF_HOME": str(tmp_path / "hf"), "HF_TOKEN": "hf_x"}
+
+        def gfnet(*words: str, **changes: str) -> str:
+            command = [sys.executable, "-m", "scripts.cli", *words]
+            done = subprocess.run(command, env={**environment, **changes}, capture_output=True, text=True, check=True)
+            return done.stdout
+
+        assert "hf://me/signs" in gfnet("push", str(pack), "me/signs")
+        rows = gfnet("predict", "hf://me/signs", str(tmp_path / "picture.png"), "--jsonl")
+    assert gfnet("predict", "hf://me/signs", str(tmp_path / "picture.png"), "--jsonl", HF_HUB_OFFLINE="1") == rows
+    assert json.loads(rows)["file"].endswith("picture.png")

@@ -75,7 +75,7 @@ def upload(folder: Path, files: Sequence[str], name: str, *, revision: str | Non
 
 def _hub() -> Any:
     try:
-        import huggingface_hub
+        import huggingface_hub.errors
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError("the Hub needs huggingface_hub; run `pip install 'gfnet-gym[hub]'`") from error
     return huggingface_hub
