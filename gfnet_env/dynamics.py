@@ -97,41 +97,41 @@ class GlanceFocusDynamics:
             draws: the random first locations and patch sizes.
             sizes: (R, T - 1) int64, indices of the patches' sizes; None draws them.
         """
-        where, trace, on_cpu = self._where(rows), self.trace, torch.from_numpy(indices)
+        some, trace, on_cpu = self._some(rows), self.trace, torch.from_numpy(indices)
         labels, boxes = self._images.fetch(rows, on_cpu)
         location = self._first_location(rows, draws)
-        place = self._images.place[where]
+        place = self._images.place[some]
         if self._glances is None:
             glimpse = self.classifier.glance(self._images.pool[place], location)
         else:
             glimpse = self._glances.glance(on_cpu, self._images.pool, place)
-        trace.index[where], trace.label[where], trace.boxes[where] = (
+        trace.index[some], trace.label[some], trace.boxes[some] = (
             each.to(self.device) for each in (on_cpu, labels, boxes)
         )
-        trace.steps[where], trace.multiply_adds[where], trace.earned[where] = 1, int(self.costs[0, 0]), 0.0
-        trace.stopped[where], trace.finished[where] = False, False
+        trace.steps[some], trace.multiply_adds[some], trace.earned[some] = 1, int(self.costs[0, 0]), 0.0
+        trace.stopped[some], trace.finished[some] = False, False
         if len(self.patch_sizes) > 1:
             if sizes is None and not self.spec.size_action:
-                trace.size[where] = draws.sizes(rows, len(self.patch_sizes), self.num_glimpses - 1).to(self.device)
+                trace.size[some] = draws.sizes(rows, len(self.patch_sizes), self.num_glimpses - 1).to(self.device)
             else:
-                trace.size[where] = 0 if sizes is None else torch.from_numpy(sizes).to(self.device)
-        self.glance = _with_rows(self.glance, where, glimpse.features.clone())  # features are written to
-        self.locations[where] = 0.0
-        self._take(where, glimpse)
+                trace.size[some] = 0 if sizes is None else torch.from_numpy(sizes).to(self.device)
+        self.glance = _with_rows(self.glance, some, glimpse.features.clone())  # features are written to
+        self.locations[some] = 0.0
+        self._take(some, glimpse)
         if location is None:
             seen = glimpse.hidden.new_tensor((torch.nan, torch.nan, -1.0, -1.0)).expand(len(rows), 4)
         else:
             seen = self._seen_at(location, self.classifier.spec.glance_side)
-        trace.looks[where, 0] = look_record(seen, summarize_logits(glimpse.logits, trace.label[where]))
+        trace.looks[some, 0] = look_record(seen, summarize_logits(glimpse.logits, trace.label[some]))
 
     def _first_location(self, rows: np.ndarray, draws: Draws) -> Tensor | None:
         if self.classifier.spec.first_look == "random":
             return draws.first_places(rows).to(self.device)
         return self.classifier.first_location(len(rows))
 
-    def _where(self, rows: np.ndarray) -> Tensor:
-        """(R,) int64 on the device; where it has B entries, these are all rows in order."""
-        return self._all_rows if len(rows) == self.batch_size else torch.from_numpy(rows).to(self.device)
+    def _some(self, rows: np.ndarray) -> slice | Tensor:
+        """(R,) int64 on the device; a slice, which is faster, where these are all rows."""
+        return slice(None) if len(rows) == self.batch_size else torch.from_numpy(rows).to(self.device)
 
     def decisions(self, actions: np.ndarray | Tensor) -> Decisions:
         """Reads the actions of all rows, (B, A); raises a `ValueError` if they don't fit the action space."""
@@ -162,8 +162,8 @@ class GlanceFocusDynamics:
             return self._focus(rows, decisions, draws)
         reward = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
         terminated = torch.from_numpy(decisions.stops).to(self.device, copy=True)
-        where = self._where(rows)
-        self.trace.stopped[where] = self.trace.finished[where] = terminated
+        some = self._some(rows)
+        self.trace.stopped[some] = self.trace.finished[some] = terminated
         if len(going):
             taking = torch.from_numpy(going).to(self.device)
             reward[taking], terminated[taking] = self._focus(rows[going], decisions.select(going), draws)
@@ -171,22 +171,22 @@ class GlanceFocusDynamics:
 
     def _focus(self, rows: np.ndarray, decisions: Decisions, draws: Draws) -> tuple[Tensor, Tensor]:
         """Takes a patch in some rows; reward and end as `step`. The reward's random crops share the forward pass."""
-        where, trace, location = self._where(rows), self.trace, decisions.location
-        last = trace.steps[where] - 1  # (R,) index of the last glimpse
+        some, trace, location = self._some(rows), self.trace, decisions.location
+        where, last = self._all_rows[some], trace.steps[some] - 1  # (R,) row, and index of its last glimpse
         if decisions.size is not None:
             trace.size[where, last] = decisions.size
         size: int | Tensor = 0 if len(self.patch_sizes) == 1 else trace.size[where, last]
         price = self._price(last + 1, size)
-        label, before = trace.label[where], trace.looks[where, last, 7]
-        glimpse, found = self._look(rows, where, location, size, label, draws)
-        self._take(where, glimpse)
+        label, before = trace.label[some], trace.looks[where, last, 7]
+        glimpse, found = self._look(rows, some, location, size, label, draws)
+        self._take(some, glimpse)
         self.locations[where, last] = location
         side = self.patch_sizes[size] if isinstance(size, int) else self._sides[size]
         trace.looks[where, last + 1] = look_record(
             self._seen_at(location, side), Readout(*(v[0] for v in found if v is not None))
         )
-        trace.steps[where] = last + 2
-        trace.multiply_adds[where] += self._costs[last + 1, size]
+        trace.steps[some] = last + 2
+        trace.multiply_adds[some] += self._costs[last + 1, size]
         assert found.label_probability is not None
         over = last + 2 >= self.num_glimpses
         if self.spec.exit_confidence is not None:
@@ -200,15 +200,15 @@ class GlanceFocusDynamics:
         }
         asked = {name: given[name] for name in self._reward_arguments}
         reward = reward_of(self.spec.reward, asked, len(rows)).to(self.device, torch.float64) - price
-        trace.earned[where] += reward
-        trace.finished[where] = over
+        trace.earned[some] += reward
+        trace.finished[some] = over
         return reward, over
 
     def _look(
-        self, rows: np.ndarray, where: Tensor, location: Tensor, size: int | Tensor, label: Tensor, draws: Draws
+        self, rows: np.ndarray, some: slice | Tensor, location: Tensor, size: int | Tensor, label: Tensor, draws: Draws
     ) -> tuple[Glimpse, Readout]:
         """The glimpses of R patches; what the classifier says of these and of S random ones each, (1 + S, R)."""
-        hidden, place, taken = self.hidden[where], self._images.place[where], len(rows)
+        hidden, place, taken = self.hidden[some], self._images.place[some], len(rows)
         samples = self.spec.reward_samples if "random_probabilities" in self._reward_arguments else 0
         if samples:
             random = draws.places(rows, samples).to(self.device)  # (S, R, 2)
@@ -226,10 +226,10 @@ class GlanceFocusDynamics:
             return float(self.spec.step_cost)
         return self._costs[step, size].double() * (self.spec.price / float(self.costs[1:].max()))
 
-    def _take(self, where: Tensor, glimpse: Glimpse) -> None:
+    def _take(self, some: slice | Tensor, glimpse: Glimpse) -> None:
         """Replaces some rows' last glimpse."""
-        self.features = _with_rows(self.features, where, glimpse.features)
-        self.hidden = _with_rows(self.hidden, where, glimpse.hidden)
+        self.features = _with_rows(self.features, some, glimpse.features)
+        self.hidden = _with_rows(self.hidden, some, glimpse.hidden)
 
     def _seen_at(self, location: Tensor, side: int | Tensor) -> Tensor:
         """(R, 4) float32, locations and corners in pixels of patches of one side or of (R,) sides."""
@@ -328,11 +328,11 @@ class GlanceFocusDynamics:
         return self.trace.last_look()[:, 4].long() == self.trace.label
 
 
-def _with_rows(whole: Tensor, where: Tensor, values: Tensor) -> Tensor:
+def _with_rows(whole: Tensor, some: slice | Tensor, values: Tensor) -> Tensor:
     """A tensor with some of its rows replaced, without a copy where they are all of them."""
-    if len(where) == len(whole):
+    if isinstance(some, slice):
         return values
-    whole[where] = values
+    whole[some] = values
     return whole
 
 
