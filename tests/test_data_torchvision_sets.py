@@ -7,6 +7,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import gymnasium
 import numpy as np
@@ -19,8 +20,12 @@ from PIL import Image
 
 from agents.runs.config_files import load_config
 from agents.runs.images import open_images
+from classifiers.data.collection import ImageCollection
+from classifiers.data.map_style import DatasetImages
+from classifiers.data.registry import COLLECTIONS
 from classifiers.data.torchvision_sets import TorchvisionImages, held_out
 from classifiers.networks.spec import ClassifierSpec
+from scripts.cli import main
 
 WNIDS = ("n01440764", "n02102040", "n02979186")
 
@@ -169,6 +174,50 @@ def test_runs_and_environments_take_a_set_by_its_name(tmp_path: Path) -> None:
     assert kept.class_names == WNIDS and len(kept) == 3 and 0 <= info["label"] < 3
     assert spec.open_augmented(0) is not None
     assert [spec.calibration_split(split) for split in ("train", "val", "test")] == ["val", "train", "val"]
+
+
+class Beans(ImageCollection):
+    """Hugging Face's splits, as a user makes a kind of data of them."""
+
+    kind: Literal["beans"] = "beans"
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        return 48, 64
+
+    def class_names(self) -> tuple[str, ...]:
+        return "rust", "healthy"
+
+    def open(self, split: str, on_progress: object = None) -> DatasetImages:
+        datasets = pytest.importorskip("datasets")
+        features = datasets.Features(
+            {"image": datasets.Image(), "labels": datasets.ClassLabel(names=["rust", "healthy"])}
+        )
+        content = {"image": [Image.new("RGB", (30, 20), (80 * i, 0, 0)) for i in range(4)], "labels": [0, 1, 0, 1]}
+        return DatasetImages(datasets.Dataset.from_dict(content, features=features), self.image_size)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("without_checksums")
+@pytest.mark.parametrize("name", ["GTSRB", "Flowers102", "beans"])
+def test_the_same_commands_take_sets_of_torchvision_and_hugging_face(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(COLLECTIONS, "beans", Beans)
+    data = "{kind: beans}"
+    if name != "beans":
+        COPIES[name][0](tmp_path)
+        data = f"{{kind: torchvision, name: {name}, root: {tmp_path}, num_train: 4, height: 48, width: 64}}"
+    parts = ("initialization.full_resolution", "initialization.low_resolution", "stage1", "stage3")
+    small = ["classifier.encoder=small_resnet", "classifier.patch_size=32", "classifier.feature_stride=null"]
+    small += [*(f"{part}.epochs=1" for part in parts), "initialization.weights=null", "stage2.agent=random"]
+    run, picture = str(tmp_path / "run"), tmp_path / "picture.png"
+    _save(picture)
+
+    trained = main(["train", "image_folder", "--quiet", "--out", run, "--set", f"data={data}", *small, "oracle_grid=0"])
+
+    assert trained == 0 and main(["predict", run, str(picture)]) == 0
+    assert main(["evaluate", run, "--quiet", "--policies", "learned"]) == 0
 
 
 def _offer(monkeypatch: pytest.MonkeyPatch, url: str, md5: str) -> None:
