@@ -46,7 +46,7 @@ def _complete(action: argparse.Action) -> None:
         action.choices = list(names[action.dest])
     elif action.dest in names_or_files:
         action.complete = _words_or_files(action.dest, names_or_files[action.dest])  # type: ignore[attr-defined]
-    elif action.type is Path:
+    elif action.type is Path or action.dest == "run":  # or a pack on the Hub
         action.complete = shtab.FILE  # type: ignore[attr-defined]
 
 
