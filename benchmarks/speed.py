@@ -1,20 +1,22 @@
 """What training and thresholds take: the tables of docs/speed.md, docs/imagenet.md and docs/stopping.md.
 
+    python benchmarks/speed.py steps [--task ID] [--num-envs 1 16 64 256] [--array numpy torch] [--device cpu]
     python benchmarks/speed.py stage2 [CONFIG ...] [--num-envs 32] [--rounds 5] [--compile]
     python benchmarks/speed.py files [CONFIG ...]
     python benchmarks/speed.py training [CONFIG ...]
     python benchmarks/speed.py thresholds [--images 50000] [--genetic]
 
-`stage2` times an environment step of stage II as `gfnet train` runs it: rollouts, updates and glances at new images, on
-images of noise. After each rollout the encoders run alone on as many glances and patches, frozen and as their library
-makes them; ratios compare neighbors in time. `files` compares JPEG files with the same images in memory. `training`
-counts what one image of a training step holds for the backward pass. `thresholds` fits thresholds of several patch
-sizes on generated records.
+`steps` times the environment alone, at random places, in one thread. `stage2` times an environment step of stage II as
+`gfnet train` runs it: rollouts, updates and glances at new images, on images of noise. After each rollout the encoders
+run alone on as many glances and patches, frozen and as their library makes them; ratios compare neighbors in time.
+`files` compares JPEG files with the same images in memory. `training` counts what one image of a training step holds
+for the backward pass. `thresholds` fits thresholds of several patch sizes on generated records.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import tempfile
 import time
@@ -23,6 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 import torch
 from PIL import Image
@@ -52,7 +55,20 @@ IMAGENET_IMAGES = 1_281_167
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(dest="part", required=True)
-    tables = {"stage2": stage2_table, "files": files_table, "training": training_table, "thresholds": thresholds_table}
+    tables = {
+        "steps": steps_table,
+        "stage2": stage2_table,
+        "files": files_table,
+        "training": training_table,
+        "thresholds": thresholds_table,
+    }
+    steps = parts.add_parser("steps")
+    steps.add_argument("--task", default="GFNet-SyntheticSigns-v0", metavar="ID")
+    steps.add_argument("--num-envs", type=int, nargs="+", default=[1, 16, 64, 256])
+    steps.add_argument("--array", nargs="+", choices=("numpy", "torch"), default=["numpy"])
+    steps.add_argument("--device", default="cpu")
+    steps.add_argument("--rewards", nargs="+", choices=REWARDS, default=list(REWARDS))
+    steps.add_argument("--rounds", type=int, default=5, help="of about a second each")
     for name, default in (
         ("stage2", ["resnet50_96", "mobilenetv3_large_100_96", "synthetic_signs"]),
         ("files", ["resnet50_96"]),
@@ -71,6 +87,52 @@ def main() -> None:
     thresholds.add_argument("--genetic", action="store_true", help="also the genetic algorithm, for 4 of the budgets")
     options = parser.parse_args()
     tables[options.part](options)
+
+
+def steps_table(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    print("| environment | reward | steps per CPU second | steps per second |\n|---|---|---|---|")
+    for reward in options.rewards:
+        single = gymnasium.make(options.task, reward=reward, device=options.device)
+        print_steps("`gym.make`", reward, single_steps(single), 1, options.rounds)
+        for array, num_envs in itertools.product(options.array, options.num_envs):
+            kwargs: dict[str, Any] = {"reward": reward, "device": options.device, "array": array}
+            envs = gymnasium.make_vec(options.task, num_envs=num_envs, autoreset_mode="SAME_STEP", **kwargs)
+            name = f"{num_envs}, {array}"
+            print_steps(name, reward, vector_steps(envs, array, options.device), num_envs, options.rounds)
+
+
+def print_steps(name: str, reward: str, step: Callable[[], object], rows: int, rounds: int) -> None:
+    """Times one kind of environment and prints its row: medians over the rounds, the first one left out."""
+    rates = []
+    for _ in range(rounds + 1):
+        cpu, wall, count = time.process_time(), time.perf_counter(), 0
+        while time.perf_counter() - wall < 1.0:
+            step()
+            count += rows
+        rates.append((count / (time.process_time() - cpu), count / (time.perf_counter() - wall)))
+    by_cpu, by_wall = (statistics.median(side) for side in zip(*rates[1:], strict=True))
+    print(f"| {name} | {reward} | {by_cpu:,.0f} | {by_wall:,.0f} |", flush=True)
+
+
+def single_steps(env: gymnasium.Env[Any, Any]) -> Callable[[], None]:
+    """A step at a random place, and a reset after the last one."""
+    env.reset(seed=0)
+    env.action_space.seed(0)
+
+    def step() -> None:
+        if env.step(env.action_space.sample())[2]:
+            env.reset()
+
+    return step
+
+
+def vector_steps(envs: gymnasium.vector.VectorEnv[Any, Any, Any], array: str, device: str) -> Callable[[], object]:
+    """A step of all rows, at places drawn in advance."""
+    envs.reset(seed=0)
+    places = np.random.default_rng(0).uniform(-1, 1, (16, envs.num_envs, 2)).astype(np.float32)
+    actions = itertools.cycle(torch.from_numpy(places).to(device) if array == "torch" else places)
+    return lambda: envs.step(next(actions))
 
 
 def stage2_table(options: argparse.Namespace) -> None:
