@@ -53,11 +53,8 @@ TINY = [
 """What makes `gfnet demo` a run of seconds that has all its files."""
 TINIER = [
     *(*TINY, "data.num_train=12", "data.num_val=6", "data.num_test=6", "stage2.num_envs=2", "stage2.env_steps=12"),
-    *(
-        "stage2.options.n_steps=6",
-        "fixed_place_grid=2",
-        "stage2.policy_options={extractor: {conv_channels: 2, units: 8}}",
-    ),
+    *("stage2.options.n_steps=6", "fixed_place_grid=2"),
+    "stage2.policy_options={extractor: {conv_channels: 2, units: 8}}",
 ]
 """Likewise, where several are made."""
 

@@ -112,6 +112,7 @@ def recordings(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_report")
 def test_a_config_runs_through_every_stage(recordings: Path, tmp_path: Path) -> None:
     """Frames of 96 pixels, pi's two layers narrowed: the encoders themselves are at full size."""
     stages = ("initialization.full_resolution", "initialization.low_resolution", "stage1")

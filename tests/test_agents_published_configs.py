@@ -172,6 +172,7 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_report")
 @pytest.mark.parametrize(
     "name", ["resnet50_96", "densenet121_96", "regnety_600m_96", "mobilenetv3_large_100_96", "efficientnet_b2_128"]
 )
@@ -181,7 +182,7 @@ def test_config_runs_through_every_stage(name: str, tree: Path, tmp_path: Path) 
     steps = config.classifier.num_glimpses - 1
     side = max(160, config.classifier.largest_side)
     changes = [
-        *(f"data.root={tree}", f"data.height={side}", f"data.width={side}", "oracle_grid=2"),
+        *(f"data.root={tree}", f"data.height={side}", f"data.width={side}", "oracle_grid=2", "fixed_place_grid=2"),
         *("initialization.weights=null", "initialization.full_resolution.epochs=1"),
         *("initialization.low_resolution.epochs=1", "stage1.epochs=1", f"stage3.epochs={min(1, config.stage3.epochs)}"),
         *("stage2.num_envs=2", f"stage2.env_steps={2 * steps}", f"stage2.options.batch_size={2 * steps}"),

@@ -162,6 +162,7 @@ def test_imported_run_is_evaluated(imported: Path, imagenet_tree: Path, capsys: 
     assert metrics["multiply_adds"]["glance"] == 41_780_160 + 1_280_000
 
 
+@pytest.mark.usefixtures("blank_report")
 @pytest.mark.parametrize("first_stage", [pytest.param(stage, marks=pytest.mark.slow) for stage in (1, 2, 3)])
 def test_training_goes_on_from_an_imported_run(
     first_stage: int, imported: Path, imagenet_tree: Path, tmp_path: Path

@@ -36,12 +36,14 @@ def _tree(root: Path, names: tuple[str, ...]) -> Path:
 def _train(config: str, tree: Path, out: Path, *changes: str) -> int:
     small = (
         *(f"data.root={tree}", "initialization.full_resolution.epochs=0", "stage1.epochs=1", "stage3.epochs=1"),
-        *("stage2.num_envs=2", "stage2.env_steps=6", "stage2.evaluations=1", "stage2.compile=false", "oracle_grid=2"),
+        *("stage2.num_envs=2", "stage2.env_steps=6", "stage2.evaluations=1", "stage2.compile=false"),
+        *("oracle_grid=2", "fixed_place_grid=2"),
     )
     return main(["train", config, "--out", str(out), "--quiet", "--set", *small, *changes])
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_report")
 @pytest.mark.parametrize(
     ("config", "names", "changes"),
     [
@@ -126,6 +128,7 @@ def test_a_run_keeps_the_sizes_that_it_began_with(picture_tree: Path, tmp_path: 
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("blank_report")
 def test_networks_from_weights_know_nothing_of_new_classes_yet(tmp_path: Path) -> None:
     """f_L and f_G keep the pretrained layers; where the classes are others, they predict all of them alike."""
     tree = _tree(tmp_path / "tree", ("20", "35"))

@@ -392,7 +392,11 @@ def test_interrupted_by_the_user(finished: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "agent", ["random", *(pytest.param(name, marks=pytest.mark.slow) for name in ("dqn", "recurrent_ppo"))]
 )
-def test_whole_runs_of_other_algorithms(agent: str, finished: Path, tiny: Path, tmp_path: Path) -> None:
+def test_whole_runs_of_other_algorithms(
+    agent: str, finished: Path, tiny: Path, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    if agent != "random":
+        request.getfixturevalue("blank_report")
     changes = (f"stage2.agent={agent}", "stage2.options={}", "stage3.epochs=0", f"start={finished}")
 
     assert main(["train", str(tiny), "--out", str(tmp_path / "run"), "--quiet", "--set", *changes]) == 0
