@@ -1,16 +1,16 @@
 """How much of the saved multiply-adds becomes saved time (Table 1, Fig. 8).
 
     python benchmarks/inference.py throughput [CONFIG|RUN ...] [--budget 12e6] [--images 640] [--device cuda]
-    python benchmarks/inference.py latency [RUN]
+    python benchmarks/inference.py latency [RUN] [--engine openvino]
 
 `throughput` compares images per second of the full-resolution network and of the recognizer, both frozen and compiled,
 in turn. The paper's networks have random weights and its average budgets; a run has its own networks, its test images
 and `--budget`. "Realised" is the ratio of the speeds divided by the ratio of the multiply-adds; "encoders" is the same
 for the encoder on patches beside the network on whole images.
 
-`latency` takes one image at a time on one thread with ONNX Runtime. The paper's networks have exits that reduce the
-multiply-adds by the speed-up that it measured on a phone. A run's milliseconds up to each step are written to its
-`latency.json`, which `gfnet plot` weights by the exits of every budget.
+`latency` takes one image at a time on one thread, in CPU milliseconds, with ONNX Runtime or OpenVINO. The paper's
+networks have exits that reduce the multiply-adds by the speed-up that it measured on a phone. A run's milliseconds up
+to each step are written to its `latency.json`, which `gfnet plot` weights by the exits of every budget.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -34,7 +33,7 @@ from agents.evaluation.rollout import evaluate
 from agents.evaluation.threshold_search import shares_for_budget
 from agents.policies.deterministic import DeterministicPolicy
 from agents.recognition.onnx_export import export_full_resolution, export_onnx
-from agents.recognition.onnx_runner import OnnxRecognizer
+from agents.recognition.onnx_runner import ENGINES, Graph, OnnxRecognizer
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config_files import load_config
 from agents.runs.folder import RunFolder
@@ -78,17 +77,18 @@ def main() -> None:
     latency = parts.add_parser("latency")
     latency.add_argument("run", type=Path, nargs="?", help="the folder of a run")
     latency.add_argument("--rounds", type=int, default=30)
+    latency.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
     options = parser.parse_args()
     torch.manual_seed(0)
     if options.part == "throughput":
         throughput_table(options)
     elif options.run is not None:
-        row = milliseconds(load_recognizer(options.run), load_run(options.run).full_resolution, options.rounds)
+        row = milliseconds(load_recognizer(options.run), load_run(options.run).full_resolution, options)
         with locked(options.run):
             write_json(RunFolder(options.run).latency, row)
         print(row)
     else:
-        latency_table(options.rounds)
+        latency_table(options)
 
 
 def throughput_table(options: argparse.Namespace) -> None:
@@ -182,15 +182,15 @@ def encode(encoder: Encoder, patches: Tensor) -> object:
     return encoder.encode_pixels(patches)
 
 
-def seconds(run: Callable[[], object]) -> float:
-    started = time.perf_counter()
+def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_counter) -> float:
+    started = clock()
     run()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return clock() - started
 
 
-def latency_table(rounds: int) -> None:
+def latency_table(options: argparse.Namespace) -> None:
     print("| networks | multiply-adds, full / ours | ms, full | t=1, 2, ... | weighted | speed-up | the paper |")
     print("|---|---|---|---|---|---|---|")
     for name, speed_up, extractor in PHONE:
@@ -199,7 +199,7 @@ def latency_table(rounds: int) -> None:
         policy = DeterministicPolicy(blank_agent(config, classifier, CLASSES))
         recognizer = Recognizer(classifier, policy, image_size=config.data.image_size)
         network = FullResolutionNetwork(build_encoder(config.classifier.encoder, len(CLASSES)))
-        measured = milliseconds(recognizer, network, rounds)
+        measured = milliseconds(recognizer, network, options)
         cost = encoder_cost(network.encoder, config.data.image_size, with_classifier=True)
         exits = shares_for_budget(recognizer.cumulative_multiply_adds, cost / speed_up)
         full, mean = measured["full_resolution_ms"], float(exits @ np.array(measured["cumulative_ms"]))
@@ -212,13 +212,15 @@ def latency_table(rounds: int) -> None:
         )
 
 
-def milliseconds(recognizer: Recognizer, network: FullResolutionNetwork | None, rounds: int) -> dict[str, Any]:
-    """What one image takes up to each step and by the full-resolution network, medians over the rounds."""
+def milliseconds(
+    recognizer: Recognizer, network: FullResolutionNetwork | None, options: argparse.Namespace
+) -> dict[str, Any]:
+    """CPU time of one image up to each step and by the full-resolution network, medians over the rounds."""
     assert recognizer.image_size is not None
     image = np.random.default_rng(0).integers(0, 256, (*recognizer.image_size, 3), dtype=np.uint8)
     with tempfile.TemporaryDirectory() as name:
         export_onnx(recognizer, Path(name))
-        ours = OnnxRecognizer(name, num_threads=1)
+        ours = OnnxRecognizer(name, num_threads=1, engine=options.engine)
         steps = recognizer.classifier.spec.num_glimpses
 
         def stop_at(step: int) -> None:
@@ -228,12 +230,9 @@ def milliseconds(recognizer: Recognizer, network: FullResolutionNetwork | None, 
         sides: list[Callable[[], object]] = [partial(stop_at, step) for step in range(1, steps + 1)]
         if network is not None:
             path = export_full_resolution(network, recognizer.image_size, Path(name) / "full_resolution.onnx")
-            settings = onnxruntime.SessionOptions()
-            settings.intra_op_num_threads = settings.inter_op_num_threads = 1
-            session = onnxruntime.InferenceSession(path, settings, providers=["CPUExecutionProvider"])
-            pixels = np.ascontiguousarray(image.transpose(2, 0, 1)[None])
-            sides.append(lambda: session.run(None, {"images": pixels}))
-        times = [[1e3 * seconds(run) for run in sides] for _ in range(rounds + 1)][1:]
+            graph, pixels = Graph(path, options.engine, 1), np.ascontiguousarray(image.transpose(2, 0, 1)[None])
+            sides.append(partial(graph, images=pixels))
+        times = [[1e3 * seconds(run, time.process_time) for run in sides] for _ in range(options.rounds + 1)][1:]
     medians = [statistics.median(taken) for taken in zip(*times, strict=True)]
     return {"cumulative_ms": medians[:steps], "full_resolution_ms": medians[steps] if network is not None else None}
 
