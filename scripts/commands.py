@@ -399,12 +399,13 @@ def _some(paths: Collection[Path | str]) -> str:
 def export(options: argparse.Namespace, console: Console) -> None:
     """Writes a run as ONNX graphs, with the program that runs them."""
     out: Path = options.out or options.run / options.format
-    recognizer, batch = _recognizer(options), None
-    if options.precision != "fp32":
-        with TerminalReporter(console, quiet=options.quiet) as reporter:
-            source = RunImages(load_run_config(options.run), reporter).calibration("test")
-        batch = source.fetch(evenly_spread(len(source), _MOST_IMAGES_OF_EXPORT))
+    batch = None
     with _writing(out, options.run):
+        recognizer = _recognizer(options)
+        if options.precision != "fp32":
+            with TerminalReporter(console, quiet=options.quiet) as reporter:
+                source = RunImages(load_run_config(options.run), reporter).calibration("test")
+            batch = source.fetch(evenly_spread(len(source), _MOST_IMAGES_OF_EXPORT))
         written = export_onnx(recognizer, out, precision=options.precision)
     for path in written:
         console.print(str(path))

@@ -20,7 +20,7 @@ from classifiers.data.loading import EpochLoader, Prefetcher
 from classifiers.data.source import in_memory
 from classifiers.inference.frozen import FrozenClassifier
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, GlanceFocusVectorEnv, Task
-from gfnet_env.sampling import ImageOrder
+from gfnet_env.sampling import RowDraws
 
 MakeClassifier = Callable[..., FrozenClassifier]
 
@@ -112,17 +112,19 @@ def test_rows_are_single_environments_and_their_next_files_are_decoded_before(
         _, reward, _, _, info = rows.step(np.full((2, 2), 0.3, np.float32))
         assert reward[1] == pytest.approx(single.step(np.full(2, 0.3, np.float32))[1], abs=1e-6)
         _, alone = single.reset()
-        assert set(rows.task.source._started) == set(rows._order.upcoming.tolist())  # type: ignore[attr-defined]
+        assert set(rows.task.source._started) == set(rows._draws.upcoming.tolist())  # type: ignore[attr-defined]
     rows.close()
 
 
 def test_images_are_drawn_one_episode_ahead_and_anew_after_a_seed() -> None:
-    order, rngs = ImageOrder(1000, 2), [np.random.default_rng(seed) for seed in (0, 1)]
+    draws, both = RowDraws(1000, 2), np.array([0, 1])
+    for row in both.tolist():
+        draws.use(row, np.random.default_rng(row))
 
-    first = order.next_indices(np.array([0, 1]), rngs)
-    upcoming = order.upcoming.copy()
+    first = draws.images(both)
+    upcoming = draws.upcoming.copy()
 
     assert first.tolist() == [int(np.random.default_rng(seed).integers(1000)) for seed in (0, 1)]
-    assert order.next_indices(np.array([0, 1]), rngs).tolist() == upcoming.tolist()
-    order.invalidate(0)
-    assert order.next_indices(np.array([0]), [np.random.default_rng(0)])[0] == first[0]
+    assert draws.images(both).tolist() == upcoming.tolist()
+    draws.use(0, np.random.default_rng(0))
+    assert draws.images(np.array([0]))[0] == first[0]
