@@ -102,10 +102,12 @@ def make_app(recognizer: Recognizer, predict: Predict, most_at_once: int = 64) -
                 try:
                     images = np.stack([each.image for each in several])
                     for each, record in zip(several, await asyncio.to_thread(predict, images, budget), strict=True):
-                        each.answer.set_result(record)
+                        if not each.answer.done():
+                            each.answer.set_result(record)
                 except Exception as error:
                     for each in several:
-                        each.answer.set_exception(error)
+                        if not each.answer.done():
+                            each.answer.set_exception(error)
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:

@@ -265,9 +265,11 @@ def _at(precision: Precision, model: Any) -> Any:
         with TemporaryDirectory() as folder:
             quantized = Path(folder) / "quantized.onnx"
             logging.disable(logging.WARNING)  # advice to prepare the graph, which fails for graphs of this exporter
-            # ONNX Runtime's convolutions of integers take unsigned weights alone
-            quantize_dynamic(model, quantized, weight_type=QuantType.QUInt8)
-            logging.disable(logging.NOTSET)
+            try:
+                # ONNX Runtime's convolutions of integers take unsigned weights alone
+                quantize_dynamic(model, quantized, weight_type=QuantType.QUInt8)
+            finally:
+                logging.disable(logging.NOTSET)
             return onnx.load(quantized)
     return model
 
