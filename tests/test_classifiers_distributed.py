@@ -54,6 +54,13 @@ def train_both(folder: Path) -> dict[str, Tensor]:
     return {f"{name}.{key}": value for name, module in both.items() for key, value in module.state_dict().items()}
 
 
+def _torchrun(script: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """Runs a script in two processes."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
+    return subprocess.run([*command, *words], env=environment, capture_output=True, text=True, check=False)
+
+
 @pytest.mark.slow
 def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     (tmp_path / "one").mkdir()
@@ -63,10 +70,8 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     script.write_text(
         _SCRIPT.format(tests=str(Path(__file__).parent), folder=str(tmp_path / "two"), out=str(out)), encoding="utf-8"
     )
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "GLOO_SOCKET_IFNAME": "lo"}
 
-    done = subprocess.run([*command, str(script)], env=environment, capture_output=True, text=True, check=False)
+    done = _torchrun(script)
 
     assert done.returncode == 0, done.stderr
     together = torch.load(out, weights_only=True)
@@ -74,6 +79,36 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     for name, value in alone.items():
         if "running_" not in name and "num_batches" not in name:  # gathered by each process on its own parts
             assert torch.allclose(together[name], value, atol=1e-5), name
+
+
+_WAITING = """
+import datetime, os, sys, time
+from torch import distributed
+from classifiers.training.distributed import is_first_process, mean_over_processes, wait_for_first
+distributed.init_process_group("gloo", timeout=datetime.timedelta(seconds=2))
+if is_first_process():
+    time.sleep(6)
+    if "fail" in sys.argv:
+        sys.exit("no policy")
+before = time.process_time()
+wait_for_first("policy")
+assert time.process_time() - before < 1
+assert mean_over_processes(float(distributed.get_rank())) == 0.5
+distributed.destroy_process_group()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fails", [False, True])
+def test_waiting_for_the_first_outlasts_the_timeout_but_not_its_failure(fails: bool, tmp_path: Path) -> None:
+    """Six seconds of work under a timeout of two."""
+    script = tmp_path / "script.py"
+    script.write_text(_WAITING, encoding="utf-8")
+
+    done = _torchrun(script, *(["fail"] if fails else []))
+
+    assert (done.returncode != 0) == fails, done.stderr
+    assert ("no policy" in done.stderr) == fails
 
 
 def test_parts_add_up_to_the_whole_step() -> None:

@@ -42,7 +42,7 @@ from classifiers.networks.encoders import build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.pretrained import imagenet_ids, rows_of_classes
-from classifiers.training.distributed import is_first_process, local_device, process_count, wait_for_all
+from classifiers.training.distributed import is_first_process, local_device, process_count, wait_for_all, wait_for_first
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.object_guide import ObjectGuide, imagenet_label
 from classifiers.training.stages import balanced_class_weights, train_full_resolution, train_sequences
@@ -83,7 +83,7 @@ class Pipeline:
         """Trains what is not trained yet and evaluates.
 
         Under `torchrun`, the processes share the training of the networks; the first one alone trains the policy,
-        evaluates and writes.
+        evaluates and writes, while the others sleep.
 
         Args:
             policies: that are evaluated, see `agents.runs.results.evaluate_run`.
@@ -270,7 +270,7 @@ class Pipeline:
                     save_policy(path, agent)
                 else:
                     self._train_policy(agent, path, classifier)
-        wait_for_all()
+        wait_for_first(str(path.absolute()))
         return DeterministicPolicy(load_policy(path, agent))
 
     def _train_policy(self, agent: Any, path: Path, classifier: FrozenClassifier) -> None:

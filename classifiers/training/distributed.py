@@ -5,8 +5,8 @@ Without `torchrun` there is one process, and everything here does nothing.
 
 from __future__ import annotations
 
-import datetime
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-_LONGEST_WAIT = datetime.timedelta(days=7)  # the other processes wait while the first one trains the policy
+_SECONDS_BETWEEN_LOOKS = 1.0
 
 
 @contextmanager
@@ -23,7 +23,7 @@ def process_group() -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         yield
         return
-    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo", timeout=_LONGEST_WAIT)
+    distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield
     finally:
@@ -54,6 +54,25 @@ def wait_for_all() -> None:
     """A barrier: returns once every process has called it."""
     if process_count() > 1:
         distributed.barrier()
+
+
+def wait_for_first(name: str) -> None:
+    """Returns once the first process has called it, however long that takes.
+
+    The others sleep and look into `torchrun`'s store. No collective operation is open, so no timeout applies. They fail
+    if the store is gone; `torchrun` ends them if the first one fails.
+
+    Args:
+        name: of what they wait for, a new one each time.
+    """
+    if process_count() == 1:
+        return
+    address = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+    store = distributed.TCPStore(*address, is_master=False)  # type: ignore[attr-defined]  # in torch's documentation
+    if is_first_process():
+        store.set(name, "done")
+    while not store.check([name]):
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
 
 
 def wrap(model: nn.Module) -> nn.Module:
