@@ -155,12 +155,12 @@ class GlanceFocusDynamics:
             draws: the reward's random crops.
 
         Returns:
-            reward (R,) float64 and terminated (R,) bool.
+            reward (R,) float32 and terminated (R,) bool.
         """
         going = np.flatnonzero(~decisions.stops)
         if len(going) == len(rows):
             return self._focus(rows, decisions, draws)
-        reward = torch.zeros(len(rows), dtype=torch.float64, device=self.device)
+        reward = torch.zeros(len(rows), dtype=torch.float32, device=self.device)
         terminated = torch.from_numpy(decisions.stops).to(self.device, copy=True)
         some = self._some(rows)
         self.trace.stopped[some] = self.trace.finished[some] = terminated
@@ -199,7 +199,7 @@ class GlanceFocusDynamics:
             "is_last": over,
         }
         asked = {name: given[name] for name in self._reward_arguments}
-        reward = reward_of(self.spec.reward, asked, len(rows)).to(self.device, torch.float64) - price
+        reward = reward_of(self.spec.reward, asked, len(rows)).to(self.device, torch.float32) - price
         trace.earned[some] += reward
         trace.finished[some] = over
         return reward, over
@@ -221,10 +221,10 @@ class GlanceFocusDynamics:
         return Glimpse(*(part[:taken] for part in glimpse)), by_sample
 
     def _price(self, step: Tensor, size: int | Tensor) -> float | Tensor:
-        """What the next patch costs in some rows, in units of the reward, one number or (R,) float64."""
+        """What the next patch costs in some rows, in units of the reward, one number or (R,) float32."""
         if self.spec.price is None:
             return float(self.spec.step_cost)
-        return self._costs[step, size].double() * (self.spec.price / float(self.costs[1:].max()))
+        return self._costs[step, size].float() * (self.spec.price / float(self.costs[1:].max()))
 
     def _take(self, some: slice | Tensor, glimpse: Glimpse) -> None:
         """Replaces some rows' last glimpse."""
@@ -320,7 +320,7 @@ class GlanceFocusDynamics:
         }
         if self.scale is None:
             return found
-        values = trace.earned if self.scale.of == "return" else is_success.double()
+        values = trace.earned if self.scale.of == "return" else is_success.float()
         return {**found, "score": torch.where(trace.finished, self.scale.score(values), 0.0)}
 
     def is_right(self) -> Tensor:

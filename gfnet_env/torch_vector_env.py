@@ -86,4 +86,4 @@ class GlanceFocusTorchVectorEnv(BatchedEnv):
             )
         found = self._step(actions)
         terminated = found["terminated"]
-        return found["observation"], found["reward"].float(), terminated, torch.zeros_like(terminated), found["info"]
+        return found["observation"], found["reward"], terminated, torch.zeros_like(terminated), found["info"]

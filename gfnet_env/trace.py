@@ -24,7 +24,7 @@ class Trace:
         steps: (B,) int64, glimpses taken, the glance counted; 0 before the first reset.
         looks: (B, T, 8) float32, one record for each glimpse, see `look_record`.
         multiply_adds: (B,) int64, spent so far, policy and reward samples not counted.
-        earned: (B,) float64, sum of the rewards so far.
+        earned: (B,) float32, sum of the rewards so far.
         stopped: (B,) bool, whether the agent ended the episode.
         finished: (B,) bool, whether the episode has ended.
         size: (B, T - 1) int64, index of each patch's size; drawn in advance unless the agent chooses them.
@@ -55,7 +55,7 @@ class Trace:
             steps=zeros(),
             looks=zeros(num_glimpses, _WIDTH, dtype=torch.float32),
             multiply_adds=zeros(),
-            earned=zeros(dtype=torch.float64),
+            earned=zeros(dtype=torch.float32),
             stopped=zeros(dtype=torch.bool),
             finished=zeros(dtype=torch.bool),
             size=zeros(num_glimpses - 1),

@@ -85,7 +85,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         return {"observation": self.dynamics.observation(), "info": self._info(mask)}
 
     def _step(self, actions: np.ndarray | Tensor) -> dict[str, Any]:
-        """Takes a step; returns `observation`, `reward` (float64), `terminated` and `info` as tensors."""
+        """Takes a step; returns `observation`, `reward` (float32), `terminated` and `info` as tensors."""
         self._check_open("step")
         waiting = self._finished.copy()
         if not self.dynamics.trace.steps.all():
@@ -98,7 +98,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
         decisions = self.dynamics.decisions(actions)
         going = np.flatnonzero(~waiting)
         self.steps_taken += len(going)
-        reward = torch.zeros(self.num_envs, dtype=torch.float64, device=self.dynamics.device)
+        reward = torch.zeros(self.num_envs, dtype=torch.float32, device=self.dynamics.device)
         terminated = torch.zeros_like(reward, dtype=torch.bool)
         if len(going) == self.num_envs:
             reward, terminated = self.dynamics.step(going, decisions, self._draws)
@@ -115,7 +115,7 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
             self._finished[:] = False
         info = {**self._info(np.ones(self.num_envs, dtype=bool)), **final}
         observation = self.dynamics.observation()
-        return {"observation": observation, "reward": reward, "terminated": terminated.clone(), "info": info}
+        return {"observation": observation, "reward": reward.clone(), "terminated": terminated.clone(), "info": info}
 
     def state_dict(self) -> dict[str, Any]:
         """The whole state, for `load_state_dict`.
@@ -290,7 +290,7 @@ class GlanceFocusVectorEnv(BatchedEnv):
         if "final_obs" in found["info"]:
             found["info"]["final_obs"] = _by_row(found["info"]["final_obs"], found["terminated"])
         truncated = np.zeros(self.num_envs, dtype=bool)
-        return found["observation"], found["reward"], found["terminated"], truncated, found["info"]
+        return found["observation"], found["reward"].astype(np.float64), found["terminated"], truncated, found["info"]
 
 
 def _by_row(observation: Observation, mask: np.ndarray) -> np.ndarray:

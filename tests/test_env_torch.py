@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL_SCENES
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from agents import as_sb3
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import FrozenClassifier
-from gfnet_env import EpisodeSpec, GlanceFocusTorchVectorEnv, GlanceFocusVectorEnv, Task
+from gfnet_env import TASKS, EpisodeSpec, GlanceFocusTorchVectorEnv, GlanceFocusVectorEnv, Task
 
 MODES = ("NEXT_STEP", "SAME_STEP", "DISABLED")
 RULES: dict[str, dict[str, Any]] = {
@@ -45,6 +47,28 @@ def _assert_same_step(arrays: tuple[Any, ...], tensors: tuple[Any, ...]) -> None
     assert (final is None) == (also_final is None)
     for row in () if final is None else np.flatnonzero(info["_final_obs"]):
         _assert_equal(final[row], {key: value[row] for key, value in also_final.items()})
+
+
+class _NoFloat64(TorchDispatchMode):
+    """Raises where a tensor of float64 is made, which some devices (MPS) don't have."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        assert not any(isinstance(each, torch.Tensor) and each.dtype == torch.float64 for each in tree_leaves(made))
+        return made
+
+
+@pytest.mark.parametrize("env_id", [ID, "GFNet-ZoomStop-v0"])
+def test_no_tensor_of_an_episode_is_float64(env_id: str) -> None:
+    task = gymnasium.make_vec(env_id, num_scenes=3).unwrapped.task
+    rules = dict(TASKS[env_id].rules)
+    for kind in (GlanceFocusVectorEnv, GlanceFocusTorchVectorEnv):
+        with _NoFloat64():
+            envs: Any = kind(task, EpisodeSpec(**rules), num_envs=3, autoreset_mode="SAME_STEP")
+            envs.reset(seed=0)
+            for action in np.zeros((4, 3, len(EpisodeSpec(**rules).action_names)), np.float32):
+                reward = envs.step(torch.from_numpy(action) if kind is GlanceFocusTorchVectorEnv else action)[1]
+        assert reward.dtype == (torch.float32 if kind is GlanceFocusTorchVectorEnv else np.float64)
 
 
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
