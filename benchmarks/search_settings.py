@@ -31,6 +31,7 @@ from agents.algorithms.stage2 import train_agent
 from gfnet_env import GlanceFocusVectorEnv
 
 DISCOUNTS = (0.0, 0.7, 0.9, 0.95)
+RATES = (1e-3, 4e-3, 8e-3)
 STDS = ((0.15, 0.15), (0.25, 0.04), (0.35, 0.04), (0.25, 0.1), (0.1, 0.1))
 LEAN = {"conv_channels": 8, "units": 64}
 WIDE = {"conv_channels": 32, "units": 256}
@@ -63,6 +64,8 @@ def _settings() -> Iterator[tuple[str, Setting]]:
     for name in ("ppo", "ppo_gru"):
         for first, last in STDS:
             yield f"{name} std={first:g}-{last:g}", Setting(name, std=(first, last))
+    for rate in RATES:
+        yield f"ppo_grid lr={rate:g}", Setting("ppo_grid", {"learning_rate": rate})
     for name in off_policy:
         yield f"{name} wide", Setting(name, policy_options={"extractor": WIDE})
         yield f"{name} lean", Setting(name, policy_options={"extractor": LEAN})

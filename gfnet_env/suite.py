@@ -66,7 +66,7 @@ class SuiteTask:
 SUITE: dict[str, SuiteTask] = {
     "sign_pair": SuiteTask("GFNet-SignPair-v0", SignPairSpec(), 5, 0.336, ScoreScale(0.349, 0.993)),
     "search": SuiteTask("GFNet-Search-v0", SearchSpec(), 6, 0.58, ScoreScale(0.386, 0.997)),
-    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, 0.472, ScoreScale(0.266, 0.996)),
+    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, 0.461, ScoreScale(0.179, 0.994)),
     "count": SuiteTask("GFNet-Count-v0", CountSpec(), 5, 0.351, ScoreScale(0.381, 0.983)),
     "zoom_stop": SuiteTask(
         "GFNet-ZoomStop-v0",

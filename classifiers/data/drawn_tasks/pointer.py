@@ -1,7 +1,8 @@
 """Pointer: a sign with an arrow says which of the discs around it holds the class.
 
-The sign stands near the middle of the scene and is seen in the glance; its arrow is read in a patch alone. With one
-head the arrow means the near disc in its direction, with two heads the far one. Every disc holds a digit.
+The sign stands near the middle of the scene and is seen in the glance; its arrow is read in a patch alone. Every disc
+holds a digit. Discs are so far from the sign that no patch of 64 pixels shows both. Of 16 discs, eight are nearer: then
+an arrow with one head means the near disc in its direction, an arrow with two heads the far one.
 """
 
 from __future__ import annotations
@@ -25,13 +26,13 @@ class PointerSpec(DrawingSpec):
         height: image height in pixels.
         width: image width in pixels.
         seed: another seed draws other scenes.
-        num_discs: 4 are above, right, below and left of the sign, 8 also between these, 16 also at twice the distance.
+        num_discs: 4 are above, right, below and left of the sign, 8 also between these, 16 also at half the distance.
         sign_px: diameter of the sign, in pixels.
         disc_px: diameter of a disc, in pixels.
     """
 
     name = "pointer"
-    version = 1
+    version = 2
     classes = tuple(str(digit) for digit in range(NUM_DIGITS))
     num_boxes = 2
 
@@ -52,9 +53,8 @@ class PointerSpec(DrawingSpec):
         sign = centered_at(draw_board(rng, "arrow", self.sign_px, chosen), row, column)
         digits, discs = {}, {}
         for value in values:
-            down, right = (
-                (1 + value // 8) * way * step for way, step in zip(DIRECTIONS[value % 8], _STEP_PX, strict=True)
-            )
+            steps = 1 + value // 8 if self.num_discs == 16 else 2
+            down, right = (steps * way * step for way, step in zip(DIRECTIONS[value % 8], _STEP_PX, strict=True))
             digits[value] = rng.randrange(NUM_DIGITS)
             discs[value] = centered_at(
                 draw_board(rng, "digit", self.disc_px, digits[value]), row + down, column + right
