@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 _METHODS = ("coordinate_ascent", "geometric", "genetic")  # `agents.evaluation.budgets.METHODS`, which imports PyTorch
-_PRECISIONS = ("fp32", "fp16", "int8")  # `agents.recognition.onnx_export.PRECISIONS`, likewise
+_PRECISIONS = ("fp32", "fp16", "int8", "int8-calibrated")  # `agents.recognition.onnx_export.PRECISIONS`, likewise
 SHELLS = ("bash", "zsh", "fish")
 """Shells that can complete the command line."""
 

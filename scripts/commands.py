@@ -65,6 +65,7 @@ from scripts.report import (
 )
 
 _TASK = "GFNet-SyntheticSigns-v0"  # of a benchmark that names none
+_IMAGES_FOR_RANGES = 100  # of what is quantized
 _MOST_IMAGES_OF_EXPORT = 500  # with which the cost of a lower precision is measured
 _IMAGENET_CLASSES = 1000  # where a config of Table 9 names no images
 
@@ -399,14 +400,19 @@ def _some(paths: Collection[Path | str]) -> str:
 def export(options: argparse.Namespace, console: Console) -> None:
     """Writes a run as ONNX graphs, with the program that runs them."""
     out: Path = options.out or options.run / options.format
-    batch = None
+    batch = for_ranges = None
     with _writing(out, options.run):
         recognizer = _recognizer(options)
         if options.precision != "fp32":
             with TerminalReporter(console, quiet=options.quiet) as reporter:
-                source = RunImages(load_run_config(options.run), reporter).calibration("test")
-            batch = source.fetch(evenly_spread(len(source), _MOST_IMAGES_OF_EXPORT))
-        written = export_onnx(recognizer, out, precision=options.precision)
+                images = RunImages(load_run_config(options.run), reporter)
+                source = images.calibration("test")
+                batch = source.fetch(evenly_spread(len(source), _MOST_IMAGES_OF_EXPORT))
+                if options.precision == "int8-calibrated":
+                    train = images("train")
+                    some = train.fetch(evenly_spread(len(train), _IMAGES_FOR_RANGES)).images
+                    for_ranges = some.movedim(-3, -1).numpy()
+        written = export_onnx(recognizer, out, precision=options.precision, images=for_ranges)
     for path in written:
         console.print(str(path))
     if batch is not None:

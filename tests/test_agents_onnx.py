@@ -94,13 +94,20 @@ def test_exported_graphs_do_what_the_recognizer_does(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("precision", "engine"), [("fp32", "openvino"), ("fp16", "openvino"), ("int8", "onnxruntime")])
+@pytest.mark.parametrize(
+    ("precision", "engine"),
+    [("fp32", "openvino"), ("fp16", "openvino"), ("int8", "onnxruntime"), ("int8-calibrated", "openvino")],
+)
 def test_engines_and_precisions_differ_little(
     precision: Any, engine: str, scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recognizer, _ = make_recognizer(scenes)
     export_onnx(recognizer, tmp_path / "fp32")
-    export_onnx(recognizer, tmp_path / "other", precision=precision)
+    some = None
+    if precision == "int8-calibrated":
+        pytest.importorskip("nncf")
+        some = scenes.images[:20].movedim(-3, -1).numpy()
+    export_onnx(recognizer, tmp_path / "other", precision=precision, images=some)
     module = _runner(tmp_path / "fp32", monkeypatch)
     exact, other = module.OnnxRecognizer(tmp_path / "fp32"), module.OnnxRecognizer(tmp_path / "other", engine=engine)
     pixels = scenes.images[:1].numpy()
@@ -109,7 +116,9 @@ def test_engines_and_precisions_differ_little(
     label = other.predict(scenes.images[0].permute(1, 2, 0).numpy())["label"]
 
     sizes = [(tmp_path / name / "focus.onnx").stat().st_size for name in ("other", "fp32")]
-    tolerance, share = {"fp32": (1e-4, 1.01), "fp16": (0.02, 0.6), "int8": (0.2, 0.4)}[precision]
+    tolerance, share = {"fp32": (1e-4, 1.01), "fp16": (0.02, 0.6), "int8": (0.2, 0.4), "int8-calibrated": (0.2, 0.7)}[
+        precision
+    ]
     assert np.abs(found - expected).max() <= tolerance * np.abs(expected).max()
     assert sizes[0] <= share * sizes[1] and 0 <= label < len(scenes.class_names)
 

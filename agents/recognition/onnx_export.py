@@ -30,11 +30,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from agents.policies.deterministic import DeterministicPolicy
+from agents.recognition.onnx_runner import OnnxRecognizer
 from agents.recognition.recognizer import Recognizer
 from classifiers.data import decoding
 from classifiers.data.clips import recordings
@@ -47,7 +49,7 @@ from gfnet_env.observation import PIXEL_KEYS, observe
 RUNNER = Path(__file__).with_name("onnx_runner.py")
 """The program that runs exported graphs; it needs nothing of this project but the copy of `decoding.py` beside it."""
 
-Precision = Literal["fp32", "fp16", "int8"]
+Precision = Literal["fp32", "fp16", "int8", "int8-calibrated"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 _GLIMPSE = ("features", "hidden_out", "logits")
@@ -72,24 +74,31 @@ class _Maximum(nn.Module):
         return maps.amax((-2, -1), keepdim=True)
 
 
-def export_onnx(recognizer: Recognizer, out: Path | str, *, precision: Precision = "fp32") -> list[Path]:
+def export_onnx(
+    recognizer: Recognizer, out: Path | str, *, precision: Precision = "fp32", images: np.ndarray | None = None
+) -> list[Path]:
     """Writes a recognizer as ONNX graphs with its thresholds, and the program that runs them.
 
     Args:
         recognizer: of a run, with the thresholds to use; it is not changed.
         out: folder; created if missing, existing files are replaced.
         precision: of weights and arithmetic. `"fp16"` halves the files, and CPUs compute in float32 all the same.
-            `"int8"` is ONNX Runtime's dynamic quantization: files of a quarter.
+            `"int8"` is ONNX Runtime's dynamic quantization: files of a quarter. `"int8-calibrated"` is NNCF's: it
+            finds the ranges of the convolutions' inputs beforehand and leaves the rest and the policy as they are.
+        images: (N, H, W, 3) uint8 with which `"int8-calibrated"` finds ranges, some 100 training images.
 
     Returns:
         The files.
 
     Raises:
-        ModuleNotFoundError: if the extra `onnx` is not installed.
-        ValueError: if the recognizer does not know its image size, or its policy is not a trained network.
+        ModuleNotFoundError: if the extra `onnx`, or for `"int8-calibrated"` the extra `nncf`, is not installed.
+        ValueError: if the recognizer does not know its image size, or its policy is not a trained network, or
+            `"int8-calibrated"` has no images.
         OSError: if the folder can't be written.
     """
     out, policy = Path(out), _exportable_policy(recognizer)
+    if precision == "int8-calibrated":
+        return _export_calibrated(recognizer, out, images)
     assert recognizer.image_size is not None
     classifier = copy.deepcopy(recognizer.classifier).cpu()
     image = _blank(classifier, recognizer.image_size)
@@ -116,6 +125,54 @@ def export_onnx(recognizer: Recognizer, out: Path | str, *, precision: Precision
     graphs = dict.fromkeys(name for names in focus_graphs for name in names)
     written = [out / name for name in (*graphs, "policy.onnx", "glance.onnx")]
     return [*written, *_write_program(out, with_clips=recognizer.num_frames is not None)]
+
+
+def _export_calibrated(recognizer: Recognizer, out: Path, images: np.ndarray | None) -> list[Path]:
+    """Exports at full precision into a folder of its own, then writes what NNCF makes of its graphs."""
+    if images is None:
+        raise ValueError("int8-calibrated finds ranges with images; pass some training images")
+    try:
+        import nncf
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(f"{error.name} is missing; pip install 'gfnet-gym[nncf]'") from error
+    import onnx
+
+    nncf.set_log_level(logging.ERROR)
+    with TemporaryDirectory() as folder:
+        files = export_onnx(recognizer, folder)
+        seen = _inputs_by_graph(Path(folder), images)
+        for path in files:  # the glance is the last of the graphs
+            content = path.read_bytes()
+            if path.name in seen:
+                inputs = seen[path.name]
+                rest = nncf.IgnoredScope(types=["Gemm", "MatMul", "Add", "Mul"], validate=False)
+                dataset = nncf.Dataset(inputs)
+                model = nncf.quantize(onnx.load(path), dataset, subset_size=len(inputs), ignored_scope=rest)
+                content = model.SerializeToString()
+            write_bytes(out / path.name, content)
+    return [out / path.name for path in files]
+
+
+def _inputs_by_graph(folder: Path, images: np.ndarray) -> dict[str, list[dict[str, np.ndarray]]]:
+    """What the glance and the focus graphs of a folder get when images are looked at with patches of each size."""
+    recognizer, seen = OnnxRecognizer(folder), {}
+    graphs = {"glance.onnx": recognizer.glance}
+    for names, row in zip(recognizer.facts["focus_graphs"], recognizer.focus, strict=True):
+        graphs |= dict(zip(names, row, strict=True))
+
+    def note(run: Callable[[Any], Any], inputs: list[dict[str, np.ndarray]], given: dict[str, np.ndarray]) -> Any:
+        inputs.append(given)
+        return run(given)
+
+    for name, graph in graphs.items():
+        seen[name] = list[dict[str, np.ndarray]]()
+        graph._run = partial(note, graph._run, seen[name])
+    for size in range(recognizer.thresholds.shape[1]):
+        recognizer.thresholds[:] = -np.inf
+        recognizer.thresholds[:, size] = np.inf
+        for image in images:
+            recognizer.predict(image)
+    return seen
 
 
 def _write_focus(out: Path, classifier: FrozenClassifier, hidden: Tensor, precision: Precision) -> list[list[str]]:
