@@ -34,7 +34,8 @@ docs: $(READY)
 rllib: $(RLLIB)/.ready
 	$(RLLIB)/bin/python -c 'import gymnasium; print("gymnasium", gymnasium.__version__)'
 	$(RLLIB)/bin/pytest tests/test_env_*.py
-	$(RLLIB)/bin/pytest -m slow -n 0 tests/test_examples_libraries.py tests/test_agents_ray.py
+	$(RLLIB)/bin/pytest -m slow -n 0 tests/test_examples_libraries.py tests/test_agents_ray.py \
+		tests/test_benchmarks_soak.py
 
 # the oldest versions that pyproject.toml allows; the slow tests do the same
 oldest: $(READY)
@@ -55,5 +56,5 @@ $(READY): pyproject.toml
 $(RLLIB)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(RLLIB)
 	$(RLLIB)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[rllib,video]' \
-		pytest pytest-timeout pytest-xdist hypothesis
+		pytest pytest-timeout pytest-xdist hypothesis psutil
 	touch $(RLLIB)/.ready

@@ -127,7 +127,7 @@ def make_app(recognizer: Recognizer, predict: Predict, most_at_once: int = 64) -
             image = await asyncio.to_thread(recognizer.decode, await request.body())
         except UnreadableImageError as error:
             raise HTTPException(415, str(error)) from error
-        answer = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
         waiting.put_nowait(Waiting(image, budget, answer))
         try:
             return await answer
