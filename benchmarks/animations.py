@@ -28,7 +28,7 @@ from classifiers.data.synthetic_gestures import CLASS_NAMES, Gesture, GestureSpe
 from classifiers.files import write_bytes
 from gfnet_env import TASKS, EpisodeSpec, GlanceFocusEnv, Task
 from gfnet_env.actions import to_action
-from gfnet_env.suite import SUITE
+from gfnet_env.suite import CACHED, SUITE
 from scripts.cli import main as gfnet
 
 FOVEATED = "foveated"
@@ -61,7 +61,7 @@ RECORDED: dict[str, str | None] = {
 _PICTURES = {"coffee": "n07920052", "camera": "n04485082"}
 """scikit-image's sample photos and what ImageNet calls what they show: espresso, tripod."""
 
-SUITE_IDS = tuple(task.env_id for task in SUITE.values())
+SUITE_IDS = tuple(task.env_id for task in (*SUITE.values(), *CACHED.values()))
 """Ids whose animation shows the reference."""
 
 _NUM_IMAGES, _NUM_CLIPS = 2, 30  # among so many clips is each class

@@ -1,12 +1,14 @@
 """Trains the classifiers of the suite's drawn tasks, and measures what random places and the reference reach on them.
 
     python benchmarks/suite_classifiers.py             # trains: gfnet_env/weights_suite/TASK.safetensors
+    python benchmarks/suite_classifiers.py --cached    # trains heads: gfnet_env/weights_cached/TASK.safetensors
     python benchmarks/suite_classifiers.py --measure   # measures: a line of JSON for each id
 
 The classifier of a task is a referee: it is trained with boxes, which the agent never sees. All tasks share two frozen
 encoders. f_L reads one patch: which boards are whole in it. f_G reads the glance: where boards are, but not what is on
 them. Only the GRU of a task is its own. It is trained on stored vectors of patches, most of them at the boxes in any
 order, the others at random places, with the loss of Eq. (6) and lambda 0, because a patch alone can't tell the class.
+The cached ids have the same encoders; their GRUs continue from these and learn from crops of feature maps.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ from agents.policies.baselines import (
     center_location,
 )
 from agents.policies.protocol import LocationPolicy
-from classifiers.checkpoints import save_classifier
+from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.data.drawings import load_scenes
 from classifiers.data.drawn_tasks.boards import (
     DIRECTIONS,
@@ -43,14 +45,16 @@ from classifiers.data.drawn_tasks.boards import (
     photographed,
     scattered,
 )
+from classifiers.inference.cached import CachedClassifier, encode_whole
 from classifiers.networks.encoders import Encoder, build_encoder
 from classifiers.networks.geometry import crop_at, resize, top_left_px
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.spec import ClassifierSpec
+from classifiers.tensor_files import write_tensors
 from gfnet_env import TASKS
 from gfnet_env.actions import to_action
-from gfnet_env.drawn_tasks import WEIGHTS
-from gfnet_env.suite import SUITE, SuiteTask
+from gfnet_env.drawn_tasks import WEIGHTS, cached_weights
+from gfnet_env.suite import CACHED, SUITE, SuiteTask
 
 PATCH, GLANCE, STRIDE = 64, 32, 4
 """Sides of patch and glance, and the stride of the feature maps, all in pixels."""
@@ -158,7 +162,7 @@ def _patches(scenes: TrainingScenes, indices: Tensor) -> tuple[Tensor, Tensor]:
     """Patches near six boards and at two random places of each scene, and which kinds they hold: 1, 0, or -1, cut."""
     boxes, kinds = scenes.boxes[indices], scenes.kinds[indices]
     count = len(indices)
-    near = _near(boxes, (kinds >= 0).float().multinomial(6, replacement=True), jitter=20)
+    near = _near(boxes, (kinds >= 0).float().multinomial(6, replacement=True), PATCH, jitter=20)
     places = torch.cat([near, torch.rand(count, 2, 2)], dim=1).flatten(0, 1)  # (8 B, 2)
     which = torch.arange(count).repeat_interleave(8)
     patches = crop_at(scenes.images[indices], places, PATCH, which)
@@ -174,12 +178,17 @@ def _patches(scenes: TrainingScenes, indices: Tensor) -> tuple[Tensor, Tensor]:
     return patches, targets
 
 
-def _near(boxes: Tensor, chosen: Tensor, jitter: int) -> Tensor:
-    """(B, M, 2) locations of patches at most `jitter` pixels from centered on the chosen boxes (B, M)."""
+def _near(boxes: Tensor, chosen: Tensor, patch: int, jitter: int) -> Tensor:
+    """(B, M, 2) locations of patches at most `jitter` pixels from centered on the chosen boxes (B, M).
+
+    Where an image has no such box, they are random.
+    """
     picked = boxes.gather(1, chosen[..., None].expand(-1, -1, 4))
     moved = picked + torch.randint(-jitter, jitter + 1, (*chosen.shape, 2)).repeat(1, 1, 2)
-    side = torch.full((moved.shape[0] * moved.shape[1],), PATCH)
-    return center_location(moved.flatten(0, 1), torch.tensor((HEIGHT, WIDTH)), side).view(*chosen.shape, 2)
+    side = torch.full((moved.shape[0] * moved.shape[1],), patch)
+    near = center_location(moved.flatten(0, 1), torch.tensor((HEIGHT, WIDTH)), side).view(*chosen.shape, 2)
+    is_there = picked.any(dim=2, keepdim=True)
+    return near if is_there.all() else torch.where(is_there, near, torch.rand(near.shape))
 
 
 def train_finder(scenes: TrainingScenes, epochs: int, seed: int) -> Encoder:
@@ -252,10 +261,10 @@ def encode(classifier: GlanceFocusClassifier, task: SuiteTask, split: str, count
     for indices in torch.arange(count).split(50):
         images, labels, boxes = source.fetch(indices)
         numbers = torch.arange(source.num_boxes).repeat_interleave(views).expand(len(images), -1)
-        places = torch.cat([_near(boxes, numbers, jitter=16), torch.rand(len(images), elsewhere, 2)], dim=1)
+        near = _near(boxes, numbers, classifier.spec.patch_size, jitter=16)
+        places = torch.cat([near, torch.rand(len(images), elsewhere, 2)], dim=1)
         which = torch.arange(len(images)).repeat_interleave(places.shape[1])
-        patches = crop_at(images, places.flatten(0, 1), PATCH, which)
-        pooled = classifier.local_encoder.encode_pixels(patches).pooled.view(*places.shape[:2], -1)
+        pooled = classifier.encode_at(images, places.flatten(0, 1), which).pooled.view(*places.shape[:2], -1)
         seen = pooled[:, :-elsewhere].unflatten(1, (source.num_boxes, views))
         parts.append((classifier.glance(images).pooled, seen, pooled[:, -elsewhere:], labels))
     return Vectors(*(torch.cat(columns).clone() for columns in zip(*parts, strict=True)))
@@ -324,6 +333,20 @@ def train(scale: float, names: list[str]) -> None:
         print(f"{name}: {(WEIGHTS / f'{name}.safetensors').stat().st_size // 1000} kB", flush=True)
 
 
+def train_cached(scale: float, names: list[str]) -> None:
+    """Trains the heads of cached tasks on, from those of the tasks themselves."""
+    for name in names:
+        task = CACHED[name]
+        encoders, head = cached_weights(task.spec)
+        networks, _ = load_classifier(encoders)
+        few = load_scenes(task.spec, "val", 1)  # the maps of others are computed where they are needed
+        classifier = CachedClassifier(networks, few, encode_whole(networks, few.images))
+        vectors = encode(classifier, task, "train", int(6000 * scale), seed=1)
+        train_head(networks, vectors, int(4000 * scale), seed=0)
+        write_tensors(head, "gfnet-head", {}, networks.head.state_dict())
+        print(f"{name}: {head.stat().st_size // 1000} kB", flush=True)
+
+
 @torch.no_grad()
 def _copy_trunk(trained: Encoder, encoder: Encoder) -> None:
     """Copies the weights of a trunk, whichever maps it gives; the encoder's own classifier says nothing."""
@@ -384,11 +407,15 @@ def main() -> None:
     """Trains the classifiers, or measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(_TRAINED)}, or ids to measure")
+    parser.add_argument("--cached", action="store_true", help="train the heads of the cached tasks")
     parser.add_argument("--measure", action="store_true", help="measure instead of training")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training, for a quick look")
     parser.add_argument("--out", type=Path, help="file for what is measured, instead of the terminal")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    if options.cached:
+        train_cached(options.scale, options.tasks or list(CACHED))
+        return
     if not options.measure:
         train(options.scale, options.tasks or list(_TRAINED))
         return

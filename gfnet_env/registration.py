@@ -19,7 +19,7 @@ from gfnet_env.drawn_tasks import synthetic_signs_hard_task, synthetic_signs_tas
 from gfnet_env.env import GlanceFocusEnv
 from gfnet_env.episode import EpisodeSpec
 from gfnet_env.score import ScoreScale
-from gfnet_env.suite import SUITE
+from gfnet_env.suite import CACHED, SUITE
 from gfnet_env.tasks import (
     CLIP_COLLECTIONS,
     Task,
@@ -216,7 +216,7 @@ _BUILT_IN: dict[str, Callable[..., Task]] = {
 }
 for _env_id, _make_task in _BUILT_IN.items():
     register_task(_env_id, _make_task)
-for _task in SUITE.values():
+for _task in (*SUITE.values(), *CACHED.values()):
     register_task(
         _task.env_id, _task.make_task, rules=_task.rules, reward_threshold=_task.reward_threshold, scale=_task.scale
     )

@@ -33,7 +33,7 @@ class RowImages:
         self.pool = blank.expand(num_rows, *blank.shape[1:]).to(device).clone()
         self.place = torch.arange(num_rows, device=device)
         if self._stored is not None:
-            self.pool, self.place = self._stored.images.to(device), torch.zeros_like(self.place)
+            self.pool, self.place = self._stored.on(device), torch.zeros_like(self.place)
 
     def fetch(self, rows: np.ndarray, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Gives some rows other images.

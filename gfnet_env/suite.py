@@ -17,7 +17,8 @@ from classifiers.data.drawn_tasks.pointer import PointerSpec
 from classifiers.data.drawn_tasks.search import SearchSpec
 from classifiers.data.drawn_tasks.sign_pair import SignPairSpec
 from classifiers.data.drawn_tasks.zoom_stop import ZoomStopSpec
-from gfnet_env.drawn_tasks import suite_task
+from classifiers.data.synthetic_signs.scenes import SceneSpec
+from gfnet_env.drawn_tasks import cached_task, suite_task
 from gfnet_env.score import ScoreScale
 from gfnet_env.tasks import Task
 
@@ -48,6 +49,7 @@ class SuiteTask:
         reward_threshold: random places' mean return and half of what the reference has more.
         scale: accuracy at T of random places and of the reference, or the return of both.
         rules: of an episode, see `gfnet_env.register_task`.
+        make: makes the task.
     """
 
     env_id: str
@@ -56,11 +58,12 @@ class SuiteTask:
     reward_threshold: float | None = None
     scale: ScoreScale | None = None
     rules: Mapping[str, Any] = field(default_factory=lambda: RULES)
+    make: Callable[..., Task] = suite_task
 
     @property
     def make_task(self) -> Callable[..., Task]:
-        """`suite_task` of these scenes."""
-        return functools.partial(suite_task, self.spec)
+        """`make` of these scenes."""
+        return functools.partial(self.make, self.spec)
 
 
 SUITE: dict[str, SuiteTask] = {
@@ -79,3 +82,14 @@ SUITE: dict[str, SuiteTask] = {
 }
 """The tasks of the suite, by name; numbers by `python benchmarks/suite_classifiers.py --measure`, and those of
 ZoomStop by `python benchmarks/zoom_stop.py --measure`, version 0.4.0."""
+
+
+CACHED: dict[str, SuiteTask] = {
+    "synthetic_signs": SuiteTask("GFNet-SyntheticSigns-Cached-v0", SceneSpec(), 4, rules={}, make=cached_task),
+    "sign_pair": SuiteTask(
+        "GFNet-SignPair-Cached-v0", SignPairSpec(), 5, 0.326, ScoreScale(0.376, 0.963), make=cached_task
+    ),
+    "search": SuiteTask("GFNet-Search-Cached-v0", SearchSpec(), 6, 0.653, ScoreScale(0.514, 0.993), make=cached_task),
+    "pointer": SuiteTask("GFNet-Pointer-Cached-v0", PointerSpec(), 4, 0.436, ScoreScale(0.268, 0.93), make=cached_task),
+}
+"""The cached tasks, by the name of the task that each is a preset of for fast research; numbers as of `SUITE`."""

@@ -179,10 +179,12 @@ def environment_page(env_id: str) -> str:
 def facts(env_id: str) -> str:
     """What the environment says about itself when it is made with nothing passed, or what it wants."""
     made = f'```python\nimport gymnasium as gym\n\nenv = gym.make("gfnet_env:{env_id}"%s)\n```\n'
+    arguments = inspect.signature(gfnet_env.TASKS[env_id].make_task).parameters
+    few: dict[str, Any] = {"num_scenes": 1} if "num_scenes" in arguments else {}  # what is said does not depend on it
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # sample photos in place of ImageNet
-            env = gymnasium.make(env_id)
+            env = gymnasium.make(env_id, **few)
     except ValueError as error:
         return made % ', root="FOLDER", classifier="RUN"' + f"\nWith nothing passed, it says: {error}.\n"
     inner = env.unwrapped

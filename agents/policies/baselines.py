@@ -244,7 +244,7 @@ def encode_places(
     pooled, logits = [], []
     only = torch.zeros(len(places), dtype=torch.int64, device=images.device)
     for image in images:
-        vectors = classifier.encode_patches(classifier.patches(image[None], places, only, size)).pooled
+        vectors = classifier.encode_at(image[None], places, only, size).pooled
         pooled.append(vectors)
         logits.append(classifier.local_encoder.classifier(vectors))
     return torch.stack(pooled), torch.stack(logits)

@@ -176,7 +176,7 @@ def load_scenes(
     """
     if num_scenes < 1:
         raise ValueError(f"num_scenes={num_scenes}; pass 1 or more")
-    folder = (cache_dir or _default_cache_dir() / spec.name) / _drawn_by(spec)
+    folder = cache_folder(spec, cache_dir)
     shards = []
     for start in range(0, num_scenes, SHARD_SIZE):
         path = folder / f"{split}-{start // SHARD_SIZE:05d}.safetensors"
@@ -185,7 +185,7 @@ def load_scenes(
         if shard is None:
             shard = _draw(spec, split, range(start, start + wanted))
             if wanted == SHARD_SIZE:
-                _try_to_keep(path, shard)
+                try_to_keep(path, save(shard))
             if on_progress is not None:
                 on_progress(start + wanted, num_scenes)
         shards.append({name: torch.from_numpy(array[:wanted]) for name, array in shard.items()})
@@ -193,15 +193,18 @@ def load_scenes(
     return ArrayImages(images, labels, boxes.view(len(boxes), spec.num_boxes, 4), spec.classes)
 
 
-def _default_cache_dir() -> Path:
-    return Path(os.environ.get("GFNET_CACHE") or platformdirs.user_cache_dir("gfnet-gym"))
+def cache_folder(spec: DrawingSpec, cache_dir: Path | None = None) -> Path:
+    """Where scenes of a spec are kept; it changes with the spec, the version of the drawings and Pillow's.
 
-
-def _drawn_by(spec: DrawingSpec) -> str:
-    """A folder name that changes with the spec, the version of the drawings and Pillow's."""
+    Args:
+        spec: what the scenes look like.
+        cache_dir: see `load_scenes`.
+    """
+    if cache_dir is None:
+        cache_dir = Path(os.environ.get("GFNET_CACHE") or platformdirs.user_cache_dir("gfnet-gym")) / spec.name
     fields = {name: value for name, value in spec if name != "seed"} | {"seed": spec.seed}
     settings = "-".join(f"{name}{value}" for name, value in fields.items())
-    return f"v{spec.version}-pillow{PIL.__version__}-{settings}"
+    return cache_dir / f"v{spec.version}-pillow{PIL.__version__}-{settings}"
 
 
 def _draw(spec: DrawingSpec, split: str, indices: range) -> _Arrays:
@@ -213,13 +216,14 @@ def _draw(spec: DrawingSpec, split: str, indices: range) -> _Arrays:
     }
 
 
-def _try_to_keep(path: Path, shard: _Arrays) -> None:
+def try_to_keep(path: Path, content: bytes) -> None:
+    """Writes a file of the cache, or warns: a cache that can't be kept costs time, nothing else."""
     try:
-        write_bytes(path, save(shard))
-    except OSError as error:  # a cache that can't be kept costs time, nothing else
+        write_bytes(path, content)
+    except OSError as error:
         warnings.warn(
-            f"{path.parent} can't be written ({error.strerror}), so scenes are drawn each time; set GFNET_CACHE to "
-            "a folder that can be written",
+            f"{path.parent} can't be written ({error.strerror}), so nothing is kept for the next time; set GFNET_CACHE "
+            "to a folder that can be written",
             stacklevel=2,
         )
 

@@ -113,9 +113,18 @@ class ArrayImages(ImageSource):
         self.num_skipped, self.num_short, self.num_boxes = num_skipped, num_short, boxes.shape[1]
         self.image_size = (images.shape[-2], images.shape[-1])
         self.num_frames = images.shape[1] if images.ndim == 5 else None
+        self._copies: dict[torch.device, Tensor] = {}
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def on(self, device: torch.device) -> Tensor:
+        """All images on a device, to which they are copied once: always the same tensor."""
+        if device == self.images.device:
+            return self.images
+        if device not in self._copies:
+            self._copies[device] = self.images.to(device)
+        return self._copies[device]
 
     def fetch(self, indices: Tensor) -> Batch:
         return Batch(self.images.index_select(0, indices), self.labels[indices], self.boxes[indices])

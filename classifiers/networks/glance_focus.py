@@ -264,6 +264,12 @@ class GlanceFocusClassifier(nn.Module):
         found = self.local_encoder.encode_pixels(flat) if patches.dtype == torch.uint8 else self.local_encoder(flat)
         return found if scales == 1 else Encoding(*(part.unflatten(0, (-1, scales)).mean(1) for part in found))
 
+    def encode_at(
+        self, images: Tensor, location: Tensor, image_index: Tensor | None = None, size: int = -1
+    ) -> Encoding:
+        """f_L alone, on the patch at each location: `encode_patches` of `patches`, whose arguments these are."""
+        return self.encode_patches(self.patches(images, location, image_index, size))
+
     def look(
         self,
         images: Tensor,
@@ -272,7 +278,7 @@ class GlanceFocusClassifier(nn.Module):
         image_index: Tensor | None = None,
         size: int | Tensor = -1,
     ) -> Glimpse:
-        """Looks at one patch of each image, a later step: `patches`, then `focus`. Equal sizes share a forward pass.
+        """Looks at one patch of each image, a later step. Equal sizes share a forward pass.
 
         Args:
             images: (N, 3, H, W), uint8 pixels or normalized floats.
@@ -286,7 +292,8 @@ class GlanceFocusClassifier(nn.Module):
             The next glimpse.
         """
         if isinstance(size, int):
-            return self.focus(self.patches(images, location, image_index, size), hidden)
+            encoded = self.encode_at(images, location, image_index, size)
+            return self._glimpse(self.local_encoder, encoded, hidden, is_first=False)
         present = size.unique().tolist()
         if len(present) == 1:
             return self.look(images, location, hidden, image_index, present[0])
