@@ -108,10 +108,11 @@ def test_rl_zoo_trains_with_our_hyperparameters(env_id: str, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("example", ["board_single_file", "board_torchrl"])
-def test_algorithm_enters_the_leaderboard(example: str, tmp_path: Path) -> None:
-    if example == "board_torchrl":
-        pytest.importorskip("torchrl")
+@pytest.mark.parametrize(
+    ("example", "library"), [("board_single_file", "torch"), ("board_torchrl", "torchrl"), ("skrl_ppo", "skrl")]
+)
+def test_algorithm_enters_the_leaderboard(example: str, library: str, tmp_path: Path) -> None:
+    pytest.importorskip(library)
     words = ["-m", "scripts.cli", "benchmark", "random", "--external", f"examples.{example}:train", "--steps", "15000"]
     changes = ["rules.num_scenes=1000", "rules.reward=increment", "val_images=60", "test_images=300"]
 
@@ -144,6 +145,7 @@ def test_every_example_is_tested() -> None:
     others = {
         "board_single_file.py",
         "board_torchrl.py",
+        "skrl_ppo.py",
         "optuna_search.py",
         "behavior_cloning.py",
         "torchrl_device.py",
