@@ -20,11 +20,14 @@ from examples.torchrl_ppo import Network
 
 
 def read(model: Any, inputs: dict[str, Any], role: str = "") -> tuple[torch.Tensor, dict[str, Any]]:
+    """What a model computes."""
     parts = unflatten_tensorized_space(model.observation_space, inputs["observations"])
     return model.network(*parts.values()), {"log_std": getattr(model, "log_std", None)}
 
 
 class Policy(GaussianMixin, Model):
+    """A Gaussian whose standard deviation is learned."""
+
     def __init__(self, **spaces: Any) -> None:
         Model.__init__(self, **spaces)
         GaussianMixin.__init__(self, clip_actions=False)
@@ -34,6 +37,8 @@ class Policy(GaussianMixin, Model):
 
 
 class Value(DeterministicMixin, Model):
+    """The value of an observation."""
+
     def __init__(self, **spaces: Any) -> None:
         Model.__init__(self, **spaces)
         DeterministicMixin.__init__(self)
@@ -43,6 +48,7 @@ class Value(DeterministicMixin, Model):
 
 
 def train(make_env: Callable[..., Any], steps: int, seed: int) -> Callable[[dict[str, np.ndarray]], np.ndarray]:
+    """Trains a policy; returns its mean action for the observations of B rows."""
     torch.manual_seed(seed)
     envs = make_env(256)  # autoreset SAME_STEP, which skrl expects
     looks, env = envs.num_glimpses - 1, wrap_env(ClipAction(envs), wrapper="gymnasium", verbose=False)
