@@ -32,11 +32,12 @@ from gfnet_env.tasks import PRETRAINED_RUN, run_weights
 
 SENSORS: dict[str, dict[str, object]] = {
     "48 pixels": {"patch_size": 48},
+    "40 pixels": {"patch_size": 40},
     "24 pixels, scales 1, 2, 4": {"patch_size": 24, "patch_scales": (1, 2, 4)},
     "32 pixels, scales 1, 2": {"patch_size": 32, "patch_scales": (1, 2)},
     "24 pixels": {"patch_size": 24},
 }
-"""The plain patch, scales that cost less than it, and the innermost crop alone."""
+"""Plain patches that cost more and less than the scales, the scales, and the innermost crop alone."""
 
 
 def main() -> None:

@@ -214,8 +214,15 @@ _BUILT_IN: dict[str, Callable[..., Task]] = {
     "GFNet-SyntheticGestures-v0": synthetic_gestures_task,
     **{env_id: functools.partial(recorded_clips_task, kind) for env_id, kind in CLIP_COLLECTIONS.items()},
 }
+_MEASURED: dict[str, tuple[float, ScoreScale]] = {
+    "GFNet-SyntheticSigns-v0": (0.17, ScoreScale(0.57, 0.951)),
+    "GFNet-SyntheticSignsHard-v0": (0.311, ScoreScale(0.403, 0.988)),
+    "GFNet-SyntheticGestures-v0": (0.356, ScoreScale(0.516, 1.0)),
+}
+"""Thresholds and scales of drawn tasks, as those of the suite, by their default reward."""
 for _env_id, _make_task in _BUILT_IN.items():
-    register_task(_env_id, _make_task)
+    _threshold, _scale = _MEASURED.get(_env_id, (None, None))
+    register_task(_env_id, _make_task, reward_threshold=_threshold, scale=_scale)
 for _task in (*SUITE.values(), *CACHED.values()):
     register_task(
         _task.env_id, _task.make_task, rules=_task.rules, reward_threshold=_task.reward_threshold, scale=_task.scale

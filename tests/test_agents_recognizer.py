@@ -136,13 +136,13 @@ def test_forwards_are_full_whatever_the_exits(scenes: ArrayImages, monkeypatch: 
     recognizer, record = make_recognizer(scenes, batch_size=4)
     recognizer.use(budget=float(record.multiply_adds[[0, -1]].mean()), method="geometric")
     sizes: list[int] = []
-    focus = recognizer.classifier.focus
+    encode = recognizer.classifier.encode_patches
 
-    def counting(patches: torch.Tensor, hidden: torch.Tensor) -> object:
+    def counting(patches: torch.Tensor) -> object:
         sizes.append(len(patches))
-        return focus(patches, hidden)
+        return encode(patches)
 
-    monkeypatch.setattr(recognizer.classifier, "focus", counting)
+    monkeypatch.setattr(recognizer.classifier, "encode_patches", counting)
     found = recognizer.predict(scenes.images)
 
     assert sum(sizes) == int((found.step - 1).sum())
