@@ -1,12 +1,18 @@
 """What training and thresholds take: the tables of docs/speed.md, docs/imagenet.md and docs/stopping.md.
 
-    python benchmarks/speed.py steps [--task ID] [--num-envs 1 16 64 256] [--array numpy torch] [--device cpu]
+    python benchmarks/speed.py steps [--task ID ...] [--num-envs 1 16 64 256] [--array numpy torch] [--device cpu]
+    python benchmarks/speed.py shares [AGENT ...] [--task ID] [--steps 6000]
     python benchmarks/speed.py stage2 [CONFIG ...] [--num-envs 32] [--rounds 5] [--compile]
     python benchmarks/speed.py files [CONFIG ...]
     python benchmarks/speed.py training [CONFIG ...]
     python benchmarks/speed.py thresholds [--images 50000] [--genetic]
+    python benchmarks/speed.py page
 
-`steps` times the environment alone, at random places, in one thread. `stage2` times an environment step of stage II as
+`--rows docs/speed.csv` keeps what the first three measure, and `page` makes the tables of docs/speed.md from that file.
+
+`steps` times the environment alone, at random places, in one thread; with `--beside CircleSquare-v0`, also an id of
+ap_gym, if that is installed. `shares` tells what the environment, the policy and the updates take of an agent's
+training. `stage2` times an environment step of stage II as
 `gfnet train` runs it: rollouts, updates and glances at new images, on images of noise. After each rollout the encoders
 run alone on as many glances and patches, frozen and as their library makes them; ratios compare neighbors in time.
 `files` compares JPEG files with the same images in memory. `training` counts what one image of a training step holds
@@ -16,6 +22,7 @@ for the backward pass. `thresholds` fits thresholds of several patch sizes on ge
 from __future__ import annotations
 
 import argparse
+import importlib
 import itertools
 import statistics
 import tempfile
@@ -28,9 +35,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from measured import PAGE, ROWS, Measured, page, read
 from PIL import Image
 from torch import Tensor, nn
 
+import agents
 from agents.algorithms.stage2 import train_agent
 from agents.evaluation.accuracy_bound import AccuracyBound
 from agents.evaluation.coordinate_ascent import CoordinateAscent
@@ -41,6 +50,7 @@ from agents.runs.config_files import load_config
 from agents.runs.run import new_agent, policy_env
 from classifiers.data.folder import FolderImages
 from classifiers.data.source import ArrayImages, Batch, ImageSource, SourceView, default_class_names, in_memory
+from classifiers.files import write_text
 from classifiers.inference.frozen import FrozenClassifier, frozen
 from classifiers.networks.encoders import Encoder, build_encoder
 from classifiers.networks.full_resolution import FullResolutionNetwork
@@ -57,13 +67,23 @@ def main() -> None:
     parts = parser.add_subparsers(dest="part", required=True)
     tables = {
         "steps": steps_table,
+        "shares": shares_table,
         "stage2": stage2_table,
         "files": files_table,
         "training": training_table,
         "thresholds": thresholds_table,
+        "page": write_page,
     }
-    steps = parts.add_parser("steps")
-    steps.add_argument("--task", default="GFNet-SyntheticSigns-v0", metavar="ID")
+    parts.add_parser("page")
+    steps, shares = parts.add_parser("steps"), parts.add_parser("shares")
+    steps.add_argument("--task", nargs="+", default=["GFNet-SyntheticSigns-v0"], metavar="ID")
+    steps.add_argument(
+        "--scenes", type=int, default=500, help="of a drawn task; their glances are known before the timing"
+    )
+    steps.add_argument("--beside", nargs="+", default=[], metavar="ID", help="of ap_gym")
+    shares.add_argument("agents", nargs="*", default=["ppo", "ppo_gru", "ppo_grid", "sac", "dqn"], metavar="AGENT")
+    shares.add_argument("--task", default="GFNet-SyntheticSigns-v0", metavar="ID")
+    shares.add_argument("--steps", type=int, default=6000, help="that are timed, after as many others")
     steps.add_argument("--num-envs", type=int, nargs="+", default=[1, 16, 64, 256])
     steps.add_argument("--array", nargs="+", choices=("numpy", "torch"), default=["numpy"])
     steps.add_argument("--device", default="cpu")
@@ -79,6 +99,8 @@ def main() -> None:
         part.add_argument("--num-envs", type=int, default=32)
         part.add_argument("--rounds", type=int, default=5, help="rollouts that are timed")
         part.add_argument("--compile", action="store_true", help="compile the encoders")
+    for kept in ("steps", "shares", "stage2"):
+        parts.choices[kept].add_argument("--rows", type=Path, metavar="FILE", help="keep the rows in this file")
     training = parts.add_parser("training")
     training.add_argument("configs", nargs="*", default=["resnet50_96"], metavar="CONFIG")
     training.add_argument("--images", type=int, default=4, help="in a step")
@@ -89,21 +111,29 @@ def main() -> None:
     tables[options.part](options)
 
 
+def write_page(options: argparse.Namespace) -> None:
+    write_text(PAGE, page(PAGE.read_text(encoding="utf-8"), read(ROWS)))
+
+
 def steps_table(options: argparse.Namespace) -> None:
     torch.set_num_threads(1)
-    print("| environment | reward | steps per CPU second | steps per second |\n|---|---|---|---|")
-    for reward in options.rewards:
-        single = gymnasium.make(options.task, reward=reward, device=options.device)
-        print_steps("`gym.make`", reward, single_steps(single), 1, options.rounds)
+    measured = Measured("steps", options.rows, options.device)
+    for task, reward in itertools.product(options.task, options.rewards):
+        rules: dict[str, Any] = {"reward": reward, "device": options.device, "num_scenes": options.scenes}
+        rate = partial(add_rate, measured, task, reward, rounds=options.rounds)
+        rate("`gym.make`", single_steps(gymnasium.make(task, **rules)), rows=1)
         for array, num_envs in itertools.product(options.array, options.num_envs):
-            kwargs: dict[str, Any] = {"reward": reward, "device": options.device, "array": array}
-            envs = gymnasium.make_vec(options.task, num_envs=num_envs, autoreset_mode="SAME_STEP", **kwargs)
-            name = f"{num_envs}, {array}"
-            print_steps(name, reward, vector_steps(envs, array, options.device), num_envs, options.rounds)
+            envs = gymnasium.make_vec(task, num_envs=num_envs, autoreset_mode="SAME_STEP", array=array, **rules)
+            rate(f"{num_envs}, {array}", vector_steps(envs, array, options.device), rows=num_envs)
+    for task, num_envs in itertools.product(options.beside, options.num_envs):
+        envs = importlib.import_module("ap_gym").make_vec(task, num_envs=num_envs)
+        add_rate(measured, f"ap_gym, {task}", "", f"{num_envs}, numpy", sampled_steps(envs), num_envs, options.rounds)
 
 
-def print_steps(name: str, reward: str, step: Callable[[], object], rows: int, rounds: int) -> None:
-    """Times one kind of environment and prints its row: medians over the rounds, the first one left out."""
+def add_rate(
+    measured: Measured, task: str, reward: str, name: str, step: Callable[[], object], rows: int, rounds: int
+) -> None:
+    """Times one kind of environment and adds its row: medians over the rounds, the first one left out."""
     rates = []
     for _ in range(rounds + 1):
         cpu, wall, count = time.process_time(), time.perf_counter(), 0
@@ -112,7 +142,41 @@ def print_steps(name: str, reward: str, step: Callable[[], object], rows: int, r
             count += rows
         rates.append((count / (time.process_time() - cpu), count / (time.perf_counter() - wall)))
     by_cpu, by_wall = (statistics.median(side) for side in zip(*rates[1:], strict=True))
-    print(f"| {name} | {reward} | {by_cpu:,.0f} | {by_wall:,.0f} |", flush=True)
+    measured.add(task=task, reward=reward, environments=name, steps_per_CPU_second=by_cpu, steps_per_second=by_wall)
+
+
+def shares_table(options: argparse.Namespace) -> None:
+    torch.set_num_threads(1)
+    measured = Measured("shares", options.rows)
+    for name in options.agents:
+        rules: dict[str, Any] = {
+            "num_envs": agents.AGENTS[name].num_envs,
+            "autoreset_mode": "SAME_STEP",
+            "reward": "increment",
+        }
+        agent: Any = agents.make_agent(name, gymnasium.make_vec(options.task, **rules), seed=0)
+        agent.learn(options.steps)
+        env, update = Timed(agent.env.step), Timed(agent.train)
+        agent.env.step, agent.train = env, update
+        started, before = time.process_time(), agent.num_timesteps
+        agent.learn(options.steps, reset_num_timesteps=False)
+        taken, steps = time.process_time() - started, agent.num_timesteps - before
+        seconds = {"environment": env.seconds, "updates": update.seconds, "policy and buffers": 0.0, "all": taken}
+        seconds["policy and buffers"] = taken - env.seconds - update.seconds
+        measured.add(task=options.task, agent=name, **{f"{part}, ms": 1e3 * t / steps for part, t in seconds.items()})
+
+
+class Timed:
+    """A function that adds up the processor seconds it takes."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function, self.seconds = function, 0.0
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        started = time.process_time()
+        found = self._function(*args, **kwargs)
+        self.seconds += time.process_time() - started
+        return found
 
 
 def single_steps(env: gymnasium.Env[Any, Any]) -> Callable[[], None]:
@@ -135,10 +199,15 @@ def vector_steps(envs: gymnasium.vector.VectorEnv[Any, Any, Any], array: str, de
     return lambda: envs.step(next(actions))
 
 
+def sampled_steps(envs: gymnasium.vector.VectorEnv[Any, Any, Any]) -> Callable[[], object]:
+    """A step of all rows at random actions, for any space."""
+    envs.reset(seed=0)
+    actions = itertools.cycle([envs.action_space.sample() for _ in range(16)])
+    return lambda: envs.step(next(actions))
+
+
 def stage2_table(options: argparse.Namespace) -> None:
-    print(
-        "| config | reward | ms a step | of the frozen encoders' forwards | of the library's |\n|---|---|---|---|---|"
-    )
+    measured = Measured("stage2", options.rows)
     for name in options.configs:
         for reward in options.rewards:
             config = stage2_config(name, reward, options.num_envs)
@@ -162,7 +231,10 @@ def stage2_table(options: argparse.Namespace) -> None:
             images = Repeated(noise_images(config.data.image_size, num_classes, frames), config.data.num_train)
             steps = seconds_per_step(classifier, images, config, options.rounds, alone)
             ratios = [statistics.median(a / b for a, b in zip(steps, side[1:], strict=True)) for side in times]
-            print(f"| {name} | {reward} | {1e3 * statistics.median(steps):.2f} | {ratios[0]:.2f} | {ratios[1]:.2f} |")
+            cells: dict[str, Any] = {"ms a step": 1e3 * statistics.median(steps)}
+            cells |= {"times the frozen encoders' forwards": ratios[0], "times the library's": ratios[1]}
+            encoders = "compiled" if options.compile else "frozen"
+            measured.add(config=name, reward=reward, encoders=encoders, **cells)
 
 
 def files_table(options: argparse.Namespace) -> None:
