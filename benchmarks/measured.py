@@ -105,7 +105,7 @@ def page(text: str, rows: list[Row]) -> str:
     """
 
     def filled(mark: re.Match[str]) -> str:
-        return f"<!-- {mark[1]} -->\n{table([row for row in rows if row.table == mark[1]])}\n<!-- / -->"
+        return f"<!-- {mark[1]} -->\n\n{table([row for row in rows if row.table == mark[1]])}\n\n<!-- / -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- / -->", filled, text, flags=re.DOTALL)
 

@@ -20,7 +20,7 @@ def test_the_tables_of_the_page_are_those_of_its_rows() -> None:
     text = measured.PAGE.read_text(encoding="utf-8")
 
     assert page(text, read(measured.ROWS)) == text
-    assert "<!-- steps -->\n| " in text
+    assert "<!-- steps -->\n\n| " in text
 
 
 def test_a_later_row_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
@@ -32,8 +32,8 @@ def test_a_later_row_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     text = page("before\n<!-- steps -->\nold\n<!-- / -->\nafter", read(path))
 
     assert text == (
-        "before\n<!-- steps -->\n| task | rate |\n|---|---|\n| Signs | 2,346 |\n| Search | 0.123 |\n\n"
-        "(`speed.py`; version 0.4.0, commit abcdef0, torch 2.9.0, a processor)\n<!-- / -->\nafter"
+        "before\n<!-- steps -->\n\n| task | rate |\n|---|---|\n| Signs | 2,346 |\n| Search | 0.123 |\n\n"
+        "(`speed.py`; version 0.4.0, commit abcdef0, torch 2.9.0, a processor)\n\n<!-- / -->\nafter"
     )
 
 
