@@ -55,17 +55,7 @@ class FrozenClassifier(GlanceFocusClassifier):
         """As `GlanceFocusClassifier.focus`, without gradients."""
         return super().focus(patches, hidden, step)
 
-    @torch.inference_mode()
-    def look(
-        self,
-        images: Tensor,
-        location: Tensor,
-        hidden: Tensor,
-        image_index: Tensor | None = None,
-        size: int | Tensor = -1,
-    ) -> Glimpse:
-        """As `GlanceFocusClassifier.look`, without gradients."""
-        return super().look(images, location, hidden, image_index, size)
+    look = torch.inference_mode()(GlanceFocusClassifier.look)
 
     def _give_finer_maps(self, before: int | None) -> None:
         if self.is_compiled:
