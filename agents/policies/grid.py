@@ -49,7 +49,7 @@ class PlaceScores(nn.Module):
         self.register_buffer("places", torch.from_numpy(grid_actions(side)), persistent=False)  # (A, 2) in [-1, 1]
         self.reach = nn.Parameter(torch.full((2,), _REACH))  # what the environment does not tell: patch over image
         self.blur = nn.Parameter(torch.tensor(_BLUR))
-        self.read_maps = nn.Conv2d(channels, units, 1)
+        self.read_maps = nn.Linear(channels, units)
         self.read_place = nn.Linear(4, units)
         self.read_context = nn.Linear(context, units)
         self.score = nn.Linear(units, 1)
@@ -69,7 +69,7 @@ class PlaceScores(nn.Module):
         """
         batch, centers = len(maps), self.places * self.reach
         grid = centers.flip(1).view(1, self.side, self.side, 2).expand(batch, -1, -1, -1)
-        seen = functional.grid_sample(self.read_maps(maps), grid, align_corners=False).flatten(2).transpose(1, 2)
+        seen = self.read_maps(functional.grid_sample(maps, grid, align_corners=False).flatten(2).transpose(1, 2))
         squared = (centers - visits[:, :, None, :2] * self.reach).square().sum(dim=3)  # (B, N, A)
         near = (-squared / (2 * self.blur**2)).exp()
         visited, before = (near * visits[..., 2:]).amax(dim=1), (near * last[..., None]).sum(dim=1)
