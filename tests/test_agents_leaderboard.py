@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import itertools
 import math
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from stable_baselines3.common.buffers import ReplayBuffer
 
 import agents.leaderboard.training
 from agents.algorithms.registry import AGENTS
@@ -133,6 +135,16 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path, mo
     assert [(p.steps, p.value) for p in resumed.curve] == [(p.steps, p.value) for p in whole.curve]
     assert (resumed.accuracy, resumed.returns) == (whole.accuracy, whole.returns)
     assert not (spec.folder(tmp_path / "killed") / "checkpoint.pt").exists()
+
+
+@pytest.mark.usefixtures("small")
+def test_a_finished_training_gives_back_its_replay_buffer(tmp_path: Path) -> None:
+    gc.disable()  # nothing else collects it
+    try:
+        run_training(_spec("dqn"), tmp_path, _Quiet())
+        assert not any(issubclass(type(each), ReplayBuffer) for each in gc.get_objects())
+    finally:
+        gc.enable()
 
 
 @pytest.mark.usefixtures("small")
@@ -282,7 +294,7 @@ def test_rows_are_read_as_they_were_written(tmp_path: Path) -> None:
     found = read_rows(tmp_path / "rows.csv")
     assert found[:2] == rows[:2]
     assert math.isnan(found[2].score) and found[2].value == 0.5  # accuracy at T, where there is no scale
-    assert found[0].label == "ppo options.gamma=0.9"
+    assert found[0].label == "ppo gamma=0.9"
     append_row(tmp_path / "rows.csv", row(0.75, seed=1))  # there already
     append_row(tmp_path / "rows.csv", row(0.75, seed=3))
     assert [each.score for each in read_rows(tmp_path / "rows.csv")][3:] == [0.75]

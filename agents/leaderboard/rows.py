@@ -79,7 +79,8 @@ class Row:
     @property
     def label(self) -> str:
         """The agent with the settings that were changed."""
-        return " ".join([self.agent, *(f"{name}={json.dumps(value)}" for name, value in self.settings.items())])
+        changed = (f"{name.removeprefix('options.')}={json.dumps(value)}" for name, value in self.settings.items())
+        return " ".join([self.agent, *changed])
 
     @property
     def key(self) -> tuple[str, str, int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import time
@@ -132,6 +133,8 @@ def run_training(spec: TrainingSpec, out: Path, reporter: Reporter) -> Row:
         write_rows(folder / "row.csv", [row])
         for name in ("checkpoint.pt", "progress.json"):
             (folder / name).unlink(missing_ok=True)
+    del learned, judge
+    gc.collect()  # an agent refers to itself, and Python does not count the gigabytes of its replay buffer
     return row
 
 
