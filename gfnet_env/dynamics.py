@@ -24,7 +24,7 @@ from gfnet_env.sampling import Draws, parse_patch_sizes_option
 from gfnet_env.score import ScoreScale
 from gfnet_env.trace import Trace, check_shape, look_record
 
-_SAVED = ("features", "hidden", "glance", "locations")  # of the episodes' tensors; images are fetched again
+_SAVED = ("features", "hidden", "pooled", "glance", "locations")  # of the episodes' tensors; images are fetched again
 
 
 class GlanceFocusDynamics:
@@ -65,6 +65,7 @@ class GlanceFocusDynamics:
         self._all_rows = torch.arange(batch_size, device=self.device)
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device, dtype=torch.float32)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device, dtype=torch.float32)
+        self.pooled = torch.zeros(batch_size, classifier.local_encoder.pooled_size, device=self.device)
         self.glance = torch.zeros_like(self.features)
         self.locations = torch.zeros(batch_size, self.num_glimpses - 1, 2, device=self.device, dtype=torch.float32)
         self.trace = Trace.empty(batch_size, self.num_glimpses, source.num_boxes, self.device)
@@ -230,6 +231,7 @@ class GlanceFocusDynamics:
         """Replaces some rows' last glimpse."""
         self.features = _with_rows(self.features, some, glimpse.features)
         self.hidden = _with_rows(self.hidden, some, glimpse.hidden)
+        self.pooled = _with_rows(self.pooled, some, glimpse.pooled)
 
     def _seen_at(self, location: Tensor, side: int | Tensor) -> Tensor:
         """(R, 4) float32, locations and corners in pixels of patches of one side or of (R,) sides."""
@@ -256,12 +258,12 @@ class GlanceFocusDynamics:
         self._images.fetch(np.arange(self.batch_size), self.trace.index.cpu())
 
     def view(self) -> View:
-        """What there is to see in all rows; logits and pooled vectors are left out."""
+        """What there is to see in all rows; logits are left out."""
         return self._view(self._images.of_rows())
 
     def _view(self, images: Tensor | None) -> View:
-        nothing, trace = self.hidden[:, :0], self.trace
-        glimpse = Glimpse(self.features, self.hidden, nothing, nothing)
+        trace = self.trace
+        glimpse = Glimpse(self.features, self.hidden, self.hidden[:, :0], self.pooled)
         first = None if self.classifier.spec.first_look == "glance" else trace.location[:, 0]
         last, following = self._sizes_seen()
         seen = glimpse, self.glance, self.locations, trace.steps, images, trace.label, first, last, following

@@ -41,13 +41,14 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
     | `locations` | (T - 1, 2) float32 in [0, 1] | (row, col) of the patches so far; zeros where none was taken |
     | `progress` | (T,) float32 | one-hot of the number of glimpses so far |
     | `glance` | (C, h, w) float32 | feature maps of the glance, at every step; only by request |
+    | `pooled` | (F,) float32 | pooled vector of the last input, all that the classifier's head reads of it; the same |
     | `last_size` | (K,) float32 | one-hot of the last patch's size, zeros after the glance; only with several sizes |
     | `next_size` | (K,) float32 | one-hot of the size of the patch to place; the same, and not with `size_action` |
     | `glance_pixels` | (3, G, G) uint8 | the glance itself; only by request |
     | `patch_pixels` | (3, P, P) uint8 | the last patch itself, black after the glance; the same |
 
-    `observe` selects among them; the default is all but `glance` and pixels. Smaller patches are resized to the largest
-    size P. Pixels of clips are (F, 3, G, G) and (F, 3, P, P).
+    `observe` selects among them; the default is all but `glance`, `pooled` and pixels. Smaller patches are resized to
+    the largest size P. Pixels of clips are (F, 3, G, G) and (F, 3, P, P).
 
     The rest of the image, its label and the feature maps of earlier inputs are not observed. So the process is only
     partially observable. `features` and `hidden` alone do not even show where the patches were: two patches of a flat

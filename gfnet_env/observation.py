@@ -21,7 +21,7 @@ SIZE_KEYS = ("last_size", "next_size")
 PIXEL_KEYS = ("glance_pixels", "patch_pixels")
 """What was looked at itself, uint8, for agents that bring an encoder of their own."""
 
-OBSERVATION_KEYS = ("features", "hidden", "locations", "progress", "glance", *SIZE_KEYS, *PIXEL_KEYS)
+OBSERVATION_KEYS = ("features", "hidden", "locations", "progress", "glance", "pooled", *SIZE_KEYS, *PIXEL_KEYS)
 """What an agent may observe, by name; see `observe`."""
 
 DEFAULT_OBSERVATION = ("features", "hidden", "locations", "progress")
@@ -73,6 +73,7 @@ def observation_space(classifier: GlanceFocusClassifier, keys: Sequence[str]) ->
         "locations": spaces.Box(0.0, 1.0, (num_glimpses - 1, 2), np.float32),
         "progress": spaces.Box(0.0, 1.0, (num_glimpses,), np.float32),
         "glance": spaces.Box(-np.inf, np.inf, maps, np.float32),
+        "pooled": spaces.Box(-np.inf, np.inf, (classifier.local_encoder.pooled_size,), np.float32),
         "last_size": spaces.Box(0.0, 1.0, (num_sizes,), np.float32),
         "next_size": spaces.Box(0.0, 1.0, (num_sizes,), np.float32),
         "glance_pixels": pixels(classifier.spec.glance_side),
@@ -92,7 +93,8 @@ def observe(view: View, keys: Sequence[str]) -> dict[str, Tensor]:
         Float32 tensors by name: `features` (B, C, h, w), the feature maps e_t of the last input; `hidden` (B, F_h), the
         classifier's hidden state h^C_t; `locations` (B, T - 1, 2) in [0, 1], (row, col) of the patches so far, zeros
         where none was taken; `progress` (B, T), one-hot of the number of glimpses so far; `glance` (B, C, h, w), the
-        feature maps of the glance; with K patch sizes `last_size` (B, K), one-hot of the last patch's size, zeros after
+        feature maps of the glance; `pooled` (B, F), the pooled vector of the last input, which is all that the head
+        reads of it; with K patch sizes `last_size` (B, K), one-hot of the last patch's size, zeros after
         the glance, and `next_size` (B, K), one-hot of the size of the patch to place. Uint8, RGB, and of a clip with a
         dimension of frames before the channels: `glance_pixels` (B, 3, G, G), what the glance saw; `patch_pixels`
         (B, 3, P, P), the last patch, a smaller one resized bilinearly to the largest size, black after the glance; of
@@ -108,6 +110,7 @@ def observe(view: View, keys: Sequence[str]) -> dict[str, Tensor]:
         "locations": lambda: view.locations,
         "progress": lambda: functional.one_hot(view.step - 1, num_glimpses),
         "glance": lambda: view.glance,
+        "pooled": lambda: view.glimpse.pooled,
         "last_size": lambda: _check_several(view.last_size),
         "next_size": lambda: _check_several(view.next_size),
         "glance_pixels": lambda: _glance_pixels(view),

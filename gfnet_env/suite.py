@@ -24,7 +24,7 @@ from gfnet_env.tasks import Task
 
 RULES: dict[str, Any] = {
     "reward": "increment",
-    "observe": ("features", "glance", "hidden", "locations", "progress"),
+    "observe": ("features", "glance", "pooled", "hidden", "locations", "progress"),
 }
 """The rules of most tasks: rewards add up to the gain in the true label's probability; the glance stays in sight."""
 
@@ -69,7 +69,7 @@ class SuiteTask:
 SUITE: dict[str, SuiteTask] = {
     "sign_pair": SuiteTask("GFNet-SignPair-v0", SignPairSpec(), 5, 0.336, ScoreScale(0.349, 0.993)),
     "search": SuiteTask("GFNet-Search-v0", SearchSpec(), 6, 0.58, ScoreScale(0.386, 0.997)),
-    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, 0.461, ScoreScale(0.179, 0.994)),
+    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, 0.335, ScoreScale(0.236, 0.999)),
     "count": SuiteTask("GFNet-Count-v0", CountSpec(), 5, 0.351, ScoreScale(0.381, 0.983)),
     "zoom_stop": SuiteTask(
         "GFNet-ZoomStop-v0",

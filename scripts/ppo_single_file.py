@@ -30,7 +30,7 @@ from torch.distributions import Normal
 
 ENV_ID = "gfnet_env:GFNet-SyntheticSigns-v0"
 PROGRAM = "ppo_single_file"
-VECTORS = ("hidden", "last_size", "next_size")
+VECTORS = ("hidden", "pooled", "last_size", "next_size")
 Act = Callable[[dict[str, np.ndarray]], np.ndarray]
 """Observations of B rows to actions (B, 2) in [-1, 1]."""
 

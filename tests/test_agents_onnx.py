@@ -127,7 +127,7 @@ def test_engines_and_precisions_differ_little(
 def test_exported_policies_tell_the_glance_from_the_last_look(
     scenes: ArrayImages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    recognizer, _ = make_recognizer(scenes, rules={"observe": ("features", "glance")})
+    recognizer, _ = make_recognizer(scenes, rules={"observe": ("features", "glance", "pooled")})
     export_onnx(recognizer, str(tmp_path))
 
     found = _runner(tmp_path, monkeypatch).OnnxRecognizer(tmp_path).predict(scenes.images[0].permute(1, 2, 0).numpy())

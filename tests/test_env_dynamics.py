@@ -179,6 +179,17 @@ def test_the_glance_stays_visible_by_request(red_corner: Task) -> None:
     assert np.array_equal(later["glance"], first["glance"]) and not np.array_equal(later["features"], first["glance"])
 
 
+def test_the_pooled_vector_of_the_last_look_is_observed_by_request(red_corner: Task) -> None:
+    env = GlanceFocusEnv(red_corner, EpisodeSpec(observe=("pooled",)))
+    _after(env)
+
+    later = _after(env, (1.0, 1.0))
+
+    pooled = red_corner.classifier.encode_at(env.dynamics.images, torch.ones(1, 2)).pooled
+    assert env.observation_space.contains(later)
+    assert np.allclose(later["pooled"], pooled[0], atol=1e-5)
+
+
 def test_clips_are_cropped_in_every_frame(scenes: ArrayImages, clip_classifier: FrozenClassifier) -> None:
     """Their patches may have several sizes, too."""
     images = scenes.images[:8].view(2, 4, *scenes.images.shape[1:])

@@ -72,7 +72,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         attention_maps: attention maps over each feature map, whose centers of mass (row, col) are appended to the
             vector; 0 for none, as in the paper. They share weights over all positions, whereas a fully-connected layer
             has to learn each position separately.
-        normalize: whether each observation's feature maps (over channels and positions) and hidden state are brought
+        normalize: whether each observation's feature maps (over channels and positions) and vectors are brought
             to mean 0 and variance 1, with learned scales; not in the paper.
         step_bias: whether `progress`, where it is read, is appended to the vector, so that a linear layer on it has a
             bias for every step; not in the paper.
@@ -112,8 +112,9 @@ class GlimpseExtractor(BaseFeaturesExtractor):
         self.norms = nn.ModuleDict()
         if normalize:
             self.norms.update({key: nn.GroupNorm(1, _shape(observation_space[key])[0]) for key in self.maps})
-            if "hidden" in self.vectors:
-                self.norms["hidden"] = nn.LayerNorm(_shape(observation_space["hidden"]))
+            for key in ("hidden", "pooled"):
+                if key in self.vectors:
+                    self.norms[key] = nn.LayerNorm(_shape(observation_space[key]))
         self.attention: SpatialSoftArgmax | None = None
         self.reduce: nn.Module = nn.Identity()
         size = sum(math.prod(_shape(observation_space[key])) for key in self.vectors)

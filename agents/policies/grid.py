@@ -3,7 +3,8 @@
 A Gaussian has one mean, and between several places that look alike its gradient points to their middle. A distribution
 over places rates each of them by itself, so it can prefer any of the likely ones and then the next one that was not
 visited. What was seen before may say where to look, as an arrow does, so a coarse map of places is read off the vector
-of all that is known, and added; to it belongs what the last patch shows, wherever in it. Not in the paper.
+of all that is known, and added; to it belongs the pooled vector of the last patch, where it is observed. Not in the
+paper.
 """
 
 from __future__ import annotations
@@ -23,7 +24,6 @@ from agents.policies.extractor import GlimpseExtractor, Observation
 from gfnet_env.actions import GridSpace, grid_actions
 
 _REACH, _BLUR = 0.7, 0.2  # at first: how far centers of patches reach, how wide a visit is; in half sides
-_PATCH_CHANNELS = 32  # of what is read in a patch, wherever it is in it
 _COARSE = 5  # places along each axis of the map that is read off the vector
 _LOGIT_SCALE = 4.0  # an untrained policy is nearly uniform, and learns to be sure within few updates
 
@@ -93,13 +93,11 @@ class GridExtractor(BaseFeaturesExtractor):
 
     def __init__(self, observation_space: spaces.Dict, side: int, extractor: dict[str, Any]) -> None:
         vector = GlimpseExtractor(observation_space, **extractor)
-        has_patch = "features" in observation_space.spaces
-        context = vector.features_dim + (_PATCH_CHANNELS if has_patch else 0)
+        pooled = observation_space["pooled"].shape or () if "pooled" in observation_space.spaces else (0,)
+        context = vector.features_dim + math.prod(pooled)
         super().__init__(observation_space, context + side * side)
         self.vector = vector
-        self.read_patch: nn.Module | None = None
-        if has_patch:
-            self.read_patch = _pooled_convolution((observation_space["features"].shape or ())[0], _PATCH_CHANNELS)
+        self.norm_pooled = nn.LayerNorm(pooled) if math.prod(pooled) else None
         self.maps = "glance" if "glance" in observation_space.spaces else "features"
         channels = (observation_space[self.maps].shape or ())[0]
         self.norm = nn.GroupNorm(1, channels)
@@ -108,8 +106,8 @@ class GridExtractor(BaseFeaturesExtractor):
     def forward(self, observations: Observation) -> Tensor:
         """Dict of float32 tensors, B observations -> (B, features_dim)."""
         known = self.vector(observations)
-        if self.read_patch is not None:
-            known = torch.cat([known, self.read_patch(observations["features"])], dim=1)
+        if self.norm_pooled is not None:
+            known = torch.cat([known, self.norm_pooled(observations["pooled"])], dim=1)
         maps = self.norm(observations[self.maps])
         if "locations" in observations and "progress" in observations:
             progress = observations["progress"]
@@ -118,12 +116,6 @@ class GridExtractor(BaseFeaturesExtractor):
         else:
             visits, last = maps.new_zeros(len(maps), 1, 3), maps.new_zeros(len(maps), 1)
         return torch.cat([known, self.scores(maps, known, visits, last)], dim=1)
-
-
-def _pooled_convolution(channels: int, units: int) -> nn.Module:
-    """What the maps of a patch show, wherever in it: (B, C, h, w) -> (B, units)."""
-    convolution = nn.Conv2d(channels, units, 3, stride=2, padding=1)
-    return nn.Sequential(nn.GroupNorm(1, channels), convolution, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 
 
 class GlimpseGridPolicy(MultiInputActorCriticPolicy):

@@ -54,6 +54,7 @@ class Episodes:
         self.locations = torch.full((count, last - 1, 2), torch.nan, device=device, dtype=torch.float32)
         self.sides = torch.zeros(count, last - 1, dtype=torch.int64, device=device)
         self._hidden = torch.zeros(count, classifier.hidden_size, device=device, dtype=torch.float32)
+        self._pooled = torch.zeros(count, classifier.local_encoder.pooled_size, device=device)
         self._states: Tensor | None = None  # (N, ...) of the policy if it has a memory, which starts at zero
         self._reads_pixels = not set(PIXEL_KEYS).isdisjoint(policy.observation_keys)
         self._queues = [_Queue(device, "glance" in policy.observation_keys) for _ in self._sizes]
@@ -85,7 +86,7 @@ class Episodes:
         """
         size = max(range(len(self._queues)), key=lambda each: len(self._queues[each].indices))
         indices, features, glances = self._queues[size].take(batch_size)
-        glimpse = Glimpse(features, self._hidden[indices], features[:0], features[:0])
+        glimpse = Glimpse(features, self._hidden[indices], features[:0], self._pooled[indices])
         location = self._locate(indices, glimpse, glances, size)
         self.sides[indices, self.steps[indices] - 1] = self._sizes[size]
         self.nodes[indices] = self.nodes[indices] * len(self._sizes) + 1 + size
@@ -133,7 +134,7 @@ class Episodes:
         for size, queue in enumerate(self._queues):
             stays = chosen == size
             remaining = indices[stays]
-            self._hidden[remaining] = glimpse.hidden[stays]
+            self._hidden[remaining], self._pooled[remaining] = glimpse.hidden[stays], glimpse.pooled[stays].float()
             queue.add(remaining, glimpse.features[stays], glances, stays)
 
 

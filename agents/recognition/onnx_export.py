@@ -1,7 +1,7 @@
 """A trained run as ONNX graphs, for machines without PyTorch (Fig. 8: one image at a time).
 
-    glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits
-    focus_T_P.onnx  patches (1, 3, P, P) uint8, hidden          -> features, hidden_out, logits, at step T
+    glance.onnx     images (1, 3, H, W) uint8                   -> features, hidden_out, logits, pooled
+    focus_T_P.onnx  patches (1, 3, P, P) uint8, hidden          -> the same, at step T
     policy.onnx     parts of the observation, state             -> location (1, 2) in [0, 1], state_out
     onnx_runner.py  recognizes images with ONNX Runtime or OpenVINO, and NumPy
     decoding.py     reads image files for it, with Pillow
@@ -52,7 +52,7 @@ RUNNER = Path(__file__).with_name("onnx_runner.py")
 Precision = Literal["fp32", "fp16", "int8", "int8-calibrated"]
 PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
-_GLIMPSE = ("features", "hidden_out", "logits")
+_GLIMPSE = ("features", "hidden_out", "logits", "pooled")
 
 
 class _Graph(nn.Module):
@@ -120,7 +120,7 @@ def export_onnx(
         "state_shape": state_shape,
     }
     # the glance is written last: a folder that has it is complete
-    glance = _Graph(classifier, lambda images: classifier.glance(images)[:3])
+    glance = _Graph(classifier, classifier.glance)
     _write(out / "glance.onnx", glance, {"images": image}, _GLIMPSE, precision, facts)
     graphs = dict.fromkeys(name for names in focus_graphs for name in names)
     written = [out / name for name in (*graphs, "policy.onnx", "glance.onnx")]
@@ -184,7 +184,7 @@ def _write_focus(out: Path, classifier: FrozenClassifier, hidden: Tensor, precis
             continue
         focus = partial(classifier.focus, step=step)
         for side, name in zip(sides, names[-1], strict=True):
-            graph = _Graph(classifier, lambda patches, hidden, focus=focus: focus(patches, hidden)[:3])
+            graph = _Graph(classifier, focus)
             inputs = {"patches": _blank(classifier, (side, side)), "hidden": hidden}
             _write(out / name, graph, inputs, _GLIMPSE, precision)
     return names

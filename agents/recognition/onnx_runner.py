@@ -105,7 +105,7 @@ class OnnxRecognizer:
         if image.shape != shape or image.dtype != np.uint8:
             raise ValueError(f"image is {image.shape} {image.dtype}; pass {shape} uint8")
         pixels = np.moveaxis(image, -1, -3)[None]
-        features, hidden, logits = self.glance(images=np.ascontiguousarray(pixels))
+        features, hidden, logits, *pooled = self.glance(images=np.ascontiguousarray(pixels))
         state = np.zeros(self.facts["state_shape"], np.float32)
         (looks, num_sizes), node = self.thresholds.shape, 0  # the node of this episode's size history
         glance, locations, sides = features, np.zeros((1, looks, 2), np.float32), []
@@ -122,13 +122,13 @@ class OnnxRecognizer:
             progress = np.eye(looks + 1, dtype=np.float32)[[step - 1]]
             inputs = {"features": features, "hidden": hidden, "state": state}
             inputs |= {"locations": locations, "progress": progress, "glance": glance}
-            inputs |= {"last_size": last_size, "next_size": next_one}
+            inputs |= {"last_size": last_size, "next_size": next_one, "pooled": pooled[-1] if pooled else None}
             location, *rest = self.policy(**{name: inputs[name] for name in self.policy.inputs})
             state = rest[0] if rest else state
             room = np.array([height - side, width - side], np.float32)
             top, left = np.clip(np.floor(location[0] * room), 0, room).astype(int)
             patch = np.ascontiguousarray(pixels[..., top : top + side, left : left + side])
-            features, hidden, logits = self.focus[step - 1][size](patches=patch, hidden=hidden)
+            features, hidden, logits, *pooled = self.focus[step - 1][size](patches=patch, hidden=hidden)
             locations[0, step - 1], last_size, node = location[0], next_one, node * num_sizes + 1 + size
             sides.append(side)
         label = int(p.argmax())
