@@ -16,7 +16,7 @@ from classifiers.data.drawings import DrawingSpec, cache_folder, load_scenes, tr
 from classifiers.data.source import ArrayImages
 from classifiers.data.synthetic_signs.scenes import SceneSpec
 from classifiers.devices import usable_device
-from classifiers.inference.cached import CachedClassifier, WholeMaps, encode_whole
+from classifiers.inference.cached import MAPS_VERSION, CachedClassifier, WholeMaps, encode_whole
 from classifiers.inference.frozen import frozen
 from classifiers.settings import checked
 from classifiers.tensor_files import CheckpointError, read_safetensors
@@ -193,7 +193,7 @@ def _cached_networks(spec: DrawingSpec, source: ArrayImages, split: str, device:
     networks, _ = load_classifier(encoders)
     load_exactly(networks.head, read_safetensors(head)[1], head)
     digest = hashlib.sha256(encoders.read_bytes()).hexdigest()[:8]
-    path = cache_folder(spec) / f"maps-{digest}-{split}-{len(source)}.safetensors"
+    path = cache_folder(spec) / f"maps-{MAPS_VERSION}-{digest}-{split}-{len(source)}.safetensors"
     try:
         maps = WholeMaps(**read_safetensors(path)[1])
     except (OSError, TypeError, CheckpointError):  # not there, or damaged

@@ -16,7 +16,11 @@ from classifiers.inference.frozen import FrozenClassifier
 from classifiers.networks.encoders import Encoding
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 
+MAPS_VERSION = 2
+"""Of the maps in the cache; to be raised by one whenever `encode_whole` comes to return others."""
+
 _AT_ONCE = 16  # whole images in a forward pass
+_RING = 1  # last cells along a patch's border that its vector leaves out, since most of what they saw is beyond it
 
 
 class WholeMaps(NamedTuple):
@@ -104,7 +108,10 @@ def encode_whole(classifier: GlanceFocusClassifier, images: Tensor) -> WholeMaps
         features, last = maps if isinstance(maps, tuple) else (maps, maps)
         side = classifier.spec.patch_size * last.shape[-1] // images.shape[-1]
         rows, columns = (range(length - side + 1) for length in last.shape[2:])
-        pooled = [encoder.pool(last[..., r : r + side, q : q + side]) for r in rows for q in columns]
+        inner = [
+            (slice(r + _RING, r + side - _RING), slice(q + _RING, q + side - _RING)) for r in rows for q in columns
+        ]
+        pooled = [encoder.pool(last[..., *window]) for window in inner]
         grid = torch.stack(pooled, dim=1).half().unflatten(1, (len(rows), len(columns)))
         parts.append((features.permute(0, 2, 3, 1).half().contiguous(), grid))
     return WholeMaps(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
