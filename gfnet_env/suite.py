@@ -24,9 +24,12 @@ from gfnet_env.tasks import Task
 
 RULES: dict[str, Any] = {
     "reward": "increment",
-    "observe": ("features", "glance", "pooled", "hidden", "locations", "progress"),
+    "observe": ("features", "glance", "hidden", "locations", "progress"),
 }
 """The rules of most tasks: rewards add up to the gain in the true label's probability; the glance stays in sight."""
+
+POINTER_RULES: dict[str, Any] = {**RULES, "observe": ("pooled", *RULES["observe"])}
+"""The rules of Pointer: where to look next depends on what the last patch showed, which its pooled vector tells."""
 
 ZOOM_STOP_RULES: dict[str, Any] = {
     "reward": "increment",
@@ -69,7 +72,7 @@ class SuiteTask:
 SUITE: dict[str, SuiteTask] = {
     "sign_pair": SuiteTask("GFNet-SignPair-v0", SignPairSpec(), 5, 0.336, ScoreScale(0.349, 0.993)),
     "search": SuiteTask("GFNet-Search-v0", SearchSpec(), 6, 0.58, ScoreScale(0.386, 0.997)),
-    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, 0.335, ScoreScale(0.236, 0.999)),
+    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, 0.335, ScoreScale(0.236, 0.999), POINTER_RULES),
     "count": SuiteTask("GFNet-Count-v0", CountSpec(), 5, 0.351, ScoreScale(0.381, 0.983)),
     "zoom_stop": SuiteTask(
         "GFNet-ZoomStop-v0",
@@ -93,7 +96,7 @@ CACHED: dict[str, SuiteTask] = {
     ),
     "search": SuiteTask("GFNet-Search-Cached-v0", SearchSpec(), 6, 0.597, ScoreScale(0.413, 0.994), make=cached_task),
     "pointer": SuiteTask(
-        "GFNet-Pointer-Cached-v0", PointerSpec(), 4, 0.325, ScoreScale(0.255, 0.972), make=cached_task
+        "GFNet-Pointer-Cached-v0", PointerSpec(), 4, 0.325, ScoreScale(0.255, 0.972), POINTER_RULES, make=cached_task
     ),
 }
 """The cached tasks, by the name of the task that each is a preset of for fast research; numbers as of `SUITE`."""
