@@ -65,7 +65,8 @@ class GlanceFocusDynamics:
         self._all_rows = torch.arange(batch_size, device=self.device)
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device, dtype=torch.float32)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device, dtype=torch.float32)
-        self.pooled = torch.zeros(batch_size, classifier.local_encoder.pooled_size, device=self.device)
+        pooled_size = classifier.local_encoder.pooled_size
+        self.pooled = torch.zeros(batch_size, pooled_size, device=self.device, dtype=torch.float32)
         self.glance = torch.zeros_like(self.features)
         self.locations = torch.zeros(batch_size, self.num_glimpses - 1, 2, device=self.device, dtype=torch.float32)
         self.trace = Trace.empty(batch_size, self.num_glimpses, source.num_boxes, self.device)

@@ -54,7 +54,7 @@ class Episodes:
         self.locations = torch.full((count, last - 1, 2), torch.nan, device=device, dtype=torch.float32)
         self.sides = torch.zeros(count, last - 1, dtype=torch.int64, device=device)
         self._hidden = torch.zeros(count, classifier.hidden_size, device=device, dtype=torch.float32)
-        self._pooled = torch.zeros(count, classifier.local_encoder.pooled_size, device=device)
+        self._pooled = torch.zeros(count, classifier.local_encoder.pooled_size, device=device, dtype=torch.float32)
         self._states: Tensor | None = None  # (N, ...) of the policy if it has a memory, which starts at zero
         self._reads_pixels = not set(PIXEL_KEYS).isdisjoint(policy.observation_keys)
         self._queues = [_Queue(device, "glance" in policy.observation_keys) for _ in self._sizes]
