@@ -85,6 +85,9 @@ def test_killed_at_random_moments_a_run_ends_the_same(tmp_path: Path) -> None:
     """A run that is finished before the last kill is compared, and another one begun."""
     assert _run(tmp_path / "whole") == 0
     expected = _result(tmp_path / "whole")
+    (tmp_path / "whole" / "stage1" / "classifier.training.pt").touch()  # killed before it was removed
+    (tmp_path / "whole" / "metrics.json").unlink()
+    assert _run(tmp_path / "whole") == 0 and _result(tmp_path / "whole") == expected
     dice, kills, stages = random.Random(0), 0, set()
 
     for number in range(KILLS):

@@ -115,6 +115,9 @@ class Pipeline:
             classifier = self.stage3(classifier, repeatable, files)
         if not is_first_process():
             return {}
+        for name in ("*training.pt", "best.json", "best.safetensors"):  # a stage that was killed in its last moment
+            for left in self.files.path.rglob(name):
+                left.unlink(missing_ok=True)
         names = self.images("test").class_names
         run = LoadedRun(config, frozen(classifier), policy, network, names)
         self.log.begin(None)
