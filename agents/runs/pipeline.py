@@ -115,9 +115,7 @@ class Pipeline:
             classifier = self.stage3(classifier, repeatable, files)
         if not is_first_process():
             return {}
-        for name in ("*training.pt", "best.json", "best.safetensors"):  # a stage that was killed in its last moment
-            for left in self.files.path.rglob(name):
-                left.unlink(missing_ok=True)
+        self._remove_leftovers()
         names = self.images("test").class_names
         run = LoadedRun(config, frozen(classifier), policy, network, names)
         self.log.begin(None)
@@ -169,6 +167,14 @@ class Pipeline:
             STAGE1: [files.classifier(1)],
             STAGE3: [each.classifier(3) for each in self.rounds],
         }
+
+    def _remove_leftovers(self) -> None:
+        """Removes the checkpoint of a stage that was killed just after it had written its result."""
+        folders = {path.parent for paths in self._trained_files().values() for path in paths}
+        for folder in folders | {files.policy.parent for files in self.rounds}:
+            for name in ("*training.pt", "best.json", "best.safetensors"):
+                for path in folder.glob(name):
+                    path.unlink(missing_ok=True)
 
     def full_resolution(self) -> FullResolutionNetwork | None:
         """The baseline, which f_L starts from; None if the run to start from has none."""
