@@ -43,9 +43,10 @@ from agents.runs.stages import locked
 from classifiers.data.source import ArrayImages, default_class_names
 from classifiers.files import write_json
 from classifiers.inference.compiled import CompiledEncoder
-from classifiers.inference.frozen import fold_batch_norms, frozen
+from classifiers.inference.frozen import frozen
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import Encoder, build_encoder
+from classifiers.networks.folding import fold_batch_norms
 from classifiers.networks.full_resolution import FullResolutionNetwork
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 

@@ -14,9 +14,10 @@ from torch import nn
 
 from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.data.source import ArrayImages
-from classifiers.inference.frozen import fold_batch_norms, frozen
+from classifiers.inference.frozen import frozen
 from classifiers.networks.costs import encoder_cost
 from classifiers.networks.encoders import ENCODERS, build_encoder
+from classifiers.networks.folding import fold_batch_norms, folded_statistics
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.networks.tracing import split_network
 from gfnet_env import EpisodeSpec, GlanceFocusEnv, Task
@@ -54,6 +55,39 @@ def test_batch_normalizations_are_folded_into_convolutions(name: str) -> None:
         folded = fold_batch_norms(encoder.trunk)(images)
 
     assert torch.allclose(folded, expected, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_a_trunk_that_normalizes_within_its_convolutions_has_the_same_gradients() -> None:
+    torch.manual_seed(0)
+    encoder = build_encoder("mobilenetv3_large_100", 4).eval()
+    for norm in encoder.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d) and norm.running_mean is not None and norm.running_var is not None:
+            norm.running_mean.normal_(0, 0.1)
+            norm.running_var.uniform_(0.5, 1.5)
+    images, names = torch.randn(2, 3, 64, 64), list(encoder.state_dict())
+
+    def gradients() -> list[torch.Tensor]:
+        encoder.zero_grad()
+        encoder.trunk(images).square().mean().backward()
+        return [each.grad.clone() for each in encoder.trunk.parameters() if each.grad is not None]
+
+    expected = gradients()
+    with folded_statistics(encoder):
+        calls: list[int] = []
+        hooks = [
+            each.register_forward_hook(lambda *_: calls.append(1))
+            for each in encoder.trunk.modules()
+            if isinstance(each, torch.nn.BatchNorm2d)
+        ]
+        found = gradients()
+        assert list(encoder.state_dict()) == names
+    assert not calls
+    encoder.trunk(images)
+    assert len(calls) == len(hooks)  # as before
+
+    assert len(found) == len(expected) == len(list(encoder.trunk.parameters()))
+    for mine, theirs in zip(found, expected, strict=True):
+        assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-5 * float(theirs.abs().max()) + 1e-7)
 
 
 def test_split_network_computes_what_the_whole_one_does() -> None:

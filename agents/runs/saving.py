@@ -18,7 +18,7 @@ from agents.recognition.recognizer import Recognizer
 from agents.runs.config import RunConfig
 from agents.runs.run import LoadedRun
 from classifiers.data.source import ImageSource
-from classifiers.inference.frozen import fold_batch_norms
+from classifiers.networks.folding import fold_batch_norms
 from classifiers.networks.full_resolution import FullResolutionNetwork
 
 _IMAGES, _MULTIPLY_ADDS = 32, 2e10  # of a measurement: at most so many of either

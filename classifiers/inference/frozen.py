@@ -6,13 +6,12 @@ import copy
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from classifiers.inference.compiled import CompiledEncoder
 from classifiers.networks.encoders import Encoder
+from classifiers.networks.folding import fold_batch_norms
 from classifiers.networks.glance_focus import GlanceFocusClassifier
 from classifiers.networks.glimpse import Glimpse
-from classifiers.networks.tracing import layer_of, trace
 
 
 class FrozenClassifier(GlanceFocusClassifier):
@@ -95,32 +94,3 @@ def _fast(encoder: Encoder, compile: bool) -> Encoder:
     fast = Encoder(trunk, pool, classifier, encoder.preprocessing, encoder.num_frames)
     fast.eval().requires_grad_(False).to(classifier.weight.device)
     return CompiledEncoder(fast) if compile else fast
-
-
-def fold_batch_norms(module: nn.Module) -> nn.Module:
-    """Folds every batch normalization that directly follows a convolution into it.
-
-    Args:
-        module: can be traced by `torch.fx`.
-
-    Returns:
-        A traced copy in evaluation mode, without those batch normalizations.
-    """
-    traced = trace(copy.deepcopy(module).eval())
-    for node in list(traced.graph.nodes):
-        norm = layer_of(traced, node)
-        if not isinstance(norm, nn.BatchNorm2d):
-            continue
-        source = node.all_input_nodes[0]
-        convolution = layer_of(traced, source)
-        if type(convolution) is not nn.Conv2d or len(source.users) > 1:
-            continue
-        traced.set_submodule(str(source.target), fuse_conv_bn_eval(convolution, norm))
-        if any(True for _ in norm.children()):  # timm's normalization layers include an activation
-            traced.set_submodule(str(node.target), nn.Sequential(*norm.children()))
-            continue
-        node.replace_all_uses_with(source)
-        traced.graph.erase_node(node)
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-    return traced

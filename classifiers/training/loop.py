@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from classifiers.data.loading import EpochLoader
 from classifiers.data.source import Batch, ImageSource
+from classifiers.networks.folding import folded_statistics
 from classifiers.tensor_files import read_torch, write_torch
 from classifiers.training.distributed import (
     average_statistics,
@@ -94,7 +95,8 @@ def fit(
     for parameter in trainable:
         parameter.requires_grad_(False)  # saves their backward passes
     if spec.epochs and (done < spec.epochs or spec.min_steps):
-        with closing(_Steps(model, optimizer, loss_of, source, spec, seed, kept_parts)) as steps:
+        folded = folded_statistics(model) if spec.freeze_statistics else nullcontext()
+        with closing(_Steps(model, optimizer, loss_of, source, spec, seed, kept_parts)) as steps, folded:
             epochs = spec.num_epochs(steps.per_epoch)
             total = epochs * steps.per_epoch
             for epoch in range(done, epochs):
