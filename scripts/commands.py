@@ -296,9 +296,10 @@ def _show_leaderboard(folder: Path, rows: Sequence[Row], console: Console) -> No
     write_text(folder / "tables.md", tables)
     save_figure(folder / "curves.png", plots.learning_curves(learning_curves(rows)))
     tasks, means = radar(rows)
-    if len(tasks) > 1 and means:
-        save_figure(folder / "profiles.png", plots.performance_profiles(*profiles(rows)))
-    if len(tasks) > 2 and means:  # fewer spokes are no radar
+    thresholds, shares = profiles(rows)
+    if len(tasks) > 1 and shares:
+        save_figure(folder / "profiles.png", plots.performance_profiles(thresholds, shares))
+    if len(tasks) > 2:  # fewer spokes are no radar
         save_figure(folder / "radar.png", plots.radar(tasks, means))
     console.print(tables, soft_wrap=True)
     console.print(f"Look at {folder / 'tables.md'} and {folder / 'curves.png'}")

@@ -305,7 +305,7 @@ def radar(tasks: list[str], means: dict[str, list[float]]) -> Figure:
 
     Args:
         tasks: their names.
-        means: of each agent, a score for each task.
+        means: of each agent, a score for each task, NaN where it has none.
 
     Returns:
         The figure.
@@ -315,7 +315,9 @@ def radar(tasks: list[str], means: dict[str, list[float]]) -> Figure:
     angles = np.linspace(0.0, 2.0 * np.pi, len(tasks), endpoint=False)
     for index, (name, values) in enumerate(means.items()):
         shown = np.clip(values, 0.0, None)
-        axes.plot([*angles, angles[0]], [*shown, shown[0]], color=_color(index), label=_literal(name))
+        axes.plot(
+            [*angles, angles[0]], [*shown, shown[0]], "o-", markersize=3, color=_color(index), label=_literal(name)
+        )
     axes.set_xticks(angles, [_literal(task.removeprefix("GFNet-")) for task in tasks], fontsize="small")
     axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.05, 1.0))
     return figure

@@ -30,8 +30,10 @@ from agents.leaderboard.tables import learning_curves, markdown_tables, radar
 from agents.leaderboard.training import TrainingSpec, run_training
 from agents.runs.stages import locked
 from gfnet_env import __version__
+from gfnet_env.suite import SUITE
 from scripts.cli import main
 
+BOARD = Path(__file__).parents[1] / "docs" / "leaderboard"
 SIGNS = "GFNet-SyntheticSigns-v0"
 SMALL = {
     "rules.num_scenes": 24,
@@ -335,8 +337,18 @@ def test_tables_are_computed_from_the_rows() -> None:
     assert "| a2c | 0.500 [0.500, 0.500] | 1.000 [1.000, 1.000] |" in first
     assert "## All 2 tasks" in tables and "| ppo | 0.512" in tables.split("## All 2 tasks")[1]
     assert learning_curves(good)["A-v0"]["ppo"]["steps"] == [10_000, 30_000]
-    assert radar([*good, *bad, *other])[1]["ppo"] == pytest.approx([0.7, 0.35])
+    means = radar([*good, *bad, *other, *(replace(each, task="C-v0") for each in good)])[1]
+    assert means["ppo"] == pytest.approx([0.7, 0.35, 0.7])
+    assert means["a2c"][:2] == pytest.approx([0.2, 0.1]) and math.isnan(means["a2c"][2])
     assert "needs two seeds or more; there is only one of ppo" in markdown_tables([row()])
+
+
+def test_the_tables_of_the_docs_are_computed_from_their_rows() -> None:
+    rows = read_folder(BOARD)
+
+    assert (BOARD / "tables.md").read_text(encoding="utf-8") == markdown_tables(rows)
+    assert {each.version for each in rows} == {__version__}
+    assert {each.task for each in rows} >= {task.env_id for task in SUITE.values()}
 
 
 def test_interquartile_mean_drops_a_quarter_at_each_end() -> None:

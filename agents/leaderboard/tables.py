@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from agents.leaderboard.rows import Point, Row
+from agents.leaderboard.rows import Row
 from agents.leaderboard.statistics import (
     Scores,
     estimate,
@@ -22,7 +22,7 @@ from agents.leaderboard.statistics import (
 )
 
 BUDGETS = (10_000, 30_000, 100_000)
-"""Environment steps after which agents are compared."""
+"""Environment steps after which agents are compared, at evaluations up to a tenth later: they follow whole rollouts."""
 
 _THRESHOLDS = np.linspace(0.0, 1.2, 61)
 
@@ -119,13 +119,13 @@ def _task_section(board: Board, task: str) -> str:
     ]
     budgets = [budget for budget in BUDGETS if any(row.steps >= budget for row in board.rows if row.task == task)]
     seconds = _shared_seconds(board, task)
-    cuts: dict[str, Callable[[Point], bool]] = {
-        f"{budget:,} steps": functools.partial(_is_within_steps, budget) for budget in budgets
+    cuts: dict[str, Callable[[Sequence[Row]], str]] = {
+        f"{budget:,} steps": functools.partial(_cell_at_steps, budget) for budget in budgets
     }
     if seconds is not None:
-        cuts[f"{seconds:,.0f} CPU seconds"] = functools.partial(_is_within_seconds, seconds)
+        cuts[f"{seconds:,.0f} CPU seconds"] = functools.partial(_cell_at_seconds, seconds)
     if cuts:
-        cells = [[agent, *(_cut_cell(board.runs(task, agent), cut) for cut in cuts.values())] for agent in agents]
+        cells = [[agent, *(cut(board.runs(task, agent)) for cut in cuts.values())] for agent in agents]
         lines += [f"\nValidation {what} of the same trainings after equal budgets:\n", *_table(("agent", *cuts), cells)]
     learners = [agent for agent in agents if any(row.steps_taken for row in board.runs(task, agent))]
     best = (learners or agents)[0]
@@ -159,17 +159,22 @@ def _shared_seconds(board: Board, task: str) -> float | None:
     return min(curve[-1].cpu_seconds for _, curve in curves) if len({label for label, _ in curves}) > 1 else None
 
 
-def _is_within_steps(steps: int, point: Point) -> bool:
-    return point.steps <= steps
+def _cell_at_steps(steps: int, rows: Sequence[Row]) -> str:
+    """The last points of the curves up to these steps; empty for shorter trainings."""
+    if any(row.steps_taken and row.steps < steps for row in rows):
+        return ""
+    return _cut_cell([[point.value for point in row.curve if point.steps <= 1.1 * steps] for row in rows])
 
 
-def _is_within_seconds(seconds: float, point: Point) -> bool:
-    return point.steps == 0 or point.cpu_seconds <= seconds
+def _cell_at_seconds(seconds: float, rows: Sequence[Row]) -> str:
+    """The last points of the curves within these seconds."""
+    return _cut_cell(
+        [[point.value for point in row.curve if not point.steps or point.cpu_seconds <= seconds] for row in rows]
+    )
 
 
-def _cut_cell(rows: list[Row], is_within: Callable[[Point], bool]) -> str:
-    """The last points of the curves within a budget; empty if a curve has none."""
-    values = [[point.value for point in row.curve if is_within(point)] for row in rows]
+def _cut_cell(values: list[list[float]]) -> str:
+    """The interval of the curves' last values; empty if a curve has none."""
     return str(estimate([[each[-1] for each in values]])) if all(values) else ""
 
 
@@ -215,12 +220,13 @@ def learning_curves(rows: Sequence[Row]) -> dict[str, dict[str, Any]]:
 
 
 def radar(rows: Sequence[Row]) -> tuple[list[str], dict[str, list[float]]]:
-    """Tasks, and of each agent trained on all of them its interquartile mean by task."""
-    board = Board.of(rows)
-    means = {
-        agent: [float(interquartile_mean(values)) for values in board.scores(agent)] for agent in board.complete_agents
-    }
-    return board.tasks, means
+    """Tasks, and of each agent trained on most of them its interquartile mean by task, NaN where there is none."""
+    board, means = Board.of(rows), dict[str, list[float]]()
+    for agent in sorted({row.label for row in board.rows}):
+        values = [float(interquartile_mean(scores)) if scores else math.nan for scores in board.scores(agent)]
+        if sum(map(math.isfinite, values)) > len(values) / 2:
+            means[agent] = values
+    return board.tasks, dict(sorted(means.items(), key=lambda item: -np.nanmean(item[1])))
 
 
 def profiles(rows: Sequence[Row]) -> tuple[np.ndarray, dict[str, np.ndarray]]:
