@@ -299,7 +299,7 @@ def _show_leaderboard(folder: Path, rows: Sequence[Row], console: Console) -> No
     thresholds, shares = profiles(rows)
     if len(tasks) > 1 and shares:
         save_figure(folder / "profiles.png", plots.performance_profiles(thresholds, shares))
-    if len(tasks) > 2:  # fewer spokes are no radar
+    if len(tasks) > 2 and means:  # fewer spokes are no radar
         save_figure(folder / "radar.png", plots.radar(tasks, means))
     console.print(tables, soft_wrap=True)
     console.print(f"Look at {folder / 'tables.md'} and {folder / 'curves.png'}")

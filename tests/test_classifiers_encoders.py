@@ -16,7 +16,7 @@ from classifiers.checkpoints import load_classifier, save_classifier
 from classifiers.data.source import ArrayImages
 from classifiers.inference.frozen import frozen
 from classifiers.networks.costs import encoder_cost
-from classifiers.networks.encoders import ENCODERS, build_encoder
+from classifiers.networks.encoders import ENCODERS, Encoder, build_encoder
 from classifiers.networks.folding import fold_batch_norms, folded_statistics
 from classifiers.networks.spec import ClassifierSpec
 from classifiers.networks.tracing import split_network
@@ -88,6 +88,19 @@ def test_a_trunk_that_normalizes_within_its_convolutions_has_the_same_gradients(
     assert len(found) == len(expected) == len(list(encoder.trunk.parameters()))
     for mine, theirs in zip(found, expected, strict=True):
         assert torch.allclose(mine, theirs, rtol=1e-3, atol=1e-5 * float(theirs.abs().max()) + 1e-7)
+
+
+@pytest.mark.parametrize("options", [{"affine": False}, {"track_running_stats": False}])
+def test_a_normalization_without_weights_or_statistics_is_trained_as_it_is(options: dict[str, bool]) -> None:
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4, **options)
+    trunk = torch.fx.symbolic_trace(torch.nn.Sequential(*layers).eval())
+    encoder, images = Encoder(trunk, torch.nn.Identity(), torch.nn.Linear(4, 2)), torch.randn(2, 3, 8, 8)
+
+    with folded_statistics(encoder):
+        found = encoder.trunk(images)
+
+    assert torch.allclose(found, encoder.trunk(images), atol=1e-5)
 
 
 def test_split_network_computes_what_the_whole_one_does() -> None:

@@ -56,17 +56,19 @@ class _Folded(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         convolution, norm = self.layers
         assert norm.running_mean is not None and norm.running_var is not None
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        shift = -norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean
+        scale = torch.rsqrt(norm.running_var + norm.eps)
+        if norm.affine:
+            scale = norm.weight * scale
+        shift = scale * (-norm.running_mean if convolution.bias is None else convolution.bias - norm.running_mean)
         weight = convolution.weight * scale[:, None, None, None]
-        filtered: Tensor = convolution._conv_forward(maps, weight, norm.bias + shift * scale)
+        filtered: Tensor = convolution._conv_forward(maps, weight, shift + norm.bias if norm.affine else shift)
         return filtered
 
 
 def _fold(traced: fx.GraphModule, fuse: Callable[[nn.Conv2d, nn.BatchNorm2d], nn.Module]) -> fx.GraphModule:
     for node in list(traced.graph.nodes):
         norm = layer_of(traced, node)
-        if not isinstance(norm, nn.BatchNorm2d):
+        if not isinstance(norm, nn.BatchNorm2d) or norm.running_mean is None:
             continue
         source = node.all_input_nodes[0]
         convolution = layer_of(traced, source)
