@@ -3,9 +3,12 @@
     python benchmarks/inference.py throughput [CONFIG|RUN ...] [--budget 12e6] [--images 640] [--device cuda]
     python benchmarks/inference.py latency [RUN] [--engine openvino]
 
+`--rows docs/speed.csv` keeps what is measured; `python benchmarks/speed.py page` makes the tables of docs/speed.md from
+that file.
+
 `throughput` compares images per second of the full-resolution network and of the recognizer, both frozen and compiled,
 in turn. The paper's networks have random weights and its average budgets; a run has its own networks, its test images
-and `--budget`. "Realised" is the ratio of the speeds divided by the ratio of the multiply-adds; "encoders" is the same
+and `--budget`. "Realized" is the ratio of the speeds divided by the ratio of the multiply-adds; "encoders" is the same
 for the encoder on patches beside the network on whole images.
 
 `latency` takes one image at a time on one thread, in CPU milliseconds, with ONNX Runtime or OpenVINO. The paper's
@@ -27,6 +30,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from measured import Measured
 from torch import Tensor, nn
 
 from agents.evaluation.rollout import evaluate
@@ -79,6 +83,8 @@ def main() -> None:
     latency.add_argument("run", type=Path, nargs="?", help="the folder of a run")
     latency.add_argument("--rounds", type=int, default=30)
     latency.add_argument("--engine", choices=ENGINES, default=ENGINES[0])
+    for part in (throughput, latency):
+        part.add_argument("--rows", type=Path, metavar="FILE", help="keep the rows in this file")
     options = parser.parse_args()
     torch.manual_seed(0)
     if options.part == "throughput":
@@ -93,10 +99,7 @@ def main() -> None:
 
 
 def throughput_table(options: argparse.Namespace) -> None:
-    print(
-        "| network | multiply-adds, full / ours | ratio | images/s, full | ours | ratio | realized | encoders | paper |"
-    )
-    print("|---|---|---|---|---|---|---|---|---|")
+    measured = Measured("throughput", options.rows, options.device)
     for name in options.names:
         if name in BUDGETS:
             ours, encoder, images = papers_sides(name, options)
@@ -117,12 +120,13 @@ def throughput_table(options: argparse.Namespace) -> None:
         patch_cost = encoder_cost(local, (side, side), with_classifier=False)
         spent = float(ours.predict(images).multiply_adds.mean())
         speed_up, saved = float(np.median(full / mine)), cost / spent
-        paper = BUDGETS[name][1] if name in BUDGETS else "-"
-        print(
-            f"| {name} | {cost / 1e6:.1f} M / {spent / 1e6:.1f} M | {saved:.2f} | {1 / np.median(full):.1f} | "
-            f"{1 / np.median(mine):.1f} | {speed_up:.2f} | **{speed_up / saved:.2f}** | "
-            f"{float(np.median(full / by_patch)) * patch_cost / cost:.2f} | {paper} |",
-            flush=True,
+        saving = f"{cost / 1e6:.1f} M to {spent / 1e6:.1f} M"
+        cells = {"times fewer": saved, "images/s, full": 1 / np.median(full), "images/s, ours": 1 / np.median(mine)}
+        cells |= {"times as fast": speed_up, "realized": speed_up / saved}
+        cells["encoders"] = np.median(full / by_patch) * patch_cost / cost
+        figures = {column: float(value) for column, value in cells.items()}
+        measured.add(
+            network=name, multiply_adds=saving, **figures, the_paper=BUDGETS[name][1] if name in BUDGETS else "-"
         )
 
 
@@ -192,24 +196,25 @@ def seconds(run: Callable[[], object], clock: Callable[[], float] = time.perf_co
 
 
 def latency_table(options: argparse.Namespace) -> None:
-    print("| networks | multiply-adds, full / ours | ms, full | t=1, 2, ... | weighted | speed-up | the paper |")
-    print("|---|---|---|---|---|---|---|")
+    measured = Measured("latency", options.rows)
     for name, speed_up, extractor in PHONE:
         config = load_config(name, [f"stage2.policy_options.extractor={extractor}"] if extractor else [])
         classifier = frozen(GlanceFocusClassifier(config.classifier, len(CLASSES)).eval())
         policy = DeterministicPolicy(blank_agent(config, classifier, CLASSES))
         recognizer = Recognizer(classifier, policy, image_size=config.data.image_size)
         network = FullResolutionNetwork(build_encoder(config.classifier.encoder, len(CLASSES)))
-        measured = milliseconds(recognizer, network, options)
+        found = milliseconds(recognizer, network, options)
         cost = encoder_cost(network.encoder, config.data.image_size, with_classifier=True)
         exits = shares_for_budget(recognizer.cumulative_multiply_adds, cost / speed_up)
-        full, mean = measured["full_resolution_ms"], float(exits @ np.array(measured["cumulative_ms"]))
-        print(
-            f"| {name}{f', {extractor}' if extractor else ''} | "
-            f"{cost / 1e6:.0f} M / {float(exits @ recognizer.cumulative_multiply_adds) / 1e6:.0f} M | {full:.1f} | "
-            f"{', '.join(f'{ms:.1f}' for ms in measured['cumulative_ms'])} | {mean:.1f} | "
-            f"**{full / mean:.2f}** | {speed_up} |",
-            flush=True,
+        full, mean = found["full_resolution_ms"], float(exits @ np.array(found["cumulative_ms"]))
+        measured.add(
+            networks=f"{name}, {extractor}" if extractor else name,
+            engine=options.engine,
+            full_resolution=full,
+            by_step=", ".join(f"{ms:.1f}" for ms in found["cumulative_ms"]),
+            weighted=mean,
+            speed_up=full / mean,
+            the_paper=speed_up,
         )
 
 

@@ -11,6 +11,7 @@ import json
 import platform
 import re
 from dataclasses import dataclass, fields
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -114,7 +115,7 @@ def table(rows: list[Row]) -> str:
     """The newest rows as Markdown, and a line that says what measured them."""
     newest: dict[tuple[str, ...], Row] = {}
     for row in rows:
-        newest[tuple(value for value in json.loads(row.cells).values() if isinstance(value, str))] = row
+        newest[tuple(takewhile(lambda value: isinstance(value, str), json.loads(row.cells).values()))] = row
     cells = [json.loads(row.cells) for row in newest.values()]
     origins = dict.fromkeys(
         f"`{row.command}`; version {row.version}, commit {row.commit[:7]}, torch {row.torch}, {row.machine}"

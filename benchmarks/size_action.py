@@ -90,14 +90,12 @@ def reached(agent: BaseAlgorithm, env: GlanceFocusVectorEnv, run: agents.LoadedR
     patches = np.zeros(len(sides))
     while going.any():
         actions, _ = agent.predict(observation, deterministic=True)
-        rows = np.flatnonzero(going)
-        chosen = dynamics.decisions(actions).select(rows)
-        _, over = dynamics.step(rows, chosen, RowDraws(1, env.num_envs))
+        _, over = dynamics.step(going, dynamics.decisions(actions), RowDraws(1, env.num_envs))
         observation, info = to_numpy(dynamics.observation()), to_numpy(dynamics.info())
-        decisions[rows] += 1
-        looked = rows[~info["stopped"][rows]]
+        decisions += going
+        looked = going & ~info["stopped"]
         patches += [(info["patch_size"][looked] == side).sum() for side in sides]
-        going[rows[over.numpy()]] = False
+        going &= ~over.numpy()
     cost = info["multiply_adds"] + decisions * agents.DeterministicPolicy(agent).multiply_adds
     shares, looks = patches / max(patches.sum(), 1.0), float(patches.sum() / env.num_envs)
     return Reached(float(dynamics.is_right().float().mean()), float(cost.mean()), shares, looks)

@@ -36,6 +36,10 @@ class GlanceFocusDynamics:
         spec: the rules.
         batch_size: number B of rows.
         scale: of the scores; None where none is known.
+
+    Attributes:
+        computes_all_rows: whether a step that not all rows take is computed for all of them nevertheless, so that an
+            accelerator always sees the same shapes; on a CPU only these rows are computed.
     """
 
     def __init__(
@@ -62,6 +66,7 @@ class GlanceFocusDynamics:
         blank = classifier.local_encoder.blank(source.image_size).to(torch.uint8)  # an image, or a clip
         self._images = RowImages(source, blank, batch_size, self.device)
         self._reward_arguments = reward_arguments(spec.reward)
+        self.computes_all_rows = self.device.type != "cpu"
         self._all_rows = torch.arange(batch_size, device=self.device)
         self.features = torch.zeros(batch_size, *classifier.feature_shape(), device=self.device, dtype=torch.float32)
         self.hidden = torch.zeros(batch_size, classifier.hidden_size, device=self.device, dtype=torch.float32)
@@ -146,34 +151,59 @@ class GlanceFocusDynamics:
         return parse_patch_sizes_option(sides, self.batch_size, self.num_glimpses - 1, self.patch_sizes)
 
     @torch.inference_mode()
-    def step(self, rows: np.ndarray, decisions: Decisions, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Takes a focus step in some rows, or ends their episodes.
+    def step(self, active: np.ndarray, decisions: Decisions, draws: Draws) -> tuple[Tensor, Tensor]:
+        """Takes a focus step in the active rows, or ends their episodes.
 
         Stopping costs and earns nothing: no patch is encoded, the prediction stays, and the reward is 0.
 
         Args:
-            rows: (R,) int64, which rows.
-            decisions: of these R rows.
+            active: (B,) bool, which rows take part; all others keep their state.
+            decisions: of all rows; those of inactive rows are not used.
             draws: the reward's random crops.
 
         Returns:
-            reward (R,) float32 and terminated (R,) bool.
+            reward (B,) float32 and terminated (B,) bool, 0 and false in inactive rows.
         """
-        going = np.flatnonzero(~decisions.stops)
-        if len(going) == len(rows):
-            return self._focus(rows, decisions, draws)
-        reward = torch.zeros(len(rows), dtype=torch.float32, device=self.device)
-        terminated = torch.from_numpy(decisions.stops).to(self.device, copy=True)
-        some = self._some(rows)
-        self.trace.stopped[some] = self.trace.finished[some] = terminated
-        if len(going):
-            taking = torch.from_numpy(going).to(self.device)
-            reward[taking], terminated[taking] = self._focus(rows[going], decisions.select(going), draws)
-        return reward, terminated
+        taking = active & ~decisions.stops
+        rows = np.flatnonzero(taking)
+        if len(rows) == self.batch_size:
+            return self._focus(rows, slice(None), decisions, draws)
+        stopping = torch.from_numpy(active & decisions.stops).to(self.device)
+        self.trace.stopped |= stopping
+        self.trace.finished |= stopping
+        reward, over = torch.zeros_like(stopping, dtype=torch.float32), torch.zeros_like(stopping)
+        if self.computes_all_rows:
+            reward, over = self._focus_masked(rows, torch.from_numpy(taking).to(self.device), decisions, draws)
+        elif len(rows):
+            some = torch.from_numpy(rows).to(self.device)
+            reward[some], over[some] = self._focus(rows, some, decisions.select(rows), draws)
+        return reward, over | stopping
 
-    def _focus(self, rows: np.ndarray, decisions: Decisions, draws: Draws) -> tuple[Tensor, Tensor]:
-        """Takes a patch in some rows; reward and end as `step`. The reward's random crops share the forward pass."""
-        some, trace, location = self._some(rows), self.trace, decisions.location
+    def _focus_masked(
+        self, rows: np.ndarray, mask: Tensor, decisions: Decisions, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """`_focus` in the rows of a mask, (B,) bool, computed for all rows: the others get back what they had."""
+        kept = (self, ("features", "hidden", "pooled", "locations")), (self.trace, tuple(vars(self.trace)))
+        before = [(owner, name, getattr(owner, name).clone()) for owner, names in kept for name in names]
+        self.trace.steps = torch.where(mask, self.trace.steps, 1)  # a finished row has no room for another look
+        reward, over = self._focus(rows, slice(None), decisions, draws)
+        for owner, name, old in before:
+            new = getattr(owner, name)
+            setattr(owner, name, torch.where(mask.view(-1, *[1] * (new.ndim - 1)), new, old))
+        return torch.where(mask, reward, 0.0), over & mask
+
+    def _focus(
+        self, rows: np.ndarray, some: slice | Tensor, decisions: Decisions, draws: Draws
+    ) -> tuple[Tensor, Tensor]:
+        """Takes a patch in R rows; their reward and end. The reward's random crops share the forward pass.
+
+        Args:
+            rows: those whose random crops are drawn.
+            some: those that are computed, R of them.
+            decisions: of these R rows.
+            draws: the reward's random crops.
+        """
+        trace, location = self.trace, decisions.location
         where, last = self._all_rows[some], trace.steps[some] - 1  # (R,) row, and index of its last glimpse
         if decisions.size is not None:
             trace.size[where, last] = decisions.size
@@ -201,7 +231,7 @@ class GlanceFocusDynamics:
             "is_last": over,
         }
         asked = {name: given[name] for name in self._reward_arguments}
-        reward = reward_of(self.spec.reward, asked, len(rows)).to(self.device, torch.float32) - price
+        reward = reward_of(self.spec.reward, asked, len(location)).to(self.device, torch.float32) - price
         trace.earned[some] += reward
         trace.finished[some] = over
         return reward, over
@@ -210,10 +240,10 @@ class GlanceFocusDynamics:
         self, rows: np.ndarray, some: slice | Tensor, location: Tensor, size: int | Tensor, label: Tensor, draws: Draws
     ) -> tuple[Glimpse, Readout]:
         """The glimpses of R patches; what the classifier says of these and of S random ones each, (1 + S, R)."""
-        hidden, place, taken = self.hidden[some], self._images.place[some], len(rows)
+        hidden, place, taken = self.hidden[some], self._images.place[some], len(location)
         samples = self.spec.reward_samples if "random_probabilities" in self._reward_arguments else 0
         if samples:
-            random = draws.places(rows, samples).to(self.device)  # (S, R, 2)
+            random = draws.places(rows, samples).to(self.device)[:, some]  # (S, R, 2)
             location = torch.cat([location, random.flatten(0, 1)])
             hidden, place, label = hidden.repeat(1 + samples, 1), place.repeat(1 + samples), label.repeat(1 + samples)
             size = size if isinstance(size, int) else size.repeat(1 + samples)

@@ -16,7 +16,7 @@ from gfnet_env.rendering import check_render_mode, render_rows
 from gfnet_env.sampling import RowDraws, parse_index_option
 from gfnet_env.tasks import Task
 
-_ROW = np.array([0])
+_ROW, _ACTIVE = np.array([0]), np.array([True])
 
 
 class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
@@ -168,7 +168,7 @@ class GlanceFocusEnv(gymnasium.Env[dict[str, np.ndarray], np.ndarray]):
         if self._finished:
             raise RuntimeError("step() was called on a finished episode; call reset() first")
         decisions = self.dynamics.decisions(np.asarray(action)[None])
-        reward, terminated = self.dynamics.step(_ROW, decisions, self._draws)
+        reward, terminated = self.dynamics.step(_ACTIVE, decisions, self._draws)
         self._finished = bool(terminated)
         observation, info = self._seen()
         return observation, float(reward), self._finished, False, info

@@ -26,7 +26,7 @@ class Draws(Protocol):
         """(R, T - 1) int64 indices of the patches' sizes in new episodes, uniform over K sizes (Section 4.2)."""
 
     def places(self, rows: np.ndarray, samples: int) -> Tensor:
-        """(S, R, 2) float32 in [0, 1], the reward's random patches."""
+        """(S, B, 2) float32 in [0, 1], the reward's random patches in some rows; those of other rows are not used."""
 
     @property
     def upcoming(self) -> np.ndarray:
@@ -79,8 +79,10 @@ class RowDraws:
         return torch.from_numpy(np.stack(drawn))
 
     def places(self, rows: np.ndarray, samples: int) -> Tensor:
-        drawn = [self._crop_rngs[row].random((samples, 2), dtype=np.float32) for row in rows.tolist()]
-        return torch.from_numpy(np.stack(drawn, axis=1))
+        drawn = np.zeros((samples, len(self._crop_rngs), 2), dtype=np.float32)
+        for row in rows.tolist():
+            drawn[:, row] = self._crop_rngs[row].random((samples, 2), dtype=np.float32)
+        return torch.from_numpy(drawn)
 
     @property
     def upcoming(self) -> np.ndarray:
@@ -136,7 +138,7 @@ class BatchDraws:
         return torch.randint(num_sizes, (len(rows), num_patches), generator=self._rng)
 
     def places(self, rows: np.ndarray, samples: int) -> Tensor:
-        device, shape = self._crop_rng.device, (samples, len(rows), 2)
+        device, shape = self._crop_rng.device, (samples, self._num_rows, 2)
         return torch.rand(shape, generator=self._crop_rng, device=device, dtype=torch.float32)
 
     @property

@@ -96,15 +96,8 @@ class BatchedEnv(VectorEnv[Any, Any, Any]):
                 "call reset(options={'reset_mask': mask}) first"
             )
         decisions = self.dynamics.decisions(actions)
-        going = np.flatnonzero(~waiting)
-        self.steps_taken += len(going)
-        reward = torch.zeros(self.num_envs, dtype=torch.float32, device=self.dynamics.device)
-        terminated = torch.zeros_like(reward, dtype=torch.bool)
-        if len(going) == self.num_envs:
-            reward, terminated = self.dynamics.step(going, decisions, self._draws)
-        elif len(going):
-            where = torch.from_numpy(going).to(reward.device)
-            reward[where], terminated[where] = self.dynamics.step(going, decisions.select(going), self._draws)
+        self.steps_taken += int((~waiting).sum())
+        reward, terminated = self.dynamics.step(~waiting, decisions, self._draws)
         self._finished = terminated.cpu().numpy().copy()
         if waiting.any():
             self._begin(np.flatnonzero(waiting))

@@ -22,6 +22,7 @@ RULES: dict[str, dict[str, Any]] = {
     "contrastive": {},
     "increment": {"reward": "increment", "exit_confidence": 0.2},
     "stopping": {"stop_action": True, "step_cost": 0.1},
+    "sizes": {"stop_action": True, "size_action": True, "step_cost": "multiply_adds", "price": 0.1},
 }
 ID = "GFNet-SyntheticSigns-v0"
 NUM_ENVS = 5
@@ -73,13 +74,17 @@ def test_no_tensor_of_an_episode_is_float64(env_id: str) -> None:
 
 @pytest.mark.parametrize("rules", RULES.values(), ids=RULES)
 @pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("computes_all_rows", [False, True])
 def test_tensors_hold_what_arrays_hold(
-    classifier: FrozenClassifier, scenes: ArrayImages, mode: str, rules: dict[str, Any]
+    classifier: FrozenClassifier, scenes: ArrayImages, mode: str, rules: dict[str, Any], *, computes_all_rows: bool
 ) -> None:
     """With the same generators; its own ones differ."""
+    if "size_action" in rules:
+        classifier = classifier.with_spec(patch_sizes=(32, 48))
     task, spec = Task(scenes, classifier), EpisodeSpec(**rules)
     arrays = GlanceFocusVectorEnv(task, spec, num_envs=NUM_ENVS, autoreset_mode=mode)
     tensors = GlanceFocusTorchVectorEnv(task, spec, num_envs=NUM_ENVS, autoreset_mode=mode)
+    tensors.dynamics.computes_all_rows = computes_all_rows
     draws = tensors._draws = GlanceFocusVectorEnv(task, spec, num_envs=NUM_ENVS)._draws  # type: ignore[assignment]
     for row in range(NUM_ENVS):
         draws.use(row, np.random.Generator(np.random.PCG64(3 + row)))
