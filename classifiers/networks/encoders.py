@@ -28,7 +28,7 @@ from classifiers.networks.pretrained import (
     rows_of_classes,
 )
 from classifiers.networks.temporal_shift import shift_frames
-from classifiers.networks.tracing import split_network, with_finer_maps
+from classifiers.networks.tracing import early_layers, split_network, with_finer_maps
 
 
 class Encoding(NamedTuple):
@@ -89,6 +89,10 @@ class Encoder(nn.Module):
             ValueError: if it has no maps of this stride.
         """
         self.trunk = with_finer_maps(self.trunk, stride, name, self.num_frames)
+
+    def early_layers(self, stride: int) -> list[nn.Module]:
+        """The layers up to its maps of a given stride in pixels; raises a `ValueError` if it has none."""
+        return early_layers(self.trunk, stride, self.num_frames)
 
     @property
     def pooled_size(self) -> int:

@@ -90,9 +90,28 @@ def with_finer_maps(trunk: nn.Module, stride: int, name: str, num_frames: int | 
         ValueError: if the network has no maps of this stride.
     """
     traced = trace(trunk)
+    output, last, maps = _maps_of_stride(traced, stride, f"feature_stride={stride}, but {name}", num_frames)
+    output.args = ((maps, last),)
+    traced.recompile()
+    return traced
+
+
+def early_layers(trunk: nn.Module, stride: int, num_frames: int | None = None) -> list[nn.Module]:
+    """The layers that a trunk's maps of a given stride are computed by; see `with_finer_maps`, also for errors."""
+    traced = trace(trunk)
+    maps = _maps_of_stride(traced, stride, f"frozen_stride={stride}, but an encoder", num_frames)[2]
+    layers = (layer_of(traced, node) for node in ancestors(maps))
+    return [layer for layer in layers if layer is not None]
+
+
+def _maps_of_stride(
+    traced: fx.GraphModule, stride: int, asked: str, num_frames: int | None
+) -> tuple[fx.Node, fx.Node, fx.Node]:
+    """The output of a trunk, its last maps, and those of a given stride; `asked` begins the error message."""
     record_shapes(traced, num_frames or 1)
     (output,) = traced.graph.find_nodes(op="output")
-    last = output.args[0]
+    returned: Any = output.args[0]
+    last = returned[-1] if isinstance(returned, tuple) else returned
     candidates = [
         node
         for node in traced.graph.nodes
@@ -100,12 +119,9 @@ def with_finer_maps(trunk: nn.Module, stride: int, name: str, num_frames: int | 
     ]
     if not candidates:
         raise ValueError(
-            f"feature_stride={stride}, but {name} has no feature maps of this stride; pass another one of "
-            f"{', '.join(map(str, STRIDES))}, or None for its last maps"
+            f"{asked} has no feature maps of this stride; pass another one of {', '.join(map(str, STRIDES))}, or None"
         )
-    output.args = ((_before_widening(candidates), last),)
-    traced.recompile()
-    return traced
+    return output, last, _before_widening(candidates)
 
 
 class _LayerTracer(fx.Tracer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -55,6 +55,9 @@ class FitSpec(Settings):
         precision: `"float32"`, or `"bfloat16"` for mixed precision.
         freeze_statistics: whether batch normalizations keep their mean and variance, such as those of pretrained
             weights, instead of taking each batch's. Best where few images fine-tune a pretrained network.
+        frozen_stride: the encoders' layers up to their maps of this stride, in pixels, keep their weights and
+            statistics, as is usual where few photos fine-tune a pretrained network; their backward passes are saved.
+            None trains all layers, as the paper does.
         object_share: fraction of stage I's random patches that lie near the object, where a network knows its class
             (the config's `objects`).
         num_workers: processes that prefetch images; 0 loads them in the main process, best for images in memory.
@@ -78,6 +81,7 @@ class FitSpec(Settings):
     micro_batch_size: Annotated[int, Field(ge=1)] | None = None
     precision: Annotated[str, one_of(PRECISIONS)] = "float32"
     freeze_statistics: bool = False
+    frozen_stride: Literal[4, 8, 16, 32] | None = None
     object_share: Fraction = 0.5
     num_workers: Count = 0
     frozen: Annotated[tuple[Annotated[str, one_of(PARTS)], ...], ONE_OR_SEVERAL] = ()

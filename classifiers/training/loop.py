@@ -25,6 +25,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from classifiers.data.loading import EpochLoader
 from classifiers.data.source import Batch, ImageSource
+from classifiers.networks.encoders import Encoder
 from classifiers.networks.folding import folded_statistics
 from classifiers.tensor_files import read_torch, write_torch
 from classifiers.training.distributed import (
@@ -80,17 +81,20 @@ def fit(
         checkpoint: file that is written after every epoch and resumed from.
         on_progress: called after every step.
         on_epoch: called with every epoch's mean loss, before the checkpoint is written.
-        frozen: parts of the model that stay as they are, in evaluation mode; the groups must not hold their parameters.
+        frozen: parts of the model that stay as they are, in evaluation mode, beside the early layers of
+            `spec.frozen_stride`.
 
     Raises:
         NonFiniteLossError: if the loss becomes NaN or infinite; the checkpoint then holds the last complete epoch.
         CheckpointError: if the checkpoint is damaged.
-        ValueError: if the micro-batches or the images can't be divided among the processes.
+        ValueError: if the micro-batches or the images can't be divided among the processes, or an encoder lacks maps of
+            `spec.frozen_stride`.
         OSError: if the checkpoint can't be written.
     """
     optimizer = OPTIMIZERS[spec.optimizer](groups, spec.weight_decay)
     initial_lrs = [group["lr"] for group in groups]
     done, kept_parts = _resume(checkpoint, model, optimizer)
+    frozen = [*frozen, *_early_layers(model, spec.frozen_stride)]
     trainable = [parameter for part in frozen for parameter in part.parameters() if parameter.requires_grad]
     for parameter in trainable:
         parameter.requires_grad_(False)  # saves their backward passes
@@ -263,6 +267,12 @@ def _resume(checkpoint: Path | None, model: nn.Module, optimizer: torch.optim.Op
     model.load_state_dict(state["model"])
     optimizer.load_state_dict(state["optimizer"])
     return int(state["epoch"]), int(state["micro_batches"])
+
+
+def _early_layers(model: nn.Module, stride: int | None) -> list[nn.Module]:
+    """The layers of a model's encoders up to their maps of a stride; none for None."""
+    encoders = [each for each in model.modules() if isinstance(each, Encoder)]
+    return [] if stride is None else [layer for encoder in encoders for layer in encoder.early_layers(stride)]
 
 
 def freeze_statistics(model: nn.Module) -> None:
