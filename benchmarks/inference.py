@@ -207,15 +207,10 @@ def latency_table(options: argparse.Namespace) -> None:
         cost = encoder_cost(network.encoder, config.data.image_size, with_classifier=True)
         exits = shares_for_budget(recognizer.cumulative_multiply_adds, cost / speed_up)
         full, mean = found["full_resolution_ms"], float(exits @ np.array(found["cumulative_ms"]))
-        measured.add(
-            networks=f"{name}, {extractor}" if extractor else name,
-            engine=options.engine,
-            full_resolution=full,
-            by_step=", ".join(f"{ms:.1f}" for ms in found["cumulative_ms"]),
-            weighted=mean,
-            speed_up=full / mean,
-            the_paper=speed_up,
-        )
+        name = f"{name}, {extractor}" if extractor else name
+        cells = {"full resolution, ms": full, "t=1, 2, ...": ", ".join(f"{ms:.1f}" for ms in found["cumulative_ms"])}
+        cells |= {"weighted, ms": mean, "times as fast": full / mean, "the paper": speed_up}
+        measured.add(networks=name, engine=options.engine, **cells)
 
 
 def milliseconds(

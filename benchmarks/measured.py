@@ -10,6 +10,7 @@ import csv
 import json
 import platform
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from itertools import takewhile
 from pathlib import Path
@@ -104,9 +105,14 @@ def page(text: str, rows: list[Row]) -> str:
     Returns:
         The page with its tables.
     """
+    return fill(text, lambda name: table([row for row in rows if row.table == name]))
+
+
+def fill(text: str, table_of: Callable[[str], str]) -> str:
+    """A page whose marked places `<!-- NAME -->` to `<!-- / -->` hold what a function makes of their names."""
 
     def filled(mark: re.Match[str]) -> str:
-        return f"<!-- {mark[1]} -->\n\n{table([row for row in rows if row.table == mark[1]])}\n\n<!-- / -->"
+        return f"<!-- {mark[1]} -->\n\n{table_of(mark[1])}\n\n<!-- / -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- / -->", filled, text, flags=re.DOTALL)
 

@@ -35,6 +35,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import torch
+from gymnasium.utils.performance import benchmark_step
 from measured import PAGE, ROWS, Measured, page, read
 from PIL import Image
 from torch import Tensor, nn
@@ -122,6 +123,7 @@ def steps_table(options: argparse.Namespace) -> None:
         rules: dict[str, Any] = {"reward": reward, "device": options.device, "num_scenes": options.scenes}
         rate = partial(add_rate, measured, task, reward, rounds=options.rounds)
         rate("`gym.make`", single_steps(gymnasium.make(task, **rules)), rows=1)
+        add_gymnasiums_rate(measured, task, reward, gymnasium.make(task, **rules), options.rounds)
         for array, num_envs in itertools.product(options.array, options.num_envs):
             envs = gymnasium.make_vec(task, num_envs=num_envs, autoreset_mode="SAME_STEP", array=array, **rules)
             rate(f"{num_envs}, {array}", vector_steps(envs, array, options.device), rows=num_envs)
@@ -142,6 +144,15 @@ def add_rate(
             count += rows
         rates.append((count / (time.process_time() - cpu), count / (time.perf_counter() - wall)))
     by_cpu, by_wall = (statistics.median(side) for side in zip(*rates[1:], strict=True))
+    measured.add(task=task, reward=reward, environments=name, steps_per_CPU_second=by_cpu, steps_per_second=by_wall)
+
+
+def add_gymnasiums_rate(measured: Measured, task: str, reward: str, env: gymnasium.Env[Any, Any], rounds: int) -> None:
+    """Adds what Gymnasium's own benchmark says of an environment."""
+    cpu, wall = time.process_time(), time.perf_counter()
+    by_wall = benchmark_step(env, target_duration=rounds, seed=0)
+    by_cpu = by_wall * (time.perf_counter() - wall) / (time.process_time() - cpu)
+    name = "`gym.make`, `gymnasium.utils.performance.benchmark_step`"
     measured.add(task=task, reward=reward, environments=name, steps_per_CPU_second=by_cpu, steps_per_second=by_wall)
 
 

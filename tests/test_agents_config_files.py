@@ -69,6 +69,7 @@ def test_changes_from_the_command_line() -> None:
         ("demo", "fixed_place_grid=1", "fixed_place_grid"),
         ("synthetic_signs", "start_stage=1", "start_stage=1"),
         ("synthetic_signs", "initialization.full_resolution.head_lr=1", "full_resolution.head_lr"),
+        ("synthetic_signs", "initialization.low_resolution.frozen_stride=4", "low_resolution.frozen_stride without"),
         ("demo", "seed=true", "seed=True"),
         ("demo", "stage2.compile='false'", "stage2.compile='false'"),
         ("demo", "stage3.lr=.nan", "stage3.lr=nan"),

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from real_photos import EXITS, FULL, photo_row, photo_run
 
 from agents.runs.config_files import load_config, load_run_config
 from agents.runs.folder import RunFolder
@@ -54,6 +55,12 @@ def _train(config: str, tree: Path, out: Path, *changes: str) -> int:
             ("data.height=96", "data.width=128", "initialization.low_resolution.epochs=1"),
         ),
         ("road_scenes", ("20", "35"), ("data.height=240", "data.width=220")),
+        ("grocery", ("apple", "pear"), ("data.height=128", "data.width=128", "initialization.low_resolution.epochs=1")),
+        (
+            "traffic_signs",
+            ("none", "yield"),
+            ("data.height=128", "data.width=160", "data.groups=null", "initialization.low_resolution.epochs=1"),
+        ),
     ],
 )
 def test_config_runs_through_every_stage(
@@ -67,6 +74,12 @@ def test_config_runs_through_every_stage(
     }
     stages = {json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()}
     assert {"stage1", "stage2", "stage3"} <= stages
+    kept = photo_run(photo_row(config, tmp_path / "run"))
+    for name, accuracy in metrics["accuracy"].items():
+        assert kept.right[name].mean(axis=1).tolist() == pytest.approx(accuracy)
+    assert kept.right[FULL].mean() == pytest.approx(metrics["full_resolution_accuracy"])
+    if metrics["adaptive"]["match"] is not None:
+        assert kept.right[EXITS].mean() == pytest.approx(metrics["adaptive"]["match"]["accuracy"])
 
 
 @pytest.mark.parametrize(("size", "share"), [((400, 400), 0.25), ((400, 300), 0.4375), ((300, 400), 0.0)])

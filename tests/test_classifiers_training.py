@@ -243,6 +243,31 @@ def test_frozen_parts_stay_with_their_statistics(
     assert all(parameter.requires_grad for parameter in classifier.parameters()) and not classifier.training
 
 
+def test_early_layers_stay_with_their_statistics(scenes: ArrayImages) -> None:
+    classifier = _new_classifier()
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    spec = FitSpec(epochs=1, batch_size=12, lr=0.01, frozen_stride=4)
+
+    train_sequences(classifier, None, scenes, spec, seed=0)
+
+    after = classifier.state_dict()
+    for part in ("global_encoder", "local_encoder"):
+        encoder = getattr(classifier, part)
+        early = {id(value) for layer in encoder.early_layers(4) for value in layer.state_dict(keep_vars=True).values()}
+        kept = {
+            name: torch.equal(after[f"{part}.{name}"], before[f"{part}.{name}"])
+            for name, value in encoder.state_dict(keep_vars=True).items()
+            if value.is_floating_point() and id(value) in early
+        }
+        assert len(kept) > 4 and all(kept.values())
+        assert not torch.equal(after[f"{part}.classifier.weight"], before[f"{part}.classifier.weight"])
+        late = [name for name, value in encoder.trunk.named_parameters() if id(value) not in early]
+        assert late and not any(torch.equal(after[f"{part}.trunk.{n}"], before[f"{part}.trunk.{n}"]) for n in late)
+    assert all(parameter.requires_grad for parameter in classifier.parameters())
+    with pytest.raises(ValueError, match="frozen_stride=32"):
+        train_sequences(classifier, None, scenes, spec.replace(frozen_stride=32), seed=0)
+
+
 def test_frozen_parts_make_no_difference_to_those_that_learn(scenes: ArrayImages) -> None:
     """f_C alone learns what it learns when the encoders' rates are 0 and their statistics stay."""
     by_list, by_rates = _new_classifier(), _new_classifier()

@@ -66,6 +66,11 @@ class InitializationSpec(Settings):
         if self.networks_from == "weights" and self.weights is None:
             raise ValueError("networks_from=weights without weights; pass weights, such as package:efficientnet-lite0")
         for stage in ("full_resolution", "low_resolution"):
+            if self.weights is None and getattr(self, stage).frozen_stride is not None:
+                raise ValueError(
+                    f"{stage}.frozen_stride without weights keeps early layers as they are at random; leave it out, or "
+                    "pass weights, such as package:efficientnet-lite0"
+                )
             for name in OF_SEQUENCES:
                 if getattr(getattr(self, stage), name) != FitSpec.model_fields[name].default:
                     raise ValueError(f"{stage}.{name} has no effect, it is for stage1 and stage3; leave it out")
