@@ -43,6 +43,7 @@ POLICIES = {
 }
 FULL, EXITS = "full_resolution", "early_exits"
 _RESAMPLES = 2000
+_EVERY = 4  # budget of a curve is kept
 
 Side = tuple[str, int]
 """A policy, and how many looks it has taken."""
@@ -59,6 +60,8 @@ class PhotoRun:
         exits_cost: multiply-adds of an image with early exits, on average; None without thresholds.
         costs: (T,) multiply-adds up to each look.
         full_cost: multiply-adds of the full-resolution network.
+        curves: by exit criterion, and for coordinate ascent on the confidence: budgets in multiply-adds, accuracies,
+            and expected numbers of looks, (M,) each.
         groups: (N,) the group of each image.
         row: where it is kept.
     """
@@ -68,6 +71,7 @@ class PhotoRun:
     exits_cost: float | None
     costs: list[int]
     full_cost: int
+    curves: dict[str, list[list[float]]]
     groups: np.ndarray
     row: Row
 
@@ -103,6 +107,9 @@ def photo_row(name: str, folder: Path) -> Row:
         ends = table.exits(thresholds)
         right[EXITS] = packed(table.is_right[None, np.arange(len(ends)), ends])
         cells["exits_cost"] = match["multiply_adds"]
+    fields = ("budgets", "accuracies", "expected_lengths")
+    curves = metrics["adaptive"]["curves"].items()
+    cells["curves"] = {name: [curve[field][::_EVERY] for field in fields] for name, curve in curves}
     groups = image_groups(run)
     if len(set(groups)) < len(groups):
         cells["groups"] = groups
@@ -154,6 +161,7 @@ def photo_run(row: Row) -> PhotoRun:
         exits_cost=cells.get("exits_cost"),
         costs=cells["costs"],
         full_cost=cells["full_cost"],
+        curves=cells["curves"],
         groups=np.array(cells.get("groups", range(count))),
         row=row,
     )
@@ -196,10 +204,24 @@ def tables(runs: Sequence[PhotoRun]) -> str:
         else:
             exits = f"{run.right[EXITS].mean():.3f} for {run.exits_cost / 1e6:.1f} M"
             lines.append(f"| {run.seed} | {full} | {exits} | {run.full_cost / run.exits_cost:.2f} |")
+    lines += ["", *curve_lines(runs)]
     made = "; ".join(f"commit {run.row.commit[:7]}: `{run.row.command}`" for run in runs)
     count, groups = len(runs[0].groups), len(set(runs[0].groups.tolist()))
     sizes = f"{count} test images" + (f" of {groups} groups" if groups < count else "")
     return "\n".join([*lines, "", f"({sizes}; version {runs[0].row.version}, {made})"])
+
+
+def curve_lines(runs: Sequence[PhotoRun]) -> list[str]:
+    """Accuracy under budgets by exit criterion (Table 7), and the expected numbers of looks (Fig. 15)."""
+    budgets = runs[0].curves["confidence"][0]
+    lines = [f"| exits by | {' | '.join(f'{budget / 1e6:.0f} M' for budget in budgets)} |"]
+    lines.append(f"|---|{'---|' * len(budgets)}")
+    for name in runs[0].curves:
+        _, accuracies, lengths = np.mean([run.curves[name] for run in runs], axis=0)
+        lines.append(f"| {name.replace('_', ' ')} | {' | '.join(f'{each:.3f}' for each in accuracies)} |")
+        if name == "confidence":
+            looks = f"| its looks | {' | '.join(f'{each:.2f}' for each in lengths)} |"
+    return [*lines, looks]
 
 
 def with_interval(runs: Sequence[PhotoRun], side: Side, other: Side | None = None) -> str:

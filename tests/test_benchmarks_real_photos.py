@@ -14,7 +14,15 @@ from real_photos import FULL, packed, photo_page, photo_run, tables, unpacked, w
 def _row(seed: int, right: dict[str, np.ndarray], groups: list[int] | None = None, **cells: object) -> Row:
     count = len(right[FULL][0])
     found = {name: packed(rows) for name, rows in right.items()}
-    cells |= {"seed": seed, "right": found, "images": count, "costs": [10_000_000, 30_000_000], "full_cost": 90_000_000}
+    curves = {name: [[10e6, 30e6], [0.5, 0.8], [1.0, 2.0]] for name in ("confidence", "random")}
+    cells |= {
+        "seed": seed,
+        "curves": curves,
+        "right": found,
+        "images": count,
+        "costs": [10_000_000, 30_000_000],
+        "full_cost": 90_000_000,
+    }
     if groups is not None:
         cells["groups"] = groups
     return Row("photos", json.dumps(cells), "0.4.0", "abcdef0123", "2.9.0", "cpu", "", "2026-11-30", "gfnet train x")
@@ -61,6 +69,8 @@ def test_runs_are_averaged_image_by_image() -> None:
     assert "| early exits - " not in table  # not of all runs
     assert "| 0 | 0.900 for 90.0 M | none are as accurate on the validation images | |" in table
     assert "| 1 | 0.900 for 90.0 M | 0.900 for 30.0 M | 3.00 |" in table
+    assert "| exits by | 10 M | 30 M |" in table and "| random | 0.500 | 0.800 |" in table
+    assert "| its looks | 1.00 | 2.00 |" in table
 
 
 def test_a_later_row_of_a_seed_takes_the_place_of_an_earlier_one() -> None:
