@@ -6,10 +6,10 @@
 `--rows docs/speed.csv` keeps what is measured; `python benchmarks/speed.py page` makes the tables of docs/speed.md from
 that file.
 
-`throughput` compares images per second of the full-resolution network and of the recognizer, both frozen and compiled,
-in turn. The paper's networks have random weights and its average budgets; a run has its own networks, its test images
-and `--budget`. "Realized" is the ratio of the speeds divided by the ratio of the multiply-adds; "encoders" is the same
-for the encoder on patches beside the network on whole images.
+`throughput` compares images per second (on a CPU, of processor time) of the full-resolution network and of the
+recognizer, both frozen and compiled, in turn. The paper's networks have random weights and its average budgets; a run
+has its own networks, its test images and `--budget`. "Realized" is the ratio of the speeds divided by the ratio of the
+multiply-adds; "encoders" is the same for the encoder on patches beside the network on whole images.
 
 `latency` takes one image at a time on one thread, in CPU milliseconds, with ONNX Runtime or OpenVINO. The paper's
 networks have exits that reduce the multiply-adds by the speed-up that it measured on a phone. A run's milliseconds up
@@ -114,7 +114,8 @@ def throughput_table(options: argparse.Namespace) -> None:
             partial(network, batch),
             partial(encode, local, patches),
         ]
-        rounds = [[seconds(run) for run in runs] for _ in range(options.rounds + 1)][1:]  # the first compiles
+        clock = time.process_time if options.device == "cpu" else time.perf_counter
+        rounds = [[seconds(run, clock) for run in runs] for _ in range(options.rounds + 1)][1:]  # the first compiles
         mine, full, by_patch = (np.array(rounds) / [len(images), len(batch), len(patches)]).T
         cost = encoder_cost(encoder, (images.shape[-2], images.shape[-1]), with_classifier=True)
         patch_cost = encoder_cost(local, (side, side), with_classifier=False)
