@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import statistics
 import tempfile
 import time
@@ -126,9 +127,8 @@ def throughput_table(options: argparse.Namespace) -> None:
         cells |= {"times as fast": speed_up, "realized": speed_up / saved}
         cells["encoders"] = np.median(full / by_patch) * patch_cost / cost
         figures = {column: float(value) for column, value in cells.items()}
-        measured.add(
-            network=name, multiply_adds=saving, **figures, the_paper=BUDGETS[name][1] if name in BUDGETS else "-"
-        )
+        figures["the paper"] = BUDGETS[name][1] if name in BUDGETS else math.nan
+        measured.add(network=name, **{"multiply-adds": saving}, **figures)
 
 
 def papers_sides(name: str, options: argparse.Namespace) -> tuple[Recognizer, Encoder, Tensor]:
