@@ -203,7 +203,9 @@ def tables(runs: Sequence[PhotoRun]) -> str:
             lines.append(f"| {run.seed} | {full} | none are as accurate on the validation images | |")
         else:
             exits = f"{run.right[EXITS].mean():.3f} for {run.exits_cost / 1e6:.1f} M"
-            lines.append(f"| {run.seed} | {full} | {exits} | {run.full_cost / run.exits_cost:.2f} |")
+            is_as_accurate = run.right[EXITS].mean() >= run.right[FULL].mean()
+            fewer = f"{run.full_cost / run.exits_cost:.2f}" if is_as_accurate else "less accurate"
+            lines.append(f"| {run.seed} | {full} | {exits} | {fewer} |")
     lines += ["", *curve_lines(runs)]
     made = "; ".join(f"commit {run.row.commit[:7]}: `{run.row.command}`" for run in runs)
     count, groups = len(runs[0].groups), len(set(runs[0].groups.tolist()))
@@ -220,7 +222,7 @@ def curve_lines(runs: Sequence[PhotoRun]) -> list[str]:
         _, accuracies, lengths = np.mean([run.curves[name] for run in runs], axis=0)
         lines.append(f"| {name.replace('_', ' ')} | {' | '.join(f'{each:.3f}' for each in accuracies)} |")
         if name == "confidence":
-            looks = f"| its looks | {' | '.join(f'{each:.2f}' for each in lengths)} |"
+            looks = f"| looks, by confidence | {' | '.join(f'{each:.2f}' for each in lengths)} |"
     return [*lines, looks]
 
 

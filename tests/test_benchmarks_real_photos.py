@@ -69,8 +69,10 @@ def test_runs_are_averaged_image_by_image() -> None:
     assert "| early exits - " not in table  # not of all runs
     assert "| 0 | 0.900 for 90.0 M | none are as accurate on the validation images | |" in table
     assert "| 1 | 0.900 for 90.0 M | 0.900 for 30.0 M | 3.00 |" in table
+    worse = _row(1, {**policies, "learned": _right(0.5, 1.0), "early_exits": _right(0.8)}, exits_cost=30e6)
+    assert "| 1 | 0.900 for 90.0 M | 0.800 for 30.0 M | less accurate |" in tables([photo_run(worse)])
     assert "| exits by | 10 M | 30 M |" in table and "| random | 0.500 | 0.800 |" in table
-    assert "| its looks | 1.00 | 2.00 |" in table
+    assert "| looks, by confidence | 1.00 | 2.00 |" in table
 
 
 def test_a_later_row_of_a_seed_takes_the_place_of_an_earlier_one() -> None:
