@@ -185,11 +185,11 @@ class GlanceFocusDynamics:
         """`_focus` in the rows of a mask, (B,) bool, computed for all rows: the others get back what they had."""
         kept = (self, ("features", "hidden", "pooled", "locations")), (self.trace, tuple(vars(self.trace)))
         before = [(owner, name, getattr(owner, name).clone()) for owner, names in kept for name in names]
-        self.trace.steps = torch.where(mask, self.trace.steps, 1)  # a finished row has no room for another look
+        self.trace.steps.masked_fill_(~mask, 1)  # a finished row has no room for another look
         reward, over = self._focus(rows, slice(None), decisions, draws)
         for owner, name, old in before:
             new = getattr(owner, name)
-            setattr(owner, name, torch.where(mask.view(-1, *[1] * (new.ndim - 1)), new, old))
+            new.copy_(torch.where(mask.view(-1, *[1] * (new.ndim - 1)), new, old))
         return torch.where(mask, reward, 0.0), over & mask
 
     def _focus(

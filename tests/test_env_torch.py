@@ -100,6 +100,7 @@ def test_tensors_hold_what_arrays_hold(
         if mode == "DISABLED" and ended.any():
             again = tensors.reset(options={"reset_mask": also_ended})
             _assert_same_step(arrays.reset(options={"reset_mask": ended}), again)
+    tensors.load_state_dict(tensors.state_dict())
 
 
 def test_a_seed_repeats_everything(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
