@@ -77,3 +77,18 @@ def test_weights_that_do_not_fit_are_found_before_anything_trains(
 
     assert "small.pth does not fit the encoder" in " ".join(capsys.readouterr().err.split())
     assert not list((tmp_path / "run").glob("**/*.safetensors"))
+
+
+def test_a_stride_that_the_encoder_lacks_is_found_before_anything_trains(
+    picture_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    torch.save(build_encoder("small_resnet", 2).state_dict(), tmp_path / "small.pth")
+    changes = ("classifier.encoder=small_resnet", f"initialization.weights={tmp_path / 'small.pth'}")
+
+    assert (
+        _train(picture_tree, tmp_path / "run", *changes, "classifier.feature_stride=null", "stage3.frozen_stride=32")
+        == 1
+    )
+
+    assert "frozen_stride=32, but an encoder has no feature maps" in " ".join(capsys.readouterr().err.split())
+    assert not list((tmp_path / "run").glob("**/*.safetensors"))

@@ -43,17 +43,22 @@ _CLASSES = 10  # where the data are not open yet; only the shapes of observation
 
 
 def check_weights(config: RunConfig) -> None:
-    """Loads the pretrained weights that the encoders start from, if any, as the training will.
+    """Loads the pretrained weights that the encoders start from, if any, and finds the layers that are to stay.
 
     Args:
         config: the run's.
 
     Raises:
-        ValueError: if there are no such weights, or they don't fit the encoder.
+        ValueError: if there are no such weights, they don't fit the encoder, or it has no maps of a `frozen_stride`.
         FileNotFoundError: if they are a file that does not exist.
     """
-    if config.initialization is not None and config.initialization.weights is not None:
-        build_encoder(config.classifier.encoder, _CLASSES, config.initialization.weights)
+    start = config.initialization
+    if start is not None and start.weights is not None:
+        encoder = build_encoder(config.classifier.encoder, _CLASSES, start.weights)
+        trainings = start.full_resolution, start.low_resolution, config.stage1, config.stage3
+        for spec in trainings:
+            if spec is not None and spec.frozen_stride is not None:
+                encoder.early_layers(spec.frozen_stride)
     if config.objects is not None:
         build_encoder(config.objects.encoder, len(imagenet_ids()), config.objects.weights, may_replace_classifier=False)
 
