@@ -1,6 +1,7 @@
 """Trains the classifiers of the suite's drawn tasks, and measures what random places and the reference reach on them.
 
     python benchmarks/suite_classifiers.py             # trains: gfnet_env/weights_suite/TASK.safetensors
+    python benchmarks/suite_classifiers.py --heads     # the same, with the encoders that the files hold
     python benchmarks/suite_classifiers.py --cached    # trains heads: gfnet_env/weights_cached/TASK.safetensors
     python benchmarks/suite_classifiers.py --measure   # measures: a line of JSON for each id
 
@@ -326,11 +327,27 @@ def train(scale: float, names: list[str]) -> None:
         classifier = GlanceFocusClassifier(spec, len(task.spec.classes))
         _copy_trunk(reader, classifier.local_encoder)
         _copy_trunk(finder, classifier.global_encoder)
-        classifier.eval()
-        vectors = encode(classifier, task, "train", int(12_000 * scale), seed=1)
-        train_head(classifier, vectors, int(8000 * scale), seed=0)
-        save_classifier(WEIGHTS / f"{name}.safetensors", classifier, task.spec.classes)
-        print(f"{name}: {(WEIGHTS / f'{name}.safetensors').stat().st_size // 1000} kB", flush=True)
+        _train_task(classifier, task, scale, name)
+
+
+def train_heads(scale: float, names: list[str]) -> None:
+    """Trains the heads of tasks anew, whose scenes have changed but not their boards."""
+    for name in names:
+        task = SUITE[name]
+        trained, _ = load_classifier(WEIGHTS / f"{name}.safetensors")
+        spec = trained.spec.replace(num_glimpses=task.num_glimpses)
+        classifier = GlanceFocusClassifier(spec, len(task.spec.classes))
+        _copy_trunk(trained.local_encoder, classifier.local_encoder)
+        _copy_trunk(trained.global_encoder, classifier.global_encoder)
+        _train_task(classifier, task, scale, name)
+
+
+def _train_task(classifier: GlanceFocusClassifier, task: SuiteTask, scale: float, name: str) -> None:
+    classifier.eval()
+    vectors = encode(classifier, task, "train", int(12_000 * scale), seed=1)
+    train_head(classifier, vectors, int(8000 * scale), seed=0)
+    save_classifier(WEIGHTS / f"{name}.safetensors", classifier, task.spec.classes)
+    print(f"{name}: {(WEIGHTS / f'{name}.safetensors').stat().st_size // 1000} kB", flush=True)
 
 
 def train_cached(scale: float, names: list[str]) -> None:
@@ -407,6 +424,7 @@ def main() -> None:
     """Trains the classifiers, or measures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(_TRAINED)}, or ids to measure")
+    parser.add_argument("--heads", action="store_true", help="train the heads alone")
     parser.add_argument("--cached", action="store_true", help="train the heads of the cached tasks")
     parser.add_argument("--measure", action="store_true", help="measure instead of training")
     parser.add_argument("--scale", type=float, default=1.0, help="share of the training, for a quick look")
@@ -417,7 +435,7 @@ def main() -> None:
         train_cached(options.scale, options.tasks or list(CACHED))
         return
     if not options.measure:
-        train(options.scale, options.tasks or list(_TRAINED))
+        (train_heads if options.heads else train)(options.scale, options.tasks or list(_TRAINED))
         return
     for env_id in options.tasks or [task.env_id for task in _TRAINED.values()]:
         line = json.dumps({"id": env_id, **{name: found._asdict() for name, found in measure(env_id).items()}})

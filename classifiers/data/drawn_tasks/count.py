@@ -14,7 +14,7 @@ from pydantic import Field
 from classifiers.data.drawings import DrawnScenes, Scene, SignSceneSpec
 from classifiers.data.drawn_tasks.boards import centered_at, draw_board, photographed, scattered
 
-NUM_SIGNS = 4
+NUM_SIGNS = 3
 """Signs in a scene."""
 
 COUNTED, OTHER = 50, 80
@@ -25,7 +25,7 @@ class CountSpec(SignSceneSpec):
     """What the scenes of Count look like; equal specs draw equal scenes."""
 
     name = "count"
-    version = 1
+    version = 2
     classes = tuple(str(count) for count in range(NUM_SIGNS + 1))
     num_boxes = NUM_SIGNS
 
