@@ -1,4 +1,4 @@
-"""Runs on photos, kept image by image, and the tables of docs/real_photos.md made from them.
+"""Runs kept image by image, and the tables of docs/real_photos.md and docs/results.md made from them.
 
     python benchmarks/real_photos.py add NAME RUN [RUN ...]
     python benchmarks/real_photos.py page
@@ -33,7 +33,7 @@ from classifiers.data.file_tree import class_files
 from classifiers.data.groups import match_groups
 from classifiers.files import write_text
 
-ROWS, PAGE = DOCS / "real_photos.csv", DOCS / "real_photos.md"
+ROWS, PAGES = DOCS / "real_photos.csv", (DOCS / "real_photos.md", DOCS / "results.md")
 POLICIES = {
     "random": "random places",
     "center_corner": "center, then corners",
@@ -86,7 +86,9 @@ def main() -> None:
         part.add_argument("--rows", type=Path, default=ROWS, metavar="FILE", help="of the rows")
     options = parser.parse_args()
     if options.part == "page":
-        write_text(PAGE, photo_page(PAGE.read_text(encoding="utf-8"), read(options.rows)))
+        rows = read(options.rows)
+        for path in PAGES:
+            write_text(path, photo_page(path.read_text(encoding="utf-8"), rows))
         return
     for run in options.runs:
         append(options.rows, photo_row(options.name, run))
@@ -110,7 +112,7 @@ def photo_row(name: str, folder: Path) -> Row:
     fields = ("budgets", "accuracies", "expected_lengths")
     curves = metrics["adaptive"]["curves"].items()
     cells["curves"] = {name: [curve[field][::_EVERY] for field in fields] for name, curve in curves}
-    groups = image_groups(run)
+    groups = image_groups(run) if run.config.data.kind == "image_folder" else list(range(len(learned.label)))
     if len(set(groups)) < len(groups):
         cells["groups"] = groups
     cells |= {"images": len(learned.label), "full_cost": metrics["multiply_adds"]["full_resolution"]}
@@ -119,7 +121,7 @@ def photo_row(name: str, folder: Path) -> Row:
 
 
 def image_groups(run: LoadedRun) -> list[int]:
-    """The group of each test image, numbered in the order of their first images."""
+    """The group of each test photo of a tree, numbered in the order of their first photos."""
     data: Any = run.config.data
     root = Path(data.root)
     files = class_files(root / "test", "image", run.class_names)[0]

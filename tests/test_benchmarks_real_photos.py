@@ -1,8 +1,9 @@
-"""The tables of docs/real_photos.md are those of its rows."""
+"""The tables of runs kept image by image are those of their rows."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -33,8 +34,9 @@ def _right(*shares: float, count: int = 40) -> np.ndarray:
     return np.arange(count) < np.array(shares)[:, None] * count
 
 
-def test_the_tables_of_the_page_are_those_of_its_rows() -> None:
-    text = real_photos.PAGE.read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", real_photos.PAGES, ids=lambda path: path.stem)
+def test_the_tables_of_a_page_are_those_of_its_rows(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
 
     assert photo_page(text, read(real_photos.ROWS)) == text
     assert "| learned | " in text
