@@ -7,7 +7,8 @@
 full-resolution network recognizes, and which ones early exits do: their thresholds are found on validation images, to
 be as accurate there as that network. `page` makes the tables: means over the runs, with 95 % intervals from a bootstrap
 over groups of images (the config's `data.groups`; else each image is a group), the same ones for all sides of a
-difference.
+difference. Names such as `rewards.increment` are rows of one table, `rewards`, whose first row the others are compared
+with.
 """
 
 from __future__ import annotations
@@ -175,7 +176,34 @@ def photo_page(text: str, rows: Sequence[Row]) -> str:
     for row in rows:
         run = photo_run(row)
         runs[row.table][run.seed] = run
-    return fill(text, lambda name: tables(list(runs[name].values())))
+    named = {name: list(by_seed.values()) for name, by_seed in runs.items()}
+
+    def found(name: str) -> str:
+        rows = {each.removeprefix(f"{name}."): of for each, of in named.items() if each.startswith(f"{name}.")}
+        return comparison(rows) if rows else tables(named[name])
+
+    return fill(text, found)
+
+
+def comparison(rows: dict[str, list[PhotoRun]]) -> str:
+    """A table with a row for each variant: the learned policy's accuracy, and how far it is from the first row's."""
+    first, *_ = rows
+    last = len(rows[first][0].costs)
+    steps = range(1, last + 1)
+    lines = [
+        f"| | seeds |{''.join(f' t={step} |' for step in steps)} difference at t={last} |",
+        f"|{'---|' * (last + 3)}",
+    ]
+    for name, runs in rows.items():
+        seeds = {run.seed for run in runs}
+        pairs = [(run, one) for run in runs for one in rows[first] if run.seed == one.seed]
+        apart = "" if name == first or not pairs else difference(pairs, ("learned", last))
+        cells = [with_interval(runs, ("learned", step)) for step in steps]
+        lines.append(f"| {name} | {len(seeds)} | {' | '.join(cells)} | {apart} |")
+    made = "; ".join(f"{name}: commit {of[0].row.commit[:7]}, `{of[0].row.command}`" for name, of in rows.items())
+    return "\n".join(
+        [*lines, "", f"({len(rows[first][0].groups)} test images; version {rows[first][0].row.version}; {made})"]
+    )
 
 
 def tables(runs: Sequence[PhotoRun]) -> str:
@@ -231,7 +259,18 @@ def curve_lines(runs: Sequence[PhotoRun]) -> list[str]:
 def with_interval(runs: Sequence[PhotoRun], side: Side, other: Side | None = None) -> str:
     """A mean over runs and images, or that of a difference, and its 95 % interval over groups of images."""
     values = np.mean([_values(run, side) - (_values(run, other) if other else 0.0) for run in runs], axis=0)
-    groups = np.unique(runs[0].groups, return_inverse=True)[1]
+    return _estimate(values, runs[0].groups)
+
+
+def difference(pairs: Sequence[tuple[PhotoRun, PhotoRun]], side: Side) -> str:
+    """The mean difference between runs of one seed and its 95 % interval over groups of images."""
+    return _estimate(
+        np.mean([_values(run, side) - _values(one, side) for run, one in pairs], axis=0), pairs[0][0].groups
+    )
+
+
+def _estimate(values: np.ndarray, named: np.ndarray) -> str:
+    groups = np.unique(named, return_inverse=True)[1]
     sums, counts = np.bincount(groups, values), np.bincount(groups)
     drawn = np.random.default_rng(0).integers(len(counts), size=(_RESAMPLES, len(counts)))
     low, high = np.percentile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), (2.5, 97.5))

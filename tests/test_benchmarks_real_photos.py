@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -90,3 +91,16 @@ def test_any_number_of_images_is_kept(count: int) -> None:
     row = _row(0, {"learned": _right(1.0, 1.0, count=count), FULL: _right(1.0, count=count)})
 
     assert photo_run(row).right["learned"].shape == (2, count)
+
+
+def test_variants_are_compared_with_the_first_one_seed_by_seed() -> None:
+    def variant(name: str, seed: int, *shares: float) -> Row:
+        return replace(_row(seed, {"learned": _right(*shares), FULL: _right(0.9)}), table=f"rewards.{name}")
+
+    rows = [variant("one", 0, 0.5, 0.5), variant("one", 1, 0.5, 0.75), variant("other", 1, 0.5, 0.5)]
+
+    text = photo_page("before\n<!-- rewards -->\nold\n<!-- / -->\n", rows)
+
+    assert "| one | 2 | 0.500 [0.350, 0.650] | 0.625 [0.500, 0.750] |  |" in text
+    assert "| other | 1 | 0.500 [0.350, 0.650] | 0.500 [0.350, 0.650] | -0.250 [-0.400, -0.125] |" in text
+    assert "old" not in text and text.startswith("before")
