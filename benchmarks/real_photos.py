@@ -1,4 +1,4 @@
-"""Runs kept image by image, and the tables of docs/real_photos.md and docs/results.md made from them.
+"""Runs kept image by image, and the tables of docs/real_photos.md, results.md and ablations.md made from them.
 
     python benchmarks/real_photos.py add NAME RUN [RUN ...]
     python benchmarks/real_photos.py page
@@ -34,7 +34,7 @@ from classifiers.data.file_tree import class_files
 from classifiers.data.groups import match_groups
 from classifiers.files import write_text
 
-ROWS, PAGES = DOCS / "real_photos.csv", (DOCS / "real_photos.md", DOCS / "results.md")
+ROWS, PAGES = DOCS / "real_photos.csv", tuple(DOCS / f"{name}.md" for name in ("real_photos", "results", "ablations"))
 POLICIES = {
     "random": "random places",
     "center_corner": "center, then corners",
