@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from kept_runs import EXITS, FULL, kept_row, kept_run
 from PIL import Image
-from real_photos import EXITS, FULL, photo_row, photo_run
 
 from agents.runs.config_files import load_config, load_run_config
 from agents.runs.folder import RunFolder
@@ -74,7 +74,7 @@ def test_config_runs_through_every_stage(
     }
     stages = {json.loads(line)["stage"] for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()}
     assert {"stage1", "stage2", "stage3"} <= stages
-    kept = photo_run(photo_row(config, tmp_path / "run"))
+    kept = kept_run(kept_row(config, tmp_path / "run"))
     for name, accuracy in metrics["accuracy"].items():
         assert kept.right[name].mean(axis=1).tolist() == pytest.approx(accuracy)
     assert kept.right[FULL].mean() == pytest.approx(metrics["full_resolution_accuracy"])

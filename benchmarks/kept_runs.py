@@ -1,9 +1,9 @@
 """Runs kept image by image, and the tables of docs/real_photos.md, results.md and ablations.md made from them.
 
-    python benchmarks/real_photos.py add NAME RUN [RUN ...]
-    python benchmarks/real_photos.py page
+    python benchmarks/kept_runs.py add NAME RUN [RUN ...]
+    python benchmarks/kept_runs.py page
 
-`add` keeps, in docs/real_photos.csv, which test images each policy of a run recognizes after each look, which ones the
+`add` keeps, in docs/kept_runs.csv, which test images each policy of a run recognizes after each look, which ones the
 full-resolution network recognizes, and which ones early exits do: their thresholds are found on validation images, to
 be as accurate there as that network. `page` makes the tables: means over the runs, with 95 % intervals from a bootstrap
 over groups of images (the config's `data.groups`; else each image is a group), the same ones for all sides of a
@@ -34,7 +34,7 @@ from classifiers.data.file_tree import class_files
 from classifiers.data.groups import match_groups
 from classifiers.files import write_text
 
-ROWS, PAGES = DOCS / "real_photos.csv", tuple(DOCS / f"{name}.md" for name in ("real_photos", "results", "ablations"))
+ROWS, PAGES = DOCS / "kept_runs.csv", tuple(DOCS / f"{name}.md" for name in ("real_photos", "results", "ablations"))
 POLICIES = {
     "random": "random places",
     "center_corner": "center, then corners",
@@ -51,7 +51,7 @@ Side = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class PhotoRun:
+class KeptRun:
     """What is kept of a run, for N test images.
 
     Attributes:
@@ -89,13 +89,13 @@ def main() -> None:
     if options.part == "page":
         rows = read(options.rows)
         for path in PAGES:
-            write_text(path, photo_page(path.read_text(encoding="utf-8"), rows))
+            write_text(path, filled_page(path.read_text(encoding="utf-8"), rows))
         return
     for run in options.runs:
-        append(options.rows, photo_row(options.name, run))
+        append(options.rows, kept_row(options.name, run))
 
 
-def photo_row(name: str, folder: Path) -> Row:
+def kept_row(name: str, folder: Path) -> Row:
     """What is kept of a finished run."""
     run, files, metrics = load_run(folder), RunFolder(folder), read_metrics(folder)
     right = {FULL: packed(full_right(run)[None])}
@@ -154,11 +154,11 @@ def unpacked(rows: list[str], count: int) -> np.ndarray:
     return np.stack(found).astype(bool)
 
 
-def photo_run(row: Row) -> PhotoRun:
-    """Reads what `photo_row` made."""
+def kept_run(row: Row) -> KeptRun:
+    """Reads what `kept_row` made."""
     cells = json.loads(row.cells)
     count = cells["images"]
-    return PhotoRun(
+    return KeptRun(
         seed=cells["seed"],
         right={name: unpacked(rows, count) for name, rows in cells["right"].items()},
         exits_cost=cells.get("exits_cost"),
@@ -170,11 +170,11 @@ def photo_run(row: Row) -> PhotoRun:
     )
 
 
-def photo_page(text: str, rows: Sequence[Row]) -> str:
+def filled_page(text: str, rows: Sequence[Row]) -> str:
     """A page with the tables of its rows: of runs with the same name and seed, the last."""
-    runs: dict[str, dict[int, PhotoRun]] = defaultdict(dict)
+    runs: dict[str, dict[int, KeptRun]] = defaultdict(dict)
     for row in rows:
-        run = photo_run(row)
+        run = kept_run(row)
         runs[row.table][run.seed] = run
     named = {name: list(by_seed.values()) for name, by_seed in runs.items()}
 
@@ -185,7 +185,7 @@ def photo_page(text: str, rows: Sequence[Row]) -> str:
     return fill(text, found)
 
 
-def comparison(rows: dict[str, list[PhotoRun]]) -> str:
+def comparison(rows: dict[str, list[KeptRun]]) -> str:
     """A table with a row for each variant: the learned policy's accuracy, and how far it is from the first row's."""
     first, *_ = rows
     last = len(rows[first][0].costs)
@@ -206,7 +206,7 @@ def comparison(rows: dict[str, list[PhotoRun]]) -> str:
     )
 
 
-def tables(runs: Sequence[PhotoRun]) -> str:
+def tables(runs: Sequence[KeptRun]) -> str:
     """The tables of some runs of one config that differ by their seeds."""
     last = len(runs[0].costs)
     steps = range(1, last + 1)
@@ -243,7 +243,7 @@ def tables(runs: Sequence[PhotoRun]) -> str:
     return "\n".join([*lines, "", f"({sizes}; version {runs[0].row.version}, {made})"])
 
 
-def curve_lines(runs: Sequence[PhotoRun]) -> list[str]:
+def curve_lines(runs: Sequence[KeptRun]) -> list[str]:
     """Accuracy under budgets by exit criterion (Table 7), and the expected numbers of looks (Fig. 15)."""
     budgets = runs[0].curves["confidence"][0]
     lines = [f"| exits by | {' | '.join(f'{budget / 1e6:.0f} M' for budget in budgets)} |"]
@@ -256,13 +256,13 @@ def curve_lines(runs: Sequence[PhotoRun]) -> list[str]:
     return [*lines, looks]
 
 
-def with_interval(runs: Sequence[PhotoRun], side: Side, other: Side | None = None) -> str:
+def with_interval(runs: Sequence[KeptRun], side: Side, other: Side | None = None) -> str:
     """A mean over runs and images, or that of a difference, and its 95 % interval over groups of images."""
     values = np.mean([_values(run, side) - (_values(run, other) if other else 0.0) for run in runs], axis=0)
     return _estimate(values, runs[0].groups)
 
 
-def difference(pairs: Sequence[tuple[PhotoRun, PhotoRun]], side: Side) -> str:
+def difference(pairs: Sequence[tuple[KeptRun, KeptRun]], side: Side) -> str:
     """The mean difference between runs of one seed and its 95 % interval over groups of images."""
     return _estimate(
         np.mean([_values(run, side) - _values(one, side) for run, one in pairs], axis=0), pairs[0][0].groups
@@ -277,7 +277,7 @@ def _estimate(values: np.ndarray, named: np.ndarray) -> str:
     return f"{values.mean():.3f} [{low:.3f}, {high:.3f}]"
 
 
-def _values(run: PhotoRun, side: Side) -> np.ndarray:
+def _values(run: KeptRun, side: Side) -> np.ndarray:
     policy, step = side
     values: np.ndarray = run.right[policy][step - 1].astype(np.float64)
     return values
