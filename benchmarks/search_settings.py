@@ -61,6 +61,9 @@ def _settings() -> Iterator[tuple[str, Setting]]:
     for name in on_policy:
         for discount in DISCOUNTS:
             yield f"{name} gamma={discount:g}", Setting(name, {"gamma": discount})
+    for name in ("ppo", "ppo_gru", "recurrent_ppo", "a2c", "trpo"):
+        yield f"{name} wide", Setting(name, policy_options={"extractor": WIDE})
+        yield f"{name} lean", Setting(name, policy_options={"extractor": LEAN})
     for name in ("ppo", "ppo_gru"):
         for first, last in STDS:
             yield f"{name} std={first:g}-{last:g}", Setting(name, std=(first, last))
