@@ -161,7 +161,8 @@ def test_costs_are_those_of_what_is_read(classifier: FrozenClassifier, scenes: A
     vector = 256 + 2 * 8 + 4
     memory = vector - 4  # the one-hot of the step stands beside it
     assert cost() == extractor + vector * 2
-    assert cost("ppo_gru") == extractor + 3 * memory * (vector + memory) + vector * 2
+    wide = {"extractor": {"attention_maps": 8}}
+    assert cost("ppo_gru", wide) == extractor + 3 * memory * (vector + memory) + vector * 2
     with pytest.raises(ValueError, match="observation has hidden"):  # nothing to read
         cost(policy_kwargs={"extractor": "conv1x1_32"}, observe=("hidden",))
 

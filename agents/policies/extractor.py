@@ -22,6 +22,7 @@ import torch
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from torch import Tensor, nn
+from torch.nn import functional
 
 from classifiers.networks.heads import WideLinear
 from gfnet_env.observation import OBSERVATION_KEYS, PIXEL_KEYS, SIZE_KEYS
@@ -51,7 +52,11 @@ class SpatialSoftArgmax(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 2 K), each (row, col) in [-1, 1]."""
-        weights = self.score(maps).flatten(2).softmax(dim=2)  # (B, K, h * w)
+        return self.centers(self.score(maps))
+
+    def centers(self, scores: Tensor) -> Tensor:
+        """Scores of all positions, (B, K, h, w) -> (B, 2 K)."""
+        weights = scores.flatten(2).softmax(dim=2)  # (B, K, h * w)
         centers: Tensor = weights @ self.places  # (B, K, 2)
         return centers.flatten(1)
 
@@ -135,17 +140,45 @@ class GlimpseExtractor(BaseFeaturesExtractor):
 
     def forward(self, observations: Observation) -> Tensor:
         """Dict of float32 tensors, B observations -> (B, features_dim)."""
-        maps, vectors = self._normalized(observations, self.maps), self._normalized(observations, self.vectors)
-        seen = [self.reduce(one).flatten(1) for one in maps] + [one.flatten(1) for one in vectors]
-        read = [torch.relu(self.fully_connected(self.fc1(torch.cat(seen, dim=1))))]
-        if self.attention is not None:
-            read += [self.attention(one) for one in maps]
+        maps = [self._read(key, observations[key]) for key in self.maps]
+        vectors = [self._normalized(key, observations[key]).flatten(1) for key in self.vectors]
+        seen = torch.cat([reduced.flatten(1) for reduced, _ in maps] + vectors, dim=1)
+        read = [torch.relu(self.fully_connected(self.fc1(seen)))]
+        read += [centers for _, centers in maps if centers is not None]
         if self.num_steps:
             read.append(observations["progress"].flatten(1))
         return torch.cat(read, dim=1)
 
-    def _normalized(self, observations: Observation, keys: Sequence[str]) -> list[Tensor]:
-        return [self.norms[key](observations[key]) if key in self.norms else observations[key] for key in keys]
+    def _normalized(self, key: str, value: Tensor) -> Tensor:
+        return self.norms[key](value) if key in self.norms else value
+
+    def _read(self, key: str, maps: Tensor) -> tuple[Tensor, Tensor | None]:
+        """What the convolution gives, (B, c, h, w), and the centers of attention, (B, 2 K)."""
+        if key in self.norms and isinstance(self.reduce, nn.Sequential) and self.reduce[0].kernel_size == (1, 1):
+            return self._read_at_once(self.norms[key], self.reduce[0], maps)
+        normalized = self._normalized(key, maps)
+        return self.reduce(normalized), None if self.attention is None else self.attention(normalized)
+
+    def _read_at_once(self, norm: nn.Module, convolution: nn.Module, maps: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same by one convolution, into which the scales of the norm are folded.
+
+        No gradient then goes to the maps themselves, which saves two thirds of the time of an update.
+        """
+        assert isinstance(norm, nn.GroupNorm)
+        assert isinstance(convolution, nn.Conv2d)
+        weights, shift = [convolution.weight.flatten(1)], [norm.bias.new_zeros(convolution.out_channels)]
+        if self.attention is not None:
+            assert self.attention.score.bias is not None
+            weights.append(self.attention.score.weight.flatten(1))
+            shift.append(self.attention.score.bias)
+        weight = torch.cat(weights)
+        scaled, bias = weight * norm.weight, torch.cat(shift) + weight @ norm.bias
+        normalized = functional.group_norm(maps, 1, eps=norm.eps)
+        both = functional.conv2d(normalized, scaled[..., None, None], bias)
+        reduced = torch.relu(both[:, : convolution.out_channels])
+        if self.attention is None:
+            return reduced, None
+        return reduced, self.attention.centers(both[:, convolution.out_channels :])
 
 
 _PAPER: dict[str, Any] = {"reads": ("features", *SIZE_KEYS), "normalize": False, "step_bias": False}
