@@ -65,6 +65,7 @@ _LIMITS = (30, 50, 80)
 _KINDS = 10 + 1 + 16 + len(_LIMITS)  # digits, any letter, arrows, limits
 _GROUPS = 3  # what the glance tells apart: discs, signs with an arrow, speed limits
 _TRAINED = {name: task for name, task in SUITE.items() if name != "zoom_stop"}  # that has a program of its own
+_IN_ORDER = ("pointer",)  # a look at a box counts only after one at the box before it
 _VAL_SCENES, _TEST_SCENES = 500, 1000
 
 
@@ -271,15 +272,19 @@ def encode(classifier: GlanceFocusClassifier, task: SuiteTask, split: str, count
     return Vectors(*(torch.cat(columns).clone() for columns in zip(*parts, strict=True)))
 
 
-def train_head(classifier: GlanceFocusClassifier, vectors: Vectors, steps: int, seed: int) -> None:
-    """f_C: a GRU on sequences of stored vectors, most of them near the boxes, in any order."""
+def train_head(classifier: GlanceFocusClassifier, vectors: Vectors, steps: int, seed: int, in_order: bool) -> None:
+    """f_C: a GRU on sequences of stored vectors, most of them near the boxes, in any order.
+
+    If what counts is the order, a look at a box before its turn shows that of another scene, so the GRU learns to
+    make nothing of it.
+    """
     torch.manual_seed(seed)
     head = classifier.head
 
     def loss() -> Tensor:
         rows = torch.randint(len(vectors.labels), (256,))
         hidden, losses = torch.zeros(len(rows), classifier.hidden_size), []
-        for seen in _sequence(vectors, rows, classifier.spec.num_glimpses):
+        for seen in _sequence(vectors, rows, classifier.spec.num_glimpses, in_order):
             logits, hidden = head(seen, None, hidden)
             losses.append(functional.cross_entropy(logits, vectors.labels[rows]))
         return torch.stack(losses).mean()
@@ -287,7 +292,7 @@ def train_head(classifier: GlanceFocusClassifier, vectors: Vectors, steps: int, 
     fit([head], steps, 4e-3, loss, "f_C", max_norm=1.0)
 
 
-def _sequence(vectors: Vectors, rows: Tensor, num_steps: int) -> list[Tensor]:
+def _sequence(vectors: Vectors, rows: Tensor, num_steps: int, in_order: bool) -> list[Tensor]:
     """T vectors (B, F): the glance, then boxes in an order of their own for each row, or random places.
 
     In a third of the rows all looks are at boxes, in the others a share that is drawn. Boxes that have all been seen
@@ -299,13 +304,16 @@ def _sequence(vectors: Vectors, rows: Tensor, num_steps: int) -> list[Tensor]:
     if boxes == 2:  # their own order is the one that matters
         order = torch.where(torch.rand(count, 1) < 0.5, torch.tensor([[0, 1]]), order)
     seen, taken = [vectors.glance[rows]], torch.zeros(count, dtype=torch.int64)
+    due = torch.zeros(count, dtype=torch.int64)
     for _ in range(num_steps - 1):
         at_box = torch.rand(count) < share
         number = order.gather(1, (taken % boxes)[:, None])[:, 0]
-        near = vectors.at_boxes[rows, number, torch.randint(views, (count,))]
+        of_scene = torch.where(number <= due, rows, rows[torch.randperm(count)]) if in_order else rows
+        near = vectors.at_boxes[of_scene, number, torch.randint(views, (count,))]
         other = vectors.elsewhere[rows, torch.randint(vectors.elsewhere.shape[1], (count,))]
         seen.append(torch.where(at_box[:, None], near, other))
         taken += at_box
+        due += at_box & (number == due)
     return seen
 
 
@@ -345,7 +353,7 @@ def train_heads(scale: float, names: list[str]) -> None:
 def _train_task(classifier: GlanceFocusClassifier, task: SuiteTask, scale: float, name: str) -> None:
     classifier.eval()
     vectors = encode(classifier, task, "train", int(12_000 * scale), seed=1)
-    train_head(classifier, vectors, int(8000 * scale), seed=0)
+    train_head(classifier, vectors, int(8000 * scale), seed=0, in_order=name in _IN_ORDER)
     save_classifier(WEIGHTS / f"{name}.safetensors", classifier, task.spec.classes)
     print(f"{name}: {(WEIGHTS / f'{name}.safetensors').stat().st_size // 1000} kB", flush=True)
 
@@ -359,7 +367,7 @@ def train_cached(scale: float, names: list[str]) -> None:
         few = load_scenes(task.spec, "val", 1)  # the maps of others are computed where they are needed
         classifier = CachedClassifier(networks, few, encode_whole(networks, few.images))
         vectors = encode(classifier, task, "train", int(6000 * scale), seed=1)
-        train_head(networks, vectors, int(4000 * scale), seed=0)
+        train_head(networks, vectors, int(4000 * scale), seed=0, in_order=name in _IN_ORDER)
         write_tensors(head, "gfnet-head", {}, networks.head.state_dict())
         print(f"{name}: {head.stat().st_size // 1000} kB", flush=True)
 

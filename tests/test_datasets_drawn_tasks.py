@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import agents
-from agents.policies.baselines import RandomPolicy, ReferencePolicy
+from agents.policies.baselines import RandomPolicy, ReferencePolicy, center_location
 from classifiers.data.drawings import DrawingSpec, Scene
 from classifiers.data.drawn_tasks.boards import DIRECTIONS, scattered
 from classifiers.data.drawn_tasks.count import NUM_SIGNS, CountSpec
@@ -19,6 +19,7 @@ from classifiers.data.drawn_tasks.pointer import PointerSpec
 from classifiers.data.drawn_tasks.search import SearchSpec
 from classifiers.data.drawn_tasks.sign_pair import SignPairSpec
 from classifiers.data.registry import make_collection
+from gfnet_env.actions import to_action
 from gfnet_env.suite import SUITE, SuiteTask
 
 TASKS = [task for name, task in SUITE.items() if name != "zoom_stop"]  # whose rules are others
@@ -112,6 +113,22 @@ def test_an_id_plays_with_nothing_passed_but_fewer_scenes(task: SuiteTask) -> No
     assert task.scale is not None
     assert info["score"] == pytest.approx(task.scale.score(float(info["is_success"])))
     assert -1 <= rewards <= 1  # the gain in the label's probability
+
+
+def test_a_disc_counts_only_after_its_arrow() -> None:
+    envs = gymnasium.make_vec("GFNet-Pointer-v0", num_envs=100, num_scenes=100, split="test", autoreset_mode="DISABLED")
+
+    def accuracy(*looks: int) -> float:
+        _, info = envs.reset(options={"index": np.arange(100)})
+        for look in looks:
+            box = torch.from_numpy(info["boxes"][:, look])
+            sides = torch.full((100,), 64)
+            _, _, _, _, info = envs.step(to_action(center_location(box, torch.tensor((192, 256)), sides)))
+        return float((info["prediction"] == info["label"]).mean())
+
+    arrow, disc = 0, 1
+    assert accuracy(arrow, disc) > 0.9 and accuracy(disc, arrow, disc) > 0.9
+    assert max(accuracy(disc), accuracy(arrow), accuracy(disc, arrow)) < 0.4
 
 
 def test_kinds_of_data_are_named_after_the_tasks() -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from classifiers.data.drawings import DrawingSpec, DrawnScenes, Scene
-from classifiers.data.drawn_tasks.boards import DIRECTIONS, centered_at, draw_board, photographed
+from classifiers.data.drawn_tasks.boards import DIRECTIONS, LETTERS, centered_at, draw_board, photographed
 
 _NUM_DIGITS = 4
 _AWAY_PX = (74, 92)  # (rows, columns) from the sign to the discs
@@ -28,12 +28,13 @@ class PointerSpec(DrawingSpec):
         width: image width in pixels.
         seed: another seed draws other scenes.
         num_discs: 4 are above, right, below and left of the sign, 8 also between these.
+        decoys: whether discs with letters, which look alike in the glance, are between four discs; 8 leave no room.
         sign_px: diameter of the sign, in pixels.
         disc_px: diameter of a disc, in pixels.
     """
 
     name = "pointer"
-    version = 3
+    version = 4
     classes = tuple(str(digit) for digit in range(_NUM_DIGITS))
     num_boxes = 2
 
@@ -41,6 +42,7 @@ class PointerSpec(DrawingSpec):
     width: Annotated[int, Field(ge=256)] = 256
     seed: Annotated[int, Field(ge=0)] = 0
     num_discs: Literal[4, 8] = 4
+    decoys: bool = True
     sign_px: Annotated[int, Field(ge=12, le=40)] = 30
     disc_px: Annotated[int, Field(ge=12, le=26)] = 24
 
@@ -59,6 +61,11 @@ class PointerSpec(DrawingSpec):
         for value in values:
             down, right = (way * away for way, away in zip(DIRECTIONS[value], _AWAY_PX, strict=True))
             discs[value] = centered_at(draw_board(rng, "digit", self.disc_px, held[value]), row + down, column + right)
+        decoys = [value for value in range(8) if value not in values] if self.decoys else []
+        for value in decoys:
+            down, right = (way * away for way, away in zip(DIRECTIONS[value], _AWAY_PX, strict=True))
+            letter = rng.randrange(len(LETTERS))
+            discs[value] = centered_at(draw_board(rng, "letter", self.disc_px, letter), row + down, column + right)
         image = photographed(rng, self.height, self.width, [sign, *discs.values()])
         return Scene(image, held[chosen], np.array([sign.box, discs[chosen].box]))
 
