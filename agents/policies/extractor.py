@@ -162,7 +162,7 @@ class GlimpseExtractor(BaseFeaturesExtractor):
     def _read_at_once(self, norm: nn.Module, convolution: nn.Module, maps: Tensor) -> tuple[Tensor, Tensor | None]:
         """The same by one convolution, into which the scales of the norm are folded.
 
-        No gradient then goes to the maps themselves, which saves two thirds of the time of an update.
+        No gradient then goes to the maps themselves, which saves a third of the time of an update.
         """
         assert isinstance(norm, nn.GroupNorm)
         assert isinstance(convolution, nn.Conv2d)
