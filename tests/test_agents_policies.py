@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import with_rules
+from gymnasium import spaces
 from gymnasium.wrappers import DiscretizeAction, RescaleAction
 from stable_baselines3 import DQN, PPO, SAC
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
@@ -27,6 +28,7 @@ from agents.policies.actor_critic import (
 )
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.exploration import set_std
+from agents.policies.extractor import GlimpseExtractor
 from agents.policies.grid import PlaceScores
 from agents.policies.weights import load_policy, save_policy
 from classifiers.checkpoints import CheckpointError
@@ -141,6 +143,28 @@ def test_the_standard_deviation_follows_its_schedule(classifier: FrozenClassifie
     noisy.learn(4)
     set_std(noisy, 0.05)
     assert all(np.allclose(noise._sigma, 0.1) for noise in noisy.action_noise.noises)
+
+
+@pytest.mark.parametrize("attention_maps", [0, 3])
+def test_reading_a_map_at_once_is_norm_convolution_and_attention(attention_maps: int) -> None:
+    space = spaces.Dict({"features": spaces.Box(-9, 9, (6, 5, 4), np.float32)})
+    extractor = GlimpseExtractor(space, conv_channels=2, units=3, attention_maps=attention_maps)
+    norm = extractor.norms["features"]
+    with torch.no_grad():
+        for parameter in norm.parameters():
+            parameter.normal_()
+    maps = 3.0 * torch.randn(7, 6, 5, 4) + 1.0
+
+    reduced, centers = extractor._read("features", maps)
+
+    torch.testing.assert_close(reduced, extractor.reduce(norm(maps)))
+    if extractor.attention is None:
+        assert centers is None
+    else:
+        torch.testing.assert_close(centers, extractor.attention(norm(maps)))
+    found = torch.autograd.grad(reduced.square().sum(), list(norm.parameters()))
+    expected = torch.autograd.grad(extractor.reduce(norm(maps)).square().sum(), list(norm.parameters()))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_costs_are_those_of_what_is_read(classifier: FrozenClassifier, scenes: ArrayImages) -> None:

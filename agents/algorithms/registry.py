@@ -68,11 +68,8 @@ class AgentRecipe:
     form: str = "plain"
 
 
-_EXTRACTOR = {"attention_maps": 8}  # `PROPOSAL_NETWORKS` has the paper's own
-_WIDE = {"extractor": _EXTRACTOR}
-_LEAN = {"extractor": {"conv_channels": 8, "units": 64}}
-# Learns more on the mean of two tasks, and costs half of the processor time (docs/agents.md).
-_GAUSSIAN = {"extractor": {**_EXTRACTOR, **_LEAN["extractor"]}}
+_WIDE = {"extractor": {"attention_maps": 8}}  # `PROPOSAL_NETWORKS` has the paper's own
+_LEAN = {"extractor": {"attention_maps": 8, "conv_channels": 8, "units": 64}}  # docs/agents.md compares both
 
 # A.2: gamma 0.7, clipping 0.2, c1 0.5, c2 0.01 (without effect, as the std is fixed), Monte-Carlo returns.
 # Differs from the paper: four epochs of three batches instead of one of one, learning rate 2e-3 instead of 3e-4,
@@ -85,7 +82,7 @@ _ROLLOUT = 768  # steps: 256 scenes of three focus steps; A.2's mini-batch of 25
 # Algorithms with a replay buffer learn from single steps; observations are large, so the buffer is small.
 _REPLAY = {"gamma": 0.7, "buffer_size": 20_000, "batch_size": 256, "learning_starts": 2_000, "train_freq": 1}
 _ENTROPY = {"ent_coef": "auto_0.02"}  # rewards are differences of probabilities; a coefficient of 1 would swamp them
-_CRITIC = {"net_arch": {"pi": [], "qf": [256]}, **_GAUSSIAN}
+_CRITIC = {"net_arch": {"pi": [], "qf": [256]}, **_LEAN}
 
 
 def _replay(algorithm: Any, policy: Any, form: str = "plain", /, **defaults: Any) -> AgentRecipe:
@@ -102,17 +99,23 @@ def _replay(algorithm: Any, policy: Any, form: str = "plain", /, **defaults: Any
 
 AGENTS: dict[str, AgentRecipe] = {
     "ppo": AgentRecipe(PPO, GlimpseActorCriticPolicy, _PPO, _WIDE, rollout=_ROLLOUT, batches=3),
-    "ppo_gru": AgentRecipe(PPOGRU, GlimpseGRUPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
+    "ppo_gru": AgentRecipe(PPOGRU, GlimpseGRUPolicy, _PPO, _LEAN, rollout=_ROLLOUT, batches=3),
     # Where a look only says where to look next, it is worth nothing to an agent that is not patient.
     "ppo_grid": AgentRecipe(
-        PPO, GlimpseGridPolicy, {**_PPO, "gamma": 0.95}, _LEAN, rollout=_ROLLOUT, batches=3, form="grid"
+        PPO,
+        GlimpseGridPolicy,
+        {**_PPO, "gamma": 0.95},
+        {"extractor": {"conv_channels": 8, "units": 64}},
+        rollout=_ROLLOUT,
+        batches=3,
+        form="grid",
     ),
-    "recurrent_ppo": AgentRecipe(RecurrentPPO, GlimpseLSTMPolicy, _PPO, _GAUSSIAN, rollout=_ROLLOUT, batches=3),
+    "recurrent_ppo": AgentRecipe(RecurrentPPO, GlimpseLSTMPolicy, _PPO, _LEAN, rollout=_ROLLOUT, batches=3),
     "a2c": AgentRecipe(
         A2C,
         GlimpseActorCriticPolicy,
         {**_RETURNS, "learning_rate": 3e-3, "vf_coef": 0.5, "ent_coef": 0.0, "normalize_advantage": True},
-        _GAUSSIAN,
+        _LEAN,
         rollout=192,
         num_envs=64,
     ),
@@ -128,7 +131,7 @@ AGENTS: dict[str, AgentRecipe] = {
             "cg_damping": 30.0,
             "cg_max_steps": 5,
         },
-        _GAUSSIAN,
+        _LEAN,
         _ROLLOUT,
         3,
     ),
@@ -142,7 +145,7 @@ AGENTS: dict[str, AgentRecipe] = {
         DQN,
         "MultiInputPolicy",
         {**_REPLAY, "learning_rate": 1e-3, "exploration_fraction": 0.3, "target_update_interval": 2_000},
-        {"net_arch": [], "extractor": _EXTRACTOR},
+        {"net_arch": [], **_WIDE},
         updates_per_step=1 / 16,
         num_envs=64,
         form="grid",

@@ -27,8 +27,8 @@ class PointerSpec(DrawingSpec):
         height: image height in pixels.
         width: image width in pixels.
         seed: another seed draws other scenes.
-        num_discs: 4 are above, right, below and left of the sign, 8 also between these.
-        decoys: whether discs with letters, which look alike in the glance, are between four discs; 8 leave no room.
+        num_discs: discs with digits: 4 are above, right, below and left of the sign, and discs with letters, which look
+            alike in the glance, between these; 8 are in all directions.
         sign_px: diameter of the sign, in pixels.
         disc_px: diameter of a disc, in pixels.
     """
@@ -42,7 +42,6 @@ class PointerSpec(DrawingSpec):
     width: Annotated[int, Field(ge=256)] = 256
     seed: Annotated[int, Field(ge=0)] = 0
     num_discs: Literal[4, 8] = 4
-    decoys: bool = True
     sign_px: Annotated[int, Field(ge=12, le=40)] = 30
     disc_px: Annotated[int, Field(ge=12, le=26)] = 24
 
@@ -58,14 +57,10 @@ class PointerSpec(DrawingSpec):
         rng.shuffle(digits)
         held = dict(zip(values, digits, strict=True))
         discs = {}
-        for value in values:
+        for value in [*values, *(way for way in range(8) if way not in values)]:
             down, right = (way * away for way, away in zip(DIRECTIONS[value], _AWAY_PX, strict=True))
-            discs[value] = centered_at(draw_board(rng, "digit", self.disc_px, held[value]), row + down, column + right)
-        decoys = [value for value in range(8) if value not in values] if self.decoys else []
-        for value in decoys:
-            down, right = (way * away for way, away in zip(DIRECTIONS[value], _AWAY_PX, strict=True))
-            letter = rng.randrange(len(LETTERS))
-            discs[value] = centered_at(draw_board(rng, "letter", self.disc_px, letter), row + down, column + right)
+            text = ("digit", held[value]) if value in held else ("letter", rng.randrange(len(LETTERS)))
+            discs[value] = centered_at(draw_board(rng, text[0], self.disc_px, text[1]), row + down, column + right)
         image = photographed(rng, self.height, self.width, [sign, *discs.values()])
         return Scene(image, held[chosen], np.array([sign.box, discs[chosen].box]))
 
