@@ -147,6 +147,11 @@ def saving_sentence(metrics: dict[str, Any]) -> str | None:
     accuracy = f"{found['accuracy']:.3f} (the network: {found['full_resolution_accuracy']:.3f}) {way}"
     ours, whole = found["multiply_adds"], found["full_resolution_multiply_adds"]
     taken = metrics.get("milliseconds")
+    advice = f" Try {', or '.join(found['advice'])}." if found["advice"] else ""
+    if not found.get("has_learned", True):  # of a run before 0.4.0 nothing is known
+        naive = f"{found['full_resolution_accuracy']:.3f}, where naming one class for all images has"
+        naive += f" {found['most_frequent_class']:.3f}"
+        return f"The full-resolution network has learned nothing: {naive}. So there is nothing to compare with.{advice}"
     if not found["is_as_accurate"]:
         error = f", a difference within the error of {metrics['images']} images" if found["is_within_error"] else ""
         time = (
@@ -155,7 +160,6 @@ def saving_sentence(metrics: dict[str, Any]) -> str | None:
             else ""
         )
         cost = f"{_mega(ours)} instead of {_mega(whole)} multiply-adds{time} an image"
-        advice = f" Try {', or '.join(found['advice'])}." if found["advice"] else ""
         return f"Not as accurate as the full-resolution network: {accuracy}{error}, with {cost}.{advice}"
     factor, comparative = _factor(ours, whole, "fewer", "more")
     cost = f"{factor} times {comparative} multiply-adds ({_mega(ours)} instead of {_mega(whole)})"

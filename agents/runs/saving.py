@@ -38,7 +38,9 @@ def saving(metrics: dict[str, Any], config: RunConfig) -> dict[str, Any] | None:
         after the fewest looks that are as accurate, else after the best; `steps`, the number of these looks, None for
         thresholds; `full_resolution_accuracy`; `multiply_adds` and `full_resolution_multiply_adds` for one image;
         `is_as_accurate`; `is_within_error`, whether the accuracies differ by at most the standard error of the
-        difference; `advice`, changes of the config to try where it is less accurate. None without that network.
+        difference; `most_frequent_class`, the accuracy of naming that class for all images, where classes are known;
+        `has_learned`, whether the full-resolution network is better than that by two standard errors; `advice`,
+        changes of the config to try where it is not, or where the run is less accurate. None without that network.
     """
     full = metrics["full_resolution_accuracy"]
     if full is None:
@@ -47,7 +49,13 @@ def saving(metrics: dict[str, Any], config: RunConfig) -> dict[str, Any] | None:
     step = next((step for step, reached in enumerate(accuracy) if reached >= full), accuracy.index(max(accuracy)))
     reached = match["accuracy"] if match else accuracy[step]
     error = math.sqrt((full * (1 - full) + reached * (1 - reached)) / metrics["images"])
+    counts = (metrics.get("classes") or {}).get("images")
+    naive = max(counts) / sum(counts) if counts else None
+    learned = naive is None or full > naive + 2 * math.sqrt(naive * (1 - naive) / metrics["images"])
+    advice = _longer(config) if not learned else [] if reached >= full else _advice(metrics, config, error)
     return {
+        "has_learned": learned,
+        "most_frequent_class": naive,
         "is_as_accurate": reached >= full,
         "is_within_error": abs(reached - full) <= error,
         "accuracy": reached,
@@ -55,8 +63,18 @@ def saving(metrics: dict[str, Any], config: RunConfig) -> dict[str, Any] | None:
         "steps": None if match else step + 1,
         "multiply_adds": match["multiply_adds"] if match else metrics["multiply_adds"]["cumulative"][step],
         "full_resolution_multiply_adds": metrics["multiply_adds"]["full_resolution"],
-        "advice": [] if reached >= full else _advice(metrics, config, error),
+        "advice": advice,
     }
+
+
+def _longer(config: RunConfig) -> list[str]:
+    """Longer trainings of the full-resolution network."""
+    training = config.initialization.full_resolution if config.initialization is not None else None
+    if training is None:
+        return []
+    prefix = "initialization.full_resolution"
+    steps = f" {prefix}.min_steps={4 * training.min_steps}" if training.min_steps else ""
+    return [f"a longer training of it ({prefix}.epochs={4 * training.epochs}{steps})", "more training images"]
 
 
 def _advice(metrics: dict[str, Any], config: RunConfig, error: float) -> list[str]:
