@@ -62,10 +62,12 @@ def test_a_network_that_has_learned_nothing_is_no_measure() -> None:
 
     assert sentence == (
         "The full-resolution network has learned nothing: 0.680, where naming one class for all images has 0.600. So "
-        "there is nothing to compare with. Try a longer training of it (initialization.full_resolution.epochs=12), or "
-        "more training images."
+        "there is nothing to compare with. Try a longer training (initialization.full_resolution.epochs=12), or more "
+        "training images."
     )
     assert str(saving_sentence(_metrics([0.3, 0.7, 0.8], classes={"images": [55, 45]}))).startswith("As accurate")
+    photos = saving(_metrics([0.3, 0.7, 0.8], classes={"images": [60, 40]}), load_config("image_folder"))
+    assert photos is not None and "freeze_statistics=false" in photos["advice"][0]
 
 
 def test_advice_fits_what_is_missing() -> None:

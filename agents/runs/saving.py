@@ -52,7 +52,7 @@ def saving(metrics: dict[str, Any], config: RunConfig) -> dict[str, Any] | None:
     counts = (metrics.get("classes") or {}).get("images")
     naive = max(counts) / sum(counts) if counts else None
     learned = naive is None or full > naive + 2 * math.sqrt(naive * (1 - naive) / metrics["images"])
-    advice = _longer(config) if not learned else [] if reached >= full else _advice(metrics, config, error)
+    advice = _untrained_advice(config) if not learned else [] if reached >= full else _advice(metrics, config, error)
     return {
         "has_learned": learned,
         "most_frequent_class": naive,
@@ -67,14 +67,17 @@ def saving(metrics: dict[str, Any], config: RunConfig) -> dict[str, Any] | None:
     }
 
 
-def _longer(config: RunConfig) -> list[str]:
-    """Longer trainings of the full-resolution network."""
+def _untrained_advice(config: RunConfig) -> list[str]:
+    """What to try for a full-resolution network that has learned nothing."""
     training = config.initialization.full_resolution if config.initialization is not None else None
     if training is None:
         return []
-    prefix = "initialization.full_resolution"
+    prefix, found = "initialization.full_resolution", []
+    if training.freeze_statistics:
+        both = f"{prefix}.freeze_statistics=false initialization.low_resolution.freeze_statistics=false"
+        found.append(f"statistics of batch normalizations that fit your pictures ({both})")
     steps = f" {prefix}.min_steps={4 * training.min_steps}" if training.min_steps else ""
-    return [f"a longer training of it ({prefix}.epochs={4 * training.epochs}{steps})", "more training images"]
+    return [*found, f"a longer training ({prefix}.epochs={4 * training.epochs}{steps})", "more training images"]
 
 
 def _advice(metrics: dict[str, Any], config: RunConfig, error: float) -> list[str]:
