@@ -38,9 +38,10 @@ def saving(metrics: dict[str, Any], config: RunConfig) -> dict[str, Any] | None:
         after the fewest looks that are as accurate, else after the best; `steps`, the number of these looks, None for
         thresholds; `full_resolution_accuracy`; `multiply_adds` and `full_resolution_multiply_adds` for one image;
         `is_as_accurate`; `is_within_error`, whether the accuracies differ by at most the standard error of the
-        difference; `most_frequent_class`, the accuracy of naming that class for all images, where classes are known;
-        `has_learned`, whether the full-resolution network is better than that by two standard errors; `advice`,
-        changes of the config to try where it is not, or where the run is less accurate. None without that network.
+        difference; `most_frequent_class`, the accuracy of naming that class for all images, None with class weights,
+        which aim at something else; `has_learned`, whether the full-resolution network is better than that by two
+        standard errors; `advice`, changes of the config to try where it is not, or where the run is less accurate. None
+        without that network.
     """
     full = metrics["full_resolution_accuracy"]
     if full is None:
@@ -49,7 +50,7 @@ def saving(metrics: dict[str, Any], config: RunConfig) -> dict[str, Any] | None:
     step = next((step for step, reached in enumerate(accuracy) if reached >= full), accuracy.index(max(accuracy)))
     reached = match["accuracy"] if match else accuracy[step]
     error = math.sqrt((full * (1 - full) + reached * (1 - reached)) / metrics["images"])
-    counts = (metrics.get("classes") or {}).get("images")
+    counts = (metrics.get("classes") or {}).get("images") if config.class_weight is None else None
     naive = max(counts) / sum(counts) if counts else None
     learned = naive is None or full > naive + 2 * math.sqrt(naive * (1 - naive) / metrics["images"])
     advice = _untrained_advice(config) if not learned else [] if reached >= full else _advice(metrics, config, error)
