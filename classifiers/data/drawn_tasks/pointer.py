@@ -1,8 +1,11 @@
-"""Pointer: a sign with an arrow says which of the discs around it holds the class.
+"""Pointer: the arrow on a sign says which of four discs holds the class.
 
-The sign stands near the middle of the scene and is seen in the glance; its arrow is read in a patch alone. Every disc
-holds one of four digits, and as many discs hold each: so a disc without the arrow says nothing about the class, nor
-does the arrow without its disc. Discs are so far from the sign that no patch of 64 pixels shows both.
+Nine boards stand in three rows and three columns. Those above, right, below and left of the middle are discs with the
+digits 0 to 3. The sign stands at a corner: the glance shows which, but its arrow is read in a patch alone. It points
+up, right, down or left, to the disc on that side of the middle. The other corners and the middle hold letters, which
+look like digits in the glance. A disc without the arrow says nothing about the class, nor does the arrow without its
+disc, and no patch of 64 pixels shows two boards. In the middle, where an agent that has learned nothing may look, is
+never the sign.
 """
 
 from __future__ import annotations
@@ -14,10 +17,11 @@ import numpy as np
 from pydantic import Field
 
 from classifiers.data.drawings import DrawingSpec, DrawnScenes, Scene
-from classifiers.data.drawn_tasks.boards import DIRECTIONS, LETTERS, centered_at, draw_board, photographed
+from classifiers.data.drawn_tasks.boards import DIRECTIONS, LETTERS, Placed, centered_at, draw_board, photographed
 
 _NUM_DIGITS = 4
-_AWAY_PX = (74, 92)  # (rows, columns) from the sign to the discs
+_AWAY_PX = (74, 92)  # (rows, columns) from the middle board to those beside it
+_SIDES, _CORNERS = (0, 2, 4, 6), (1, 3, 5, 7)  # of DIRECTIONS
 
 
 class PointerSpec(DrawingSpec):
@@ -27,41 +31,40 @@ class PointerSpec(DrawingSpec):
         height: image height in pixels.
         width: image width in pixels.
         seed: another seed draws other scenes.
-        num_discs: discs with digits: 4 are above, right, below and left of the sign, and discs with letters, which look
-            alike in the glance, between these; 8 are in all directions.
         sign_px: diameter of the sign, in pixels.
         disc_px: diameter of a disc, in pixels.
     """
 
     name = "pointer"
-    version = 4
+    version = 5
     classes = tuple(str(digit) for digit in range(_NUM_DIGITS))
     num_boxes = 2
 
     height: Annotated[int, Field(ge=192)] = 192
     width: Annotated[int, Field(ge=256)] = 256
     seed: Annotated[int, Field(ge=0)] = 0
-    num_discs: Literal[4, 8] = 4
     sign_px: Annotated[int, Field(ge=12, le=40)] = 30
     disc_px: Annotated[int, Field(ge=12, le=26)] = 24
 
     def draw(self, rng: random.Random) -> Scene:
         """Draws a scene; its boxes are those of the sign and of the disc that it points to."""
-        room = [away + self.disc_px // 2 + 2 for away in _AWAY_PX]
+        room = [away + max(self.sign_px, self.disc_px) // 2 + 2 for away in _AWAY_PX]
         row = rng.randint(room[0], self.height - room[0])
         column = rng.randint(room[1], self.width - room[1])
-        values = range(0, 8, 8 // self.num_discs)
-        chosen = rng.choice(values)
-        sign = centered_at(draw_board(rng, "arrow", self.sign_px, chosen), row, column)
-        digits = [number % _NUM_DIGITS for number in range(self.num_discs)]
-        rng.shuffle(digits)
-        held = dict(zip(values, digits, strict=True))
-        discs = {}
-        for value in [*values, *(way for way in range(8) if way not in values)]:
-            down, right = (way * away for way, away in zip(DIRECTIONS[value], _AWAY_PX, strict=True))
-            text = ("digit", held[value]) if value in held else ("letter", rng.randrange(len(LETTERS)))
-            discs[value] = centered_at(draw_board(rng, text[0], self.disc_px, text[1]), row + down, column + right)
-        image = photographed(rng, self.height, self.width, [sign, *discs.values()])
+
+        def placed(kind: str, value: int, direction: tuple[int, int]) -> Placed:
+            down, right = (way * away for way, away in zip(direction, _AWAY_PX, strict=True))
+            picture = draw_board(rng, kind, self.sign_px if kind == "arrow" else self.disc_px, value)
+            return centered_at(picture, row + down, column + right)
+
+        chosen, corner = rng.choice(_SIDES), rng.choice(_CORNERS)
+        sign = placed("arrow", chosen, DIRECTIONS[corner])
+        digits = rng.sample(range(_NUM_DIGITS), _NUM_DIGITS)
+        held = dict(zip(_SIDES, digits, strict=True))
+        discs = {side: placed("digit", digit, DIRECTIONS[side]) for side, digit in held.items()}
+        others = [(0, 0), *(DIRECTIONS[way] for way in _CORNERS if way != corner)]
+        letters = [placed("letter", rng.randrange(len(LETTERS)), where) for where in others]
+        image = photographed(rng, self.height, self.width, [sign, *discs.values(), *letters])
         return Scene(image, held[chosen], np.array([sign.box, discs[chosen].box]))
 
 
