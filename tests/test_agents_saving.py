@@ -68,8 +68,8 @@ def test_a_network_that_has_learned_nothing_is_no_measure() -> None:
     assert str(saving_sentence(_metrics([0.3, 0.7, 0.8], classes={"images": [55, 45]}))).startswith("As accurate")
     balanced = saving(_metrics([0.3, 0.7, 0.8], classes={"images": [60, 40]}), CONFIG.replace(class_weight="balanced"))
     assert balanced is not None and balanced["has_learned"]
-    photos = saving(_metrics([0.3, 0.7, 0.8], classes={"images": [60, 40]}), load_config("image_folder"))
-    assert photos is not None and "freeze_statistics=false" in photos["advice"][0]
+    photos = saving(_metrics([0.3, 0.7, 0.8], classes={"images": [60, 40]}), load_config("grocery"))
+    assert photos is not None and "refit_statistics=true" in photos["advice"][0]
 
 
 def test_advice_fits_what_is_missing() -> None:

@@ -62,7 +62,12 @@ def test_a_training_says_it_first_and_weighs_its_losses(picture_tree: Path, tmp_
     (picture_tree / "val").rename(picture_tree / "test")
     (picture_tree / "train" / "right" / "x.jpg").hardlink_to(next((picture_tree / "train" / "right").iterdir()))
     (picture_tree / "val").symlink_to(picture_tree / "test")
-    settings = [f"data.root={picture_tree}", "data.height=96", "data.width=128"]
+    settings = [
+        f"data.root={picture_tree}",
+        "data.height=96",
+        "data.width=128",
+        "initialization.refit_statistics=false",
+    ]
     stops = [*settings, "stage2.options.learning_rat=0.1"]
     reporter = Notes()
 

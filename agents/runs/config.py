@@ -53,6 +53,9 @@ class InitializationSpec(Settings):
         networks_from: what f_L and f_G start from: `"full_resolution"`, the networks of those trainings, as in the
             paper; or `"weights"`, the pretrained weights as they are, where whole images teach little but their
             backgrounds. The new last layers then predict all classes alike, and `low_resolution` is left out.
+        refit_statistics: what to do where the full-resolution network learns nothing with `freeze_statistics`, as with
+            drawings that are nothing like the photos the weights are from. True trains it once more, and then the
+            low-resolution one, with each batch's statistics; False keeps it.
     """
 
     full_resolution: FitSpec
@@ -60,6 +63,7 @@ class InitializationSpec(Settings):
     low_resolution_sides: Annotated[tuple[Side, ...], ONE_OR_SEVERAL] = ()
     weights: WeightsName | None = None
     networks_from: Literal["full_resolution", "weights"] = "full_resolution"
+    refit_statistics: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Self:

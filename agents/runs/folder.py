@@ -2,6 +2,7 @@
 
     config.yaml                                   everything that decides the run
     initialization/full_resolution.safetensors    the baseline; f_L starts from it
+    initialization/full_resolution.unlearned.json accuracy of a baseline that has learned nothing and was trained again
     initialization/low_resolution_*.safetensors   fine-tuned at lower resolutions; f_G starts from the last one
     stage1/classifier.safetensors                 f_G, f_L, f_C after random patches
     stage2/policy.safetensors                     pi
@@ -42,6 +43,7 @@ class RunFolder:
         path: the folder.
         config: the resolved config.
         full_resolution: the baseline network.
+        unlearned: what a baseline reached that had learned nothing and was trained again with other statistics.
         policy: the policy's weights.
         metrics: the results.
         latency: latency for one image at a time, if it was measured.
@@ -52,6 +54,7 @@ class RunFolder:
         self.path = path
         self.config = path / "config.yaml"
         self.full_resolution = path / "initialization" / "full_resolution.safetensors"
+        self.unlearned = path / "initialization" / "full_resolution.unlearned.json"
         self.policy = path / "stage2" / "policy.safetensors"
         self.metrics = path / "metrics.json"
         self.latency = path / "latency.json"

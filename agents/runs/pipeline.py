@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection
 from contextlib import closing
 from functools import partial
@@ -13,6 +14,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor, nn
 
 from agents.algorithms.stage2 import train_agent, whole_rollouts
+from agents.evaluation.rollout import full_resolution_accuracy
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LocationPolicy
@@ -46,6 +48,8 @@ from classifiers.training.distributed import is_first_process, local_device, pro
 from classifiers.training.fit_spec import FitSpec
 from classifiers.training.object_guide import ObjectGuide, imagenet_label
 from classifiers.training.stages import balanced_class_weights, train_full_resolution, train_sequences
+
+_LEARNED_IMAGES = 500  # training images that tell whether a network has learned anything
 
 
 class Pipeline:
@@ -184,11 +188,38 @@ class Pipeline:
         if self.config.start is not None:
             return None
         assert self.config.initialization is not None
-        encoder = self._new_encoder(self.config.initialization.weights)
-        network = FullResolutionNetwork(encoder, resize_mode=self.config.classifier.resize_mode)
-        spec = self.config.initialization.full_resolution
-        self._fit("full-resolution network", network, spec, path, train_full_resolution, self._save_network)
+        start, title = self.config.initialization, "full-resolution network"
+        spec = start.full_resolution
+        if start.refit_statistics and spec.freeze_statistics and spec.epochs:
+            if not self.files.unlearned.is_file():
+                network = self._untrained_network()
+                self._fit(title, network, spec, path, train_full_resolution, self._save_if_learned)
+                if path.is_file():
+                    return network
+                self.reporter.note(
+                    "The full-resolution network has learned nothing with the statistics of its pretrained weights; it "
+                    "is trained once more with those of each batch"
+                )
+            spec, title = spec.replace(freeze_statistics=False), f"{title}, once more"
+        network = self._untrained_network()
+        self._fit(title, network, spec, path, train_full_resolution, self._save_network)
         return network
+
+    def _untrained_network(self) -> FullResolutionNetwork:
+        assert self.config.initialization is not None
+        encoder = self._new_encoder(self.config.initialization.weights)
+        return FullResolutionNetwork(encoder, resize_mode=self.config.classifier.resize_mode)
+
+    def _save_if_learned(self, path: Path, network: FullResolutionNetwork) -> None:
+        """Saves a network that tells its training images apart, else what it reaches on them."""
+        source = self.images("train")
+        accuracy = full_resolution_accuracy(network, source, max_images=_LEARNED_IMAGES)
+        frequent = float(source.all_labels().bincount().max()) / len(source)
+        error = math.sqrt(frequent * (1 - frequent) / min(len(source), _LEARNED_IMAGES))
+        if accuracy > frequent + 2 * error:
+            self._save_network(path, network)
+        else:
+            write_json(self.files.unlearned, {"accuracy": accuracy, "most_frequent_class": frequent})
 
     def low_resolution(self) -> FullResolutionNetwork:
         """The full-resolution network fine-tuned on images of the glance's size, which f_G starts from."""
@@ -196,6 +227,8 @@ class Pipeline:
         spec, target = self.config.initialization.low_resolution, self.config.classifier.glance_side
         network = self.full_resolution()
         assert network is not None
+        if self.files.unlearned.is_file():
+            spec = spec.replace(freeze_statistics=False)
         for side in (*self.config.initialization.low_resolution_sides, target):
             path = self.files.low_resolution(side)
             if path.is_file():

@@ -70,13 +70,11 @@ def saving(metrics: dict[str, Any], config: RunConfig) -> dict[str, Any] | None:
 
 def _untrained_advice(config: RunConfig) -> list[str]:
     """What to try for a full-resolution network that has learned nothing."""
-    training = config.initialization.full_resolution if config.initialization is not None else None
-    if training is None:
+    if config.initialization is None:
         return []
-    prefix, found = "initialization.full_resolution", []
-    if training.freeze_statistics:
-        both = f"{prefix}.freeze_statistics=false initialization.low_resolution.freeze_statistics=false"
-        found.append(f"statistics of batch normalizations that fit your pictures ({both})")
+    training, prefix, found = config.initialization.full_resolution, "initialization.full_resolution", []
+    if training.freeze_statistics and not config.initialization.refit_statistics:
+        found.append("batch normalizations that fit your pictures (initialization.refit_statistics=true)")
     steps = f" {prefix}.min_steps={4 * training.min_steps}" if training.min_steps else ""
     return [*found, f"a longer training ({prefix}.epochs={4 * training.epochs}{steps})", "more training images"]
 

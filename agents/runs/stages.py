@@ -56,7 +56,8 @@ def _training_images(config: RunConfig) -> tuple[str, ...]:
 
 def _full_resolution(config: RunConfig) -> tuple[str, ...]:
     networks = ("classifier.encoder", "classifier.resize_mode", "initialization.weights")
-    return (*_training_images(config), "seed", "start", *networks, "initialization.full_resolution")
+    trainings = ("initialization.full_resolution", "initialization.refit_statistics")
+    return (*_training_images(config), "seed", "start", *networks, *trainings)
 
 
 def _low_resolution(config: RunConfig) -> tuple[str, ...]:
