@@ -72,7 +72,7 @@ class SuiteTask:
 SUITE: dict[str, SuiteTask] = {
     "sign_pair": SuiteTask("GFNet-SignPair-v0", SignPairSpec(), 5, 0.336, ScoreScale(0.349, 0.993)),
     "search": SuiteTask("GFNet-Search-v0", SearchSpec(), 6, 0.58, ScoreScale(0.386, 0.997)),
-    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, 0.364, ScoreScale(0.246, 0.999), POINTER_RULES),
+    "pointer": SuiteTask("GFNet-Pointer-v0", PointerSpec(), 4, 0.301, ScoreScale(0.228, 0.989), POINTER_RULES),
     "count": SuiteTask("GFNet-Count-v0", CountSpec(), 4, 0.341, ScoreScale(0.414, 0.991)),
     "zoom_stop": SuiteTask(
         "GFNet-ZoomStop-v0",

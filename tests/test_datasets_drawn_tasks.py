@@ -56,12 +56,12 @@ def test_no_patch_holds_both_signs_of_a_pair() -> None:
 
 
 def test_the_arrow_stands_at_any_corner_and_its_disc_on_any_side() -> None:
-    sides = [(0, -92), (0, 92), (-74, 0), (74, 0)]
+    sides = [(0, -64), (0, 64), (-52, 0), (52, 0)]
     corners, chosen, labels = set(), set(), set()
     for scene in _scenes(PointerSpec(), 80):
         sign, disc = _centers(scene) - (96, 128)
         side = min(sides, key=lambda side: np.abs(disc - side).max())
-        assert np.abs(disc - side).max() <= 20 and (np.abs(sign) > (64, 72)).all()
+        assert (np.abs(disc - side) <= (13, 17)).all() and (np.abs(np.abs(sign) - (52, 64)) <= (13, 17)).all()
         corners.add(tuple(sign > 0))
         chosen.add(side)
         labels.add(scene.label)

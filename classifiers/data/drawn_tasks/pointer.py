@@ -4,7 +4,7 @@ Nine boards stand in three rows and three columns. Those above, right, below and
 digits 0 to 3. The sign stands at a corner: the glance shows which, but its arrow is read in a patch alone. It points
 up, right, down or left, to the disc on that side of the middle. The other corners and the middle hold letters, which
 look like digits in the glance. A disc without the arrow says nothing about the class, nor does the arrow without its
-disc, and no patch of 64 pixels shows two boards. In the middle, where an agent that has learned nothing may look, is
+disc, and no patch of 64 pixels holds two boards. In the middle, where an agent that has learned nothing may look, is
 never the sign.
 """
 
@@ -20,7 +20,8 @@ from classifiers.data.drawings import DrawingSpec, DrawnScenes, Scene
 from classifiers.data.drawn_tasks.boards import DIRECTIONS, LETTERS, Placed, centered_at, draw_board, photographed
 
 _NUM_DIGITS = 4
-_AWAY_PX = (74, 92)  # (rows, columns) from the middle board to those beside it
+_AWAY_PX = (52, 64)  # (rows, columns) from the middle board to those beside it
+_SHIFT_PX = (12, 16)  # at most so far is the middle board from the middle of the scene
 _SIDES, _CORNERS = (0, 2, 4, 6), (1, 3, 5, 7)  # of DIRECTIONS
 
 
@@ -36,7 +37,7 @@ class PointerSpec(DrawingSpec):
     """
 
     name = "pointer"
-    version = 5
+    version = 6
     classes = tuple(str(digit) for digit in range(_NUM_DIGITS))
     num_boxes = 2
 
@@ -48,9 +49,8 @@ class PointerSpec(DrawingSpec):
 
     def draw(self, rng: random.Random) -> Scene:
         """Draws a scene; its boxes are those of the sign and of the disc that it points to."""
-        room = [away + max(self.sign_px, self.disc_px) // 2 + 2 for away in _AWAY_PX]
-        row = rng.randint(room[0], self.height - room[0])
-        column = rng.randint(room[1], self.width - room[1])
+        row = self.height // 2 + rng.randint(-_SHIFT_PX[0], _SHIFT_PX[0])
+        column = self.width // 2 + rng.randint(-_SHIFT_PX[1], _SHIFT_PX[1])
 
         def placed(kind: str, value: int, direction: tuple[int, int]) -> Placed:
             down, right = (way * away for way, away in zip(direction, _AWAY_PX, strict=True))
