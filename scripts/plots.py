@@ -301,25 +301,28 @@ def learning_curves(curves: dict[str, dict[str, Any]]) -> Figure:
 
 
 def radar(tasks: list[str], means: dict[str, list[float]]) -> Figure:
-    """The score of each agent by task, one spoke for each of three tasks or more.
+    """The scores of the first seven agents by task, one spoke for each of three tasks or more.
 
     Args:
         tasks: their names.
-        means: of each agent, a score for each task, NaN where it has none.
+        means: of each agent, the best one first, a score for each task, NaN where it has none.
 
     Returns:
         The figure.
     """
-    figure = Figure(figsize=(6, 5), layout="constrained")
+    figure = Figure(figsize=(7, 7), layout="constrained")
     axes = figure.subplots(subplot_kw={"projection": "polar"})
     angles = np.linspace(0.0, 2.0 * np.pi, len(tasks), endpoint=False)
-    for index, (name, values) in enumerate(means.items()):
+    for index, (name, values) in enumerate(list(means.items())[: len(_CYCLE)]):
         shown = np.clip(values, 0.0, None)
         axes.plot(
             [*angles, angles[0]], [*shown, shown[0]], "o-", markersize=3, color=_color(index), label=_literal(name)
         )
-    axes.set_xticks(angles, [_literal(task.removeprefix("GFNet-")) for task in tasks], fontsize="small")
-    axes.legend(fontsize="x-small", loc="upper left", bbox_to_anchor=(1.05, 1.0))
+    axes.set_xticks(angles, [_literal(task.removeprefix("GFNet-")) for task in tasks])
+    axes.tick_params(axis="x", pad=18)
+    axes.set_yticks([0.25, 0.5, 0.75, 1.0])
+    axes.set_rlabel_position(90.0 / len(tasks))  # type: ignore[attr-defined]  # of polar axes
+    figure.legend(fontsize="small", loc="outside lower center", ncols=2)
     return figure
 
 
