@@ -197,8 +197,8 @@ class Pipeline:
                 if path.is_file():
                     return network
                 self.reporter.note(
-                    "The full-resolution network has learned nothing with the statistics of its pretrained weights; it "
-                    "is trained once more with those of each batch"
+                    "The full-resolution network has learned nothing while its batch normalizations kept their "
+                    "statistics; it is trained once more with those of each batch"
                 )
             spec, title = spec.replace(freeze_statistics=False), f"{title}, once more"
         network = self._untrained_network()
@@ -219,6 +219,7 @@ class Pipeline:
         if accuracy > frequent + 2 * error:
             self._save_network(path, network)
         else:
+            path.with_name(f"{path.stem}.training.pt").unlink(missing_ok=True)  # the next training has the same one
             write_json(self.files.unlearned, {"accuracy": accuracy, "most_frequent_class": frequent})
 
     def low_resolution(self) -> FullResolutionNetwork:
