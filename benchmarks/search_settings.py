@@ -64,7 +64,6 @@ def _settings() -> Iterator[tuple[str, Setting]]:
     for name in ("ppo", "ppo_gru", "recurrent_ppo", "a2c", "trpo"):
         yield f"{name} wide", Setting(name, policy_options={"extractor": WIDE})
         yield f"{name} lean", Setting(name, policy_options={"extractor": LEAN})
-    for name in ("ppo", "ppo_gru"):
         for first, last in STDS:
             yield f"{name} std={first:g}-{last:g}", Setting(name, std=(first, last))
     for rate in RATES:
