@@ -209,7 +209,7 @@ class GlanceFocusDynamics:
             trace.size[where, last] = decisions.size
         size: int | Tensor = 0 if len(self.patch_sizes) == 1 else trace.size[where, last]
         price = self._price(last + 1, size)
-        label, before = trace.label[some], trace.looks[where, last, 7]
+        label, before = trace.label[some], trace.looks[where, last]
         glimpse, found = self._look(rows, some, location, size, label, draws)
         self._take(some, glimpse)
         self.locations[where, last] = location
@@ -225,8 +225,10 @@ class GlanceFocusDynamics:
             over = over | (found.confidence[0] > self.spec.exit_confidence)
         given = {
             "probability": found.label_probability[0],
-            "previous_probability": before,
+            "previous_probability": before[:, 7],
             "random_probabilities": found.label_probability[1:],
+            "entropy": found.entropy[0],
+            "previous_entropy": before[:, 6],
             "is_right": found.prediction[0] == label,
             "is_last": over,
         }

@@ -13,11 +13,19 @@ Reward = Callable[..., Any]
 """A function of some of `REWARD_ARGUMENTS`, by their names, that returns the rewards of B rows, (B,). Rows must not
 depend on one another: row i of a vector environment then gets what a single environment gets."""
 
-REWARD_ARGUMENTS = ("probability", "previous_probability", "random_probabilities", "is_right", "is_last")
+REWARD_ARGUMENTS = (
+    "probability",
+    "previous_probability",
+    "random_probabilities",
+    "entropy",
+    "previous_entropy",
+    "is_right",
+    "is_last",
+)
 """What a reward may ask for, tensors on the classifier's device: the softmax probability of the true label after the
 glimpse and before it, (B,) float32 in [0, 1]; the same after each of S random glimpses instead, (S, B), which are
-encoded only for rewards that ask for them; whether the prediction after the glimpse is right, (B,) bool; whether it is
-the episode's last."""
+encoded only for rewards that ask for them; the entropy of all classes after the glimpse and before it, (B,) float32 at
+least 0, in nats; whether the prediction after the glimpse is right, (B,) bool; whether it is the episode's last."""
 
 
 def increment_reward(probability: Tensor, previous_probability: Tensor) -> Tensor:

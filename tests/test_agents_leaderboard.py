@@ -27,9 +27,11 @@ from agents.leaderboard.statistics import (
     probability_of_improvement,
 )
 from agents.leaderboard.tables import learning_curves, markdown_tables, radar
+from agents.leaderboard.trainers import MakeEnv, train_greedy_entropy
 from agents.leaderboard.training import TrainingSpec, run_training
 from agents.runs.stages import locked
 from gfnet_env import __version__
+from gfnet_env.rewards import reward_arguments
 from gfnet_env.suite import SUITE
 from scripts.cli import main
 
@@ -181,6 +183,22 @@ def test_agents_that_stop_and_choose_sizes_are_judged_by_playing(tmp_path: Path)
     assert len(random.accuracy) == 4 and random.returns < 0.0
     with pytest.raises(ValueError, match="says only where to look"):
         run_training(corners, tmp_path, _Quiet())
+
+
+def test_greedy_entropy_learns_without_labels(tmp_path: Path) -> None:
+    spec = make_specs(["greedy_entropy"], [SIGNS], steps=256, seeds=1, changes={"rules.num_scenes": 24})[0]
+    rewards = []
+
+    class Spy(MakeEnv):
+        def __call__(self, *args: Any, **rules: Any) -> Any:
+            rewards.append(rules["reward"])
+            return super().__call__(*args, **rules)
+
+    train_greedy_entropy(Spy(SIGNS, {"num_scenes": 24}), 64, seed=0)
+    row = run_training(spec, tmp_path, _Quiet())
+
+    assert [reward_arguments(reward) for reward in rewards] == [("entropy", "previous_entropy")]
+    assert row.steps_taken == 256 and len(row.accuracy) == 4
 
 
 EXTERNAL = """

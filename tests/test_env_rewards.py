@@ -12,6 +12,7 @@ import torch
 
 from agents.runs.config import Stage2Spec
 from gfnet_env import REWARDS, EpisodeSpec, register_reward
+from gfnet_env.rewards import REWARD_ARGUMENTS
 
 ID = "GFNet-SyntheticSigns-v0"
 
@@ -51,10 +52,19 @@ def test_success_alone_may_be_rewarded() -> None:
     assert set(successes) == {0.0, 1.0}
 
 
+def test_a_reward_may_do_without_labels() -> None:
+    env: Any = gymnasium.make(ID, num_scenes=8, reward=lambda entropy, previous_entropy: previous_entropy - entropy)
+    _, info = env.reset(seed=0)
+    for place in (-0.5, 0.5):
+        before = info["entropy"]
+        _, reward, _, _, info = env.step(np.full(2, place, np.float32))
+        assert reward == pytest.approx(before - info["entropy"], abs=1e-5) != 0.0
+
+
 @pytest.mark.parametrize("name", ["contrastive", "mine"])
 def test_a_batch_gets_what_its_rows_get(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def mine(**given: torch.Tensor) -> np.ndarray:
-        assert set(given) == {"probability", "previous_probability", "random_probabilities", "is_right", "is_last"}
+        assert tuple(given) == REWARD_ARGUMENTS
         return (given["probability"] * given["random_probabilities"][0] + given["is_right"].float()).numpy()
 
     monkeypatch.setitem(REWARDS, "mine", mine)

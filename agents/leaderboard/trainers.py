@@ -8,9 +8,15 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+from torch import Tensor
 
+from agents.algorithms.registry import AGENTS
+from agents.algorithms.stage2 import train_agent
 from agents.policies.baselines import CenterCornerPolicy, ReferencePolicy, ScanPolicy
 from agents.policies.box_regression import train_box_policy
+from agents.policies.deterministic import DeterministicPolicy
+from agents.runs.config import Stage2Spec
+from agents.runs.run import new_agent
 from classifiers.checks import did_you_mean
 from gfnet_env import GlanceFocusVectorEnv
 
@@ -90,12 +96,29 @@ def train_box_regression(make_env: MakeEnv, steps: int, seed: int) -> Any:
     return train_box_policy(make_env(1).task, seed=seed)
 
 
+def train_greedy_entropy(make_env: MakeEnv, steps: int, seed: int) -> Any:
+    """Looks where the entropy of the prediction falls most, as far as a small network can tell.
+
+    It is `dqn` with discount 0, and its reward is that fall: no label is seen, and no later look is counted.
+    """
+    env = make_env(AGENTS["dqn"].num_envs, reward=entropy_fall)
+    agent = new_agent(env, Stage2Spec(env_steps=steps, agent="dqn", options={"gamma": 0.0}), seed, prefix="")
+    train_agent(agent, steps, seed=seed)
+    return DeterministicPolicy(agent)
+
+
+def entropy_fall(entropy: Tensor, previous_entropy: Tensor) -> Tensor:
+    """(B,) by how many nats a glimpse lowers the entropy of the prediction; below 0 where it rises."""
+    return previous_entropy - entropy
+
+
 TRAINERS: dict[str, Train] = {
     "random": train_random,
     "center_corner": train_center_corner,
     "scan": train_scan,
     "reference": train_reference,
     "box_regression": train_box_regression,
+    "greedy_entropy": train_greedy_entropy,
 }
 """The baselines of a leaderboard, by name."""
 
