@@ -161,8 +161,26 @@ def full_resolution_accuracy(
         batch_size: images in a batch.
     """
     network.eval()
+    return _accuracy(lambda images: network(images.to(network.device)), source, max_images, batch_size)
+
+
+@torch.inference_mode()
+def glance_accuracy(classifier: FrozenClassifier, source: ImageSource, *, max_images: int | None = None) -> float:
+    """Accuracy in [0, 1] of the glance alone, t = 1.
+
+    Args:
+        classifier: the networks, on any device.
+        source: the images.
+        max_images: use at most this many images, the same ones as `evaluate`.
+    """
+    return _accuracy(lambda images: classifier.glance(images.to(classifier.device)).logits, source, max_images, 50)
+
+
+def _accuracy(
+    logits: Callable[[Tensor], Tensor], source: ImageSource, max_images: int | None, batch_size: int
+) -> float:
     right, chosen = 0, evenly_spread(len(source), max_images)
     for indices in chosen.split(batch_size):
         batch = source.fetch(indices)
-        right += int((network(batch.images.to(network.device)).argmax(dim=1).cpu() == batch.labels).sum())
+        right += int((logits(batch.images).argmax(dim=1).cpu() == batch.labels).sum())
     return right / len(chosen)

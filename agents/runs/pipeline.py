@@ -14,7 +14,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 from torch import Tensor, nn
 
 from agents.algorithms.stage2 import train_agent, whole_rollouts
-from agents.evaluation.rollout import full_resolution_accuracy
+from agents.evaluation.rollout import full_resolution_accuracy, glance_accuracy
 from agents.policies.baselines import FIXED_POLICIES
 from agents.policies.deterministic import DeterministicPolicy
 from agents.policies.protocol import LocationPolicy
@@ -50,6 +50,7 @@ from classifiers.training.object_guide import ObjectGuide, imagenet_label
 from classifiers.training.stages import balanced_class_weights, train_full_resolution, train_sequences
 
 _LEARNED_IMAGES = 500  # training images that tell whether a network has learned anything
+_BY_HEART = 0.2  # errors on training images, as a share of those on other images, below which a policy learns little
 
 
 class Pipeline:
@@ -312,9 +313,26 @@ class Pipeline:
                     load_policy(RunFolder(start_folder(self.config.start)).policy, agent)
                     save_policy(path, agent)
                 else:
+                    self._warn_of_learning_by_heart(classifier)
                     self._train_policy(agent, path, classifier)
         wait_for_first(str(path.absolute()))
         return DeterministicPolicy(load_policy(path, agent))
+
+    def _warn_of_learning_by_heart(self, classifier: FrozenClassifier) -> None:
+        """Says so where the glance already tells the label of a training image, so that no look earns a reward."""
+        source = self.images.training(self.config.seed)
+        seen = glance_accuracy(classifier, source, max_images=_LEARNED_IMAGES)
+        try:
+            unseen = glance_accuracy(classifier, self.images.calibration("test"), max_images=_LEARNED_IMAGES)
+        except FileNotFoundError:
+            return  # the evaluation in the end names what is missing
+        if 1 - seen < (1 - unseen) * _BY_HEART:
+            self.reporter.note(
+                f"The glance alone is right on {seen:.2f} of the training images and on {unseen:.2f} of images that the "
+                "networks have not seen: they know the training images by heart, so no look is rewarded there and the "
+                "policy learns little; train them for fewer epochs (initialization.low_resolution, stage1), or on "
+                "larger shifts and zooms"
+            )
 
     def _train_policy(self, agent: Any, path: Path, classifier: FrozenClassifier) -> None:
         spec = self.config.stage2
