@@ -369,6 +369,18 @@ def test_the_tables_of_the_docs_are_computed_from_their_rows() -> None:
     assert {each.task for each in rows} >= {task.env_id for task in SUITE.values()}
 
 
+def test_statistics_are_those_of_rliable() -> None:
+    """Recorded with rliable 1.2.0, which has the intervals from 5,000 and 2,000 samples."""
+    ours = [[0.64, 0.02, 0.61, 0.94, 0.86], [0.27, 0.81, 0.73, 0.82, 0.03], [0.04, 0.91, 0.54, 0.00, 0.73]]
+    theirs = [[0.41, 0.76, 0.66, 0.02, 0.26], [0.76, 0.25, 0.33, 0.60, 0.63], [0.12, 0.34, 0.44, 0.43, 0.24]]
+    assert estimate(ours) == pytest.approx((0.57666667, 0.31111111, 0.77333333), abs=0.02)
+    assert probability_of_improvement(ours, theirs) == pytest.approx((0.62, 0.38666667, 0.84), abs=0.02)
+    assert estimate(ours).value == pytest.approx(0.57666667)
+    assert probability_of_improvement(ours, theirs).value == pytest.approx(0.62)
+    profile = performance_profile(ours, np.array([0.25, 0.5, 0.75]))
+    assert profile == pytest.approx([0.73333333, 0.66666667, 0.33333333])
+
+
 def test_interquartile_mean_drops_a_quarter_at_each_end() -> None:
     assert interquartile_mean([9.0, 1.0, 2.0, 3.0]) == 2.5
     assert interquartile_mean([1.0, 2.0, 6.0]) == 3.0

@@ -2,7 +2,7 @@
 
 They are those of Agarwal et al., "Deep Reinforcement Learning at the Edge of the Statistical Precipice" (2021):
 interquartile means, stratified percentile bootstrap, performance profiles, probability of improvement. Their package
-`rliable` 1.2.0 gives the same figures; it needs arch < 8, which can't be imported with pandas 3.
+`rliable` 1.2.0 gives the same figures, but takes equally many runs of each task, and boards have one to five.
 
 `scores` are lists of runs, one list for each task; tasks may have different numbers of runs.
 """
