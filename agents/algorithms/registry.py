@@ -131,7 +131,8 @@ AGENTS: dict[str, AgentRecipe] = {
             "cg_damping": 30.0,
             "cg_max_steps": 5,
         },
-        _LEAN,
+        # It follows the gradient of an objective, uphill, so that a penalty in it would pull the wrong way.
+        {**_LEAN, "saturation_penalty": 0.0},
         _ROLLOUT,
         3,
     ),
@@ -145,7 +146,7 @@ AGENTS: dict[str, AgentRecipe] = {
         DQN,
         "MultiInputPolicy",
         {**_REPLAY, "learning_rate": 1e-3, "exploration_fraction": 0.3, "target_update_interval": 2_000},
-        {"net_arch": [], **_WIDE},
+        {"net_arch": [], **_LEAN},
         updates_per_step=1 / 16,
         num_envs=64,
         form="grid",

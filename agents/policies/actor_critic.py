@@ -27,7 +27,9 @@ class PenalizedTanh(nn.Module):
     """tanh with a penalty on saturated inputs: half their squared excess over 1.5, averaged over the batch.
 
     A mean in the flat part of tanh has next to no gradient, so a policy whose mean gets there, in a corner of the
-    image, stays there. The penalty is added to the gradient in training, so any algorithm can use it. Not in the paper.
+    image, stays there. The penalty is added to the gradient in training, so any algorithm that descends a loss can use
+    it. TRPO can't: it ascends an objective, and takes second derivatives; its natural gradient does not need it. Not in
+    the paper.
 
     Args:
         saturation_penalty: coefficient of the penalty, 0 or more.
