@@ -115,6 +115,19 @@ def test_deterministic_actors_are_pulled_out_of_saturation(
     assert last.bias.grad.tolist() == pytest.approx([2.5 * penalty, -2.5 * penalty])
 
 
+def test_trpo_is_not_pushed_into_saturation(classifier: FrozenClassifier, scenes: ArrayImages) -> None:
+    """It follows its gradient uphill, so a penalty in it would push, and bend the curvature below 0."""
+    agent: Any = make_agent("trpo", _env(classifier, scenes), n_steps=3, batch_size=12, policy_kwargs=SMALL_UNITS)
+    last = agent.policy.action_net[0]
+    with torch.no_grad():
+        last.weight.zero_()
+        last.bias.copy_(torch.tensor([4.0, -4.0]))
+
+    agent.learn(48)
+
+    assert last.bias.isfinite().all() and last.bias.abs().max() < 4.2
+
+
 def test_exploration_starts_around_the_center_and_rarely_stops(
     classifier: FrozenClassifier, scenes: ArrayImages
 ) -> None:
