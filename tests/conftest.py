@@ -78,6 +78,22 @@ def blank_report(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("scripts.commands.write_report", write_nothing)
 
 
+class Notes:
+    """A reporter that keeps the notes, and in `heard` the titles of trainings as well, in order."""
+
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+        self.heard: list[str] = []
+
+    def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
+        self.heard.append(title)
+        return lambda done, total, figures: None
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+        self.heard.append(text)
+
+
 def random_classifier(spec: ClassifierSpec, num_classes: int = 10, seed: int = 0) -> GlanceFocusClassifier:
     """Random weights and batch statistics that are not trivial, so that folding them is a real test."""
     torch.manual_seed(seed)

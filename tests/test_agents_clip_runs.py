@@ -7,7 +7,6 @@ import shutil
 import subprocess
 import sys
 import wave
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import random_classifier
+from conftest import Notes, random_classifier
 from PIL import Image
 
 import agents
@@ -24,7 +23,6 @@ from agents.recognition.images import as_batch
 from agents.recognition.recognizer import Recognizer
 from agents.runs.config_files import load_config
 from agents.runs.images import RunImages
-from agents.runs.log import Reporter
 from classifiers.data.clips.recordings import ffmpeg_program
 from classifiers.data.decoding import UnreadableImageError
 from classifiers.data.synthetic_gestures import GestureClips, GestureSpec, draw_gesture
@@ -128,17 +126,6 @@ def test_budgets_and_thresholds_end_clips_early(run: Path, capsys: pytest.Captur
     assert "stopping early" in capsys.readouterr().out
 
 
-class _Notes(Reporter):
-    def __init__(self) -> None:
-        self.notes: list[str] = []
-
-    def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
-        return lambda done, total, figures: None
-
-    def note(self, text: str) -> None:
-        self.notes.append(text)
-
-
 def test_runs_say_how_many_clips_are_short_or_unreadable(tmp_path: Path) -> None:
     for split, count in (("train", 3), ("val", 9)):
         for name in ("a", "b"):
@@ -151,7 +138,7 @@ def test_runs_say_how_many_clips_are_short_or_unreadable(tmp_path: Path) -> None
     defaults = ["num_train=null", "num_val=null", "num_test=null"]
     config = load_config("synthetic_gestures", [f"data.{change}" for change in (*changes, *defaults)])
 
-    reporter = _Notes()
+    reporter = Notes()
     images = RunImages(config, reporter)
     train, test = images("train"), images("test")
 

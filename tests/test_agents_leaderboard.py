@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import Notes
 from stable_baselines3.common.buffers import ReplayBuffer
 
 import agents.leaderboard.training
@@ -49,14 +50,6 @@ def _benchmark(out: Path, *words: str, steps: int = 96, seeds: int = 2) -> int:
     changes = [f"{key}={value}".replace("'", "") for key, value in SMALL.items()]
     numbers = ["--steps", str(steps), "--seeds", str(seeds)]
     return main(["benchmark", *words, "--out", str(out), *numbers, "--set", *changes, "--quiet"])
-
-
-class _Quiet:
-    def track(self, title: str) -> Any:
-        return lambda done, total, figures: None
-
-    def note(self, text: str) -> None:
-        pass
 
 
 def _spec(agent: str = "ppo", **settings: Any) -> TrainingSpec:
@@ -119,7 +112,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path, mo
     monkeypatch.setattr("agents.algorithms.stage2._SECONDS_BETWEEN_CHECKPOINTS", 0.0)
     monkeypatch.setattr("agents.algorithms.stage2._LARGEST_FRACTION", 1e9)
     spec = _spec(**{"options.rollout": 24})
-    whole = run_training(spec, tmp_path / "whole", _Quiet())
+    whole = run_training(spec, tmp_path / "whole", Notes())
     progress = agents.leaderboard.training._Progress
     on_rollout = progress.on_rollout
 
@@ -130,10 +123,10 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path, mo
 
     monkeypatch.setattr(progress, "on_rollout", killed)
     with pytest.raises(KeyboardInterrupt):
-        run_training(spec, tmp_path / "killed", _Quiet())
+        run_training(spec, tmp_path / "killed", Notes())
     monkeypatch.setattr(progress, "on_rollout", on_rollout)
     assert (spec.folder(tmp_path / "killed") / "checkpoint.pt").is_file()
-    resumed = run_training(spec, tmp_path / "killed", _Quiet())
+    resumed = run_training(spec, tmp_path / "killed", Notes())
 
     assert [point.steps for point in whole.curve] == [24, 48, 72, 96]
     assert [(p.steps, p.value) for p in resumed.curve] == [(p.steps, p.value) for p in whole.curve]
@@ -145,7 +138,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(tmp_path: Path, mo
 def test_a_finished_training_gives_back_its_replay_buffer(tmp_path: Path) -> None:
     gc.disable()  # nothing else collects it
     try:
-        run_training(_spec("dqn"), tmp_path, _Quiet())
+        run_training(_spec("dqn"), tmp_path, Notes())
         assert not any(issubclass(type(each), ReplayBuffer) for each in gc.get_objects())
     finally:
         gc.enable()
@@ -156,10 +149,10 @@ def test_a_training_that_another_process_works_on_is_left_to_it(tmp_path: Path) 
     specs = make_specs(["random", "center_corner"], [SIGNS], steps=96, seeds=1, changes={"rules.num_scenes": 24})
 
     with locked(specs[0].folder(tmp_path)):
-        rows = run_leaderboard(specs, tmp_path, reporter=_Quiet())
+        rows = run_leaderboard(specs, tmp_path, reporter=Notes())
 
     assert [each.agent for each in rows] == ["center_corner"]
-    assert [each.agent for each in run_leaderboard(specs, tmp_path, reporter=_Quiet())] == ["random", "center_corner"]
+    assert [each.agent for each in run_leaderboard(specs, tmp_path, reporter=Notes())] == ["random", "center_corner"]
 
 
 @pytest.mark.usefixtures("small")
@@ -173,16 +166,16 @@ def test_agents_that_stop_and_choose_sizes_are_judged_by_playing(tmp_path: Path)
         "rules.reward": "increment",
     }
 
-    played = run_training(_spec(**rules), tmp_path, _Quiet())
+    played = run_training(_spec(**rules), tmp_path, Notes())
     few = {"rules.num_scenes": 24, **rules}
     anything, corners = make_specs(["random", "center_corner"], [SIGNS], steps=96, seeds=1, changes=few)
-    random = run_training(anything, tmp_path, _Quiet())
+    random = run_training(anything, tmp_path, Notes())
 
     assert played.steps_taken == 120
     assert 1.0 < random.looks < 4.0  # half of the random actions stop
     assert len(random.accuracy) == 4 and random.returns < 0.0
     with pytest.raises(ValueError, match="says only where to look"):
-        run_training(corners, tmp_path, _Quiet())
+        run_training(corners, tmp_path, Notes())
 
 
 def test_greedy_entropy_learns_without_labels(tmp_path: Path) -> None:
@@ -195,10 +188,12 @@ def test_greedy_entropy_learns_without_labels(tmp_path: Path) -> None:
             return super().__call__(*args, **rules)
 
     train_greedy_entropy(Spy(SIGNS, {"num_scenes": 24}), 64, seed=0)
-    row = run_training(spec, tmp_path, _Quiet())
+    row = run_training(spec, tmp_path, Notes())
 
     assert [reward_arguments(reward) for reward in rewards] == [("entropy", "previous_entropy")]
     assert row.steps_taken == 256 and len(row.accuracy) == 4
+    with pytest.raises(ValueError, match=r"leave out rules\.reward"):
+        train_greedy_entropy(MakeEnv(SIGNS, {"num_scenes": 24, "reward": "increment"}), 64, seed=0)
 
 
 EXTERNAL = """

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import Notes
 
 from agents.runs.config_files import load_config
 from agents.runs.pipeline import Pipeline
 from classifiers.inference.frozen import frozen
-
-
-class Notes:
-    """A reporter that keeps the notes."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
-        return lambda done, total, figures: None
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 @pytest.mark.parametrize(("epochs", "is_said"), [(1, False), (80, True)])
@@ -44,7 +31,7 @@ def test_it_is_said_before_stage_2(epochs: int, is_said: bool, picture_tree: Pat
 
     pipeline.stage2(frozen(pipeline.stage1()), pipeline.files)
 
-    said = [text for text in reporter.texts if "by heart" in text]
+    said = [text for text in reporter.notes if "by heart" in text]
     assert len(said) == is_said
     if is_said:
         assert "right on 1.00 of the training images and on 0." in said[0]

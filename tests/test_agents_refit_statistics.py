@@ -3,28 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from conftest import Notes
 
 from agents.runs.config_files import load_config
 from agents.runs.pipeline import Pipeline
 from classifiers.networks.full_resolution import FullResolutionNetwork
-
-
-class Titles:
-    """A reporter that keeps the titles of trainings, and notes."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
-        self.texts.append(title)
-        return lambda done, total, figures: None
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 def _has_fixed_statistics(network: FullResolutionNetwork) -> bool:
@@ -42,11 +28,11 @@ def test_what_is_learned_with_fixed_statistics_is_kept(picture_tree: Path, tmp_p
     ]
 
     def train(name: str, *changes: str) -> tuple[FullResolutionNetwork, FullResolutionNetwork, list[str]]:
-        reporter = Titles()
+        reporter = Notes()
         pipeline = Pipeline(load_config("image_folder", [*small, *changes]), tmp_path / name, reporter)
         whole, low = pipeline.full_resolution(), pipeline.low_resolution()
         assert whole is not None
-        return whole, low, [text for text in reporter.texts if "network" in text]
+        return whole, low, [text for text in reporter.heard if "network" in text]
 
     long = ("initialization.full_resolution.epochs=60", "initialization.full_resolution.lr=0.003")
     whole, low, titles = train("learned", *long)

@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import Notes
 
 from agents.runs.config_files import load_config
 from agents.runs.pipeline import Pipeline
 from agents.runs.split_warnings import split_warnings
 
 NAMES = ("ant", "bee")
-
-
-class Notes:
-    """A reporter that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.texts: list[str] = []
-
-    def track(self, title: str) -> Callable[[int, int, dict[str, float]], None]:
-        return lambda done, total, figures: None
-
-    def note(self, text: str) -> None:
-        self.texts.append(text)
 
 
 def _labels(ants: int, bees: int) -> torch.Tensor:
@@ -74,7 +61,7 @@ def test_a_training_says_it_first_and_weighs_its_losses(picture_tree: Path, tmp_
     with pytest.raises(ValueError, match="learning_rat"):
         Pipeline(load_config("image_folder", stops), tmp_path / "a", reporter).run()
 
-    assert [text.split(" images")[0] for text in reporter.texts] == [
+    assert [text.split(" images")[0] for text in reporter.notes] == [
         "train holds 13",
         "train holds fewer than 5",
         "val holds 12",

@@ -102,6 +102,8 @@ def train_greedy_entropy(make_env: MakeEnv, steps: int, seed: int) -> Any:
     It is `dqn` with discount 0, and its reward is that fall: no label is seen, and no later look is counted.
     """
     env = make_env(AGENTS["dqn"].num_envs, reward=entropy_fall)
+    if env.dynamics.spec.reward is not entropy_fall:
+        raise ValueError("greedy_entropy has a reward of its own; leave out rules.reward, or pass agent dqn")
     agent = new_agent(env, Stage2Spec(env_steps=steps, agent="dqn", options={"gamma": 0.0}), seed, prefix="")
     train_agent(agent, steps, seed=seed)
     return DeterministicPolicy(agent)

@@ -320,12 +320,12 @@ class Pipeline:
 
     def _warn_of_learning_by_heart(self, classifier: FrozenClassifier) -> None:
         """Says so where the glance already tells the label of a training image, so that no look earns a reward."""
-        source = self.images.training(self.config.seed)
-        seen = glance_accuracy(classifier, source, max_images=_LEARNED_IMAGES)
         try:
             unseen = glance_accuracy(classifier, self.images.calibration("test"), max_images=_LEARNED_IMAGES)
         except FileNotFoundError:
             return  # the evaluation in the end names what is missing
+        source = self.images.training(self.config.seed)
+        seen = glance_accuracy(classifier, source, max_images=_LEARNED_IMAGES)
         if 1 - seen < (1 - unseen) * _BY_HEART:
             self.reporter.note(
                 f"The glance alone is right on {seen:.2f} of the training images and on {unseen:.2f} of images that the "
