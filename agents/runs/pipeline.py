@@ -328,8 +328,8 @@ class Pipeline:
         seen = glance_accuracy(classifier, source, max_images=_LEARNED_IMAGES)
         if 1 - seen < (1 - unseen) * _BY_HEART:
             self.reporter.note(
-                f"The glance alone is right on {seen:.2f} of the training images and on {unseen:.2f} of images that the "
-                "networks have not seen: they know the training images by heart, so no look is rewarded there and the "
+                f"The glance alone is right on {seen:.2f} of the training images and on {unseen:.2f} of images that "
+                "the networks have not seen: they know the training images by heart, so no look is rewarded there and the "
                 "policy learns little; train them for fewer epochs (initialization.low_resolution, stage1), or on "
                 "larger shifts and zooms"
             )
