@@ -61,6 +61,10 @@ class VectorGridAction(gymnasium.vector.VectorActionWrapper):
 
 def _check_grid(space: spaces.Space[Any], side: int) -> None:
     if not isinstance(space, spaces.Box) or space.shape != (2,):
-        raise ValueError(f"the environment's actions are {space}; pass one whose actions are Box(-1, 1, (2,))")
+        names = getattr(space, "names", space)
+        raise ValueError(
+            f"the environment's actions are {names}; a grid of places, as dqn and ppo_grid use, takes only (row, col): "
+            "leave out stop_action, size_action and other wrappers of actions"
+        )
     if side < 2:
         raise ValueError(f"side={side}; pass 2 or more places along each axis")

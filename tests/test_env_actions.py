@@ -117,5 +117,5 @@ def test_grid_actions_look_at_the_place_of_their_number() -> None:
     assert vector.action_space.contains(np.array([0, 1, 3]))
     with pytest.raises(ValueError, match="side=1"):
         GridAction(single.env, side=1)
-    with pytest.raises(ValueError, match=r"Discrete\(25\); pass one whose actions are Box"):
+    with pytest.raises(ValueError, match=r"Discrete\(25\); a grid of places, .* takes only \(row, col\)"):
         GridAction(single)  # type: ignore[arg-type]  # wrapped twice
