@@ -6,9 +6,9 @@
 `add` keeps, in docs/kept_runs.csv, which test images each policy of a run recognizes after each look, which ones the
 full-resolution network recognizes, and which ones early exits do: their thresholds are found on validation images, to
 be as accurate there as that network. `page` makes the tables: means over the runs, with 95 % intervals from a bootstrap
-over groups of images (the config's `data.groups`; else each image is a group), the same ones for all sides of a
-difference. Names such as `rewards.increment` are rows of one table, `rewards`, whose first row the others are compared
-with.
+over groups of images (those of `data.groups` or `groups.csv`; else each image is a group), the same ones for all sides
+of a difference. Names such as `rewards.increment` are rows of one table, `rewards`, whose first row the others are
+compared with.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from measured import DOCS, Row, append, fill, read
 
 from agents.evaluation.budgets import history_table
 from agents.evaluation.record import load_record
+from agents.runs.config import RunConfig
 from agents.runs.folder import RunFolder, read_metrics
 from agents.runs.images import open_images
 from agents.runs.run import LoadedRun, load_run
 from classifiers.data.file_tree import class_files
-from classifiers.data.groups import match_groups
+from classifiers.data.groups import GROUPS_FILE, match_groups, read_groups
 from classifiers.files import write_text
 
 ROWS, PAGES = DOCS / "kept_runs.csv", tuple(DOCS / f"{name}.md" for name in ("real_photos", "results", "ablations"))
@@ -113,7 +114,11 @@ def kept_row(name: str, folder: Path) -> Row:
     fields = ("budgets", "accuracies", "expected_lengths")
     curves = metrics["adaptive"]["curves"].items()
     cells["curves"] = {name: [curve[field][::_EVERY] for field in fields] for name, curve in curves}
-    groups = image_groups(run) if run.config.data.kind == "image_folder" else list(range(len(learned.label)))
+    groups = (
+        image_groups(run.config, run.class_names)
+        if run.config.data.kind == "image_folder"
+        else list(range(len(learned.label)))
+    )
     if len(set(groups)) < len(groups):
         cells["groups"] = groups
     cells |= {"images": len(learned.label), "full_cost": metrics["multiply_adds"]["full_resolution"]}
@@ -121,12 +126,16 @@ def kept_row(name: str, folder: Path) -> Row:
     return Row(name, json.dumps(cells), **made, machine=f"threads: {torch.get_num_threads()}")
 
 
-def image_groups(run: LoadedRun) -> list[int]:
+def image_groups(config: RunConfig, class_names: tuple[str, ...]) -> list[int]:
     """The group of each test photo of a tree, numbered in the order of their first photos."""
-    data: Any = run.config.data
+    data: Any = config.data
     root = Path(data.root)
-    files = class_files(root / "test", "image", run.class_names)[0]
-    named = match_groups(data.groups, {"test": [str(file) for file in files]}, root) if data.groups else {}
+    files = class_files(root / "test", "image", class_names)[0]
+    named: dict[str, str] = {}
+    if data.groups:
+        named = match_groups(data.groups, {"test": [str(file) for file in files]}, root)
+    elif (table := root / GROUPS_FILE).is_file():
+        named = read_groups(table)
     numbers: dict[str, int] = {}
     return [numbers.setdefault(named.get(str(file), str(file)), len(numbers)) for file in files]
 
