@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import random_classifier
 
 from agents.runs.config_files import ConfigError, dump_config, load_config, load_run_config
-from classifiers.checkpoints import load_classifier, load_full_resolution
+from agents.runs.folder import RunFolder
+from classifiers.checkpoints import load_classifier, load_full_resolution, save_classifier
 from classifiers.networks.encoders import build_encoder
+from classifiers.networks.spec import ClassifierSpec
 from scripts.cli import main
 
 UNTRAINED = [
@@ -59,6 +62,19 @@ def test_files_are_scaled_as_pretrained_weights_need_it(
     assert (config.data.crop_pct, config.data.interpolation) == expected
     (tmp_path / "config.yaml").write_text(dump_config(config))
     assert load_run_config(tmp_path) == config
+
+
+def test_a_run_reads_images_as_the_one_that_it_starts_from(picture_tree: Path, tmp_path: Path) -> None:
+    begun = load_config("image_folder", [f"data.root={picture_tree}"])
+    (tmp_path / "config.yaml").write_text(dump_config(begun))
+    spec = ClassifierSpec(encoder="small_resnet", patch_size=48, num_glimpses=2, hidden_size=16)
+    save_classifier(RunFolder(tmp_path).classifier(1), random_classifier(spec, 2), ("a", "b"))
+
+    changes = [f"data.root={picture_tree}", "classifier=null", f"start={tmp_path}", "start_stage=2"]
+    follows = load_config("image_folder", changes)
+    differs = load_config("image_folder", [*changes, "data.interpolation=bilinear"])
+
+    assert (follows.data.interpolation, differs.data.interpolation) == ("bicubic", "bilinear")
 
 
 @pytest.mark.parametrize("name", ["crop_pct", "interpolation"])

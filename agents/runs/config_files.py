@@ -186,7 +186,7 @@ _OF_WEIGHTS = "weights"
 def _take_preprocessing_of_weights(tree: dict[str, Any]) -> None:
     """Fills in `data.interpolation`, where it is not given, and what is to be as the pretrained weights need it.
 
-    `crop_pct` is left alone unless it is `weights`: a crop that suits ImageNet cuts off objects near the edge, and
+    A run that starts from another one reads images as that does. `crop_pct` is left alone unless it is `weights`: a crop that suits ImageNet cuts off objects near the edge, and
     stage I trains the networks on any crop.
     """
     data, initialization, classifier = (tree.get(group) for group in ("data", "initialization", "classifier"))
@@ -195,9 +195,14 @@ def _take_preprocessing_of_weights(tree: dict[str, Any]) -> None:
     kind = COLLECTIONS.get(str(data.get("kind")))
     if kind is None or "interpolation" not in kind.model_fields:
         return
+    start = tree.get("start")
+    if isinstance(start, str) and (begun := RunFolder(start_folder(start)).config).is_file():
+        theirs = _read(begun).get("data") or {}
+        if "interpolation" in theirs:
+            data.setdefault("interpolation", theirs["interpolation"])
     weights = initialization.get("weights") if isinstance(initialization, dict) else None
     encoder = classifier.get("encoder") if isinstance(classifier, dict) else None
-    if tree.get("start") is None and weights is not None and isinstance(encoder, str):
+    if start is None and weights is not None and isinstance(encoder, str):
         own = weights_preprocessing(encoder, str(weights))
         data.setdefault("interpolation", _OF_WEIGHTS)
         for name in ("interpolation", "crop_pct"):
