@@ -186,8 +186,8 @@ _OF_WEIGHTS = "weights"
 def _take_preprocessing_of_weights(tree: dict[str, Any]) -> None:
     """Fills in `data.interpolation`, where it is not given, and what is to be as the pretrained weights need it.
 
-    A run that starts from another one reads images as that does. `crop_pct` is left alone unless it is `weights`: a crop that suits ImageNet cuts off objects near the edge, and
-    stage I trains the networks on any crop.
+    A run that starts from another one reads images as that does. `crop_pct` is left alone unless it is `weights`: a
+    crop that suits ImageNet cuts off objects near the edge, and stage I trains the networks on any crop.
     """
     data, initialization, classifier = (tree.get(group) for group in ("data", "initialization", "classifier"))
     if not isinstance(data, dict):

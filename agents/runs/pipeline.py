@@ -329,8 +329,8 @@ class Pipeline:
         if 1 - seen < (1 - unseen) * _BY_HEART:
             self.reporter.note(
                 f"The glance alone is right on {seen:.2f} of the training images and on {unseen:.2f} of images that "
-                "the networks have not seen: they know the training images by heart, so no look is rewarded there and the "
-                "policy learns little; train them for fewer epochs (initialization.low_resolution, stage1), or on "
+                "the networks have not seen: they know the training images by heart, so no look is rewarded there and "
+                "the policy learns little; train them for fewer epochs (initialization.low_resolution, stage1), or on "
                 "larger shifts and zooms"
             )
 
